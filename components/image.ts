@@ -1,0 +1,41 @@
+import * as docker from "@pulumi/docker";
+import * as pulumi from "@pulumi/pulumi";
+
+/** Arguments of {@link ApplicationImage}. */
+export interface ApplicationImageArgs {
+  /** Name and tag in its registry, such as `registry/organisation/name:tag`. */
+  reference: pulumi.Input<string>;
+  /** The build's context, relative to the project, so that its path is the same on every machine. */
+  context: pulumi.Input<string>;
+  /** The Dockerfile, relative to the project. */
+  dockerfile: pulumi.Input<string>;
+  /** Image to start from: the Dockerfile's BASE_IMAGE. */
+  baseImage: pulumi.Input<string>;
+  /** Operating system and architecture, such as `linux/amd64`. */
+  platform: pulumi.Input<string>;
+}
+
+/** Builds an application's image and pushes it. Docker's own login is used for the registry. */
+export class ApplicationImage extends pulumi.ComponentResource {
+  /** The pushed image by digest; unknown in the preview of a build. */
+  readonly digest: pulumi.Output<string>;
+
+  constructor(name: string, args: ApplicationImageArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("dubbo-mesh:image:ApplicationImage", name, {}, opts);
+    const image = new docker.Image(
+      `${name}-image`,
+      {
+        imageName: args.reference,
+        build: {
+          context: args.context,
+          dockerfile: args.dockerfile,
+          platform: args.platform,
+          args: { BASE_IMAGE: args.baseImage },
+        },
+      },
+      { parent: this },
+    );
+    this.digest = image.repoDigest;
+    this.registerOutputs({ digest: this.digest });
+  }
+}

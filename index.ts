@@ -1,0 +1,154 @@
+import * as docker from "@pulumi/docker";
+import * as kubernetes from "@pulumi/kubernetes";
+import type * as pulumi from "@pulumi/pulumi";
+import { type Application, bundleApplication } from "./apps/bundle.ts";
+import { DubboConsumer } from "./components/consumer.ts";
+import { ActiveHealthCheck } from "./components/health-check.ts";
+import { ApplicationImage } from "./components/image.ts";
+import { MeshNamespace } from "./components/namespace.ts";
+import { DubboProvider } from "./components/provider.ts";
+import { ProviderTraffic } from "./components/traffic.ts";
+import { milliseconds, seconds } from "./lib/duration.ts";
+import { drainSeconds } from "./lib/health-check.ts";
+import { loadSettings, type Settings } from "./settings.ts";
+
+/** What the stack puts out. */
+interface Outputs {
+  /** Namespace of the mesh. */
+  namespace: pulumi.Output<string>;
+  /** Where the provider is called in the cluster, host:port. */
+  providerAddress: pulumi.Output<string>;
+  /** Where the consumer's health is served in the cluster, host:port. */
+  consumerAddress: pulumi.Output<string>;
+  /** Name of the EnvoyFilter that holds the active health check. */
+  envoyFilterName: pulumi.Output<string>;
+  /** The images that run, by digest. */
+  images: Record<Application, pulumi.Input<string>>;
+  /** The kubectl context that the stack deploys to. */
+  kubeContext: string;
+}
+
+function builtImage(
+  application: Application,
+  settings: Settings,
+  provider: docker.Provider,
+): ApplicationImage {
+  const { baseImage, platform, registry } = settings;
+  const { context, dockerfile, tag } = bundleApplication(application, { baseImage, platform });
+  const reference = `${registry ?? ""}/${settings[application].name}:${tag}`;
+  return new ApplicationImage(
+    application,
+    { reference, context, dockerfile, baseImage, platform },
+    { providers: { docker: provider } },
+  );
+}
+
+function images(settings: Settings): Record<Application, pulumi.Input<string>> {
+  const { dockerHost, provider, consumer } = settings;
+  const engine = new docker.Provider("docker", { ...(dockerHost !== undefined && { host: dockerHost }) });
+  return {
+    provider: provider.image ?? builtImage("provider", settings, engine).digest,
+    consumer: consumer.image ?? builtImage("consumer", settings, engine).digest,
+  };
+}
+
+function kubernetesProvider({ context, kubeconfig }: Settings): kubernetes.Provider {
+  return new kubernetes.Provider("kubernetes", {
+    context,
+    // Another context is another cluster: what was made in the old one is then replaced, not looked for in the new one.
+    clusterIdentifier: context,
+    ...(kubeconfig !== undefined && { kubeconfig }),
+  });
+}
+
+/** What every component of the mesh is placed in. */
+interface Surroundings {
+  readonly namespace: pulumi.Output<string>;
+  readonly serviceAccount: pulumi.Output<string>;
+  readonly clusterDomain: string;
+}
+
+function dubboProvider(
+  { provider, healthCheck, drain }: Settings,
+  surroundings: Surroundings,
+  image: pulumi.Input<string>,
+  opts: pulumi.ComponentResourceOptions,
+): DubboProvider {
+  const { name: application, port, versions } = provider;
+  const drainTime = drain === undefined ? drainSeconds(healthCheck) : seconds(drain);
+  return new DubboProvider(
+    "provider",
+    { ...surroundings, application, image, port, versions, drainSeconds: drainTime },
+    opts,
+  );
+}
+
+function rules(
+  { consumer, healthCheck, provider, traffic }: Settings,
+  { namespace }: Surroundings,
+  host: pulumi.Output<string>,
+  opts: pulumi.ComponentResourceOptions,
+): [ProviderTraffic, ActiveHealthCheck] {
+  const { name, port, versions } = provider;
+  const subsets = versions.map(({ name: subset, weight }) => ({ name: subset, weight }));
+  const check = {
+    caller: consumer.name,
+    host,
+    port,
+    subsets: subsets.map((subset) => subset.name),
+    healthCheck,
+  };
+  return [
+    new ProviderTraffic("provider-traffic", { name, namespace, rules: { host, subsets, ...traffic } }, opts),
+    new ActiveHealthCheck("health-check", { name: "cluster", namespace, rules: check }, opts),
+  ];
+}
+
+function dubboConsumer(
+  { consumer, provider }: Settings,
+  surroundings: Surroundings,
+  image: pulumi.Input<string>,
+  opts: pulumi.ComponentResourceOptions,
+): DubboConsumer {
+  const args = {
+    ...surroundings,
+    application: consumer.name,
+    image,
+    port: consumer.port,
+    replicas: consumer.replicas,
+    intervalMs: milliseconds(consumer.interval),
+    timeoutMs: milliseconds(consumer.timeout),
+    providedBy: provider.name,
+    providerPort: provider.port,
+  };
+  return new DubboConsumer("consumer", args, opts);
+}
+
+/** Composes the stack. Pulumi calls it; `make render` and the kubectl engine call it under mocks. */
+export default function program(): Outputs {
+  const settings = loadSettings();
+  const image = images(settings);
+  const opts = { providers: { kubernetes: kubernetesProvider(settings) } };
+  const { namespace: name, injection, revision, accessLogs, clusterDomain } = settings;
+  const mesh = new MeshNamespace(
+    "mesh",
+    { name, injection, revision, accessLogs, serviceAccount: "dubbo-sa" },
+    opts,
+  );
+  const surroundings = { namespace: mesh.namespace, serviceAccount: mesh.serviceAccount, clusterDomain };
+  const provider = dubboProvider(settings, surroundings, image.provider, opts);
+  const [traffic, check] = rules(settings, surroundings, provider.host, opts);
+  // The rules are there before the first call, and until after the last.
+  const consumer = dubboConsumer(settings, surroundings, image.consumer, {
+    ...opts,
+    dependsOn: [traffic, check],
+  });
+  return {
+    namespace: mesh.namespace,
+    providerAddress: provider.address,
+    consumerAddress: consumer.address,
+    envoyFilterName: check.envoyFilterName,
+    images: image,
+    kubeContext: settings.context,
+  };
+}

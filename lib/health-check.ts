@@ -1,0 +1,177 @@
+import { z } from "zod";
+import { duration, positiveDuration, seconds } from "./duration.ts";
+
+// Field names, types and bounds are those of envoy.config.core.v3.HealthCheck (Envoy 1.40), so that Envoy's own documentation
+// applies: https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/health_check.proto
+const uint32 = z.int().min(0).max(4_294_967_295);
+const visible = z.string().regex(/^[^\0\n\r]*$/, "must not contain NUL, CR or LF");
+const statusRange = z
+  .strictObject({ start: z.int().min(100), end: z.int().max(600) })
+  .refine(({ start, end }) => start < end, "must start below its end, which is not part of it");
+
+const payload = z.union(
+  [
+    z.strictObject({
+      text: z.string().regex(/^([0-9a-fA-F]{2})+$/, "must be hexadecimal digits, two a byte"),
+    }),
+    z.strictObject({ binary: z.base64() }),
+  ],
+  "must be {text: HEX} or {binary: BASE64}",
+);
+
+const headerOption = z.strictObject({
+  header: z.strictObject({
+    key: visible.min(1).max(16_384),
+    value: visible.max(16_384).optional(),
+    raw_value: z.base64().optional(),
+  }),
+  append_action: z
+    .enum(["APPEND_IF_EXISTS_OR_ADD", "ADD_IF_ABSENT", "OVERWRITE_IF_EXISTS_OR_ADD", "OVERWRITE_IF_EXISTS"])
+    .optional(),
+  keep_empty_value: z.boolean().optional(),
+});
+
+const typedConfig = z.looseObject({ "@type": z.string().min(1) });
+
+const ignoreCase = z.boolean().optional();
+const stringMatcher = z.union(
+  [
+    z.strictObject({ exact: z.string(), ignore_case: ignoreCase }),
+    z.strictObject({ prefix: z.string().min(1), ignore_case: ignoreCase }),
+    z.strictObject({ suffix: z.string().min(1), ignore_case: ignoreCase }),
+    z.strictObject({ contains: z.string().min(1), ignore_case: ignoreCase }),
+    z.strictObject({ safe_regex: z.strictObject({ regex: z.string().min(1) }) }),
+  ],
+  "must be one of exact, prefix, suffix, contains and safe_regex",
+);
+
+const METHODS_WITH_BODY = ["POST", "PUT", "PATCH", "OPTIONS"];
+
+const httpHealthCheck = z
+  .strictObject({
+    path: visible.min(1),
+    host: visible.optional(),
+    method: z.enum(["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"]).optional(),
+    send: payload.optional(),
+    receive: z.array(payload).optional(),
+    response_buffer_size: z.int().min(0).optional(),
+    request_headers_to_add: z.array(headerOption).max(1000).optional(),
+    request_headers_to_remove: z.array(visible).optional(),
+    expected_statuses: z.array(statusRange).optional(),
+    retriable_statuses: z.array(statusRange).optional(),
+    codec_client_type: z.enum(["HTTP1", "HTTP2", "HTTP3"]).optional(),
+    service_name_matcher: stringMatcher.optional(),
+  })
+  .refine(({ send, method }) => send === undefined || METHODS_WITH_BODY.includes(method ?? "GET"), {
+    error: `send needs a method of ${METHODS_WITH_BODY.join(", ")}`,
+  });
+
+const proxyProtocolConfig = z.strictObject({
+  version: z.enum(["V1", "V2"]).optional(),
+  pass_through_tlvs: z
+    .strictObject({
+      match_type: z.enum(["INCLUDE_ALL", "INCLUDE"]).optional(),
+      tlv_type: z.array(z.int().min(0).max(255)).optional(),
+    })
+    .optional(),
+});
+
+const tcpHealthCheck = z.strictObject({
+  send: payload.optional(),
+  receive: z.array(payload).optional(),
+  proxy_protocol_config: proxyProtocolConfig.optional(),
+});
+
+const grpcHealthCheck = z.strictObject({
+  service_name: z
+    .string()
+    .default("org.apache.dubbo.samples.Greeter")
+    .describe("the gRPC service asked for; empty for the whole server"),
+  authority: visible.optional().describe("default: the provider's DNS name"),
+  initial_metadata: z.array(headerOption).max(1000).optional(),
+});
+
+const customHealthCheck = z.strictObject({ name: z.string().min(1), typed_config: typedConfig });
+
+const CHECKERS = [
+  "grpc_health_check",
+  "http_health_check",
+  "tcp_health_check",
+  "custom_health_check",
+] as const;
+
+/**
+ * The active health check, in Envoy's words; every field that is left out has the seed's number. Two of the seed's fields have no
+ * default here: `transport_socket_match_criteria`, with which Istio's clusters fall back to plaintext, and
+ * `tls_options`, since Istio's inbound listeners look for ALPN ids of their own. Envoy's `alt_port` and `event_service` are not
+ * taken: Envoy ignores them.
+ */
+export const healthCheckSettings = z
+  .strictObject({
+    timeout: positiveDuration.default("5s"),
+    interval: positiveDuration.default("5s"),
+    initial_jitter: duration.default("1s"),
+    interval_jitter: duration.default("1s"),
+    interval_jitter_percent: uint32.default(50),
+    unhealthy_threshold: uint32.min(1).default(1),
+    healthy_threshold: uint32.min(1).default(1),
+    reuse_connection: z.boolean().default(true),
+    no_traffic_interval: positiveDuration.default("2s"),
+    no_traffic_healthy_interval: positiveDuration.default("4s"),
+    unhealthy_interval: positiveDuration.default("5s"),
+    unhealthy_edge_interval: positiveDuration.default("10s"),
+    healthy_edge_interval: positiveDuration.default("10s"),
+    event_log_path: z.string().min(1).optional(),
+    event_logger: z.array(z.strictObject({ name: z.string().min(1), typed_config: typedConfig })).optional(),
+    always_log_health_check_failures: z.boolean().optional(),
+    always_log_health_check_success: z.boolean().optional(),
+    tls_options: z.strictObject({ alpn_protocols: z.array(z.string().min(1)) }).optional(),
+    transport_socket_match_criteria: z.looseObject({}).optional(),
+    grpc_health_check: grpcHealthCheck.optional(),
+    http_health_check: httpHealthCheck.optional(),
+    tcp_health_check: tcpHealthCheck.optional(),
+    custom_health_check: customHealthCheck.optional(),
+  })
+  .refine((check) => CHECKERS.filter((checker) => check[checker] !== undefined).length <= 1, {
+    error: `takes one of ${CHECKERS.join(", ")}`,
+  })
+  .transform((check) =>
+    CHECKERS.every((checker) => check[checker] === undefined)
+      ? { ...check, grpc_health_check: grpcHealthCheck.parse({}) }
+      : check,
+  );
+
+/** An active health check with its defaults filled in. */
+export type HealthCheck = z.infer<typeof healthCheckSettings>;
+
+/** How soon a check notices, in seconds at most; what the kubelet or outlier detection do beside it is not in it. */
+export interface DetectionBounds {
+  /** A peer that hangs is taken out. */
+  readonly hung: number;
+  /** A peer that answers NOT_SERVING, or that is gone, is taken out: an answered failure does not wait for the threshold. */
+  readonly answering: number;
+  /** A peer that serves again is taken back in, its answer's time aside. */
+  readonly recovered: number;
+}
+
+/**
+ * The bounds of a check on a cluster that Envoy knows to carry traffic, for which it must count `upstream_cx_total`.
+ * From Envoy's health checker: each wait is the interval, up to `interval_jitter_percent` of it and up to `interval_jitter`.
+ */
+export function detectionBounds(check: HealthCheck): DetectionBounds {
+  const wait = (interval: string): number =>
+    seconds(interval) * (1 + check.interval_jitter_percent / 100) + seconds(check.interval_jitter);
+  const timeout = seconds(check.timeout);
+  const further = (check.unhealthy_threshold - 1) * (wait(check.unhealthy_edge_interval) + timeout);
+  const confirmations = (check.healthy_threshold - 1) * wait(check.healthy_edge_interval);
+  return {
+    hung: wait(check.interval) + timeout + further,
+    answering: wait(check.interval),
+    recovered: wait(check.unhealthy_interval) + confirmations,
+  };
+}
+
+/** The drain that lets every caller notice before the provider closes: the check's bound and one second, whole seconds. */
+export function drainSeconds(check: HealthCheck): number {
+  return Math.ceil(detectionBounds(check).answering) + 1;
+}

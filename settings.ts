@@ -1,0 +1,275 @@
+import yaml from "js-yaml";
+import * as pulumi from "@pulumi/pulumi";
+import { z } from "zod";
+import * as local from "./cluster/local.ts";
+import { duration, positiveDuration } from "./lib/duration.ts";
+import { messageOf, UserError } from "./lib/errors.ts";
+import { healthCheckSettings } from "./lib/health-check.ts";
+
+/** The Pulumi project, and so the prefix of its configuration keys. */
+export const PROJECT = "dubbo-mesh";
+
+/** Node image that the applications' images start from where the stack does not say. */
+const PUBLIC_BASE_IMAGE = "node:22-bookworm-slim";
+
+const dnsLabel = z
+  .string()
+  .regex(
+    /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/,
+    "must be a DNS label: lower-case letters, digits and dashes, at most 63",
+  );
+// A Service's name starts with a letter, RFC 1035.
+const serviceName = dnsLabel.regex(/^[a-z]/, "must start with a letter");
+const port = z.int().min(1).max(65535);
+const imageReference = z
+  .string()
+  .regex(/^\S+[:@]\S+$/, "must be an image with a tag or a digest, such as registry/name:v1");
+const methodPath = z.string().regex(/^\/[\w.]+\/\w+$/, "must be a gRPC path such as /package.Service/method");
+
+const version = z.strictObject({
+  name: dnsLabel.describe("label `version` of the pods and name of the subset"),
+  replicas: z.int().min(0).max(1000).default(2).describe("pods"),
+  weight: z.int().min(0).max(100).default(100).describe("share of the calls, percent"),
+});
+
+function weightsAddUp(versions: readonly z.infer<typeof version>[]): boolean {
+  return versions.reduce((sum, { weight }) => sum + weight, 0) === 100;
+}
+
+function namesDiffer(versions: readonly z.infer<typeof version>[]): boolean {
+  return new Set(versions.map(({ name }) => name)).size === versions.length;
+}
+
+const provider = z.strictObject({
+  name: serviceName
+    .default("dubbo-samples-mesh-provider")
+    .describe("Dubbo application name, Service and label `app`"),
+  port: port.default(50052).describe("Triple port"),
+  image: imageReference.optional().describe("an image to run instead of building apps/provider"),
+  versions: z
+    .array(version)
+    .min(1)
+    .refine(weightsAddUp, "the weights must add up to 100")
+    .refine(namesDiffer, "two versions have the same name")
+    .prefault([{ name: "v1" }])
+    .describe("one Deployment and one subset each"),
+});
+
+const consumer = z.strictObject({
+  name: serviceName
+    .default("dubbo-samples-mesh-consumer")
+    .describe("Dubbo application name, Service and label `app`"),
+  port: port.default(20880).describe("Triple port, on which the consumer serves its health"),
+  image: imageReference.optional().describe("an image to run instead of building apps/consumer"),
+  replicas: z.int().min(0).max(1000).default(1).describe("pods"),
+  interval: positiveDuration.default("1s").describe("time from one call's start to the next"),
+  timeout: positiveDuration.default("30s").describe("deadline of a call"),
+});
+
+const traffic = z.strictObject({
+  loadBalancer: z
+    .enum(["ROUND_ROBIN", "LEAST_REQUEST", "RANDOM"])
+    .default("ROUND_ROBIN")
+    .describe("how Envoy picks an endpoint"),
+  attempts: z
+    .int()
+    .min(0)
+    .max(10)
+    .default(2)
+    .describe("retries of a call on another endpoint; 0 turns them off"),
+  perTryTimeout: positiveDuration
+    .default("5s")
+    .describe("how long one try of an idempotent method may take before the next one"),
+  idempotentMethods: z
+    .array(methodPath)
+    .default(["/org.apache.dubbo.samples.Greeter/greet"])
+    .describe("unary methods that may run twice, as gRPC paths"),
+});
+
+/**
+ * Every configuration key of the project, with its type, default and meaning.
+ * The declarations in Pulumi.yaml are generated from it (`npm run declarations`).
+ */
+export const settingsSchema = z.strictObject({
+  cluster: z
+    .enum(["local", "existing"])
+    .default("existing")
+    .describe(
+      "local: the cluster that `make up` starts on this machine; existing: the one that `context` names",
+    ),
+  context: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("kubectl context to deploy to; required unless cluster is local"),
+  kubeconfig: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("path of the kubeconfig that holds the context (default: $KUBECONFIG, else ~/.kube/config)"),
+  namespace: dnsLabel
+    .default("dubbo-demo")
+    .describe("namespace of the mesh; created and removed with the stack"),
+  injection: z.boolean().default(true).describe("inject the Istio sidecar into the namespace's new pods"),
+  revision: dnsLabel
+    .optional()
+    .describe("Istio revision that injects (label istio.io/rev instead of istio-injection)"),
+  accessLogs: z.boolean().default(true).describe("let the proxies log each call (Istio's Telemetry)"),
+  clusterDomain: z.string().min(1).default("cluster.local").describe("DNS suffix of the cluster's Services"),
+  registry: z
+    .string()
+    .regex(/^[\w.-]+(:\d+)?(\/[\w./-]+)?$/, "must be host[:port][/organisation]")
+    .optional()
+    .describe(
+      "registry and organisation that the images are pushed to; required where an image is built, unless cluster is local",
+    ),
+  baseImage: imageReference
+    .optional()
+    .describe(
+      `Node image that the applications' images start from (default: ${PUBLIC_BASE_IMAGE}; the local cluster has its own)`,
+    ),
+  platform: z
+    .enum(["linux/amd64", "linux/arm64"])
+    .default("linux/amd64")
+    .describe("operating system and architecture of the images"),
+  provider: provider.prefault({}).describe("the Dubbo provider: name, port, image, versions"),
+  consumer: consumer
+    .prefault({})
+    .describe("the Dubbo consumer: name, port, image, replicas, interval, timeout"),
+  traffic: traffic
+    .prefault({})
+    .describe("calls to the provider: loadBalancer, attempts, perTryTimeout, idempotentMethods"),
+  healthCheck: healthCheckSettings
+    .prefault({})
+    .describe(
+      "the consumer's active check of the provider, in Envoy's words (envoy.config.core.v3.HealthCheck)",
+    ),
+  drain: duration
+    .optional()
+    .describe(
+      "how long a provider that ends answers NOT_SERVING before it closes (default: what the health check needs to notice, and 1 s)",
+    ),
+});
+
+/** Where a stack goes: the cluster, the docker engine and the registry. */
+interface Placement {
+  /** kubectl context. */
+  context: string;
+  /** Path of the kubeconfig; undefined means kubectl's own default. */
+  kubeconfig: string | undefined;
+  /** Address of the docker engine; undefined means docker's own default. */
+  dockerHost: string | undefined;
+  /** Registry and organisation; undefined only where no image is built. */
+  registry: string | undefined;
+  /** Node image that the applications' images start from. */
+  baseImage: string;
+}
+
+/** The configuration after defaults: what index.ts composes the components from. */
+export type Settings = Omit<z.infer<typeof settingsSchema>, keyof Placement> & Placement;
+
+type Configured = z.infer<typeof settingsSchema>;
+
+type Shape = typeof settingsSchema.shape;
+
+function isText(schema: Shape[keyof Shape]): boolean {
+  const { type } = z.toJSONSchema(schema, { io: "input" });
+  return type === "string";
+}
+
+/** Pulumi hands every value over as text; what is not a string is YAML, of which JSON is a part. */
+function decode(key: string, text: string): unknown {
+  const schema = settingsSchema.shape[key as keyof Shape] as Shape[keyof Shape] | undefined;
+  if (schema === undefined || isText(schema)) return text;
+  try {
+    return yaml.load(text, { schema: yaml.CORE_SCHEMA });
+  } catch (error) {
+    throw new UserError(
+      `${PROJECT}:${key} is not YAML: ${messageOf(error).split("\n")[0] ?? ""}`,
+      `Write ${key} in the stack's file as the README's configuration table shows.`,
+      { cause: error },
+    );
+  }
+}
+
+function describeIssue(issue: z.core.$ZodIssue): string {
+  const path = issue.path
+    .map((part) => (typeof part === "number" ? `[${part}]` : `.${String(part)}`))
+    .join("");
+  const key = `${PROJECT}:${path.replace(/^\./, "")}`;
+  if (issue.code !== "unrecognized_keys") return `${key}: ${issue.message}`;
+  return issue.keys.map((name) => `${path === "" ? key : `${key}.`}${name}: no such key`).join("; ");
+}
+
+function localPlacement(configured: Configured): Placement {
+  for (const key of ["context", "kubeconfig"] as const) {
+    if (configured[key] === undefined) continue;
+    throw new UserError(
+      `${PROJECT}:${key} is set, but ${PROJECT}:cluster is local, which has its own`,
+      `Remove ${key}, or set cluster to existing.`,
+    );
+  }
+  return {
+    context: local.CONTEXT,
+    kubeconfig: local.KUBECONFIG,
+    dockerHost: local.DOCKER_HOST,
+    registry: configured.registry ?? `${local.REGISTRY}/dubbo-mesh`,
+    baseImage: configured.baseImage ?? local.BASE_IMAGE,
+  };
+}
+
+function existingPlacement(configured: Configured): Placement {
+  const { context, kubeconfig, registry, baseImage = PUBLIC_BASE_IMAGE } = configured;
+  if (context === undefined) {
+    throw new UserError(
+      `${PROJECT}:context is not set: the stack does not say which cluster it deploys to`,
+      `Set it (\`pulumi config set context NAME\`, or \`make up CONTEXT=NAME\`), or set cluster to local.`,
+    );
+  }
+  const builds = configured.provider.image === undefined || configured.consumer.image === undefined;
+  if (builds && registry === undefined) {
+    throw new UserError(
+      `${PROJECT}:registry is not set: the stack does not say where its images are pushed to`,
+      `Set it (\`pulumi config set registry HOST/ORGANISATION\`, or \`make up REGISTRY=...\`), or set provider.image and consumer.image.`,
+    );
+  }
+  return { context, kubeconfig, dockerHost: undefined, registry, baseImage };
+}
+
+/**
+ * Checks the configuration and fills in its defaults.
+ * @param raw the stack's values by key, without the project's prefix, as text: strings as they are, all else YAML or JSON
+ * @throws UserError that names each wrong or unknown key
+ */
+export function parseSettings(raw: Readonly<Record<string, string>>): Settings {
+  // Pulumi.yaml cannot declare a key without a default: there, empty stands for unset.
+  const given = Object.entries(raw).filter(([, text]) => text !== "");
+  const decoded = Object.fromEntries(given.map(([key, text]) => [key, decode(key, text)]));
+  const parsed = settingsSchema.safeParse(decoded);
+  if (!parsed.success) {
+    throw new UserError(
+      parsed.error.issues.map(describeIssue).join("; "),
+      `Mend the stack's configuration; the keys are ${Object.keys(settingsSchema.shape).join(", ")}.`,
+    );
+  }
+  const configured = parsed.data;
+  const place = configured.cluster === "local" ? localPlacement : existingPlacement;
+  return { ...configured, ...place(configured) };
+}
+
+/**
+ * The running stack's settings.
+ * @throws pulumi.RunError, which the engine prints without a stack trace
+ */
+export function loadSettings(): Settings {
+  const prefix = `${PROJECT}:`;
+  const raw = Object.entries(pulumi.runtime.allConfig())
+    .filter(([key]) => key.startsWith(prefix))
+    .map(([key, value]) => [key.slice(prefix.length), value] as const);
+  try {
+    return parseSettings(Object.fromEntries(raw));
+  } catch (error) {
+    if (error instanceof UserError) throw new pulumi.RunError(`${error.message}\n${error.fix}`);
+    throw error;
+  }
+}

@@ -1,0 +1,186 @@
+import { describe, expect, it } from "vitest";
+import { validateObject } from "../schemas/validate.ts";
+import { declaredBy } from "./program.ts";
+
+const HOST = "dubbo-samples-mesh-provider.dubbo-demo.svc.cluster.local";
+
+describe("the program of a local stack", async () => {
+  const { objects, images, outputs } = await declaredBy({ cluster: "local" });
+  const names = objects.map(({ kind, metadata }) => `${kind}/${metadata.name}`);
+  const find = (target: string): unknown => objects[names.indexOf(target)];
+
+  it("declares exactly these objects", () => {
+    expect([...names].sort()).toEqual([
+      "Deployment/dubbo-samples-mesh-consumer",
+      "Deployment/dubbo-samples-mesh-provider-v1",
+      "DestinationRule/dubbo-samples-mesh-provider",
+      "EnvoyFilter/cluster",
+      "Namespace/dubbo-demo",
+      "Role/dubbo-sa",
+      "RoleBinding/dubbo-sa",
+      "Service/dubbo-samples-mesh-consumer",
+      "Service/dubbo-samples-mesh-provider",
+      "ServiceAccount/dubbo-sa",
+      "Telemetry/access-logs",
+      "VirtualService/dubbo-samples-mesh-provider",
+    ]);
+  });
+
+  it("declares each object after what it needs", () => {
+    expect(names[0]).toBe("Namespace/dubbo-demo");
+    const before = (first: string, second: string): boolean => names.indexOf(first) < names.indexOf(second);
+    expect(before("ServiceAccount/dubbo-sa", "Deployment/dubbo-samples-mesh-provider-v1")).toBe(true);
+    expect(
+      before("DestinationRule/dubbo-samples-mesh-provider", "VirtualService/dubbo-samples-mesh-provider"),
+    ).toBe(true);
+    expect(
+      before("VirtualService/dubbo-samples-mesh-provider", "Deployment/dubbo-samples-mesh-consumer"),
+    ).toBe(true);
+    expect(before("EnvoyFilter/cluster", "Deployment/dubbo-samples-mesh-consumer")).toBe(true);
+  });
+
+  it("declares objects that the schemas of Kubernetes and Istio accept", () => {
+    expect(objects.flatMap(validateObject)).toEqual([]);
+  });
+
+  it("puts out addresses, the EnvoyFilter, images and context", () => {
+    expect(outputs).toEqual({
+      namespace: "dubbo-demo",
+      providerAddress: `${HOST}:50052`,
+      consumerAddress: "dubbo-samples-mesh-consumer.dubbo-demo.svc.cluster.local:20880",
+      envoyFilterName: "cluster",
+      images: { provider: images[0]?.reference, consumer: images[1]?.reference },
+      kubeContext: "dubbo-mesh",
+    });
+  });
+
+  it("builds the two images with relative paths, from the local cluster's base", () => {
+    const build = (application: string): object => ({
+      reference: expect.stringMatching(
+        new RegExp(`^localhost:5000/dubbo-mesh/dubbo-samples-mesh-${application}:[0-9a-f]{16}$`),
+      ) as unknown,
+      context: `apps/dist/${application}`,
+      dockerfile: "apps/Dockerfile",
+      platform: "linux/amd64",
+      args: { BASE_IMAGE: "localhost:5000/dubbo-mesh/node:22" },
+    });
+    expect(images).toEqual([build("provider"), build("consumer")]);
+  });
+
+  it("selects the provider by app alone and says gRPC twice", () => {
+    expect(find("Service/dubbo-samples-mesh-provider")).toMatchObject({
+      spec: {
+        type: "ClusterIP",
+        selector: { app: "dubbo-samples-mesh-provider" },
+        ports: [
+          { name: "grpc-tri", port: 50052, targetPort: "grpc-tri", protocol: "TCP", appProtocol: "grpc" },
+        ],
+      },
+    });
+  });
+
+  it("gives an ending provider the time that the check needs, and its calls theirs", () => {
+    expect(find("Deployment/dubbo-samples-mesh-provider-v1")).toMatchObject({
+      spec: {
+        template: {
+          spec: {
+            terminationGracePeriodSeconds: 40,
+            containers: [
+              {
+                env: expect.arrayContaining([
+                  { name: "DUBBO_SERVICE_SHUTDOWN_WAIT", value: "10000" },
+                ]) as unknown,
+              },
+            ],
+          },
+        },
+      },
+    });
+  });
+});
+
+describe("the program of other stacks", () => {
+  const existing = {
+    context: "minikube",
+    provider: {
+      image: "r/p@sha256:1",
+      versions: [
+        { name: "v1", weight: 80 },
+        { name: "v2", weight: 20, replicas: 1 },
+      ],
+    },
+    consumer: { image: "r/c@sha256:2" },
+  };
+
+  it("runs given images without a build, a Deployment and a checked subset a version", async () => {
+    const { images, objects, outputs } = await declaredBy(existing);
+    expect(images).toEqual([]);
+    expect(outputs).toMatchObject({
+      images: { provider: "r/p@sha256:1", consumer: "r/c@sha256:2" },
+      kubeContext: "minikube",
+    });
+    expect(objects.flatMap(validateObject)).toEqual([]);
+    const deployments = objects.filter(({ kind }) => kind === "Deployment");
+    expect(
+      deployments
+        .map(({ metadata, spec }) => [metadata.name, (spec as { replicas: number }).replicas])
+        .sort(),
+    ).toEqual([
+      ["dubbo-samples-mesh-consumer", 1],
+      ["dubbo-samples-mesh-provider-v1", 2],
+      ["dubbo-samples-mesh-provider-v2", 1],
+    ]);
+    const route = (subset: string, weight: number): object => ({
+      destination: { host: HOST, subset },
+      weight,
+    });
+    expect(objects.find(({ kind }) => kind === "VirtualService")).toMatchObject({
+      spec: {
+        http: [{ route: [route("v1", 80), route("v2", 20)] }, { route: [route("v1", 80), route("v2", 20)] }],
+      },
+    });
+    expect(objects.find(({ kind }) => kind === "EnvoyFilter")).toMatchObject({
+      spec: {
+        configPatches: ["v1", "v2"].map((subset) => ({
+          match: { cluster: { service: HOST, portNumber: 50052, subset } },
+        })),
+      },
+    });
+  });
+
+  it.each([
+    [{ injection: false }, { "istio-injection": "disabled" }],
+    [{ revision: "1-31" }, { "istio.io/rev": "1-31" }],
+    [{ injection: false, revision: "1-31" }, { "istio-injection": "disabled" }],
+  ])("labels the namespace for %j", async (config, labels) => {
+    const { objects } = await declaredBy({ ...existing, ...config });
+    expect(objects[0]?.metadata).toEqual({ name: "dubbo-demo", labels });
+  });
+
+  it("turns access logs off where they are not wanted", async () => {
+    const { objects } = await declaredBy({ ...existing, accessLogs: false });
+    expect(objects.find(({ kind }) => kind === "Telemetry")).toMatchObject({
+      spec: { accessLogging: [{ disabled: true }] },
+    });
+  });
+
+  it("leaves retries off where none are wanted", async () => {
+    const { objects } = await declaredBy({ ...existing, traffic: { attempts: 0, idempotentMethods: [] } });
+    const service = objects.find(({ kind }) => kind === "VirtualService");
+    expect((service?.["spec"] as { http: object[] }).http).toMatchObject([
+      { name: "default", retries: { attempts: 0 } },
+    ]);
+  });
+
+  it("declares nothing where the configuration is wrong", async () => {
+    await expect(declaredBy({ ...existing, consumer: { replicas: "many" } })).rejects.toThrow(
+      "dubbo-mesh:consumer.replicas: Invalid input: expected number, received string",
+    );
+  });
+
+  it("refuses encrypted values, which only Pulumi can read", async () => {
+    await expect(declaredBy({ ...existing, namespace: { secure: "v1:abc" } })).rejects.toThrow(
+      "stack test has encrypted values (namespace), which only Pulumi can read",
+    );
+  });
+});

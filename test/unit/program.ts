@@ -1,0 +1,14 @@
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Declared, runProgram } from "../../tools/engine/program.ts";
+import { readStackFile } from "../../tools/stack-file.ts";
+import { toYaml } from "../../lib/yaml.ts";
+
+/** Runs the whole program under mocks with a stack of this configuration. */
+export async function declaredBy(config: Readonly<Record<string, unknown>>): Promise<Declared> {
+  const directory = mkdtempSync(join(tmpdir(), "dubbo-mesh-test-"));
+  const prefixed = Object.entries(config).map(([key, value]) => [`dubbo-mesh:${key}`, value]);
+  writeFileSync(join(directory, "Pulumi.test.yaml"), toYaml({ config: Object.fromEntries(prefixed) }));
+  return runProgram(await readStackFile(directory, "test"));
+}

@@ -1,0 +1,131 @@
+import { resolve } from "node:path";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { reportError, UserError } from "../lib/errors.ts";
+import type { EngineName } from "./engine/select.ts";
+import type { Overrides, StackFile } from "./stack-file.ts";
+import type * as Report from "./report.ts";
+
+// Every command loads what it needs when it runs: the Pulumi SDK alone takes half a second.
+
+interface CommonOptions {
+  readonly stack: string;
+  readonly json: boolean;
+  readonly context?: string;
+  readonly registry?: string;
+  readonly engine?: EngineName;
+}
+
+const DIRECTORY = resolve(import.meta.dirname, "..");
+
+function overridesOf({ context, registry }: CommonOptions): Overrides {
+  return {
+    ...(context !== undefined && { cluster: "existing", context }),
+    ...(registry !== undefined && { registry }),
+  };
+}
+
+async function stackFile(options: CommonOptions): Promise<StackFile> {
+  const { readStackFile } = await import("./stack-file.ts");
+  return readStackFile(DIRECTORY, options.stack, overridesOf(options));
+}
+
+/** Prints a result: as one JSON object, or as the text that is made of it. */
+async function print<T>(json: boolean, result: T, text: (report: typeof Report) => string): Promise<void> {
+  process.stdout.write(`${json ? JSON.stringify(result) : text(await import("./report.ts"))}\n`);
+}
+
+async function runUp(options: CommonOptions): Promise<void> {
+  const { up } = await import("./up.ts");
+  const result = await up(await stackFile(options), options.engine);
+  await print(options.json, result, ({ changesText, outputsText }) =>
+    [
+      changesText(result.changes),
+      result.reply ?? "the stack runs no consumer",
+      outputsText(result.outputs),
+    ].join("\n\n"),
+  );
+}
+
+async function runPreview(options: CommonOptions): Promise<void> {
+  const { selectEngine } = await import("./engine/select.ts");
+  const engine = await selectEngine(await stackFile(options), options.engine);
+  const changes = await engine.preview();
+  await print(options.json, { engine: engine.name, changes }, ({ changesText }) => changesText(changes));
+}
+
+async function runDown(options: CommonOptions): Promise<void> {
+  const { selectEngine } = await import("./engine/select.ts");
+  const engine = await selectEngine(await stackFile(options), options.engine);
+  await engine.down();
+  await print(
+    options.json,
+    { engine: engine.name, removed: options.stack },
+    () => `${options.stack} is removed`,
+  );
+}
+
+async function runRender(options: CommonOptions & { readonly out: string }): Promise<void> {
+  const { render } = await import("./render.ts");
+  const files = await render(await stackFile(options), resolve(options.out));
+  await print(options.json, { files }, () => files.join("\n"));
+}
+
+async function runClusterStatus({ json }: CommonOptions): Promise<void> {
+  const { clusterStatus } = await import("../cluster/cluster.ts");
+  const status = await clusterStatus();
+  await print(json, status, ({ table }) =>
+    table(
+      status.components.map(({ name, pid, ready }) => [name, String(pid ?? "-"), ready ? "ready" : "down"]),
+    ),
+  );
+}
+
+function stackCommand(program: Command, name: string, description: string): Command {
+  return program
+    .command(name)
+    .description(description)
+    .option("--stack <name>", "stack: Pulumi.<name>.yaml", "dev")
+    .option("--context <name>", "kubectl context to use instead of the stack's")
+    .option("--registry <host/organisation>", "registry to push to instead of the stack's")
+    .addOption(new Option("--engine <name>", "engine to use").choices(["pulumi", "kubectl"]))
+    .option("--json", "print one JSON object", false);
+}
+
+function clusterCommands(program: Command): void {
+  const cluster = program.command("cluster").description("the local cluster");
+  cluster
+    .command("up")
+    .description("start it, building what is missing")
+    .action(async () => (await import("../cluster/cluster.ts")).clusterUp());
+  cluster
+    .command("down")
+    .description("stop it and remove all that it has made; what was built is kept")
+    .action(async () => (await import("../cluster/cluster.ts")).clusterDown());
+  cluster
+    .command("status")
+    .description("its components")
+    .option("--json", "print one JSON object", false)
+    .action(runClusterStatus);
+  cluster
+    .command("logs [component]")
+    .description("the last lines of its components' logs")
+    .action(async (component?: string) => (await import("../cluster/cluster.ts")).clusterLogs(component));
+}
+
+function commands(): Command {
+  const program = new Command("dubbo-mesh").exitOverride().showHelpAfterError();
+  stackCommand(program, "up", "bring the stack up and wait for the consumer's first reply").action(runUp);
+  stackCommand(program, "preview", "show what up would change").action(runPreview);
+  stackCommand(program, "render", "write the stack's objects as YAML, without docker or cluster")
+    .requiredOption("--out <directory>", "folder to write to")
+    .action(runRender);
+  stackCommand(program, "down", "remove the stack").action(runDown);
+  clusterCommands(program);
+  return program;
+}
+
+try {
+  await commands().parseAsync();
+} catch (error) {
+  process.exitCode = reportError(error, process.argv.includes("--json"));
+}

@@ -1,0 +1,31 @@
+/** What a change does to one object or resource. */
+export type Operation = "create" | "update" | "replace" | "delete";
+
+/** One change of a stack. */
+export interface Change {
+  readonly operation: Operation;
+  /** Kind and name of the object, or the resource's type and name. */
+  readonly target: string;
+  /** What changes within, for people. */
+  readonly detail?: string;
+}
+
+/** What came of `up`. */
+export interface UpResult {
+  /** The stack's outputs by name. */
+  readonly outputs: Readonly<Record<string, unknown>>;
+  /** What was changed; empty where nothing was. */
+  readonly changes: readonly Change[];
+}
+
+/** What brings a stack about: Pulumi's, or kubectl where Pulumi's cannot be had. */
+export interface Engine {
+  /** Name, as `ENGINE=` takes it. */
+  readonly name: "pulumi" | "kubectl";
+  /** Builds and pushes the images and brings the cluster to the stack's state. */
+  up(): Promise<UpResult>;
+  /** What `up` would change. Changes nothing. */
+  preview(): Promise<readonly Change[]>;
+  /** Removes all that the stack has made, and waits until it is gone. */
+  down(): Promise<void>;
+}

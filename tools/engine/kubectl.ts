@@ -1,0 +1,175 @@
+import { isDeepStrictEqual } from "node:util";
+import { createTwoFilesPatch } from "diff";
+import { z } from "zod";
+import { step } from "../../lib/steps.ts";
+import { toYaml } from "../../lib/yaml.ts";
+import { kubectl } from "../kubectl.ts";
+import type { StackFile } from "../stack-file.ts";
+import type { Change, Engine, UpResult } from "./engine.ts";
+import { buildAndPush } from "./images.ts";
+import { type KubernetesObject, kubernetesObject, runProgram } from "./program.ts";
+
+const MANAGER = "dubbo-mesh";
+const SET_ID = "applyset.kubernetes.io/id";
+const SET_KINDS = "applyset.kubernetes.io/contains-group-kinds";
+const SET_MEMBER = "applyset.kubernetes.io/part-of";
+
+const objectList = z.object({ items: z.array(kubernetesObject) });
+
+/** Kind and name of an object. */
+export function targetOf({ kind, metadata }: KubernetesObject): string {
+  return `${kind}/${metadata.name}`;
+}
+
+/** What the cluster adds to an object by itself, and what changes without anybody asking. */
+const VOLATILE = new Set(["managedFields", "resourceVersion", "generation", "uid", "creationTimestamp"]);
+
+/** An object as its owner wrote it, for comparison. */
+export function declaredPart(object: KubernetesObject): Record<string, unknown> {
+  const metadata = Object.entries(object.metadata).filter(([key]) => !VOLATILE.has(key));
+  const rest = Object.entries(object).filter(([key]) => key !== "status");
+  return { ...Object.fromEntries(rest), metadata: Object.fromEntries(metadata) };
+}
+
+function difference(before: KubernetesObject, after: KubernetesObject): string {
+  const text = (object: KubernetesObject): string => toYaml(declaredPart(object));
+  const patch = createTwoFilesPatch("before", "after", text(before), text(after), "", "", { context: 2 });
+  return patch.split("\n").slice(4).join("\n").trimEnd();
+}
+
+/** The changes that lead from the objects before to those after. */
+export function changesBetween(
+  before: readonly KubernetesObject[],
+  after: readonly KubernetesObject[],
+): Change[] {
+  const old = new Map(before.map((object) => [targetOf(object), object]));
+  const kept = new Set(after.map(targetOf));
+  const changed = after.flatMap((object): Change[] => {
+    const target = targetOf(object);
+    const previous = old.get(target);
+    if (previous === undefined) return [{ operation: "create", target }];
+    if (isDeepStrictEqual(declaredPart(previous), declaredPart(object))) return [];
+    return [{ operation: "update", target, detail: difference(previous, object) }];
+  });
+  const gone = before.map(targetOf).filter((target) => !kept.has(target));
+  return [...changed, ...gone.map((target): Change => ({ operation: "delete", target }))];
+}
+
+/** A value with each image that stands by tag replaced by the same image by digest. */
+export function withDigests<T>(value: T, digests: ReadonlyMap<unknown, string>): T {
+  const text = JSON.stringify(value, (_key, part: unknown) => digests.get(part) ?? part);
+  return JSON.parse(text) as T;
+}
+
+/**
+ * The way round a missing Pulumi CLI: the same program, its objects applied by kubectl as one ApplySet, which prunes
+ * what is not declared any more. It keeps no state beside the cluster and compares with the cluster alone.
+ */
+export class KubectlEngine implements Engine {
+  readonly name = "kubectl";
+  readonly #file: StackFile;
+
+  constructor(file: StackFile) {
+    this.#file = file;
+  }
+
+  async up(): Promise<UpResult> {
+    const declared = await runProgram(this.#file);
+    const digests = new Map<unknown, string>();
+    for (const image of declared.images) {
+      const { directory, settings } = this.#file;
+      digests.set(image.reference, await buildAndPush(image, directory, settings.dockerHost));
+    }
+    const objects = withDigests(declared.objects, digests);
+    const changes = await step("apply the objects", () => this.#apply(objects));
+    return { outputs: withDigests(declared.outputs, digests), changes };
+  }
+
+  async preview(): Promise<readonly Change[]> {
+    const { objects } = await runProgram(this.#file);
+    const present = await this.#present();
+    if (present.length === 0)
+      return objects.map((object) => ({ operation: "create", target: targetOf(object) }));
+    return this.#apply(objects, ["--dry-run=server"]);
+  }
+
+  async down(): Promise<void> {
+    const { objects } = await runProgram(this.#file);
+    const reversed = toList([...objects].reverse());
+    await step("remove the objects", () =>
+      this.#kubectl(["delete", "--ignore-not-found", "--wait", "-f", "-"], reversed),
+    );
+  }
+
+  #kubectl(args: readonly string[], input?: string): Promise<string> {
+    return kubectl(this.#file.settings, args, input);
+  }
+
+  /** Applies the objects, or lets the server try it, and tells what is changed by it. */
+  async #apply(objects: readonly KubernetesObject[], flags: readonly string[] = []): Promise<Change[]> {
+    const before = await this.#present();
+    const server = [
+      "apply",
+      "--server-side",
+      "--force-conflicts",
+      `--field-manager=${MANAGER}`,
+      "-o",
+      "json",
+      ...flags,
+    ];
+    const namespaces = objects.filter(({ kind }) => kind === "Namespace");
+    const members = objects.filter(({ kind }) => kind !== "Namespace");
+    // The set's parent lies in the namespace, which therefore is no member of the set and comes before it.
+    const namespace = await this.#kubectl([...server, "-f", "-"], toList(namespaces));
+    const pruning = ["--namespace", this.#file.settings.namespace, "--prune", `--applyset=${this.#parent}`];
+    const set = await this.#kubectl([...server, ...pruning, "-f", "-"], toList(members));
+    return changesBetween(before, [...parseFirst(namespace), ...parseFirst(set)]);
+  }
+
+  get #parent(): string {
+    return `configmap/${MANAGER}-${this.#file.stack}`;
+  }
+
+  /** The stack's objects that the cluster has. */
+  async #present(): Promise<KubernetesObject[]> {
+    const found = await this.#kubectl([
+      "get",
+      "namespace",
+      this.#file.settings.namespace,
+      "--ignore-not-found",
+      "-o",
+      "json",
+    ]);
+    return found === "" ? [] : [...parseFirst(found), ...(await this.#members())];
+  }
+
+  async #members(): Promise<KubernetesObject[]> {
+    const inNamespace = ["--namespace", this.#file.settings.namespace, "-o", "json"];
+    const found = await this.#kubectl(["get", this.#parent, "--ignore-not-found", ...inNamespace]);
+    if (found === "") return [];
+    const { metadata } = setParent.parse(JSON.parse(found));
+    const kinds = metadata.annotations[SET_KINDS];
+    if (kinds === "") return [];
+    const selector = `--selector=${SET_MEMBER}=${metadata.labels[SET_ID]}`;
+    return parseFirst(await this.#kubectl(["get", kinds, selector, ...inNamespace]));
+  }
+}
+
+const setParent = z.object({
+  metadata: z.object({
+    labels: z.object({ [SET_ID]: z.string() }),
+    annotations: z.object({ [SET_KINDS]: z.string() }),
+  }),
+});
+
+function toList(objects: readonly KubernetesObject[]): string {
+  return JSON.stringify({ apiVersion: "v1", kind: "List", items: objects });
+}
+
+/** The objects that kubectl printed first: one, or a list. After them it prints, as documents of their own, those it pruned. */
+function parseFirst(text: string): KubernetesObject[] {
+  const [first = ""] = text.split(/(?<=^\})\n(?=\{)/m);
+  const parsed: unknown = JSON.parse(first);
+  const list = objectList.safeParse(parsed);
+  return list.success ? list.data.items : [kubernetesObject.parse(parsed)];
+}

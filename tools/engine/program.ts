@@ -1,0 +1,107 @@
+import * as pulumi from "@pulumi/pulumi";
+import { z } from "zod";
+import { UserError } from "../../lib/errors.ts";
+import { PROJECT } from "../../settings.ts";
+import type { StackFile } from "../stack-file.ts";
+
+/** A Kubernetes object as the program declares it. */
+export type KubernetesObject = z.infer<typeof kubernetesObject>;
+
+export const kubernetesObject = z.looseObject({
+  apiVersion: z.string(),
+  kind: z.string(),
+  metadata: z.looseObject({ name: z.string(), namespace: z.string().optional() }),
+});
+
+const imageInputs = z.object({
+  imageName: z.string(),
+  build: z.object({
+    context: z.string(),
+    dockerfile: z.string(),
+    platform: z.string(),
+    args: z.record(z.string(), z.string()),
+  }),
+});
+
+/** An image that the program builds. */
+export interface ImageBuild {
+  /** Name and tag. */
+  readonly reference: string;
+  readonly context: string;
+  readonly dockerfile: string;
+  readonly platform: string;
+  readonly args: Readonly<Record<string, string>>;
+}
+
+/** What the program declares. */
+export interface Declared {
+  /** The objects, each after all that it depends on. Images stand by tag. */
+  readonly objects: readonly KubernetesObject[];
+  /** The images to build. */
+  readonly images: readonly ImageBuild[];
+  /** The stack's outputs. */
+  readonly outputs: Readonly<Record<string, unknown>>;
+}
+
+function recordImage(images: ImageBuild[], inputs: unknown): Record<string, unknown> {
+  const { imageName, build } = imageInputs.parse(inputs);
+  images.push({ reference: imageName, ...build });
+  return { imageName, repoDigest: imageName };
+}
+
+/** The mocks that stand in for the engine: they record what is declared and refuse what they do not know. */
+function recorder(objects: KubernetesObject[], images: ImageBuild[]): pulumi.runtime.Mocks {
+  const record = (type: string, inputs: unknown): Record<string, unknown> => {
+    if (type === "docker:index/image:Image") return recordImage(images, inputs);
+    if (type.startsWith("kubernetes:")) {
+      const object = kubernetesObject.parse(inputs);
+      objects.push(object);
+      return object;
+    }
+    if (/^(pulumi:(providers|pulumi)|dubbo-mesh):/.test(type)) return {};
+    throw new Error(`the program declares a ${type}, which cannot be rendered`);
+  };
+  return {
+    call: ({ token }) => {
+      throw new Error(`the program calls ${token}, which cannot be rendered`);
+    },
+    newResource: async ({ type, name, inputs }) => {
+      // A turn of the event loop, as an engine would take: dependents then register after what they depend on.
+      await new Promise((resolve) => setImmediate(resolve));
+      return { id: `${name}-id`, state: record(type, inputs as unknown) };
+    },
+  };
+}
+
+/** The plain values of outputs; an output whose resource failed never resolves, and the runtime reports that failure as unhandled. */
+async function resolved(outputs: object): Promise<Record<string, unknown>> {
+  return new Promise((resolve, reject) => {
+    process.once("unhandledRejection", reject);
+    pulumi.output(outputs as Record<string, unknown>).apply((plain) => {
+      process.off("unhandledRejection", reject);
+      resolve(plain);
+    });
+  });
+}
+
+/**
+ * Runs the program without an engine and tells what it declares.
+ * @throws UserError where the stack holds encrypted values, which only Pulumi's CLI can read
+ */
+export async function runProgram(file: StackFile): Promise<Declared> {
+  if (file.encrypted.length > 0) {
+    throw new UserError(
+      `stack ${file.stack} has encrypted values (${file.encrypted.join(", ")}), which only Pulumi can read`,
+      "Install the Pulumi CLI, or give these keys plain values.",
+    );
+  }
+  const objects: KubernetesObject[] = [];
+  const images: ImageBuild[] = [];
+  const config = Object.entries(file.raw).map(([key, value]) => [`${PROJECT}:${key}`, value]);
+  pulumi.runtime.setAllConfig(Object.fromEntries(config) as Record<string, string>);
+  await pulumi.runtime.setMocks(recorder(objects, images), PROJECT, file.stack, false);
+  const { default: program } = await import("../../index.ts");
+  const outputs = await resolved(program());
+  await pulumi.runtime.disconnect();
+  return { objects, images, outputs };
+}

@@ -1,0 +1,148 @@
+import { readFile } from "node:fs/promises";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import {
+  type EngineEvent,
+  LocalWorkspace,
+  PulumiCommand,
+  type Stack,
+} from "@pulumi/pulumi/automation/index.js";
+import { messageOf, UserError } from "../../lib/errors.ts";
+import { step } from "../../lib/steps.ts";
+import type { StackFile } from "../stack-file.ts";
+import type { Change, Engine, Operation, UpResult } from "./engine.ts";
+
+const VENDOR = "https://get.pulumi.com";
+const VENDOR_TIMEOUT_MS = 5_000;
+
+function pulumiHome(): string {
+  return process.env["PULUMI_HOME"] ?? join(homedir(), ".pulumi");
+}
+
+/** The Pulumi CLI on PATH or in its home; undefined where there is none. */
+export async function findPulumi(): Promise<PulumiCommand | undefined> {
+  for (const options of [{}, { root: pulumiHome() }]) {
+    const found = await PulumiCommand.get(options).catch(() => undefined);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+/** Downloads the Pulumi CLI into its home; undefined where its vendor does not answer within 5 s. */
+export async function installPulumi(): Promise<PulumiCommand | undefined> {
+  const reachable = await fetch(VENDOR, {
+    method: "HEAD",
+    signal: AbortSignal.timeout(VENDOR_TIMEOUT_MS),
+  }).then(
+    () => true,
+    () => false,
+  );
+  if (!reachable) return undefined;
+  return step("download the Pulumi CLI", () => PulumiCommand.install({ root: pulumiHome() }));
+}
+
+/** Whether the user has logged in to a backend with `pulumi login`. */
+async function isLoggedIn(): Promise<boolean> {
+  const credentials = await readFile(join(pulumiHome(), "credentials.json"), "utf8").catch(() => "{}");
+  return Boolean((JSON.parse(credentials) as { current?: string }).current);
+}
+
+/** The environment of the CLI: the user's own, with a file backend and an empty passphrase where nothing is chosen. */
+async function environment(): Promise<Record<string, string>> {
+  const { env } = process;
+  const passphrase = env["PULUMI_CONFIG_PASSPHRASE"] ?? env["PULUMI_CONFIG_PASSPHRASE_FILE"];
+  const chosen = env["PULUMI_BACKEND_URL"] !== undefined || (await isLoggedIn());
+  return {
+    PULUMI_SKIP_UPDATE_CHECK: "true",
+    ...(!chosen && { PULUMI_BACKEND_URL: "file://~" }),
+    ...(passphrase === undefined && { PULUMI_CONFIG_PASSPHRASE: "" }),
+  };
+}
+
+const OPERATIONS: Readonly<Record<string, Operation>> = {
+  create: "create",
+  update: "update",
+  delete: "delete",
+  replace: "replace",
+};
+
+/** The change that an engine event tells of, if it tells of one. */
+export function changeOf(event: EngineEvent): Change[] {
+  const metadata = event.resourcePreEvent?.metadata;
+  const operation = metadata && OPERATIONS[metadata.op];
+  if (!operation) return [];
+  const name = metadata.urn.split("::").at(-1) ?? metadata.urn;
+  const diffs = metadata.diffs ?? [];
+  return [
+    { operation, target: `${metadata.type} ${name}`, ...(diffs.length > 0 && { detail: diffs.join(", ") }) },
+  ];
+}
+
+/** Pulumi's own engine, by the Automation API: the same project and state as `pulumi up -s STACK` in its folder. */
+export class PulumiEngine implements Engine {
+  readonly name = "pulumi";
+  readonly #file: StackFile;
+  readonly #command: PulumiCommand;
+
+  constructor(file: StackFile, command: PulumiCommand) {
+    this.#file = file;
+    this.#command = command;
+  }
+
+  async up(): Promise<UpResult> {
+    const { changes, value } = await this.#run("pulumi up", (stack, options) => stack.up(options));
+    const outputs = Object.entries(value.outputs).map(([name, output]) => [name, output.value as unknown]);
+    return { outputs: Object.fromEntries(outputs) as Record<string, unknown>, changes };
+  }
+
+  async preview(): Promise<readonly Change[]> {
+    return (await this.#run("pulumi preview", (stack, options) => stack.preview(options))).changes;
+  }
+
+  async down(): Promise<void> {
+    await this.#run("pulumi destroy", (stack, options) => stack.destroy(options));
+  }
+
+  async #stack(): Promise<Stack> {
+    const { stack: stackName, directory: workDir } = this.#file;
+    const options = { pulumiCommand: this.#command, envVars: await environment() };
+    return LocalWorkspace.createOrSelectStack({ stackName, workDir }, options);
+  }
+
+  async #run<T>(title: string, work: (stack: Stack, options: RunOptions) => Promise<T>): Promise<Ran<T>> {
+    const changes: Change[] = [];
+    const options = {
+      onEvent: (event: EngineEvent) => changes.push(...changeOf(event)),
+      ...(this.#file.overridden && { configFile: this.#file.path }),
+      // The local cluster can have been taken down under the stack.
+      refresh: this.#file.settings.cluster === "local",
+    };
+    try {
+      const stack = await this.#stack();
+      return { value: await step(title, () => work(stack, options)), changes };
+    } catch (error) {
+      throw new UserError(
+        `${title} failed: ${diagnostics(messageOf(error))}`,
+        "Mend what it names and run the command again; the stack's state is kept.",
+        { cause: error },
+      );
+    }
+  }
+}
+
+interface RunOptions {
+  onEvent: (event: EngineEvent) => void;
+  configFile?: string;
+  refresh: boolean;
+}
+
+interface Ran<T> {
+  readonly value: T;
+  readonly changes: readonly Change[];
+}
+
+/** What the engine reports as errors, without its progress. */
+function diagnostics(message: string): string {
+  const lines = message.split("\n").filter((line) => /error|denied|refused/i.test(line));
+  return (lines.length === 0 ? message : lines.join("\n")).trim();
+}

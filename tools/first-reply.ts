@@ -1,0 +1,54 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { V1Pod } from "@kubernetes/client-node";
+import { UserError } from "../lib/errors.ts";
+import type { Settings } from "../settings.ts";
+import { APPLICATION_CONTAINER } from "../components/workload.ts";
+import type { Mesh } from "./mesh.ts";
+
+const POLL_MS = 300;
+const TIMEOUT_MS = 300_000;
+
+/** The consumer's line that quotes a reply, and the reply: the seed's words. */
+const REPLY = /consumer Unary reply <-message:\s*"(?<message>.*)"/;
+
+/** The first reply in a consumer's log. */
+export function replyIn(log: string): string | undefined {
+  const match = REPLY.exec(log);
+  return match?.[0];
+}
+
+function isRunning(pod: V1Pod): boolean {
+  const statuses = pod.status?.containerStatuses ?? [];
+  return statuses.some(({ name, state }) => name === APPLICATION_CONTAINER && state?.running !== undefined);
+}
+
+/** Why a pod does not run yet, for people. */
+export function whyNot(pod: V1Pod): string {
+  const { containerStatuses = [], initContainerStatuses = [], phase } = pod.status ?? {};
+  const waiting = [...initContainerStatuses, ...containerStatuses].flatMap(({ name, state }) =>
+    state?.waiting?.reason === undefined ? [] : [`${name} ${state.waiting.reason}`],
+  );
+  const reasons = waiting.length === 0 ? (phase ?? "no status") : waiting.join(", ");
+  return `${pod.metadata?.name ?? "pod"}: ${reasons}`;
+}
+
+/**
+ * Waits until a consumer of the stack has been answered, and returns that line of its log.
+ * @throws UserError after 300 s, with what the pods wait for
+ */
+export async function firstReply(mesh: Mesh, { consumer }: Settings): Promise<string> {
+  const deadline = Date.now() + TIMEOUT_MS;
+  let pods: V1Pod[] = [];
+  while (Date.now() < deadline) {
+    pods = await mesh.pods(consumer.name);
+    const newest = pods.filter(isRunning).at(-1)?.metadata?.name;
+    const reply = newest === undefined ? undefined : replyIn(await mesh.log(newest));
+    if (reply !== undefined) return reply;
+    await sleep(POLL_MS);
+  }
+  const reasons = pods.length === 0 ? `${consumer.name} has no pods` : pods.map(whyNot).join("; ");
+  throw new UserError(
+    `the consumer was not answered within ${TIMEOUT_MS / 1000} s (${reasons})`,
+    "Look at `make logs` and `make logs PROXY=1`; the stack stays as it is, and `make up` may be run again.",
+  );
+}

@@ -1,0 +1,102 @@
+import { Writable } from "node:stream";
+import { CoreV1Api, Exec, KubeConfig, type V1Pod, type V1Status } from "@kubernetes/client-node";
+import { APPLICATION_CONTAINER } from "../components/workload.ts";
+import { messageOf, UserError } from "../lib/errors.ts";
+import type { Settings } from "../settings.ts";
+
+/** Reads a stack's live mesh: its pods, their logs, and what their proxies say. Writes nothing. */
+export class Mesh {
+  readonly #config: KubeConfig;
+  readonly #core: CoreV1Api;
+  readonly #namespace: string;
+
+  /** @throws UserError where the kubeconfig cannot be read or lacks the context */
+  constructor(settings: Settings) {
+    this.#config = kubeConfig(settings);
+    this.#core = this.#config.makeApiClient(CoreV1Api);
+    this.#namespace = settings.namespace;
+  }
+
+  /** The pods of an application that are not ending, oldest first. */
+  async pods(application: string): Promise<V1Pod[]> {
+    const { items } = await this.#answered(
+      this.#core.listNamespacedPod({ namespace: this.#namespace, labelSelector: `app=${application}` }),
+    );
+    return items
+      .filter(({ metadata }) => metadata?.deletionTimestamp === undefined)
+      .sort((a, b) => startOf(a) - startOf(b));
+  }
+
+  /** The last lines of a container's log. */
+  async log(pod: string, container = APPLICATION_CONTAINER, tailLines = 1000): Promise<string> {
+    return this.#answered(
+      this.#core.readNamespacedPodLog({ name: pod, namespace: this.#namespace, container, tailLines }),
+    );
+  }
+
+  /** Runs a command in a container and returns what it prints. */
+  async exec(pod: string, container: string, command: string[]): Promise<string> {
+    const out: Buffer[] = [];
+    const errors: Buffer[] = [];
+    const status = await new Promise<V1Status>((resolve, reject) => {
+      new Exec(this.#config)
+        .exec(this.#namespace, pod, container, command, sink(out), sink(errors), null, false, resolve)
+        .then((socket) => {
+          socket.onerror = (event: { message: string }) => {
+            reject(new Error(event.message));
+          };
+        }, reject);
+    });
+    if (status.status === "Success") return Buffer.concat(out).toString("utf8");
+    const reason = Buffer.concat(errors).toString("utf8").trim();
+    throw new Error(`${command.join(" ")} in ${pod}: ${status.message ?? "failed"} ${reason}`);
+  }
+
+  async #answered<T>(request: Promise<T>): Promise<T> {
+    return request.catch((error: unknown) => {
+      throw new UserError(
+        `the cluster of context ${this.#config.currentContext} refuses or does not answer: ${firstLine(messageOf(error))}`,
+        "Check that it runs and that the context may read pods and logs (kubectl auth can-i get pods/log).",
+        { cause: error },
+      );
+    });
+  }
+}
+
+function startOf({ metadata }: V1Pod): number {
+  return metadata?.creationTimestamp?.getTime() ?? 0;
+}
+
+function firstLine(text: string): string {
+  return text.split("\n")[0] ?? "";
+}
+
+function sink(chunks: Buffer[]): Writable {
+  return new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      chunks.push(chunk);
+      done();
+    },
+  });
+}
+
+function kubeConfig({ context, kubeconfig }: Settings): KubeConfig {
+  const config = new KubeConfig();
+  try {
+    if (kubeconfig === undefined) config.loadFromDefault();
+    else config.loadFromFile(kubeconfig);
+  } catch (error) {
+    throw new UserError(`the kubeconfig cannot be read: ${messageOf(error)}`, "Check its path and content.", {
+      cause: error,
+    });
+  }
+  if (config.getContextObject(context) === null) {
+    const known = config.contexts.map(({ name }) => name).join(", ");
+    throw new UserError(
+      `the kubeconfig has no context ${context}`,
+      `Choose one of: ${known} (CONTEXT=NAME, or pulumi config set context NAME).`,
+    );
+  }
+  config.setCurrentContext(context);
+  return config;
+}

@@ -1,0 +1,30 @@
+import { mkdir, rm, readdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { toYaml } from "../lib/yaml.ts";
+import { type KubernetesObject, runProgram } from "./engine/program.ts";
+import type { StackFile } from "./stack-file.ts";
+
+/** Files that an earlier render wrote: a number, a kind and a name. */
+const RENDERED = /^\d{2}-[a-z]+-.+\.yaml$/;
+
+function fileName({ kind, metadata }: KubernetesObject, index: number): string {
+  return `${String(index).padStart(2, "0")}-${kind.toLowerCase()}-${metadata.name}.yaml`;
+}
+
+/**
+ * Writes the stack's objects as YAML, a file each, numbered in the order in which they can be applied. Needs neither
+ * docker nor a cluster: images stand by tag. Files of an earlier render are removed, all others are left alone.
+ * @returns the paths that were written
+ */
+export async function render(file: StackFile, directory: string): Promise<string[]> {
+  const { objects } = await runProgram(file);
+  await mkdir(directory, { recursive: true });
+  const old = (await readdir(directory)).filter((name) => RENDERED.test(name));
+  await Promise.all(old.map((name) => rm(join(directory, name))));
+  const files = objects.map((object, index) => ({
+    path: join(directory, fileName(object, index)),
+    text: toYaml(object),
+  }));
+  await Promise.all(files.map(({ path, text }) => writeFile(path, text)));
+  return files.map(({ path }) => path);
+}

@@ -1,0 +1,30 @@
+import type { Change, Operation } from "./engine/engine.ts";
+
+const SIGNS: Readonly<Record<Operation, string>> = { create: "+", update: "~", replace: "!", delete: "-" };
+
+function changeText({ operation, target, detail }: Change): string {
+  const indented = detail === undefined ? "" : `\n${detail.replace(/^/gm, "      ")}`;
+  return `  ${SIGNS[operation]} ${operation.padEnd(7)} ${target}${indented}`;
+}
+
+/** Changes for people, a line each; one line where there is none. */
+export function changesText(changes: readonly Change[]): string {
+  return changes.length === 0 ? "no change" : ["changes:", ...changes.map(changeText)].join("\n");
+}
+
+/** A table for people: columns as wide as their widest cell. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  const line = (row: readonly string[]): string =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join("  ")
+      .trimEnd();
+  return rows.map(line).join("\n");
+}
+
+/** Outputs for people: a name and a value a line. */
+export function outputsText(outputs: Readonly<Record<string, unknown>>): string {
+  const text = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value));
+  return table(Object.entries(outputs).map(([name, value]) => [name, text(value)]));
+}

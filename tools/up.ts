@@ -1,0 +1,36 @@
+import { clusterUp } from "../cluster/cluster.ts";
+import { step } from "../lib/steps.ts";
+import type { Change } from "./engine/engine.ts";
+import { type EngineName, selectEngine } from "./engine/select.ts";
+import { firstReply } from "./first-reply.ts";
+import { Mesh } from "./mesh.ts";
+import type { StackFile } from "./stack-file.ts";
+
+/** What came of {@link up}. */
+export interface UpReport {
+  /** The engine that was used. */
+  readonly engine: EngineName;
+  /** What was changed. */
+  readonly changes: readonly Change[];
+  /** The line in which the consumer quotes its first reply; undefined where the stack runs no consumer. */
+  readonly reply: string | undefined;
+  /** The stack's outputs. */
+  readonly outputs: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Brings a stack up, from nothing if need be: the local cluster if the stack asks for it, the images, the objects; then waits
+ * for the consumer's first reply. What is there already is left as it is.
+ */
+export async function up(file: StackFile, wanted?: EngineName): Promise<UpReport> {
+  const { settings } = file;
+  if (settings.cluster === "local") await clusterUp();
+  const mesh = new Mesh(settings);
+  const engine = await selectEngine(file, wanted);
+  const { changes, outputs } = await engine.up();
+  const runs = settings.consumer.replicas > 0;
+  const reply = runs
+    ? await step("wait for the consumer's first reply", () => firstReply(mesh, settings))
+    : undefined;
+  return { engine: engine.name, changes, reply, outputs };
+}
