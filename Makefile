@@ -1,27 +1,76 @@
-# What is run, for whom it is, and its arguments: `make help`.
+# The commands of the project; `make help` lists them.
 STACK ?= dev
 OUT ?= rendered
 
+DEPENDENCIES = node_modules/.package-lock.json
 CLI = node --import tsx tools/cli.ts
+# What is set on make's command line is passed on; what is not, is not.
 STACK_FLAGS = --stack $(STACK) $(if $(CONTEXT),--context $(CONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY)) \
-  $(if $(ENGINE),--engine $(ENGINE)) $(if $(JSON),--json)
+	$(if $(JSON),--json)
+ENGINE_FLAGS = $(STACK_FLAGS) $(if $(ENGINE),--engine $(ENGINE))
+POD_FLAGS = $(STACK_FLAGS) $(if $(POD),--pod $(POD))
 
 .DEFAULT_GOAL := help
 .PHONY: help up preview render down verify dump logs shell cluster-up cluster-down cluster-status cluster-logs \
-  test e2e declarations schemas proto format
+	test e2e declarations schemas generate format
 
-help: ## show this
-	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+help: ## show this list
+	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | awk '{ name = $$1; $$1 = ""; printf "%-16s%s\n", name, $$0 }'
 
-node_modules/.package-lock.json: package.json package-lock.json
+$(DEPENDENCIES): package.json package-lock.json
 	npm ci --no-audit --no-fund
 	@touch $@
 
-up: node_modules/.package-lock.json ## bring a stack up and wait for the first reply [STACK= CONTEXT= REGISTRY= ENGINE= JSON=1]
-	@$(CLI) up $(STACK_FLAGS)
-preview: node_modules/.package-lock.json ## show what up would change [as up]
-	@$(CLI) preview $(STACK_FLAGS)
-render: node_modules/.package-lock.json ## write the stack's objects as YAML, without docker or cluster [STACK= OUT=rendered]
+up: $(DEPENDENCIES) ## bring a stack up and wait for the consumer's first reply [STACK=dev CONTEXT= REGISTRY= ENGINE= JSON=1]
+	@$(CLI) up $(ENGINE_FLAGS)
+
+preview: $(DEPENDENCIES) ## show what up would change [as up]
+	@$(CLI) preview $(ENGINE_FLAGS)
+
+render: $(DEPENDENCIES) ## write a stack's objects as YAML, without docker or cluster [STACK=dev OUT=rendered]
 	@$(CLI) render $(STACK_FLAGS) --out $(OUT)
-down: node_modules/.package-lock.json ## remove a stack [as up]
-	@$(CLI) down $(STACK_FLAGS)
+
+down: $(DEPENDENCIES) ## remove a stack [as up]
+	@$(CLI) down $(ENGINE_FLAGS)
+
+verify: $(DEPENDENCIES) ## check on the live mesh that Envoy does what the stack says [STACK=dev CONTEXT= JSON=1]
+	@$(CLI) verify $(STACK_FLAGS)
+
+dump: $(DEPENDENCIES) ## print the configuration of a pod's Envoy [STACK=dev POD=]
+	@$(CLI) dump $(POD_FLAGS)
+
+logs: $(DEPENDENCIES) ## print the logs of a pod, or of all of the stack's [STACK=dev POD= PROXY=1]
+	@$(CLI) logs $(POD_FLAGS) $(if $(PROXY),--proxy)
+
+shell: $(DEPENDENCIES) ## open a shell in a pod's istio-proxy [STACK=dev POD=]
+	@$(CLI) shell $(POD_FLAGS)
+
+cluster-up: $(DEPENDENCIES) ## start the local cluster, building what is missing (root, Linux, Go 1.26)
+	@$(CLI) cluster up
+
+cluster-down: $(DEPENDENCIES) ## stop the local cluster and remove what it made; what was built is kept
+	@$(CLI) cluster down
+
+cluster-status: $(DEPENDENCIES) ## show the local cluster's components [JSON=1]
+	@$(CLI) cluster status $(if $(JSON),--json)
+
+cluster-logs: $(DEPENDENCIES) ## print the last lines of the local cluster's logs [COMPONENT=]
+	@$(CLI) cluster logs $(COMPONENT)
+
+test: $(DEPENDENCIES) ## types, lint, format and unit tests; no cluster, no root, no Go
+	@npm test
+
+e2e: $(DEPENDENCIES) ## the whole on the local cluster: up, verify, a fault, changes, down (root, Linux, Go 1.26)
+	@npm run --silent e2e
+
+declarations: $(DEPENDENCIES) ## make Pulumi.yaml from settings.ts
+	@npm run --silent declarations
+
+schemas: $(DEPENDENCIES) ## make test/schemas/*.json from the pinned Kubernetes and Istio (Go 1.26)
+	@npm run --silent schemas
+
+generate: $(DEPENDENCIES) ## make apps/gen/ from apps/proto/, offline
+	@npm run --silent generate
+
+format: $(DEPENDENCIES) ## format the sources
+	@npx prettier --write --log-level warn .

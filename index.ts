@@ -1,6 +1,6 @@
 import * as docker from "@pulumi/docker";
 import * as kubernetes from "@pulumi/kubernetes";
-import type * as pulumi from "@pulumi/pulumi";
+import * as pulumi from "@pulumi/pulumi";
 import { type Application, bundleApplication } from "./apps/bundle.ts";
 import { DubboConsumer } from "./components/consumer.ts";
 import { ActiveHealthCheck } from "./components/health-check.ts";
@@ -9,6 +9,7 @@ import { MeshNamespace } from "./components/namespace.ts";
 import { DubboProvider } from "./components/provider.ts";
 import { ProviderTraffic } from "./components/traffic.ts";
 import { milliseconds, seconds } from "./lib/duration.ts";
+import { UserError } from "./lib/errors.ts";
 import { drainSeconds } from "./lib/health-check.ts";
 import { loadSettings, type Settings } from "./settings.ts";
 
@@ -124,8 +125,17 @@ function dubboConsumer(
   return new DubboConsumer("consumer", args, opts);
 }
 
-/** Composes the stack. Pulumi calls it; `make render` and the kubectl engine call it under mocks. */
-export default function program(): Outputs {
+/** The error as the engine is to print it: without the SDK's frames, on which Node 20 spends minutes (nodejs/node#64011). */
+function runError(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  const expected = error instanceof UserError || pulumi.ResourceError.isInstance(error);
+  const fix = error instanceof UserError ? `\n${error.fix}` : "";
+  const thrown = expected ? new pulumi.RunError(`${error.message}${fix}`) : error;
+  thrown.stack = expected ? "" : (error.stack ?? "").replaceAll(/^.*node_modules.*\n?/gm, "");
+  return thrown;
+}
+
+function compose(): Outputs {
   const settings = loadSettings();
   const image = images(settings);
   const opts = { providers: { kubernetes: kubernetesProvider(settings) } };
@@ -151,4 +161,16 @@ export default function program(): Outputs {
     images: image,
     kubeContext: settings.context,
   };
+}
+
+/**
+ * Composes the stack. Pulumi calls it; `make render` and the kubectl engine call it under mocks.
+ * @throws pulumi.RunError for what the user can mend, which the engine prints as one error
+ */
+export default function program(): Outputs {
+  try {
+    return compose();
+  } catch (error) {
+    throw runError(error);
+  }
 }

@@ -259,17 +259,12 @@ export function parseSettings(raw: Readonly<Record<string, string>>): Settings {
 
 /**
  * The running stack's settings.
- * @throws pulumi.RunError, which the engine prints without a stack trace
+ * @throws UserError that names each wrong or unknown key
  */
 export function loadSettings(): Settings {
   const prefix = `${PROJECT}:`;
   const raw = Object.entries(pulumi.runtime.allConfig())
     .filter(([key]) => key.startsWith(prefix))
     .map(([key, value]) => [key.slice(prefix.length), value] as const);
-  try {
-    return parseSettings(Object.fromEntries(raw));
-  } catch (error) {
-    if (error instanceof UserError) throw new pulumi.RunError(`${error.message}\n${error.fix}`);
-    throw error;
-  }
+  return parseSettings(Object.fromEntries(raw));
 }

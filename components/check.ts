@@ -19,7 +19,11 @@ export function checked<T>(
     const problems = error.issues.map(({ message }) => message).join("; ");
     throw new pulumi.ResourceError(`${name}: ${problems} (got ${JSON.stringify(plain)})`, component, true);
   };
-  return pulumi.Output.isInstance(value) || value instanceof Promise
-    ? pulumi.output(value).apply((known) => check(known as T))
-    : check(value as T);
+  if (!isEventual(value)) return check(value as T);
+  const output = pulumi.output(value) as pulumi.Output<T>;
+  return output.apply(check);
+}
+
+function isEventual<T>(value: pulumi.Input<T>): value is Promise<T> | pulumi.Output<T> {
+  return value instanceof Promise || pulumi.Output.isInstance(value);
 }

@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
-import { Command, InvalidArgumentError, Option } from "commander";
-import { reportError, UserError } from "../lib/errors.ts";
+import { Command, Option } from "commander";
+import { reportError } from "../lib/errors.ts";
 import type { EngineName } from "./engine/select.ts";
 import type { Overrides, StackFile } from "./stack-file.ts";
 import type * as Report from "./report.ts";
@@ -13,6 +13,10 @@ interface CommonOptions {
   readonly context?: string;
   readonly registry?: string;
   readonly engine?: EngineName;
+}
+
+interface PodOptions extends CommonOptions {
+  readonly pod?: string;
 }
 
 const DIRECTORY = resolve(import.meta.dirname, "..");
@@ -30,7 +34,7 @@ async function stackFile(options: CommonOptions): Promise<StackFile> {
 }
 
 /** Prints a result: as one JSON object, or as the text that is made of it. */
-async function print<T>(json: boolean, result: T, text: (report: typeof Report) => string): Promise<void> {
+async function print(json: boolean, result: unknown, text: (report: typeof Report) => string): Promise<void> {
   process.stdout.write(`${json ? JSON.stringify(result) : text(await import("./report.ts"))}\n`);
 }
 
@@ -70,6 +74,29 @@ async function runRender(options: CommonOptions & { readonly out: string }): Pro
   await print(options.json, { files }, () => files.join("\n"));
 }
 
+async function runVerify(options: CommonOptions): Promise<void> {
+  const { verify, verifyText } = await import("./verify/verify.ts");
+  const report = await verify(await stackFile(options));
+  await print(options.json, report, () => verifyText(report));
+  if (!report.ok) process.exitCode = 1;
+}
+
+async function runDump(options: PodOptions): Promise<void> {
+  const { dump } = await import("./operate.ts");
+  process.stdout.write(await dump(await stackFile(options), options.pod));
+}
+
+async function runLogs(options: PodOptions & { readonly proxy: boolean }): Promise<void> {
+  const { logs, logsText } = await import("./operate.ts");
+  const podLogs = await logs(await stackFile(options), options);
+  await print(options.json, podLogs, () => logsText(podLogs));
+}
+
+async function runShell(options: PodOptions): Promise<void> {
+  const { shell } = await import("./operate.ts");
+  process.exitCode = await shell(await stackFile(options), options.pod);
+}
+
 async function runClusterStatus({ json }: CommonOptions): Promise<void> {
   const { clusterStatus } = await import("../cluster/cluster.ts");
   const status = await clusterStatus();
@@ -89,6 +116,19 @@ function stackCommand(program: Command, name: string, description: string): Comm
     .option("--registry <host/organisation>", "registry to push to instead of the stack's")
     .addOption(new Option("--engine <name>", "engine to use").choices(["pulumi", "kubectl"]))
     .option("--json", "print one JSON object", false);
+}
+
+function operatorCommands(program: Command): void {
+  const podCommand = (name: string, description: string, all: string): Command =>
+    stackCommand(program, name, description).option("--pod <name>", `pod (default: ${all})`);
+  stackCommand(program, "verify", "check the live mesh: pods, addresses, calls, logs, health checks").action(
+    runVerify,
+  );
+  podCommand("dump", "print the configuration of a pod's Envoy", "the consumer's first").action(runDump);
+  podCommand("logs", "print the last lines of logs", "all of the stack's")
+    .option("--proxy", "of the sidecars instead of the applications", false)
+    .action(runLogs);
+  podCommand("shell", "open a shell in a pod's sidecar", "the consumer's first").action(runShell);
 }
 
 function clusterCommands(program: Command): void {
@@ -120,6 +160,7 @@ function commands(): Command {
     .requiredOption("--out <directory>", "folder to write to")
     .action(runRender);
   stackCommand(program, "down", "remove the stack").action(runDown);
+  operatorCommands(program);
   clusterCommands(program);
   return program;
 }

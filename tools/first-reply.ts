@@ -24,11 +24,12 @@ function isRunning(pod: V1Pod): boolean {
 
 /** Why a pod does not run yet, for people. */
 export function whyNot(pod: V1Pod): string {
-  const { containerStatuses = [], initContainerStatuses = [], phase } = pod.status ?? {};
-  const waiting = [...initContainerStatuses, ...containerStatuses].flatMap(({ name, state }) =>
+  const { status } = pod;
+  const containers = [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])];
+  const waiting = containers.flatMap(({ name, state }) =>
     state?.waiting?.reason === undefined ? [] : [`${name} ${state.waiting.reason}`],
   );
-  const reasons = waiting.length === 0 ? (phase ?? "no status") : waiting.join(", ");
+  const reasons = waiting.length === 0 ? (status?.phase ?? "no status") : waiting.join(", ");
   return `${pod.metadata?.name ?? "pod"}: ${reasons}`;
 }
 

@@ -12,32 +12,47 @@ export function kubectlCommand({ cluster, context, kubeconfig }: Target): string
   return [...binary, "--context", context, ...(kubeconfig === undefined ? [] : ["--kubeconfig", kubeconfig])];
 }
 
+const CANNOT_START = /^(ENOENT|ENOTDIR|EACCES)$/;
 const UNREACHABLE =
   /connection refused|no such host|i\/o timeout|unable to connect|was refused|deadline exceeded/i;
+const NO_CONTEXT = /context .* does not exist|context was not found/i;
+const NO_KUBECONFIG = /stat .*: no such file|error loading config file/i;
+
+/** What a command that cannot be started means to the user. */
+function missing(cluster: Target["cluster"], cause: ErrorOptions): UserError {
+  return cluster === "local"
+    ? new UserError("the local cluster has not been built", "Run `make up` first.", cause)
+    : new UserError(
+        "kubectl is not installed",
+        "Install kubectl 1.27 or newer and run the command again.",
+        cause,
+      );
+}
+
+/** What a kubeconfig that cannot be read means to the user. */
+function noKubeconfig(cluster: Target["cluster"], reason: string, cause: ErrorOptions): UserError {
+  return cluster === "local"
+    ? new UserError("the local cluster is not running", "Run `make up` first.", cause)
+    : new UserError(`the kubeconfig cannot be read: ${reason}`, "Check its path and content.", cause);
+}
 
 /** What a failed kubectl means to the user. */
 function explained(error: unknown, { cluster, context }: Target): unknown {
   if (!(error instanceof ExecaError)) return error;
   const { stderr, code } = error as ExecaError<{ encoding: "utf8" }>;
   const cause = { cause: error };
-  if (code === "ENOENT") {
-    return cluster === "local"
-      ? new UserError("the local cluster has not been built", "Run `make up` first.", cause)
-      : new UserError(
-          "kubectl is not installed",
-          "Install kubectl 1.27 or newer and run the command again.",
-          cause,
-        );
-  }
-  if (/context .* does not exist|no context exists|stat .*: no such file/i.test(stderr)) {
+  if (CANNOT_START.test(code ?? "")) return missing(cluster, cause);
+  const reason = stderr.trim().split("\n").at(-1) ?? "";
+  if (NO_CONTEXT.test(reason)) {
     return new UserError(
       `the kubeconfig has no context ${context}`,
       "Choose one of `kubectl config get-contexts` (CONTEXT=NAME, or `pulumi config set context NAME`).",
       cause,
     );
   }
-  const reason = stderr.trim().split("\n").at(-1) ?? "";
-  if (UNREACHABLE.test(stderr)) {
+  if (NO_KUBECONFIG.test(reason)) return noKubeconfig(cluster, reason, cause);
+  // A webhook that does not answer is one inside a cluster that does.
+  if (UNREACHABLE.test(reason) && !stderr.includes("webhook")) {
     return new UserError(
       `the cluster of context ${context} does not answer: ${reason}`,
       "Start it, or choose another context.",
@@ -61,7 +76,8 @@ export async function kubectl(target: Target, args: readonly string[], input?: s
   try {
     const { stdout } = await execa(file, [...rest, ...args], {
       env: { KUBECTL_APPLYSET: "true" },
-      ...(input !== undefined && { input }),
+      // It asks for a user's name where a context has no credentials: nobody would answer.
+      ...(input === undefined ? { stdin: "ignore" } : { input }),
     });
     return stdout;
   } catch (error) {

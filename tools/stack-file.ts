@@ -1,4 +1,4 @@
-import { access, mkdtemp, readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import yaml from "js-yaml";
@@ -29,10 +29,26 @@ export interface StackFile {
 }
 
 const fileSchema = z.looseObject({ config: z.record(z.string(), z.unknown()).nullish() });
-type FileContent = z.infer<typeof fileSchema>;
 
+/** A stack's file, its configuration by full key. */
+interface FileContent {
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly [key: string]: unknown;
+}
+
+/** A value as Pulumi hands it over: a key without a value is empty text. */
 function asText(value: unknown): string {
+  if (value === null) return "";
   return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+/** Full keys, as Pulumi reads them: a key without a prefix is one of the project's. */
+function prefixed(config: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const entries = Object.entries(config).map(([key, value]) => [
+    key.includes(":") ? key : `${PROJECT}:${key}`,
+    value,
+  ]);
+  return Object.fromEntries(entries) as Record<string, unknown>;
 }
 
 function isEncrypted(value: unknown): boolean {
@@ -42,7 +58,7 @@ function isEncrypted(value: unknown): boolean {
 
 async function stackNames(directory: string): Promise<string[]> {
   const files = await readdir(directory);
-  return files.flatMap((file) => /^Pulumi\.(.+)\.yaml$/.exec(file)?.[1] ?? []);
+  return files.flatMap((file) => /^Pulumi\.(.+)\.yaml$/.exec(file)?.[1] ?? []).sort();
 }
 
 async function readContent(directory: string, stack: string): Promise<FileContent> {
@@ -55,24 +71,21 @@ async function readContent(directory: string, stack: string): Promise<FileConten
     );
   });
   try {
-    return fileSchema.parse(yaml.load(text) ?? {});
+    const content = fileSchema.parse(yaml.load(text) ?? {});
+    return { ...content, config: prefixed(content.config ?? {}) };
   } catch (error) {
+    const reason = error instanceof z.ZodError ? z.prettifyError(error) : messageOf(error);
     throw new UserError(
-      `Pulumi.${stack}.yaml cannot be read: ${messageOf(error)}`,
+      `Pulumi.${stack}.yaml cannot be read: ${reason}`,
       "Mend the file: it is YAML with a `config:` map.",
       { cause: error },
     );
   }
 }
 
-async function overriddenCopy(stack: string, content: FileContent, overrides: Overrides): Promise<string> {
-  const config = Object.fromEntries(
-    Object.entries(overrides).map(([key, value]) => [`${PROJECT}:${key}`, value]),
-  );
-  const kept = Object.entries(content.config ?? {});
+async function writeCopy(stack: string, content: FileContent): Promise<string> {
   const path = join(await mkdtemp(join(tmpdir(), "dubbo-mesh-")), `Pulumi.${stack}.yaml`);
-  const merged = { ...content, config: { ...Object.fromEntries(kept), ...config } };
-  await writeFile(path, toYaml(merged), { mode: 0o600 });
+  await writeFile(path, toYaml(content), { mode: 0o600 });
   return path;
 }
 
@@ -86,32 +99,17 @@ export async function readStackFile(
   stack: string,
   overrides: Overrides = {},
 ): Promise<StackFile> {
-  const content = await readContent(directory, stack);
+  const file = await readContent(directory, stack);
+  const content = { ...file, config: { ...file.config, ...prefixed(overrides) } };
   const prefix = `${PROJECT}:`;
-  const own = Object.entries(content.config ?? {})
+  const own = Object.entries(content.config)
     .filter(([key]) => key.startsWith(prefix))
     .map(([key, value]) => [key.slice(prefix.length), value] as const);
   const encrypted = own.filter(([, value]) => isEncrypted(value)).map(([key]) => key);
   const plain = own.filter(([key]) => !encrypted.includes(key)).map(([key, value]) => [key, asText(value)]);
-  const raw = { ...(Object.fromEntries(plain) as Record<string, string>), ...overrides };
+  const raw = Object.fromEntries(plain) as Record<string, string>;
+  const settings = parseSettings(raw);
   const overridden = Object.keys(overrides).length > 0;
-  return {
-    stack,
-    directory,
-    path: overridden
-      ? await overriddenCopy(stack, content, overrides)
-      : join(directory, `Pulumi.${stack}.yaml`),
-    overridden,
-    raw,
-    encrypted,
-    settings: parseSettings(raw),
-  };
-}
-
-/** Whether a program can be found at this path. */
-export async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
+  const path = overridden ? await writeCopy(stack, content) : join(directory, `Pulumi.${stack}.yaml`);
+  return { stack, directory, path, overridden, raw, encrypted, settings };
 }

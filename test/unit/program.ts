@@ -9,6 +9,9 @@ import { toYaml } from "../../lib/yaml.ts";
 export async function declaredBy(config: Readonly<Record<string, unknown>>): Promise<Declared> {
   const directory = mkdtempSync(join(tmpdir(), "dubbo-mesh-test-"));
   const prefixed = Object.entries(config).map(([key, value]) => [`dubbo-mesh:${key}`, value]);
-  writeFileSync(join(directory, "Pulumi.test.yaml"), toYaml({ config: Object.fromEntries(prefixed) }));
+  writeFileSync(
+    join(directory, "Pulumi.test.yaml"),
+    toYaml({ config: Object.fromEntries(prefixed) as object }),
+  );
   return runProgram(await readStackFile(directory, "test"));
 }

@@ -3,6 +3,8 @@ import { UserError } from "../../lib/errors.ts";
 import { step } from "../../lib/steps.ts";
 import type { ImageBuild } from "./program.ts";
 
+type Run = (...args: readonly string[]) => Promise<string>;
+
 /** The last lines of a failed command, which say why it failed. */
 function lastLines(text: string): string {
   return text.trim().split("\n").slice(-5).join("\n");
@@ -11,10 +13,14 @@ function lastLines(text: string): string {
 async function docker(args: readonly string[], directory: string, host: string | undefined): Promise<string> {
   const { stdout } = await execa("docker", args, {
     cwd: directory,
+    stdin: "ignore",
     ...(host !== undefined && { env: { DOCKER_HOST: host } }),
   });
   return stdout;
 }
+
+const NO_ENGINE =
+  /cannot connect to the docker daemon|failed to connect to the docker api|error during connect/i;
 
 function dockerError(error: unknown, image: ImageBuild, registry: string): unknown {
   if (!(error instanceof ExecaError)) return error;
@@ -28,7 +34,14 @@ function dockerError(error: unknown, image: ImageBuild, registry: string): unkno
       },
     );
   }
-  if (/cannot connect to the docker daemon|error during connect/i.test(stderr)) {
+  if (/permission denied while trying to connect/i.test(stderr)) {
+    return new UserError(
+      "the docker engine does not let this user in",
+      "Add the user to the group docker and log in again, or run this as root.",
+      { cause: error },
+    );
+  }
+  if (NO_ENGINE.test(stderr)) {
     return new UserError(
       "the docker engine does not answer",
       "Start it (docker info must answer), or set provider.image and consumer.image to images that exist.",
@@ -45,10 +58,7 @@ function dockerError(error: unknown, image: ImageBuild, registry: string): unkno
   );
 }
 
-async function isBuilt(
-  image: ImageBuild,
-  run: (...args: readonly string[]) => Promise<string>,
-): Promise<boolean> {
+async function isBuilt(image: ImageBuild, run: Run): Promise<boolean> {
   return run("image", "inspect", image.reference).then(
     () => true,
     () => false,
@@ -72,14 +82,25 @@ function buildArgs(image: ImageBuild): string[] {
   ];
 }
 
-/** The digest under which an image was pushed, with its repository. */
-function digestOf(image: ImageBuild, repoDigests: string): string {
+/** The digest under which docker has pushed an image, with its repository. */
+async function digestOf(image: ImageBuild, run: Run): Promise<string | undefined> {
   const repository = image.reference.slice(0, image.reference.lastIndexOf(":"));
-  const digests = JSON.parse(repoDigests) as string[];
-  const digest = digests.find((candidate) => candidate.startsWith(`${repository}@`));
-  if (digest === undefined)
-    throw new Error(`${image.reference} was pushed, but docker knows no digest of it`);
-  return digest;
+  const printed = await run("image", "inspect", "--format", "{{json .RepoDigests}}", image.reference);
+  const digests = JSON.parse(printed) as string[] | null;
+  return digests?.find((candidate) => candidate.startsWith(`${repository}@`));
+}
+
+/**
+ * The digest of an image that has been built and pushed before; undefined where there is none, or no docker.
+ * @param directory as for {@link buildAndPush}
+ * @param host as for {@link buildAndPush}
+ */
+export async function pushedDigest(
+  image: ImageBuild,
+  directory: string,
+  host: string | undefined,
+): Promise<string | undefined> {
+  return digestOf(image, (...args) => docker(args, directory, host)).catch(() => undefined);
 }
 
 /**
@@ -94,17 +115,17 @@ export async function buildAndPush(
   directory: string,
   host: string | undefined,
 ): Promise<string> {
-  const run = (...args: readonly string[]): Promise<string> => docker(args, directory, host);
+  const run: Run = (...args) => docker(args, directory, host);
   const registry = image.reference.split("/")[0] ?? "";
   try {
     if (!(await isBuilt(image, run))) {
       await step(`build ${image.reference}`, () => run(...buildArgs(image)));
     }
     await step(`push ${image.reference}`, () => run("push", "--quiet", image.reference));
-    return digestOf(
-      image,
-      await run("image", "inspect", "--format", "{{json .RepoDigests}}", image.reference),
-    );
+    const digest = await digestOf(image, run);
+    if (digest === undefined)
+      throw new Error(`${image.reference} was pushed, but docker knows no digest of it`);
+    return digest;
   } catch (error) {
     throw dockerError(error, image, registry);
   }

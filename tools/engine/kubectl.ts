@@ -6,10 +6,11 @@ import { toYaml } from "../../lib/yaml.ts";
 import { kubectl } from "../kubectl.ts";
 import type { StackFile } from "../stack-file.ts";
 import type { Change, Engine, UpResult } from "./engine.ts";
-import { buildAndPush } from "./images.ts";
-import { type KubernetesObject, kubernetesObject, runProgram } from "./program.ts";
+import { buildAndPush, pushedDigest } from "./images.ts";
+import { type ImageBuild, type KubernetesObject, kubernetesObject, runProgram } from "./program.ts";
 
 const MANAGER = "dubbo-mesh";
+const ROLLOUT_SECONDS = 600;
 const SET_ID = "applyset.kubernetes.io/id";
 const SET_KINDS = "applyset.kubernetes.io/contains-group-kinds";
 const SET_MEMBER = "applyset.kubernetes.io/part-of";
@@ -81,16 +82,16 @@ export class KubectlEngine implements Engine {
       digests.set(image.reference, await buildAndPush(image, directory, settings.dockerHost));
     }
     const objects = withDigests(declared.objects, digests);
-    const changes = await step("apply the objects", () => this.#apply(objects));
+    const changes = await step("apply the objects", () => this.apply(objects));
+    await step("wait for the pods", () => this.#rolledOut(objects));
     return { outputs: withDigests(declared.outputs, digests), changes };
   }
 
   async preview(): Promise<readonly Change[]> {
-    const { objects } = await runProgram(this.#file);
-    const present = await this.#present();
-    if (present.length === 0)
+    const { images, objects } = await runProgram(this.#file);
+    if ((await this.#namespace()).length === 0)
       return objects.map((object) => ({ operation: "create", target: targetOf(object) }));
-    return this.#apply(objects, ["--dry-run=server"]);
+    return this.apply(withDigests(objects, await this.#pushed(images)), ["--dry-run=server"]);
   }
 
   async down(): Promise<void> {
@@ -105,8 +106,18 @@ export class KubectlEngine implements Engine {
     return kubectl(this.#file.settings, args, input);
   }
 
-  /** Applies the objects, or lets the server try it, and tells what is changed by it. */
-  async #apply(objects: readonly KubernetesObject[], flags: readonly string[] = []): Promise<Change[]> {
+  /** Waits until every Deployment runs as declared, as Pulumi's engine does. */
+  async #rolledOut(objects: readonly KubernetesObject[]): Promise<void> {
+    const deployments = objects
+      .filter(({ kind }) => kind === "Deployment")
+      .map(({ metadata }) => metadata.name);
+    const { namespace } = this.#file.settings;
+    const wait = ["rollout", "status", `--timeout=${ROLLOUT_SECONDS}s`, "--namespace", namespace];
+    for (const name of deployments) await this.#kubectl([...wait, `deployment/${name}`]);
+  }
+
+  /** Applies the objects as the stack's whole set, or lets the server try it, and tells what is changed by it. */
+  async apply(objects: readonly KubernetesObject[], flags: readonly string[] = []): Promise<Change[]> {
     const before = await this.#present();
     const server = [
       "apply",
@@ -130,8 +141,24 @@ export class KubectlEngine implements Engine {
     return `configmap/${MANAGER}-${this.#file.stack}`;
   }
 
+  /** The digests of those images that were pushed before: what runs stands by digest, and is no change. */
+  async #pushed(images: readonly ImageBuild[]): Promise<Map<string, string>> {
+    const { directory, settings } = this.#file;
+    const digests = new Map<string, string>();
+    for (const image of images) {
+      const digest = await pushedDigest(image, directory, settings.dockerHost);
+      if (digest !== undefined) digests.set(image.reference, digest);
+    }
+    return digests;
+  }
+
   /** The stack's objects that the cluster has. */
   async #present(): Promise<KubernetesObject[]> {
+    const namespace = await this.#namespace();
+    return namespace.length === 0 ? [] : [...namespace, ...(await this.#members())];
+  }
+
+  async #namespace(): Promise<KubernetesObject[]> {
     const found = await this.#kubectl([
       "get",
       "namespace",
@@ -140,7 +167,7 @@ export class KubectlEngine implements Engine {
       "-o",
       "json",
     ]);
-    return found === "" ? [] : [...parseFirst(found), ...(await this.#members())];
+    return found === "" ? [] : parseFirst(found);
   }
 
   async #members(): Promise<KubernetesObject[]> {

@@ -1,0 +1,142 @@
+import { createHash } from "node:crypto";
+import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
+import { buildSync } from "esbuild";
+
+/** The applications, each a folder beside this file with a `main.ts`. */
+export type Application = "provider" | "consumer";
+
+/** What an image is made with, beside the application. */
+export interface ImageOptions {
+  /** Image to start from. */
+  readonly baseImage: string;
+  /** Operating system and architecture, such as `linux/amd64`. */
+  readonly platform: string;
+}
+
+/** How an application's image is built; the paths are relative to the project. */
+export interface ImageBuild {
+  /** Folder that holds the bundle and nothing else. */
+  readonly context: string;
+  /** The Dockerfile. */
+  readonly dockerfile: string;
+  /** Tag that changes when an input of the image does. */
+  readonly tag: string;
+}
+
+const APPS = import.meta.dirname;
+const PROJECT = dirname(APPS);
+const DOCKERFILE = join(APPS, "Dockerfile");
+
+/** grpc-js loads it only for channelz, which the applications turn off. */
+const NOT_BUNDLED = ["@grpc/proto-loader"];
+
+/** CommonJS libraries in the bundle ask for Node's modules by `require`, which an ES module does not have. */
+const REQUIRE = `import{createRequire}from"node:module";const require=createRequire(import.meta.url);`;
+
+/** The folder of the package that a file belongs to, or undefined for a file of this project. */
+function packageFolder(input: string): string | undefined {
+  return /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(input)?.[0];
+}
+
+/** The copyright comment that a source file starts with. */
+function copyright(file: string): string {
+  const comment = /^(\/\/.*\n)+/.exec(readFileSync(file, "utf8"))?.[0] ?? "";
+  return comment.includes("Copyright") ? comment.replace(/^\/\/ ?/gm, "").trim() : "";
+}
+
+/** What a package's licence asks to pass on: its licence files or, where it has none, its sources' copyright comments. */
+function licence(folder: string, sources: readonly string[]): string {
+  const manifest: unknown = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+  const { name, version, license } = manifest as Record<"name" | "version" | "license", string>;
+  const files = readdirSync(folder).filter((file) => /^(licen[cs]e|notice)/i.test(file));
+  const texts = files.map((file) => readFileSync(join(folder, file), "utf8").trim());
+  const found = new Set(texts.length > 0 ? texts : sources.map(copyright).filter((text) => text !== ""));
+  return [`${name} ${version}, ${license}`, ...[...found].sort()].join("\n\n");
+}
+
+/** The licences of the packages that these files belong to. */
+function licences(inputs: readonly string[]): string {
+  const folders = new Set(inputs.map(packageFolder).filter((folder) => folder !== undefined));
+  const texts = [...folders].map((folder) => {
+    const sources = inputs.filter((input) => packageFolder(input) === folder);
+    return licence(
+      join(APPS, folder),
+      sources.map((source) => join(APPS, source)),
+    );
+  });
+  return `main.mjs contains these packages.\n\n${texts.sort().join(`\n\n${"-".repeat(80)}\n\n`)}\n`;
+}
+
+function bundle(application: Application): Record<string, Uint8Array> {
+  const { outputFiles, metafile } = buildSync({
+    absWorkingDir: APPS,
+    entryPoints: [`${application}/main.ts`],
+    bundle: true,
+    platform: "node",
+    target: "node20",
+    format: "esm",
+    minify: true,
+    legalComments: "none",
+    banner: { js: REQUIRE },
+    external: NOT_BUNDLED,
+    // The bundle must not depend on a tsconfig.json somewhere above the checkout.
+    tsconfigRaw: {},
+    metafile: true,
+    write: false,
+    outfile: "main.mjs",
+    logLevel: "silent",
+  });
+  const [main] = outputFiles;
+  if (main === undefined) throw new Error(`esbuild made nothing of ${application}`);
+  return { "main.mjs": main.contents, "LICENCES.txt": Buffer.from(licences(Object.keys(metafile.inputs))) };
+}
+
+function differs(path: string, content: Uint8Array): boolean {
+  try {
+    return !readFileSync(path).equals(content);
+  } catch {
+    return true;
+  }
+}
+
+/**
+ * Makes the folder hold exactly these files, readable by every user, and touches only what differs. A file appears whole, so
+ * that another process may do the same at the same time.
+ */
+function fill(folder: string, files: Readonly<Record<string, Uint8Array>>): void {
+  mkdirSync(folder, { recursive: true });
+  for (const name of readdirSync(folder)) {
+    if (!Object.hasOwn(files, name)) rmSync(join(folder, name), { recursive: true, force: true });
+  }
+  for (const [name, content] of Object.entries(files)) {
+    const path = join(folder, name);
+    if (!differs(path, content)) continue;
+    const unfinished = `${folder}-${name}.${process.pid}`;
+    writeFileSync(unfinished, content);
+    chmodSync(unfinished, 0o644);
+    renameSync(unfinished, path);
+  }
+}
+
+function digest(parts: readonly (string | Uint8Array)[]): string {
+  const hash = createHash("sha256");
+  for (const part of parts) hash.update(`${part.length}:`).update(part);
+  return hash.digest("hex").slice(0, 16);
+}
+
+/**
+ * Bundles an application into its image's build context, `apps/dist/<application>`. The same sources give the same bytes wherever
+ * the checkout lies, and an unchanged file is not written again.
+ * @throws esbuild's BuildFailure, which names file and line
+ */
+export function bundleApplication(application: Application, options: ImageOptions): ImageBuild {
+  const context = join(APPS, "dist", application);
+  const files = bundle(application);
+  fill(context, files);
+  return {
+    context: relative(PROJECT, context),
+    dockerfile: relative(PROJECT, DOCKERFILE),
+    tag: digest([...Object.values(files), readFileSync(DOCKERFILE), options.baseImage, options.platform]),
+  };
+}

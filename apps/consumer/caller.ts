@@ -1,0 +1,53 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { create } from "@bufbuild/protobuf";
+import { Greeter, GreeterRequestSchema } from "../gen/greeter_pb.ts";
+import type { Logger } from "../sdk/logger.ts";
+import { describeFailure, type DubboReference } from "../sdk/reference.ts";
+
+/** Whom the consumer greets. Source: the seed. */
+const NAME = "service mesh";
+/** A call that takes longer has its time logged, ms. */
+const SLOW_MS = 500;
+
+/** How the consumer calls. */
+export interface CallerOptions {
+  /** The provider's greeter. */
+  readonly greeter: DubboReference;
+  /** Time from one call's start to the next, ms. */
+  readonly interval: number;
+  /** Where the calls are logged. */
+  readonly log: Logger;
+  /** Ends the calls; the one in flight is finished. */
+  readonly signal: AbortSignal;
+}
+
+async function invoke({ greeter, log }: CallerOptions, call: number, start: number): Promise<void> {
+  const took = (): number => Math.round(performance.now() - start);
+  try {
+    const { message } = await greeter.unary(
+      Greeter.method.greet,
+      create(GreeterRequestSchema, { name: NAME }),
+    );
+    const duration = took();
+    log.info(`consumer Unary reply <-message: ${JSON.stringify(message)}`);
+    if (duration > SLOW_MS) log.warn(`dubbo invoke ${call} took ${duration} ms`);
+    log.plain(`==================== dubbo invoke ${call} end ====================`);
+  } catch (error) {
+    log.error(`dubbo invoke ${call} failed after ${took()} ms: ${describeFailure(error)}`);
+  }
+}
+
+/**
+ * Waits for the provider, then greets it until the signal says stop, one call at a time. A call starts one interval after the start of
+ * the one before, or at once if that took longer.
+ */
+export async function callForever(options: CallerOptions): Promise<void> {
+  const { greeter, interval, signal } = options;
+  await greeter.waitUntilServing(signal);
+  for (let call = 1; !signal.aborted; call += 1) {
+    const start = performance.now();
+    await invoke(options, call, start);
+    const rest = start + interval - performance.now();
+    if (rest > 0) await sleep(rest, undefined, { signal }).catch(() => undefined);
+  }
+}

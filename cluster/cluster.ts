@@ -1,0 +1,317 @@
+/** The local cluster: up, down, status, logs. What it consists of is in the files beside this one. */
+import { existsSync, mkdirSync, readFileSync, readdirSync, readlinkSync, rmSync, statfsSync } from "node:fs";
+import { rmdirSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { execa } from "execa";
+import { UserError } from "../lib/errors.ts";
+import { elapsed, step } from "../lib/steps.ts";
+import { api } from "./api.ts";
+import { makeArtifacts, missingArtifacts, requireGo } from "./artifacts.ts";
+import { makeCertificates, writeKubeconfigs } from "./certificates.ts";
+import { type Component, components, writeFiles } from "./daemons.ts";
+import { ctr, imagesMade, makeImages } from "./images.ts";
+import { applyManifest, injects, makeManifest } from "./istio.ts";
+import { BRIDGE, CACHE_DIR, NODE_NAME, POD_CIDR, RUN_DIR, SERVICE_CIDR, STATE_DIR } from "./local.ts";
+import { makeNetwork, refuseTheOutside, removeNetwork } from "./network.ts";
+import { installPackages, missingPackages } from "./packages.ts";
+import { checkDisk, checkHost, checkPorts, checkRoutes } from "./preconditions.ts";
+import * as processes from "./processes.ts";
+
+const START_TIMEOUT_MS = 90_000;
+const POLL_MS = 100;
+
+/** One part of the cluster. */
+export interface ComponentStatus {
+  readonly name: string;
+  /** Its process on this machine. */
+  readonly pid: number | undefined;
+  /** Whether it does its work, as seen just now. */
+  readonly ready: boolean;
+}
+
+/** The cluster, part by part. */
+export interface ClusterStatus {
+  /** Whether all parts are ready. */
+  readonly ready: boolean;
+  readonly components: readonly ComponentStatus[];
+}
+
+/** Starts the cluster and waits until Istio injects sidecars; makes first what is missing. Does nothing when it is up. */
+export async function clusterUp(): Promise<void> {
+  checkThisHost();
+  await exclusively(async () => {
+    const start = performance.now();
+    if (await isUpToDate()) {
+      process.stderr.write(`  ok    the local cluster is up (${elapsed(start)})\n`);
+      return;
+    }
+    await prepare();
+    const started = performance.now();
+    await startAll();
+    process.stderr.write(`  ok    the local cluster is ready (${elapsed(started)} from its start)\n`);
+  });
+}
+
+/** Ends the cluster: its processes, mounts, network, cgroups and state go, binaries and images stay in the cache. */
+export async function clusterDown(): Promise<void> {
+  checkThisHost();
+  await exclusively(async () => {
+    await step("stop the local cluster", stopAll);
+  });
+}
+
+/** Asks each part of the cluster whether it does its work. */
+export async function clusterStatus(): Promise<ClusterStatus> {
+  const daemons = Object.values(components());
+  const states = await Promise.all([
+    ...daemons.map(async (daemon) => ({
+      name: daemon.name,
+      pid: processes.daemonPid(daemon),
+      ready: existsSync(STATE_DIR) && (await daemon.ready()),
+    })),
+    istiodStatus(),
+  ]);
+  return { ready: states.every(({ ready }) => ready), components: states };
+}
+
+/** Prints the last lines of a component's log, or of all. */
+export async function clusterLogs(component?: string, lines = 100): Promise<void> {
+  const names = Object.values(components()).map(({ name }) => name);
+  if (component !== undefined && !names.includes(component)) {
+    throw new UserError(`the cluster has no component ${component}`, `name one of ${names.join(", ")}`);
+  }
+  const files = names
+    .filter((name) => name === (component ?? name))
+    .map(processes.logFile)
+    .filter((file) => existsSync(file));
+  if (files.length === 0) throw new UserError("there are no logs", "start the cluster: make cluster-up");
+  await execa("tail", ["-n", String(lines), ...files], { stdout: "inherit" });
+}
+
+function checkThisHost(): void {
+  checkHost({ platform: process.platform, arch: process.arch, uid: process.getuid?.() });
+}
+
+/**
+ * Runs `work` unless another process is at it. The lock is a socket in the abstract namespace: the kernel drops it with the process
+ * that holds it, however that ends.
+ */
+async function exclusively(work: () => Promise<void>): Promise<void> {
+  const lock = createServer().unref();
+  await new Promise<void>((resolve, reject) => {
+    lock.once("error", () => {
+      const message = "another process is starting or stopping the local cluster";
+      reject(new UserError(message, "wait until it has ended, then run the same command again"));
+    });
+    lock.listen("\0dubbo-mesh-cluster", resolve);
+  });
+  try {
+    await work();
+  } finally {
+    lock.close();
+  }
+}
+
+async function istiodStatus(): Promise<ComponentStatus> {
+  const pid = existsSync(STATE_DIR)
+    ? processes.clusterPids().find((one) => commandName(one) === "pilot-discovery")
+    : undefined;
+  return { name: "istiod", pid, ready: pid !== undefined && (await injects()) };
+}
+
+function commandName(pid: number): string {
+  try {
+    return readFileSync(`/proc/${String(pid)}/comm`, "utf8").trim();
+  } catch {
+    return "";
+  }
+}
+
+async function isUpToDate(): Promise<boolean> {
+  if (!existsSync(STATE_DIR) || missingPackages().length > 0) return false;
+  if (missingArtifacts().any || !imagesMade()) return false;
+  if (!Object.values(components()).every((daemon) => processes.runsAsWanted(daemon))) return false;
+  return (await clusterStatus()).ready;
+}
+
+async function prepare(): Promise<void> {
+  const missing = missingArtifacts();
+  mkdirSync(CACHE_DIR, { recursive: true });
+  const disk = statfsSync(CACHE_DIR);
+  checkDisk({ path: CACHE_DIR, freeBytes: disk.bavail * disk.bsize, building: missing.any });
+  if (missing.go) await requireGo();
+  await installPackages(missingPackages());
+  await checkNetwork();
+  await makeArtifacts();
+  await makeManifest();
+}
+
+async function checkNetwork(): Promise<void> {
+  const [listeners, routes] = await Promise.all([
+    execa("ss", ["-Hltnup"]),
+    execa("ip", ["-j", "-4", "route"]),
+  ]);
+  const ports = Object.values(components()).flatMap((daemon) => daemon.ports);
+  checkPorts(listeners.stdout, ports, new Set(processes.clusterPids()));
+  const known = JSON.parse(routes.stdout || "[]") as { dst: string; dev?: string }[];
+  checkRoutes(known, { cidrs: [POD_CIDR, SERVICE_CIDR], device: BRIDGE });
+}
+
+async function startAll(): Promise<void> {
+  const all = components();
+  mkdirSync(RUN_DIR, { recursive: true });
+  await makeCertificates();
+  writeKubeconfigs();
+  processes.makeCgroups();
+  // Pods that were attached to a bridge that is gone have no network: the kubelet makes them anew.
+  if (await makeNetwork()) await processes.killGroup("kubepods");
+  Object.values(all).forEach(writeFiles);
+
+  const runtime = step("containerd, docker engine, registry", async () => {
+    await start(all.containerd);
+    await Promise.all([start(all.dockerd), start(all.registry)]);
+    await makeImages();
+  });
+  const control = step("Kubernetes API", async () => {
+    await startDatastore(all.etcd);
+    await start(all.apiServer);
+  });
+  await Promise.all([control, runtime]);
+  const applied = step("apply Istio's manifest", applyManifest);
+  const node = step("controllers, node", async () => {
+    await Promise.all([start(all.controllerManager), start(all.scheduler), start(all.kubelet)]);
+    await waitFor(`the node ${NODE_NAME}`, nodeRegistered);
+  });
+  await Promise.all([applied, node]);
+  await step("services, DNS, Istio", async () => {
+    await Promise.all([start(all.kubeProxy), start(all.coredns)]);
+    await refuseTheOutside();
+    await waitFor("Istio's sidecar injection", injects);
+  });
+}
+
+async function nodeRegistered(): Promise<boolean> {
+  return (await api("GET", `/api/v1/nodes/${NODE_NAME}`)).status === 200;
+}
+
+async function start(daemon: Component): Promise<void> {
+  await processes.startDaemon(daemon);
+  const begin = performance.now();
+  // The shell that becomes the daemon needs a moment to do so.
+  const ended = (): boolean => performance.now() - begin > 1_000 && processes.daemonPid(daemon) === undefined;
+  await waitFor(daemon.name, daemon.ready, ended);
+}
+
+/** Polls until `ready`. Throws when it takes too long, or when `ended` says that it cannot happen any more. */
+async function waitFor(name: string, ready: () => Promise<boolean>, ended = () => false): Promise<void> {
+  const begin = performance.now();
+  while (!(await ready())) {
+    const late = performance.now() - begin > START_TIMEOUT_MS;
+    if (late || ended()) {
+      const file = processes.logFile(name);
+      const log = existsSync(file) ? `; the end of its log ${file}:\n${lastLines(file)}` : "";
+      throw new Error(
+        `${name} ${late ? `is not ready after ${String(START_TIMEOUT_MS / 1000)} s` : "has ended"}${log}`,
+      );
+    }
+    await sleep(POLL_MS);
+  }
+}
+
+function lastLines(file: string): string {
+  return readFileSync(file, "utf8").trim().split("\n").slice(-5).join("\n");
+}
+
+/** etcd writes without fsync, so a power cut may leave a datastore that it cannot read: then the cluster starts empty. */
+async function startDatastore(etcd: Component): Promise<void> {
+  const data = `${STATE_DIR}/etcd`;
+  const kept = existsSync(data);
+  try {
+    await start(etcd);
+  } catch (error) {
+    if (!kept || processes.daemonPid(etcd) !== undefined) throw error;
+    process.stderr.write("  note  the datastore is damaged: the cluster starts empty\n");
+    rmSync(data, { recursive: true });
+    await start(etcd);
+  }
+}
+
+async function stopAll(): Promise<void> {
+  const { kubelet, containerd } = components();
+  if (processes.hasCgroups()) {
+    const pid = processes.daemonPid(kubelet);
+    if (pid !== undefined) await processes.endProcess(pid);
+    await processes.killGroup("kubepods");
+    if (processes.daemonPid(containerd) !== undefined) await forgetContainers();
+    await processes.killGroup("");
+  }
+  removeShimSockets();
+  await unmountAll();
+  await removeNetwork();
+  processes.removeCgroups();
+  removeLeftovers();
+}
+
+/** Removes the ended containers from containerd, whose folder stays in the cache. */
+async function forgetContainers(): Promise<void> {
+  const names = (await ctr("containers", "list", "--quiet")).split("\n").filter(Boolean);
+  if (names.length > 0) await ctr("containers", "remove", ...names);
+}
+
+const SHIM_SOCKETS = "/run/containerd/s";
+
+/** containerd's shims listen in a folder that every containerd shares; each container's folder names its socket. */
+function removeShimSockets(): void {
+  const tasks = `${RUN_DIR}/containerd/io.containerd.runtime.v2.task`;
+  for (const namespace of existsSync(tasks) ? readdirSync(tasks) : []) {
+    for (const task of readdirSync(join(tasks, namespace))) {
+      const file = join(tasks, namespace, task, "address");
+      const socket = existsSync(file) ? readFileSync(file, "utf8").trim().replace("unix://", "") : "";
+      if (socket.startsWith(SHIM_SOCKETS)) rmSync(socket, { force: true });
+    }
+  }
+}
+
+async function unmountAll(): Promise<void> {
+  const points = readFileSync("/proc/self/mountinfo", "utf8")
+    .split("\n")
+    .map((line) => line.split(" ")[4] ?? "");
+  const ours = [RUN_DIR, STATE_DIR, `${CACHE_DIR}/docker`, `${CACHE_DIR}/containerd`];
+  // The last one mounted goes first.
+  for (const point of points.reverse()) {
+    if (ours.some((folder) => point === folder || point.startsWith(`${folder}/`)))
+      await execa("umount", ["--lazy", point]);
+  }
+}
+
+function removeLeftovers(): void {
+  rmSync(RUN_DIR, { recursive: true, force: true });
+  const links = "/var/log/containers"; // the kubelet links there whatever --root-dir says
+  for (const name of existsSync(links) ? readdirSync(links) : []) {
+    const link = join(links, name);
+    if (readlinkSync(link).startsWith(STATE_DIR)) rmSync(link);
+  }
+  rmSync(STATE_DIR, { recursive: true, force: true });
+  const plugins = "/var/lib/kubelet/device-plugins"; // likewise
+  rmSync(`${plugins}/kubelet.sock`, { force: true });
+  rmSync(`${plugins}/DEPRECATION`, { force: true });
+  for (const folder of [
+    plugins,
+    "/var/lib/kubelet",
+    SHIM_SOCKETS,
+    "/run/containerd/fifo",
+    "/run/containerd",
+    links,
+  ])
+    removeIfEmpty(folder);
+}
+
+function removeIfEmpty(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch {
+    // not there, or used by somebody else
+  }
+}

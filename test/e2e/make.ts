@@ -1,0 +1,44 @@
+import { writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { execa } from "execa";
+import yaml from "js-yaml";
+import { toYaml } from "../../lib/yaml.ts";
+
+/** The checkout. */
+export const PROJECT_DIRECTORY = resolve(import.meta.dirname, "../..");
+
+/** The stack that the tests make and change; its file is not committed. */
+export const STACK = "e2e";
+
+/** Writes the stack's file: the local cluster and these settings. */
+export function writeStack(settings: Readonly<Record<string, unknown>>): void {
+  const config = Object.entries({ cluster: "local", ...settings }).map(([key, value]) => [
+    `dubbo-mesh:${key}`,
+    value,
+  ]);
+  const text = toYaml({ config: Object.fromEntries(config) as object });
+  writeFileSync(join(PROJECT_DIRECTORY, `Pulumi.${STACK}.yaml`), text);
+}
+
+/** A command's answer and the seconds that it took. */
+export interface Answer<T> {
+  readonly result: T;
+  readonly seconds: number;
+}
+
+/** Runs a make target as a user does; its steps are shown. With JSON=1 the answer is what it prints. */
+export async function make<T>(target: string, ...variables: string[]): Promise<Answer<T>> {
+  const start = performance.now();
+  const { stdout } = await execa("make", ["--no-print-directory", target, `STACK=${STACK}`, ...variables], {
+    cwd: PROJECT_DIRECTORY,
+    stderr: "inherit",
+  });
+  // npm may print before the command does: the answer is the last line.
+  const result = yaml.load(stdout.trim().split("\n").at(-1) ?? "", { schema: yaml.JSON_SCHEMA }) as T;
+  return { result, seconds: (performance.now() - start) / 1000 };
+}
+
+/** Prints a figure beside its goal. */
+export function figure(name: string, seconds: number, goal: number): void {
+  process.stdout.write(`  figure  ${name}: ${seconds.toFixed(1)} s (goal ${goal} s)\n`);
+}

@@ -1,0 +1,113 @@
+import { execFileSync } from "node:child_process";
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import type { ImageBuild } from "../../../apps/bundle.ts";
+
+const PROJECT = join(import.meta.dirname, "../../..");
+const OPTIONS = { baseImage: "node:22", platform: "linux/amd64" };
+
+const scratch = mkdtempSync(join(tmpdir(), "dubbo-mesh-bundle-"));
+afterAll(() => {
+  rmSync(scratch, { recursive: true });
+});
+
+interface Bundler {
+  bundleApplication(application: "provider" | "consumer", options: typeof OPTIONS): ImageBuild;
+}
+
+/** A copy of the sources in a folder of its own, with the installed packages. */
+async function checkout(folder: string): Promise<{ root: string; bundler: Bundler }> {
+  const root = join(scratch, folder);
+  mkdirSync(root, { recursive: true });
+  const filter = (source: string): boolean => !source.startsWith(join(PROJECT, "apps/dist"));
+  cpSync(join(PROJECT, "apps"), join(root, "apps"), { recursive: true, filter });
+  symlinkSync(join(PROJECT, "node_modules"), join(root, "node_modules"));
+  return { root, bundler: (await import(join(root, "apps/bundle.ts"))) as Bundler };
+}
+
+function contents(root: string, { context }: ImageBuild): Record<string, string> {
+  const folder = join(root, context);
+  return Object.fromEntries(
+    readdirSync(folder).map((file) => [file, readFileSync(join(folder, file), "latin1")]),
+  );
+}
+
+test("the same sources give the same bytes and tags in two places", async () => {
+  const [here, there] = [await checkout("here"), await checkout("quite/another place")];
+  for (const application of ["provider", "consumer"] as const) {
+    const one = here.bundler.bundleApplication(application, OPTIONS);
+    const two = there.bundler.bundleApplication(application, OPTIONS);
+    expect(one).toEqual({
+      context: `apps/dist/${application}`,
+      dockerfile: "apps/Dockerfile",
+      tag: expect.stringMatching(/^[0-9a-f]{16}$/) as string,
+    });
+    expect(two).toEqual(one);
+    const files = contents(here.root, one);
+    expect(Object.keys(files)).toEqual(["LICENCES.txt", "main.mjs"]);
+    expect(contents(there.root, two)).toEqual(files);
+    expect(files["main.mjs"]).not.toContain(scratch);
+    expect(files["main.mjs"]).not.toContain(PROJECT);
+  }
+});
+
+test("only what changed is written, strays are removed, and the tag follows every input", async () => {
+  const { root, bundler } = await checkout("again");
+  const build = bundler.bundleApplication("provider", OPTIONS);
+  const main = join(root, build.context, "main.mjs");
+  const { mtimeMs, ino } = statSync(main);
+  writeFileSync(join(root, build.context, "stray.txt"), "");
+  writeFileSync(join(root, build.context, "LICENCES.txt"), "");
+  expect(bundler.bundleApplication("provider", OPTIONS)).toEqual(build);
+  expect(statSync(main)).toMatchObject({ mtimeMs, ino });
+  expect(readdirSync(join(root, build.context))).toEqual(["LICENCES.txt", "main.mjs"]);
+  expect(statSync(join(root, build.context, "LICENCES.txt")).size).toBeGreaterThan(10_000);
+
+  const tags = new Set([build.tag]);
+  tags.add(bundler.bundleApplication("provider", { ...OPTIONS, baseImage: "node:24" }).tag);
+  tags.add(bundler.bundleApplication("provider", { ...OPTIONS, platform: "linux/arm64" }).tag);
+  writeFileSync(join(root, "apps/Dockerfile"), "FROM scratch\n");
+  tags.add(bundler.bundleApplication("provider", OPTIONS).tag);
+  writeFileSync(join(root, "apps/provider/main.ts"), 'console.log("other")\n');
+  tags.add(bundler.bundleApplication("provider", OPTIONS).tag);
+  expect(tags.size).toBe(5);
+});
+
+test("the licences of what is bundled go along", () => {
+  const text = readFileSync(join(scratch, "here/apps/dist/consumer/LICENCES.txt"), "utf8");
+  expect(text.match(/^\S+ \d+\.\d+\.\d+, .*$/gm)?.map((line) => line.replace(/ [\d.]+,/, ""))).toEqual([
+    "@bufbuild/protobuf (Apache-2.0 AND BSD-3-Clause)",
+    "@grpc/grpc-js Apache-2.0",
+    "@js-sdsl/ordered-map MIT",
+    "zod MIT",
+  ]);
+  expect(text).toContain("Copyright 2008 Google Inc.");
+  expect(text).toMatch(/Apache License\s+Version 2\.0/);
+});
+
+test("the generated code is what the protos give", () => {
+  const bin = join(PROJECT, "node_modules/.bin");
+  const out = join(scratch, "gen");
+  execFileSync(join(bin, "buf"), ["generate", "apps/proto", "--template", "apps/buf.gen.yaml", "-o", out], {
+    cwd: PROJECT,
+    env: { ...process.env, PATH: `${bin}:${process.env["PATH"] ?? ""}` },
+    stdio: "pipe",
+  });
+  const committed = join(PROJECT, "apps/gen");
+  expect(readdirSync(out)).toEqual(readdirSync(committed));
+  for (const file of readdirSync(out)) {
+    expect(readFileSync(join(out, file), "utf8")).toBe(readFileSync(join(committed, file), "utf8"));
+  }
+});

@@ -1,0 +1,169 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { create } from "@bufbuild/protobuf";
+import { status } from "@grpc/grpc-js";
+import { afterEach, expect, test } from "vitest";
+import { callForever } from "../../../apps/consumer/caller.ts";
+import { Greeter, GreeterReplySchema } from "../../../apps/gen/greeter_pb.ts";
+import { DubboReference } from "../../../apps/sdk/reference.ts";
+import type { Handlers } from "../../../apps/sdk/service.ts";
+import { application, eventually, freePort, provider, recorder } from "./support.ts";
+
+const ending: (() => unknown)[] = [];
+afterEach(async () => {
+  await Promise.all(ending.splice(0).map((end) => end()));
+});
+
+interface Calls {
+  readonly lines: string[];
+  /** Lines about calls, without those about the wait. */
+  readonly calls: () => string[];
+  readonly stop: () => Promise<void>;
+}
+
+function consume(port: number, { interval = 20, timeout = 5000 } = {}): Calls {
+  const { log, lines } = recorder();
+  const abort = new AbortController();
+  const greeter = new DubboReference({
+    service: Greeter,
+    version: "1.0.0",
+    target: `127.0.0.1:${port}`,
+    consumer: "consumer-under-test",
+    timeout,
+    log,
+  });
+  const done = callForever({ greeter, interval, log, signal: abort.signal });
+  const stop = async (): Promise<void> => {
+    abort.abort();
+    await done;
+    greeter.close();
+  };
+  ending.push(stop);
+  return {
+    lines,
+    calls: () => lines.filter((line) => !line.includes("org.apache.dubbo.samples.Greeter at")),
+    stop,
+  };
+}
+
+async function providing(greet?: Handlers<typeof Greeter>["greet"]): Promise<number> {
+  const started = await provider(greet && { greet });
+  ending.push(() => started.drain());
+  return started.port;
+}
+
+const reply = create(GreeterReplySchema, { message: "hello" });
+
+test("each reply is logged in the seed's words, and the calls are counted from 1", async () => {
+  const { calls } = consume(await providing());
+  await eventually("two calls", () => calls().length >= 4);
+  const message =
+    "hello,service mesh, response from provider: 10.0.0.7:50052, client: 127.0.0.1, local: provider-under-test, remote: consumer-under-test, isProviderSide: true";
+  expect(calls().slice(0, 4)).toEqual([
+    `main  INFO test: consumer Unary reply <-message: "${message}"`,
+    "==================== dubbo invoke 1 end ====================",
+    `main  INFO test: consumer Unary reply <-message: "${message}"`,
+    "==================== dubbo invoke 2 end ====================",
+  ]);
+});
+
+test("it tells the provider its name and the interface's version", async () => {
+  const seen: unknown[] = [];
+  const port = await providing((call, answer) => {
+    const { metadata } = call;
+    seen.push([metadata.get("tri-service-version"), metadata.get("tri-consumer-appname")]);
+    answer(null, reply);
+  });
+  consume(port);
+  await eventually("a call", () => seen.length > 0);
+  expect(seen[0]).toEqual([["1.0.0"], ["consumer-under-test"]]);
+});
+
+test("a failed call is one line with status and time, and the calls go on", async () => {
+  let count = 0;
+  const port = await providing((_call, answer) => {
+    count += 1;
+    if (count === 1) answer({ code: status.UNAVAILABLE, details: "no healthy\nupstream" });
+    else answer(null, reply);
+  });
+  const { calls } = consume(port);
+  await eventually("three lines", () => calls().length >= 3);
+  expect(
+    calls()
+      .map((line) => line.replace(/\d+ ms/, "N ms"))
+      .slice(0, 3),
+  ).toEqual([
+    "main ERROR test: dubbo invoke 1 failed after N ms: UNAVAILABLE: no healthy\\u000aupstream",
+    'main  INFO test: consumer Unary reply <-message: "hello"',
+    "==================== dubbo invoke 2 end ====================",
+  ]);
+});
+
+test("a call that meets no answer fails at its deadline", async () => {
+  const { calls } = consume(await providing(() => undefined), { timeout: 100 });
+  await eventually("a failure", () => calls().length > 0);
+  expect(calls()[0]).toMatch(
+    /^main ERROR test: dubbo invoke 1 failed after [1-9]\d\d+ ms: DEADLINE_EXCEEDED: /,
+  );
+});
+
+test("a slow call has its time logged, and the next one starts at once", async () => {
+  const starts: number[] = [];
+  const port = await providing((_call, answer) => {
+    starts.push(performance.now());
+    setTimeout(
+      () => {
+        answer(null, reply);
+      },
+      starts.length === 1 ? 550 : 0,
+    );
+  });
+  const { calls } = consume(port, { interval: 500 });
+  await eventually("three calls", () => calls().length >= 7);
+  expect(calls()[1]).toMatch(/^main {2}WARN test: dubbo invoke 1 took [5-9]\d\d ms$/);
+  const gaps = starts.slice(1).map((start, index) => start - (starts[index] ?? 0));
+  // At once is after some 550 ms; one interval after its end would be 1050.
+  expect(gaps[0]).toBeGreaterThan(540);
+  expect(gaps[0]).toBeLessThan(1000);
+  expect(gaps[1]).toBeGreaterThan(490);
+});
+
+test("it waits for a provider that starts later, and does not count that", async () => {
+  const port = await freePort();
+  const { lines, calls } = consume(port);
+  await eventually("two waits", () => lines.length >= 2);
+  expect(lines[0]).toMatch(
+    /^main {2}INFO test: waits for org\.apache\.dubbo\.samples\.Greeter at 127\.0\.0\.1:\d+ since \d+ ms: UNAVAILABLE: .*ECONNREFUSED/,
+  );
+  // A server that answers, yet does not have the service.
+  const stranger = application({ port });
+  await stranger.start();
+  await eventually("NOT_FOUND", () =>
+    lines.some((line) => line.endsWith("NOT_FOUND: unknown service org.apache.dubbo.samples.Greeter")),
+  );
+  await stranger.drain();
+  expect(calls()).toEqual([]);
+});
+
+test("it stops while it waits, and after the call in flight", async () => {
+  const waiting = consume(await freePort());
+  await eventually("a wait", () => waiting.lines.length > 0);
+  await waiting.stop();
+  expect(waiting.calls()).toEqual([]);
+
+  let answer: (() => void) | undefined;
+  const port = await providing((_call, callback) => {
+    answer = () => {
+      callback(null, reply);
+    };
+  });
+  const calling = consume(port);
+  const finish = await eventually("the call", () => answer);
+  const stopped = calling.stop();
+  await sleep(50);
+  finish();
+  await stopped;
+  expect(calling.calls()).toEqual([
+    'main  INFO test: consumer Unary reply <-message: "hello"',
+    "==================== dubbo invoke 1 end ====================",
+  ]);
+});

@@ -1,0 +1,155 @@
+import { once } from "node:events";
+import { type ClientHttp2Stream, connect } from "node:http2";
+import { isIPv4 } from "node:net";
+import { create } from "@bufbuild/protobuf";
+import { Metadata } from "@grpc/grpc-js";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { Greeter, type GreeterReply, GreeterRequestSchema } from "../../../apps/gen/greeter_pb.ts";
+import { hostAddress } from "../../../apps/provider/greeter.ts";
+import type { DubboApplication } from "../../../apps/sdk/application.ts";
+import { methodDefinition } from "../../../apps/sdk/service.ts";
+import { client, failure, provider, recorder, unary } from "./support.ts";
+
+const { log, lines } = recorder();
+let v1: DubboApplication;
+let v2: DubboApplication;
+
+beforeAll(async () => {
+  v1 = await provider({}, "v1", log);
+  v2 = await provider({}, "v2");
+});
+
+afterAll(async () => {
+  await Promise.all([v1.drain(), v2.drain()]);
+});
+
+const request = create(GreeterRequestSchema, { name: "service mesh" });
+
+async function greet(
+  port: number,
+  headers: Record<string, string> = {},
+  name = "service mesh",
+): Promise<string> {
+  const { message } = await unary(
+    port,
+    Greeter.method.greet,
+    create(GreeterRequestSchema, { name }),
+    headers,
+  );
+  return message;
+}
+
+async function messages(call: AsyncIterable<GreeterReply>): Promise<string[]> {
+  const seen: string[] = [];
+  for await (const { message } of call) seen.push(message);
+  return seen;
+}
+
+async function replies(port: number, headers: Record<string, string> = {}): Promise<string[]> {
+  const { path, requestSerialize, responseDeserialize } = methodDefinition(Greeter.method.greetServerStream);
+  const connection = client(port);
+  const metadata = Metadata.fromHttp2Headers(headers);
+  try {
+    const call = connection.makeServerStreamRequest(
+      path,
+      requestSerialize,
+      responseDeserialize,
+      request,
+      metadata,
+    );
+    return await messages(call);
+  } finally {
+    connection.close();
+  }
+}
+
+test("v1 replies as the seed's provider does", async () => {
+  expect(await greet(v1.port, { "tri-consumer-appname": "my-consumer" })).toBe(
+    "hello,service mesh, response from provider: 10.0.0.7:50052, client: 127.0.0.1, local: provider-under-test, remote: my-consumer, isProviderSide: true",
+  );
+});
+
+test("v2 says so; a caller without a name is null", async () => {
+  expect(await greet(v2.port, {}, "ü")).toBe(
+    "hello,ü, response from provider-v2: 10.0.0.7:50052, client: 127.0.0.1, local: provider-under-test, remote: null, isProviderSide: true",
+  );
+});
+
+test("a call is logged in the seed's words", async () => {
+  lines.length = 0;
+  await greet(v1.port, {}, 'a "b"\n');
+  expect(lines).toEqual([
+    'main  INFO test: Server test dubbo tri k8s received greet request name: "a \\"b\\"\\n"',
+  ]);
+});
+
+test("the reported address is one that a peer can dial", () => {
+  expect(isIPv4(hostAddress())).toBe(true);
+});
+
+test("a server stream has ten replies", async () => {
+  expect(await replies(v1.port)).toEqual(Array.from({ length: 10 }, (_, index) => `service mesh--${index}`));
+});
+
+test("a bidirectional stream counts its requests, also when they are more than its buffers hold", async () => {
+  const { path, requestSerialize, responseDeserialize } = methodDefinition(Greeter.method.greetStream);
+  const connection = client(v1.port);
+  const call = connection.makeBidiStreamRequest(path, requestSerialize, responseDeserialize);
+  for (let count = 0; count < 200; count += 1) call.write(request);
+  call.end();
+  const answers = await messages(call);
+  connection.close();
+  expect(answers).toEqual(Array.from({ length: 200 }, (_, index) => `service mesh ${index + 1}`));
+});
+
+test.each(["1.0.0", ""])("interface version %j is taken", async (version) => {
+  expect(await greet(v1.port, { "tri-service-version": version })).toMatch(/^hello,service mesh, /);
+});
+
+test("another interface version is refused, whatever the kind of method", async () => {
+  const headers = { "tri-service-version": "2.0.0" };
+  const refusal = "12 UNIMPLEMENTED: no provider for Greeter:2.0.0";
+  expect(await failure(greet(v1.port, headers))).toBe(refusal);
+  expect(await failure(replies(v1.port, headers))).toBe(refusal);
+});
+
+async function raw(path: string, contentType: string): Promise<Record<string, unknown>> {
+  const session = connect(`http://127.0.0.1:${v1.port}`);
+  const stream: ClientHttp2Stream = session.request({
+    ":method": "POST",
+    ":path": path,
+    "content-type": contentType,
+    te: "trailers",
+    "tri-service-version": "1.0.0",
+    "grpc-timeout": "3000m",
+  });
+  // An empty message: no compression, length 0.
+  stream.end(Buffer.alloc(5));
+  const seen: Record<string, unknown> = {};
+  const collect = (headers: object): void => {
+    Object.assign(seen, headers);
+  };
+  stream.on("response", collect).on("trailers", collect).resume();
+  await once(stream, "close");
+  session.close();
+  return seen;
+}
+
+test("the wire is plain gRPC with trailers, for Dubbo's content type", async () => {
+  expect(await raw("/org.apache.dubbo.samples.Greeter/greet", "application/grpc+proto")).toMatchObject({
+    ":status": 200,
+    "content-type": "application/grpc+proto",
+    "grpc-status": "0",
+  });
+});
+
+test("an unknown method and a wrong content type are refused", async () => {
+  expect(await raw("/org.apache.dubbo.samples.Greeter/nothing", "application/grpc")).toMatchObject({
+    ":status": 200,
+    "grpc-status": "12",
+    "grpc-message": "The server does not implement the method /org.apache.dubbo.samples.Greeter/nothing",
+  });
+  expect(await raw("/org.apache.dubbo.samples.Greeter/greet", "application/json")).toMatchObject({
+    ":status": 415,
+  });
+});

@@ -1,0 +1,231 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { create, type DescMessage, type DescMethodUnary, type MessageShape } from "@bufbuild/protobuf";
+import {
+  Client,
+  credentials,
+  logVerbosity,
+  Metadata,
+  type ServiceError,
+  setLogVerbosity,
+} from "@grpc/grpc-js";
+import { vi } from "vitest";
+import { type Application, bundleApplication } from "../../../apps/bundle.ts";
+import { Greeter } from "../../../apps/gen/greeter_pb.ts";
+import { Health, HealthCheckRequestSchema } from "../../../apps/gen/health_pb.ts";
+import { greeter } from "../../../apps/provider/greeter.ts";
+import { type ApplicationOptions, DubboApplication } from "../../../apps/sdk/application.ts";
+import { type Logger, logger } from "../../../apps/sdk/logger.ts";
+import { dubboService, type Handlers, methodDefinition } from "../../../apps/sdk/service.ts";
+
+const PROJECT = join(import.meta.dirname, "../../..");
+const PATIENCE_MS = 15_000;
+// Processes start and stop here, on machines that may be busy.
+vi.setConfig({ testTimeout: 30_000, hookTimeout: 30_000 });
+setLogVerbosity(logVerbosity.NONE);
+
+/** Waits until `condition` gives something, and returns that. */
+export async function eventually<T>(
+  what: string,
+  condition: () => T | undefined | Promise<T | undefined>,
+): Promise<T> {
+  const end = Date.now() + PATIENCE_MS;
+  for (;;) {
+    const found = await condition();
+    if (found !== undefined && found !== false) return found;
+    if (Date.now() > end) throw new Error(`not seen within ${PATIENCE_MS} ms: ${what}`);
+    await sleep(10);
+  }
+}
+
+/** A logger that keeps its lines, without their time. */
+export function recorder(): { log: Logger; lines: string[] } {
+  const lines: string[] = [];
+  return { log: logger("test", (line) => lines.push(line.trimEnd().replace(/^\[.*?\] /, ""))), lines };
+}
+
+/** An application on free ports, without a wait when it ends, unless the test says otherwise. */
+export function application(options: Partial<ApplicationOptions> = {}): DubboApplication {
+  return new DubboApplication({
+    services: [],
+    port: 0,
+    qosPort: 0,
+    shutdownWait: 0,
+    log: recorder().log,
+    ...options,
+  });
+}
+
+/** A provider on free ports, with the handlers of the sample unless the test brings its own. */
+export async function provider(
+  handlers: Partial<Handlers<typeof Greeter>> = {},
+  version = "v1",
+  log = recorder().log,
+) {
+  const sample = greeter({ application: "provider-under-test", version, address: "10.0.0.7:50052", log });
+  const started = application({
+    services: [dubboService(Greeter, { ...sample, ...handlers }, "1.0.0")],
+    log,
+  });
+  await started.start();
+  return started;
+}
+
+/** A client of grpc-js, without anything of the SDK. */
+export function client(port: number): Client {
+  return new Client(`127.0.0.1:${port}`, credentials.createInsecure(), {
+    "grpc.enable_retries": 0,
+    "grpc.use_local_subchannel_pool": 1,
+  });
+}
+
+/** Calls a unary method once. */
+export async function unary<I extends DescMessage, O extends DescMessage>(
+  port: number,
+  method: DescMethodUnary<I, O>,
+  request: MessageShape<I>,
+  headers: Record<string, string> = {},
+): Promise<MessageShape<O>> {
+  const { path, requestSerialize, responseDeserialize } = methodDefinition(method);
+  const connection = client(port);
+  try {
+    return await new Promise<MessageShape<O>>((resolve, reject) => {
+      const metadata = Metadata.fromHttp2Headers(headers);
+      const deadline = Date.now() + PATIENCE_MS;
+      connection.makeUnaryRequest(
+        path,
+        requestSerialize,
+        responseDeserialize,
+        request,
+        metadata,
+        { deadline },
+        (error, reply) => {
+          if (reply === undefined) reject(error ?? new Error("no reply"));
+          else resolve(reply);
+        },
+      );
+    });
+  } finally {
+    connection.close();
+  }
+}
+
+/** The gRPC status of a call that fails, as `CODE: details`. */
+export async function failure(call: Promise<unknown>): Promise<string> {
+  const error = await call.then(
+    () => new Error("the call was answered"),
+    (thrown: unknown) => thrown as ServiceError,
+  );
+  return error.message;
+}
+
+/** The health of a service as a number of grpc.health.v1, or the failure. */
+export async function health(
+  port: number,
+  service = "org.apache.dubbo.samples.Greeter",
+): Promise<number | string> {
+  const check = unary(port, Health.method.check, create(HealthCheckRequestSchema, { service }));
+  return check.then(
+    ({ status }) => status,
+    (error: unknown) => (error as Error).message,
+  );
+}
+
+/** Status and body of a probe. */
+export async function probe(qosPort: number, path: string, method = "GET"): Promise<string> {
+  const response = await fetch(`http://127.0.0.1:${qosPort}${path}`, {
+    method,
+    headers: { connection: "close" },
+  });
+  return `${response.status} ${await response.text()}`;
+}
+
+/** A port that nobody listens on, below the range from which connections get theirs. */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = 21_000 + Math.floor(Math.random() * 10_000);
+    const server = createServer().listen(port, "0.0.0.0");
+    const free = await once(server, "listening").then(
+      () => true,
+      () => false,
+    );
+    server.close();
+    if (free) return port;
+  }
+}
+
+// The applications dial names of a cluster's DNS: to them every name is this machine.
+const LOOPBACK_DNS = `data:text/javascript,${encodeURIComponent(
+  `import { promises } from "node:dns"; promises.lookup = async () => [{ address: "127.0.0.1", family: 4 }];`,
+)}`;
+
+const bundles = new Map<Application, string>();
+
+/** The main module of an application, bundled once a test file. */
+function bundled(name: Application): string {
+  const known = bundles.get(name);
+  if (known !== undefined) return known;
+  const { context } = bundleApplication(name, { baseImage: "none", platform: "linux/amd64" });
+  const main = join(PROJECT, context, "main.mjs");
+  bundles.set(name, main);
+  return main;
+}
+
+/** An application's bundle as a process of its own. */
+export class AppProcess {
+  readonly port: number;
+  readonly qosPort: number;
+  /** What it wrote on standard output and standard error. */
+  output = "";
+  readonly #process: ChildProcess;
+  readonly #exit: Promise<number | null>;
+
+  private constructor(main: string, ports: readonly [number, number], environment: Record<string, string>) {
+    [this.port, this.qosPort] = ports;
+    const env = {
+      PATH: process.env["PATH"],
+      DUBBO_PROTOCOL_PORT: String(this.port),
+      DUBBO_APPLICATION_QOS_PORT: String(this.qosPort),
+      DUBBO_SERVICE_SHUTDOWN_WAIT: "0",
+      ...environment,
+    };
+    this.#process = spawn(process.execPath, ["--import", LOOPBACK_DNS, main], { env });
+    for (const stream of [this.#process.stdout, this.#process.stderr]) {
+      stream?.on("data", (chunk: Buffer) => (this.output += chunk.toString()));
+    }
+    this.#exit = once(this.#process, "close").then(([code]) => code as number | null);
+  }
+
+  /** Starts an application on free ports. */
+  static async start(name: Application, environment: Record<string, string>): Promise<AppProcess> {
+    const ports = [await freePort(), await freePort()] as const;
+    return new AppProcess(bundled(name), ports, environment);
+  }
+
+  /** The lines so far, without their time. */
+  get lines(): string[] {
+    return this.output
+      .split("\n")
+      .slice(0, -1)
+      .map((line) => line.replace(/^\[.*?\] /, ""));
+  }
+
+  /** Waits for a line. */
+  line(pattern: RegExp): Promise<string> {
+    return eventually(`${String(pattern)} in ${this.output}`, () =>
+      this.lines.find((line) => pattern.test(line)),
+    );
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.#process.kill(name);
+  }
+
+  /** Waits for its end; the exit code. */
+  exit(): Promise<number | null> {
+    return this.#exit;
+  }
+}

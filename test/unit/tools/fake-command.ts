@@ -1,0 +1,91 @@
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+/** What a fake command does when it is called: it prints, and ends with a code, 0 by default. */
+export interface Answer {
+  readonly stdout?: string;
+  readonly stderr?: string;
+  readonly code?: number;
+}
+
+/** One call of a fake command. */
+export interface Call {
+  readonly args: readonly string[];
+  /** All that it was given on standard input. */
+  readonly stdin: string;
+  /** Folder that it ran in. */
+  readonly directory: string;
+  /** Its environment. */
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** A command that notes how it is called and answers what the test says. */
+export interface FakeCommand {
+  /** Folder that holds the command, for PATH. */
+  readonly folder: string;
+  /** Its calls up to now, in order. */
+  calls(): Call[];
+}
+
+// The shell's own commands and full paths only: PATH may hold nothing but this script.
+function script(notes: string): string {
+  return `#!/bin/sh
+n=1
+until /bin/mkdir "${notes}/$n" 2>/dev/null; do n=$((n + 1)); done
+printf '%s\\0' "$@" > "${notes}/$n/args"
+/usr/bin/env -0 > "${notes}/$n/env"
+pwd > "${notes}/$n/pwd"
+/bin/cat > "${notes}/$n/stdin"
+[ -e "${notes}/$n.sh" ] || { echo "call $n of a fake that expects fewer: $*" >&2; exit 97; }
+. "${notes}/$n.sh"
+`;
+}
+
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
+}
+
+function answerScript({ stdout = "", stderr = "", code = 0 }: Answer): string {
+  return `printf %s ${quoted(stdout)}\nprintf %s ${quoted(stderr)} >&2\nexit ${code}\n`;
+}
+
+function parts(path: string): string[] {
+  return readFileSync(path, "utf8").split("\0").slice(0, -1);
+}
+
+function readCall(folder: string): Call {
+  const env = parts(join(folder, "env")).map((line) => [
+    line.slice(0, line.indexOf("=")),
+    line.slice(line.indexOf("=") + 1),
+  ]);
+  return {
+    args: parts(join(folder, "args")),
+    stdin: readFileSync(join(folder, "stdin"), "utf8"),
+    directory: readFileSync(join(folder, "pwd"), "utf8").trim(),
+    env: Object.fromEntries(env) as Record<string, string>,
+  };
+}
+
+/**
+ * Writes a command of this name into a folder of its own. Its first call gets the first answer, and so on; a call too many fails. It
+ * reads its standard input to the end, so that one which is left open is a test that never ends.
+ */
+export function fakeCommand(name: string, answers: readonly Answer[]): FakeCommand {
+  const folder = mkdtempSync(join(tmpdir(), "dubbo-mesh-bin-"));
+  const notes = mkdtempSync(join(tmpdir(), "dubbo-mesh-calls-"));
+  writeFileSync(join(folder, name), script(notes), { mode: 0o755 });
+  answers.forEach((answer, index) => {
+    writeFileSync(join(notes, `${index + 1}.sh`), answerScript(answer));
+  });
+  return {
+    folder,
+    calls: () => {
+      const calls: Call[] = [];
+      while (existsSync(join(notes, String(calls.length + 1)))) {
+        calls.push(readCall(join(notes, String(calls.length + 1))));
+      }
+      return calls;
+    },
+  };
+}

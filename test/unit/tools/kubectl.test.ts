@@ -1,0 +1,160 @@
+import { mkdtempSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { kubectl, kubectlCommand } from "../../../tools/kubectl.ts";
+import { type Answer, fakeCommand, type FakeCommand } from "./fake-command.ts";
+import { userError } from "./user-error.ts";
+
+const TARGET = { cluster: "existing", context: "minikube", kubeconfig: undefined } as const;
+
+afterEach(() => {
+  vi.unstubAllEnvs();
+});
+
+function fakeKubectl(...answers: Answer[]): FakeCommand {
+  const fake = fakeCommand("kubectl", answers);
+  vi.stubEnv("PATH", fake.folder);
+  return fake;
+}
+
+describe("kubectl's command line", () => {
+  it("names the context, and the kubeconfig where the stack has one", () => {
+    expect(kubectlCommand(TARGET)).toEqual(["kubectl", "--context", "minikube"]);
+    expect(kubectlCommand({ ...TARGET, kubeconfig: "/k" })).toEqual([
+      "kubectl",
+      "--context",
+      "minikube",
+      "--kubeconfig",
+      "/k",
+    ]);
+  });
+
+  it("is the local cluster's own there", () => {
+    const [binary, component, ...rest] = kubectlCommand({
+      cluster: "local",
+      context: "dubbo-mesh",
+      kubeconfig: "/k",
+    });
+    expect(binary).toMatch(/\/bin\/kube$/);
+    expect([component, ...rest]).toEqual(["kubectl", "--context", "dubbo-mesh", "--kubeconfig", "/k"]);
+  });
+});
+
+describe("a run of kubectl", () => {
+  it("hands over arguments and input as they are, and returns what is printed", async () => {
+    const fake = fakeKubectl({ stdout: "a 'b'\n", stderr: "Warning: not of interest\n" });
+    expect(await kubectl(TARGET, ["apply", "-f", "-", "a b", "$HOME"], '{"kind": "List"}')).toBe("a 'b'");
+    const [call, ...more] = fake.calls();
+    expect(more).toEqual([]);
+    expect(call?.args).toEqual(["--context", "minikube", "apply", "-f", "-", "a b", "$HOME"]);
+    expect(call?.stdin).toBe('{"kind": "List"}');
+    expect(call?.env["KUBECTL_APPLYSET"]).toBe("true");
+  });
+
+  // Seen with kubectl 1.34: for a context without credentials it prints "Please enter Username: " and waits.
+  it("has no input to wait for where there is none", async () => {
+    const fake = fakeKubectl({});
+    await kubectl(TARGET, ["get", "pods"]);
+    expect(fake.calls().map(({ stdin }) => stdin)).toEqual([""]);
+  });
+});
+
+describe("a kubectl that fails", () => {
+  it("is not installed", async () => {
+    vi.stubEnv("PATH", "/nowhere");
+    expect(await userError(kubectl(TARGET, ["get", "pods"]))).toEqual({
+      message: "kubectl is not installed",
+      fix: "Install kubectl 1.27 or newer and run the command again.",
+    });
+  });
+
+  // The messages are those of kubectl 1.34, seen.
+  it.each([
+    "Error in configuration: context was not found for specified context: minikube",
+    'error: context "minikube" does not exist',
+  ])("does not know the context: %s", async (stderr) => {
+    fakeKubectl({ stderr: `${stderr}\n`, code: 1 });
+    expect(await userError(kubectl(TARGET, ["get", "pods"]))).toEqual({
+      message: "the kubeconfig has no context minikube",
+      fix: "Choose one of `kubectl config get-contexts` (CONTEXT=NAME, or `pulumi config set context NAME`).",
+    });
+  });
+
+  it.each([
+    "error: stat /nope: no such file or directory",
+    'error: error loading config file "/tmp/broken": yaml: line 1: did not find expected node content',
+  ])("cannot read the kubeconfig: %s", async (stderr) => {
+    fakeKubectl({ stderr: `${stderr}\n`, code: 1 });
+    expect(await userError(kubectl(TARGET, ["get", "pods"]))).toEqual({
+      message: `the kubeconfig cannot be read: ${stderr}`,
+      fix: "Check its path and content.",
+    });
+  });
+
+  it.each([
+    "The connection to the server 127.0.0.1:9 was refused - did you specify the right host or port?",
+    "Unable to connect to the server: dial tcp: lookup nohost.invalid on 10.0.0.1:53: no such host",
+    "Unable to connect to the server: dial tcp 192.0.2.1:443: i/o timeout",
+    "Unable to connect to the server: context deadline exceeded",
+  ])("does not reach the cluster: %s", async (reason) => {
+    const noise = 'E1123 21:25:23.71 1 memcache.go:265] "Unhandled Error" err="..."';
+    fakeKubectl({ stderr: `${noise}\n${noise}\n${reason}\n`, code: 1 });
+    expect(await userError(kubectl(TARGET, ["get", "pods"]))).toEqual({
+      message: `the cluster of context minikube does not answer: ${reason}`,
+      fix: "Start it, or choose another context.",
+    });
+  });
+
+  it("is refused by a webhook that does not answer: the cluster does", async () => {
+    const stderr =
+      'Error from server (InternalError): Internal error occurred: failed calling webhook "validation.istio.io": failed to call ' +
+      'webhook: Post "https://istiod.istio-system.svc:443/validate?timeout=10s": dial tcp 10.0.0.9:443: connect: connection refused';
+    fakeKubectl({ stderr: `${stderr}\n`, code: 1 });
+    expect(await userError(kubectl(TARGET, ["apply"]))).toEqual({
+      message: `kubectl failed: ${stderr}`,
+      fix: "Mend what it names and run the command again.",
+    });
+  });
+
+  it("has all that it says quoted", async () => {
+    const stderr =
+      'error: resource mapping not found for name: "cluster" namespace: "dubbo-demo" from "STDIN": no matches for kind ' +
+      '"EnvoyFilter" in version "networking.istio.io/v1alpha3"\nensure CRDs are installed first';
+    fakeKubectl({ stderr: `${stderr}\n`, code: 1 });
+    expect(await userError(kubectl(TARGET, ["apply"]))).toEqual({
+      message: `kubectl failed: ${stderr}`,
+      fix: "Mend what it names and run the command again.",
+    });
+  });
+});
+
+describe("the kubectl of a local cluster", async () => {
+  const target = { cluster: "local", context: "dubbo-mesh", kubeconfig: "/k" } as const;
+  // The cache's place is read once, when the module is loaded.
+  const cache = mkdtempSync(join(tmpdir(), "dubbo-mesh-cache-"));
+  vi.stubEnv("DUBBO_MESH_CACHE", cache);
+  vi.resetModules();
+  const { kubectl: localKubectl } = await import("../../../tools/kubectl.ts");
+
+  it("is missing before the cluster is built", async () => {
+    await expect(localKubectl(target, ["get"])).rejects.toMatchObject({
+      name: "UserError",
+      message: "the local cluster has not been built",
+      fix: "Run `make up` first.",
+    });
+  });
+
+  it("has no kubeconfig before the cluster is up", async () => {
+    const fake = fakeCommand("kube", [{ stderr: "error: stat /k: no such file or directory\n", code: 1 }]);
+    symlinkSync(fake.folder, join(cache, "bin"));
+    await expect(localKubectl(target, ["get"])).rejects.toMatchObject({
+      name: "UserError",
+      message: "the local cluster is not running",
+      fix: "Run `make up` first.",
+    });
+    expect(fake.calls().map(({ args }) => args)).toEqual([
+      ["kubectl", "--context", "dubbo-mesh", "--kubeconfig", "/k", "get"],
+    ]);
+  });
+});

@@ -1,0 +1,12 @@
+import { UserError } from "../../../lib/errors.ts";
+
+/** What a promise's UserError says; anything else that it throws, and none, fails the test. */
+export async function userError(promise: Promise<unknown>): Promise<{ message: string; fix: string }> {
+  const error: unknown = await promise.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  if (error === undefined) throw new Error("no error was thrown");
+  if (!(error instanceof UserError)) throw error;
+  return { message: error.message, fix: error.fix };
+}

@@ -1,0 +1,115 @@
+import { type Check, count, list } from "./check.ts";
+import type { EnvoyCluster, EnvoyHost } from "./envoy.ts";
+import { clusterName, type Expected, shortName } from "./expected.ts";
+import type { CallerSample } from "./sample.ts";
+
+/** What a consumer's Envoy did with a cluster while it was watched. */
+export interface ClusterWindow {
+  /** Name of the cluster. */
+  readonly name: string;
+  /** Its endpoints at the end. */
+  readonly hosts: readonly EnvoyHost[];
+  /** Calls by endpoint that were answered well. */
+  readonly answered: readonly { readonly address: string; readonly calls: number }[];
+  /** Calls that failed. */
+  readonly failed: number;
+  /** Whether it has an active health check. */
+  readonly checked: boolean;
+  /** Growth of a counter of the cluster; undefined where Envoy does not count it. */
+  readonly grown: (counter: string) => number | undefined;
+}
+
+function windowOf(
+  { name, statsName, hosts }: EnvoyCluster,
+  before: CallerSample | undefined,
+  after: CallerSample,
+): ClusterWindow {
+  const old = before?.clusters.find((cluster) => cluster.name === name)?.hosts ?? [];
+  const grownHosts = hosts.map(({ address, succeeded, failed }) => {
+    const then = old.find((host) => host.address === address);
+    return { address, calls: succeeded - (then?.succeeded ?? 0), failed: failed - (then?.failed ?? 0) };
+  });
+  return {
+    name,
+    hosts,
+    answered: grownHosts.map(({ address, calls }) => ({ address, calls })),
+    failed: grownHosts.reduce((sum, { failed }) => sum + failed, 0),
+    checked: after.checked.includes(name),
+    grown: (counter) => {
+      const key = `cluster.${statsName}.${counter}`;
+      const now = after.counters.get(key);
+      return now === undefined ? undefined : now - (before?.counters.get(key) ?? 0);
+    },
+  };
+}
+
+/** What a consumer's Envoy did with each of the provider's clusters between two looks at it. */
+export function clusterWindows(before: CallerSample | undefined, after: CallerSample): ClusterWindow[] {
+  return after.clusters.map((cluster) => windowOf(cluster, before, after));
+}
+
+function callsOf({ answered, failed }: ClusterWindow): number {
+  return answered.reduce((sum, { calls }) => sum + calls, failed);
+}
+
+/** The clusters that calls are routed to, whether Envoy has them or not, and all others that carried some. */
+export function carriers(expected: Expected, windows: readonly ClusterWindow[]): ClusterWindow[] {
+  const routed = expected.versions
+    .filter(({ weight }) => weight > 0)
+    .map(({ name }) => clusterName(expected, name));
+  const absent = routed
+    .filter((name) => windows.every((window) => window.name !== name))
+    .map((name) => ({ name, hosts: [], answered: [], failed: 0, checked: false, grown: () => undefined }));
+  return [...windows.filter((window) => routed.includes(window.name) || callsOf(window) > 0), ...absent];
+}
+
+/** That each endpoint answers, and no call fails; with the spread between the endpoints. */
+export function callCheck(of: string, window: ClusterWindow, { loadBalancer }: Expected): Check {
+  const { answered, failed } = window;
+  const calls = answered.map((host) => host.calls);
+  const spread = calls.length === 0 ? 0 : Math.max(...calls) - Math.min(...calls);
+  const each = answered.map((host) => `${host.address} ${host.calls}`);
+  return {
+    check: "calls",
+    of,
+    seen: `${count(callsOf(window), "call")}: ${each.length === 0 ? "no endpoint" : list(each)}; spread ${spread}, failed ${failed}`,
+    expected: `${loadBalancer}: each endpoint answers, no call fails`,
+    ok: calls.length > 0 && calls.every((number) => number > 0) && failed === 0,
+  };
+}
+
+function healthText({ hosts }: ClusterWindow, sick: readonly EnvoyHost[]): string {
+  const healthy = `${hosts.length - sick.length} of ${hosts.length} healthy`;
+  const reasons = sick.map(({ address, problems }) => `${address} ${problems.join(" ")}`);
+  return sick.length === 0 ? healthy : `${healthy} (${list(reasons)})`;
+}
+
+function uncheckedText(window: ClusterWindow, windows: readonly ClusterWindow[]): string {
+  const elsewhere = windows
+    .filter(({ checked }) => checked)
+    .map((other) => `${shortName(other.name)}, which carries ${count(callsOf(other), "call")}`);
+  const text = `no health check on ${shortName(window.name)}, which carries ${count(callsOf(window), "call")}`;
+  return elsewhere.length === 0 ? text : `${text}; there is one on ${list(elsewhere)}`;
+}
+
+/** That a cluster has an active health check which succeeds, by Envoy's counters, and that its endpoints are healthy. */
+export function healthCheck(of: string, window: ClusterWindow, windows: readonly ClusterWindow[]): Check {
+  const row = {
+    check: "health check",
+    of,
+    expected: "checks succeed, none fails, all endpoints healthy",
+  } as const;
+  if (!window.checked) return { ...row, seen: uncheckedText(window, windows), ok: false };
+  const [attempts, successes, failures] = ["attempt", "success", "failure"].map((name) =>
+    window.grown(`health_check.${name}`),
+  );
+  if (attempts === undefined || successes === undefined || failures === undefined) {
+    return { ...row, seen: "Envoy does not count health_check.* (proxyStatsMatcher)", ok: false };
+  }
+  const sick = window.hosts.filter(({ problems }) => problems.length > 0);
+  return {
+    ...row,
+    seen: `attempts +${attempts}, successes +${successes}, failures +${failures}; ${healthText(window, sick)}`,
+    ok: successes > 0 && failures === 0 && window.hosts.length > 0 && sick.length === 0,
+  };
+}

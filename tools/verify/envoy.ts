@@ -1,0 +1,95 @@
+import { z } from "zod";
+
+/** An endpoint of a cluster, as the Envoy that calls it sees it. */
+export interface EnvoyHost {
+  /** `ip:port`. */
+  readonly address: string;
+  /** Calls that were answered well since Envoy started. */
+  readonly succeeded: number;
+  /** Calls that failed since Envoy started. */
+  readonly failed: number;
+  /** Why Envoy sends no calls there, in Envoy's words; empty where it is healthy. */
+  readonly problems: readonly string[];
+}
+
+/** A cluster of an Envoy. */
+export interface EnvoyCluster {
+  /** Name, such as `outbound|50052|v1|HOST`. */
+  readonly name: string;
+  /** What the names of its counters start with after `cluster.`; Istio appends a semicolon to the name. */
+  readonly statsName: string;
+  /** Its endpoints. */
+  readonly hosts: readonly EnvoyHost[];
+}
+
+// Envoy leaves out what is zero, false or empty, and writes 64-bit numbers as text.
+const stat = z.object({ name: z.string(), value: z.coerce.number().default(0) });
+const hostStatus = z.object({
+  address: z.object({ socket_address: z.object({ address: z.string(), port_value: z.number() }) }),
+  stats: z.array(stat).default([]),
+  health_status: z.record(z.string(), z.union([z.boolean(), z.string()])).default({}),
+});
+const clusterStatus = z.object({
+  name: z.string(),
+  observability_name: z.string().optional(),
+  host_statuses: z.array(z.unknown()).default([]),
+});
+const clusterStatuses = z.object({ cluster_statuses: z.array(clusterStatus).default([]) });
+
+function problemsOf(health: Readonly<Record<string, boolean | string>>): string[] {
+  const flags = Object.entries(health).flatMap(([flag, value]) => (value === true ? [flag] : []));
+  const discovered = health["eds_health_status"] ?? "HEALTHY";
+  return discovered === "HEALTHY" ? flags : [...flags, `eds_health_status ${discovered}`];
+}
+
+function hostOf(status: unknown): EnvoyHost {
+  const { address, stats, health_status: health } = hostStatus.parse(status);
+  const { address: ip, port_value: port } = address.socket_address;
+  const counter = (name: string): number => stats.find((entry) => entry.name === name)?.value ?? 0;
+  return {
+    address: `${ip}:${port}`,
+    succeeded: counter("rq_success"),
+    failed: counter("rq_error"),
+    problems: problemsOf(health),
+  };
+}
+
+/**
+ * The clusters whose names `wanted` accepts, from what Envoy's `/clusters?format=json` says.
+ * Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/admin/v3/clusters.proto
+ */
+export function parseClusters(json: string, wanted: (name: string) => boolean): EnvoyCluster[] {
+  return clusterStatuses
+    .parse(JSON.parse(json))
+    .cluster_statuses.filter(({ name }) => wanted(name))
+    .map(({ name, observability_name: statsName = name, host_statuses: hosts }) => ({
+      name,
+      statsName,
+      hosts: hosts.map(hostOf).sort((a, b) => (a.address < b.address ? -1 : 1)),
+    }));
+}
+
+/** Counters and gauges by name, from what Envoy's `/stats` says as text; histograms are left out. */
+export function parseStats(text: string): ReadonlyMap<string, number> {
+  const entries = text.split("\n").flatMap((line): [string, number][] => {
+    const [, name, value] = /^(\S+): (\d+)$/.exec(line) ?? [];
+    return name === undefined ? [] : [[name, Number(value)]];
+  });
+  return new Map(entries);
+}
+
+const configDump = z.object({
+  configs: z
+    .array(
+      z.object({ cluster: z.object({ name: z.string(), health_checks: z.array(z.unknown()).default([]) }) }),
+    )
+    .default([]),
+});
+
+/** Names of the clusters that have an active health check, from Envoy's `/config_dump` of its clusters. */
+export function parseCheckedClusters(json: string): string[] {
+  return configDump
+    .parse(JSON.parse(json))
+    .configs.filter(({ cluster }) => cluster.health_checks.length > 0)
+    .map(({ cluster }) => cluster.name);
+}

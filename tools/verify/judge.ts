@@ -1,0 +1,75 @@
+import type { Check } from "./check.ts";
+import { callCheck, carriers, clusterWindows, healthCheck } from "./clusters.ts";
+import type { Expected } from "./expected.ts";
+import { shortName } from "./expected.ts";
+import { checkLog, greetCheck, type LogWindow, mtlsCheck, newLines } from "./logs.ts";
+import { addressChecks, readinessChecks } from "./pods.ts";
+import type { CallerSample, MeshSample } from "./sample.ts";
+
+/** The checks of one consumer's Envoy. */
+function callerChecks(
+  expected: Expected,
+  before: CallerSample | undefined,
+  after: CallerSample,
+  sample: MeshSample,
+): Check[] {
+  // One consumer needs no name.
+  const prefix = sample.callers.length > 1 ? `${after.pod} ` : "";
+  const windows = clusterWindows(before, after);
+  const carrying = carriers(expected, windows);
+  const of = (cluster: string): string => prefix + shortName(cluster);
+  return [
+    ...addressChecks(expected, sample, after, prefix),
+    ...carrying.map((window) => callCheck(of(window.name), window, expected)),
+    ...carrying.map((window) => healthCheck(of(window.name), window, windows)),
+    greetCheck("outbound", after.pod, expected, newLines(before?.log, after.log)),
+  ];
+}
+
+/** TLS handshakes of a cluster so far, of all consumers. */
+function handshakes(cluster: string, callers: readonly CallerSample[]): number | undefined {
+  const counts = callers.flatMap(({ clusters, counters }) => {
+    const statsName = clusters.find(({ name }) => name === cluster)?.statsName;
+    return counters.get(`cluster.${statsName ?? cluster}.ssl.handshake`) ?? [];
+  });
+  return counts.length === 0 ? undefined : counts.reduce((sum, number) => sum + number);
+}
+
+/** The checks of what arrives at the providers. */
+function providerChecks(expected: Expected, before: MeshSample, after: MeshSample): Check[] {
+  const providers = after.callees.map(({ pod, version, log }): LogWindow => {
+    const earlier = before.callees.find((callee) => callee.pod === pod);
+    return { version, lines: newLines(earlier?.log, log) };
+  });
+  const lines = providers.flatMap((provider) => provider.lines);
+  const carrying = after.callers.flatMap((caller) => {
+    const earlier = before.callers.find(({ pod }) => pod === caller.pod);
+    return carriers(expected, clusterWindows(earlier, caller)).map(({ name }) => name);
+  });
+  const greets = greetCheck("inbound", expected.provider, expected, lines);
+  if (expected.checkPath === undefined) return [greets];
+  return [
+    greets,
+    checkLog(expected, providers),
+    ...[...new Set(carrying)].map((cluster) =>
+      mtlsCheck(cluster, expected, providers, handshakes(cluster, after.callers)),
+    ),
+  ];
+}
+
+/**
+ * Judges two looks at a mesh: what its state is at the second, and what happened between them. Where no consumer's proxy
+ * runs there is nothing to ask, and the pods' readiness says why.
+ */
+export function judge(expected: Expected, before: MeshSample, after: MeshSample): Check[] {
+  const readiness = readinessChecks(expected, after);
+  if (after.callers.length === 0) return readiness;
+  return [
+    ...readiness,
+    ...after.callers.flatMap((caller) => {
+      const earlier = before.callers.find(({ pod }) => pod === caller.pod);
+      return callerChecks(expected, earlier, caller, after);
+    }),
+    ...providerChecks(expected, before, after),
+  ];
+}

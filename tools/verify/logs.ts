@@ -1,0 +1,95 @@
+import type { AccessLogLine } from "./access-log.ts";
+import { type Check, count, list } from "./check.ts";
+import { type Expected, GREET_PATH, shortName, subsetOf } from "./expected.ts";
+
+/** User agent of Envoy's health checker. */
+const CHECKER = "Envoy/HC";
+
+/** What a pod's proxy logged while it was watched. */
+export interface LogWindow {
+  /** Label `version` of the pod. */
+  readonly version: string | undefined;
+  /** The calls. */
+  readonly lines: readonly AccessLogLine[];
+}
+
+/** The lines that came since the look before. */
+export function newLines(
+  before: readonly AccessLogLine[] | undefined,
+  after: readonly AccessLogLine[],
+): AccessLogLine[] {
+  const old = new Set((before ?? []).map(({ text }) => text));
+  return after.filter(({ text }) => !old.has(text));
+}
+
+function byCluster(lines: readonly AccessLogLine[]): string[] {
+  const clusters = [...new Set(lines.map(({ cluster }) => cluster))].sort();
+  return clusters.map(
+    (name) => `${lines.filter(({ cluster }) => cluster === name).length} ${shortName(name) || name}`,
+  );
+}
+
+/** That the greet calls in the access logs of one side went through Envoy's cluster of the provider's port. */
+export function greetCheck(
+  side: "outbound" | "inbound",
+  of: string,
+  { port, host }: Expected,
+  lines: readonly AccessLogLine[],
+): Check {
+  const greets = lines.filter(({ path }) => path === GREET_PATH);
+  const start = `${side}|${port}|`;
+  const end = side === "outbound" ? `|${host}` : "||";
+  const named = greets.filter(({ cluster }) => cluster.startsWith(start) && cluster.endsWith(end));
+  return {
+    check: `${side} log`,
+    of,
+    seen: `${count(greets.length, "greet call")}${greets.length === 0 ? "" : `: ${list(byCluster(greets))}`}`,
+    expected: `all name ${start}`,
+    ok: greets.length > 0 && named.length === greets.length,
+  };
+}
+
+function checksIn({ checkPath }: Expected, { lines }: LogWindow): AccessLogLine[] {
+  return lines.filter(({ userAgent, path }) => userAgent === CHECKER && path === checkPath);
+}
+
+/** That health checks arrive at each provider, by their access logs. */
+export function checkLog(expected: Expected, providers: readonly LogWindow[]): Check {
+  const checks = providers.map((provider) => checksIn(expected, provider));
+  const reached = checks.filter((lines) => lines.length > 0);
+  const refused = checks.flat().filter(({ status }) => status !== 200);
+  const pods = `${reached.length} of ${count(providers.length, "pod")}`;
+  return {
+    check: "check log",
+    of: expected.provider,
+    seen: `${count(checks.flat().length, "call")} by ${CHECKER} to ${pods}, ${refused.length} without status 200`,
+    expected: `each pod has ${expected.checkPath ?? ""} 200`,
+    ok: reached.length > 0 && reached.length === providers.length && refused.length === 0,
+  };
+}
+
+/**
+ * That a cluster's health checks came over mTLS: a provider logs the server name that the caller asked for in TLS, which Istio makes
+ * of the cluster's name, and none for a plaintext call. The consumer's counter of handshakes is shown beside it.
+ */
+export function mtlsCheck(
+  cluster: string,
+  expected: Expected,
+  providers: readonly LogWindow[],
+  handshakes: number | undefined,
+): Check {
+  const serverName = cluster.replaceAll("|", "_.");
+  const subset = subsetOf(cluster);
+  const lines = providers
+    .filter(({ version }) => subset === "" || version === subset)
+    .flatMap((provider) => checksIn(expected, provider));
+  const proven = lines.filter((line) => line.serverName === serverName).length;
+  const plain = lines.filter((line) => line.serverName === "-").length;
+  return {
+    check: "mtls",
+    of: shortName(cluster),
+    seen: `${count(proven, "check")} with its server name, ${plain} in plaintext; ${handshakes ?? "uncounted"} TLS handshakes so far`,
+    expected: "its checks come over mTLS, none in plaintext",
+    ok: proven > 0 && plain === 0,
+  };
+}

@@ -1,0 +1,152 @@
+import type { V1ContainerStatus, V1Pod } from "@kubernetes/client-node";
+import type { Mesh } from "../mesh.ts";
+import { type AccessLogLine, parseAccessLog } from "./access-log.ts";
+import { type EnvoyCluster, parseCheckedClusters, parseClusters, parseStats } from "./envoy.ts";
+import { type Expected, isProviderCluster } from "./expected.ts";
+import { askProxy, PROXY_CONTAINER } from "./proxy.ts";
+
+/** Lines of a proxy's log that are read: those of one window, at some hundred calls a second. */
+const LOG_LINES = 5000;
+
+/** How a pod runs its proxy. */
+export type Sidecar = "native sidecar" | "container";
+
+/** What Kubernetes says of a pod. */
+export interface PodSample {
+  /** Name of the pod. */
+  readonly name: string;
+  /** Label `version`. */
+  readonly version: string | undefined;
+  /** Address; undefined until it has one. */
+  readonly ip: string | undefined;
+  /** Whether Kubernetes sends calls to it. */
+  readonly ready: boolean;
+  /** Containers that are ready, native sidecars among them. */
+  readonly readyContainers: number;
+  /** Containers that run for the pod's whole life. */
+  readonly containers: number;
+  /** How it runs `istio-proxy`; undefined without. */
+  readonly sidecar: Sidecar | undefined;
+  /** Whether `istio-proxy` runs now. */
+  readonly proxyRuns: boolean;
+  /** Restarts of its containers. */
+  readonly restarts: number;
+}
+
+/** What a consumer's Envoy says of the provider's clusters. */
+export interface CallerSample {
+  /** Name of the pod. */
+  readonly pod: string;
+  /** The provider's clusters. */
+  readonly clusters: readonly EnvoyCluster[];
+  /** The clusters with an active health check. */
+  readonly checked: readonly string[];
+  /** Envoy's counters by name. */
+  readonly counters: ReadonlyMap<string, number>;
+  /** Its access log. */
+  readonly log: readonly AccessLogLine[];
+}
+
+/** A provider's access log. */
+export interface CalleeSample {
+  /** Name of the pod. */
+  readonly pod: string;
+  /** Label `version`. */
+  readonly version: string | undefined;
+  /** Its access log. */
+  readonly log: readonly AccessLogLine[];
+}
+
+/** A look at the mesh. */
+export interface MeshSample {
+  /** The provider's pods. */
+  readonly providers: readonly PodSample[];
+  /** The consumer's pods. */
+  readonly consumers: readonly PodSample[];
+  /** The consumers whose proxies run. */
+  readonly callers: readonly CallerSample[];
+  /** The providers whose proxies run. */
+  readonly callees: readonly CalleeSample[];
+}
+
+function isReady({ status }: V1Pod): boolean {
+  return (status?.conditions ?? []).some(({ type, status: value }) => type === "Ready" && value === "True");
+}
+
+function sidecarOf(native: readonly string[], containers: readonly string[]): Sidecar | undefined {
+  if (native.includes(PROXY_CONTAINER)) return "native sidecar";
+  return containers.includes(PROXY_CONTAINER) ? "container" : undefined;
+}
+
+/** What there is to know of a pod. A native sidecar is an init container that is always restarted. */
+export function podSample(pod: V1Pod): PodSample {
+  const { metadata, spec, status } = pod;
+  const native = (spec?.initContainers ?? [])
+    .filter(({ restartPolicy }) => restartPolicy === "Always")
+    .map(({ name }) => name);
+  const containers = (spec?.containers ?? []).map(({ name }) => name);
+  const statuses: V1ContainerStatus[] = [
+    ...(status?.containerStatuses ?? []),
+    ...(status?.initContainerStatuses ?? []).filter(({ name }) => native.includes(name)),
+  ];
+  return {
+    name: metadata?.name ?? "",
+    version: metadata?.labels?.["version"],
+    ip: status?.podIP,
+    ready: isReady(pod),
+    readyContainers: statuses.filter(({ ready }) => ready).length,
+    containers: native.length + containers.length,
+    sidecar: sidecarOf(native, containers),
+    proxyRuns: statuses.some(({ name, state }) => name === PROXY_CONTAINER && state?.running !== undefined),
+    restarts: statuses.reduce((sum, { restartCount }) => sum + restartCount, 0),
+  };
+}
+
+async function proxyLog(mesh: Mesh, pod: string): Promise<AccessLogLine[]> {
+  return parseAccessLog(await mesh.log(pod, PROXY_CONTAINER, LOG_LINES));
+}
+
+// Older Envoys know no filter of clusters, and answer with all.
+const CLUSTERS = "clusters?format=json&filter=^outbound";
+const CHECKED = "config_dump?resource=dynamic_active_clusters&mask=cluster.name,cluster.health_checks";
+const STATS = "stats?filter=^cluster\\.outbound.*\\.(health_check\\.|ssl\\.handshake)";
+
+async function callerSample(mesh: Mesh, pod: string, expected: Expected): Promise<CallerSample> {
+  const [clusters, checked, stats, log] = await Promise.all([
+    askProxy(mesh, pod, CLUSTERS),
+    askProxy(mesh, pod, CHECKED),
+    askProxy(mesh, pod, STATS),
+    proxyLog(mesh, pod),
+  ]);
+  const wanted = (name: string): boolean => isProviderCluster(expected, name);
+  return {
+    pod,
+    clusters: parseClusters(clusters, wanted),
+    checked: parseCheckedClusters(checked).filter(wanted),
+    counters: parseStats(stats),
+    log,
+  };
+}
+
+/**
+ * Looks at the mesh once. What has no running proxy is in the pods' lists only.
+ * @throws UserError where the cluster or a proxy does not answer
+ */
+export async function sampleMesh(mesh: Mesh, expected: Expected): Promise<MeshSample> {
+  const [providers, consumers] = await Promise.all(
+    [expected.provider, expected.consumer].map(async (name) => (await mesh.pods(name)).map(podSample)),
+  );
+  const [callers, callees] = await Promise.all([
+    Promise.all(
+      (consumers ?? [])
+        .filter(({ proxyRuns }) => proxyRuns)
+        .map(({ name }) => callerSample(mesh, name, expected)),
+    ),
+    Promise.all(
+      (providers ?? [])
+        .filter(({ proxyRuns }) => proxyRuns)
+        .map(async ({ name: pod, version }) => ({ pod, version, log: await proxyLog(mesh, pod) })),
+    ),
+  ]);
+  return { providers: providers ?? [], consumers: consumers ?? [], callers, callees };
+}
