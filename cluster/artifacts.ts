@@ -21,6 +21,7 @@ import { UserError } from "../lib/errors.ts";
 import { step } from "../lib/steps.ts";
 import { fetching } from "./fetch.ts";
 import { CACHE_DIR } from "./local.ts";
+import { unmountBelow } from "./mounts.ts";
 import { checkGo } from "./preconditions.ts";
 import * as versions from "./versions.ts";
 
@@ -54,7 +55,7 @@ export async function makeArtifact(artifact: Artifact): Promise<void> {
     const folder = dirname(artifact.file);
     mkdirSync(folder, { recursive: true });
     for (const old of readdirSync(folder)) {
-      if (old.startsWith(`${artifact.key}.tmp`)) rmSync(join(folder, old), { recursive: true }); // of an interrupted run
+      if (old.startsWith(`${artifact.key}.tmp`)) await removeScratch(join(folder, old)); // of an interrupted run
     }
     const scratch = mkdtempSync(join(folder, `${artifact.key}.tmp`));
     try {
@@ -63,9 +64,14 @@ export async function makeArtifact(artifact: Artifact): Promise<void> {
       renameSync(join(scratch, "made"), artifact.file);
       writeFileSync(`${artifact.file}.key`, artifact.key);
     } finally {
-      rmSync(scratch, { recursive: true, force: true });
+      await removeScratch(scratch);
     }
   });
+}
+
+async function removeScratch(folder: string): Promise<void> {
+  await unmountBelow(folder);
+  rmSync(folder, { recursive: true, force: true });
 }
 
 interface GoBinary {

@@ -14,6 +14,7 @@ import { type Component, components, writeFiles } from "./daemons.ts";
 import { ctr, imagesMade, makeImages } from "./images.ts";
 import { applyManifest, injects, makeManifest } from "./istio.ts";
 import { BRIDGE, CACHE_DIR, NODE_NAME, POD_CIDR, RUN_DIR, SERVICE_CIDR, STATE_DIR } from "./local.ts";
+import { unmountBelow } from "./mounts.ts";
 import { makeNetwork, refuseTheOutside, removeNetwork } from "./network.ts";
 import { installPackages, missingPackages } from "./packages.ts";
 import { checkDisk, checkHost, checkPorts, checkRoutes } from "./preconditions.ts";
@@ -248,7 +249,7 @@ async function stopAll(): Promise<void> {
     await processes.killGroup("");
   }
   removeShimSockets();
-  await unmountAll();
+  await unmountBelow(RUN_DIR, STATE_DIR, CACHE_DIR);
   await removeNetwork();
   processes.removeCgroups();
   removeLeftovers();
@@ -271,18 +272,6 @@ function removeShimSockets(): void {
       const socket = existsSync(file) ? readFileSync(file, "utf8").trim().replace("unix://", "") : "";
       if (socket.startsWith(SHIM_SOCKETS)) rmSync(socket, { force: true });
     }
-  }
-}
-
-async function unmountAll(): Promise<void> {
-  const points = readFileSync("/proc/self/mountinfo", "utf8")
-    .split("\n")
-    .map((line) => line.split(" ")[4] ?? "");
-  const ours = [RUN_DIR, STATE_DIR, `${CACHE_DIR}/docker`, `${CACHE_DIR}/containerd`];
-  // The last one mounted goes first.
-  for (const point of points.reverse()) {
-    if (ours.some((folder) => point === folder || point.startsWith(`${folder}/`)))
-      await execa("umount", ["--lazy", point]);
   }
 }
 

@@ -1,5 +1,5 @@
 /** The images of the cluster: built by the docker engine without a network, pushed to the registry, pulled by containerd. */
-import { copyFileSync, linkSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, linkSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { execa } from "execa";
 import { step } from "../lib/steps.ts";
@@ -12,6 +12,7 @@ import { DEBIAN_SUITE, ISTIO_TAG } from "./versions.ts";
 const IMAGES_DIR = join(CACHE_DIR, "images");
 const DEBIAN_IMAGE = `${REGISTRY}/dubbo-mesh/debian:${DEBIAN_SUITE}`;
 const BASE_TAR = "base.tar";
+const CONTEXT = "context.tmp";
 /** Where Istio's images are. */
 export const ISTIO_HUB = `${REGISTRY}/istio`;
 
@@ -59,6 +60,9 @@ export async function makeImages(): Promise<void> {
   if (isMade({ file, key })) return;
   await step("build the images, push them, pull them", async () => {
     rmSync(`${file}.key`, { force: true });
+    for (const old of readdirSync(IMAGES_DIR)) {
+      if (old.startsWith(CONTEXT)) rmSync(join(IMAGES_DIR, old), { recursive: true }); // of an interrupted run
+    }
     const base = join(IMAGES_DIR, BASE_TAR);
     await docker("import", "--change", 'CMD ["/bin/sh"]', base, DEBIAN_IMAGE);
     for (const image of IMAGES) await makeImage(image);
@@ -68,7 +72,7 @@ export async function makeImages(): Promise<void> {
 }
 
 async function makeImage(image: Image): Promise<void> {
-  const context = mkdtempSync(join(IMAGES_DIR, "context.tmp"));
+  const context = mkdtempSync(join(IMAGES_DIR, CONTEXT));
   try {
     copyFileSync(dockerfile(image), join(context, "Dockerfile"));
     // The cache and the context share a file system: a link saves copying hundreds of megabytes.
