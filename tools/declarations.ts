@@ -33,7 +33,8 @@ export function projectFile(): object {
       name: "nodejs",
       options: { typescript: false, nodeargs: "--import=tsx", packagemanager: "npm" },
     },
-    config: Object.fromEntries(config) as Record<string, object>,
+    // Nothing may reach a cluster or a docker engine by accident: every resource names its provider.
+    config: { "pulumi:disable-default-providers": ["*"], ...Object.fromEntries(config) } as object,
   };
 }
 
