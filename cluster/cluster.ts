@@ -11,7 +11,7 @@ import { api } from "./api.ts";
 import { makeArtifacts, missingArtifacts, requireGo } from "./artifacts.ts";
 import { makeCertificates, writeKubeconfigs } from "./certificates.ts";
 import { type Component, components, writeFiles } from "./daemons.ts";
-import { ctr, imagesMade, makeImages } from "./images.ts";
+import { forgetContainers, imagesMade, makeImages } from "./images.ts";
 import { applyManifest, injects, makeManifest } from "./istio.ts";
 import { BRIDGE, CACHE_DIR, NODE_NAME, POD_CIDR, RUN_DIR, SERVICE_CIDR, STATE_DIR } from "./local.ts";
 import { unmountBelow } from "./mounts.ts";
@@ -180,17 +180,18 @@ async function startAll(): Promise<void> {
     await start(all.apiServer);
   });
   await Promise.all([control, runtime]);
-  const applied = step("apply Istio's manifest", applyManifest);
-  const node = step("controllers, node", async () => {
+  const dns = step("Istio's manifest, DNS", async () => {
+    await applyManifest();
+    await start(all.coredns);
+  });
+  const node = step("controllers, node, services", async () => {
     await Promise.all([start(all.controllerManager), start(all.scheduler), start(all.kubelet)]);
     await waitFor(`the node ${NODE_NAME}`, nodeRegistered);
-  });
-  await Promise.all([applied, node]);
-  await step("services, DNS, Istio", async () => {
-    await Promise.all([start(all.kubeProxy), start(all.coredns)]);
+    await start(all.kubeProxy);
     await refuseTheOutside();
-    await waitFor("Istio's sidecar injection", injects);
   });
+  await Promise.all([dns, node]);
+  await step("Istio", () => waitFor("Istio's sidecar injection", injects));
 }
 
 async function nodeRegistered(): Promise<boolean> {
@@ -255,18 +256,12 @@ async function stopAll(): Promise<void> {
   removeLeftovers();
 }
 
-/** Removes the ended containers from containerd, whose folder stays in the cache. */
-async function forgetContainers(): Promise<void> {
-  const names = (await ctr("containers", "list", "--quiet")).split("\n").filter(Boolean);
-  if (names.length > 0) await ctr("containers", "remove", ...names);
-}
-
 const SHIM_SOCKETS = "/run/containerd/s";
 
 /** containerd's shims listen in a folder that every containerd shares; each container's folder names its socket. */
 function removeShimSockets(): void {
   const tasks = `${RUN_DIR}/containerd/io.containerd.runtime.v2.task`;
-  for (const namespace of existsSync(tasks) ? readdirSync(tasks) : []) {
+  for (const namespace of list(tasks)) {
     for (const task of readdirSync(join(tasks, namespace))) {
       const file = join(tasks, namespace, task, "address");
       const socket = existsSync(file) ? readFileSync(file, "utf8").trim().replace("unix://", "") : "";
@@ -275,26 +270,34 @@ function removeShimSockets(): void {
   }
 }
 
+/** What programs write outside the cluster's folders, whatever they are told. */
 function removeLeftovers(): void {
-  rmSync(RUN_DIR, { recursive: true, force: true });
-  const links = "/var/log/containers"; // the kubelet links there whatever --root-dir says
-  for (const name of existsSync(links) ? readdirSync(links) : []) {
-    const link = join(links, name);
-    if (readlinkSync(link).startsWith(STATE_DIR)) rmSync(link);
-  }
-  rmSync(STATE_DIR, { recursive: true, force: true });
-  const plugins = "/var/lib/kubelet/device-plugins"; // likewise
-  rmSync(`${plugins}/kubelet.sock`, { force: true });
-  rmSync(`${plugins}/DEPRECATION`, { force: true });
-  for (const folder of [
+  const links = "/var/log/containers"; // of the kubelet
+  removeFiles(links, (name) => readlinkSync(join(links, name)).startsWith(STATE_DIR));
+  const plugins = "/var/lib/kubelet/device-plugins";
+  removeFiles(plugins, (name) => ["kubelet.sock", "DEPRECATION"].includes(name));
+  const results = "/var/lib/cni/results"; // of the network plugins, for each pod
+  const pods = new Set(list(results).flatMap((name) => /^dubbo-mesh-(\w+)-eth0$/.exec(name)?.[1] ?? []));
+  removeFiles(results, (name) => pods.has(name.split("-").at(-2) ?? ""));
+  for (const folder of [RUN_DIR, STATE_DIR]) rmSync(folder, { recursive: true, force: true });
+  const shared = [
+    links,
     plugins,
     "/var/lib/kubelet",
+    results,
+    "/var/lib/cni",
     SHIM_SOCKETS,
     "/run/containerd/fifo",
-    "/run/containerd",
-    links,
-  ])
-    removeIfEmpty(folder);
+  ];
+  [...shared, "/run/containerd", "/run/docker/plugins", "/run/docker"].forEach(removeIfEmpty);
+}
+
+function list(folder: string): string[] {
+  return existsSync(folder) ? readdirSync(folder) : [];
+}
+
+function removeFiles(folder: string, ours: (name: string) => boolean): void {
+  for (const name of list(folder).filter(ours)) rmSync(join(folder, name));
 }
 
 function removeIfEmpty(folder: string): void {

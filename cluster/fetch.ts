@@ -21,8 +21,8 @@ function outputOf(error: unknown): string {
     : String(error);
 }
 
-function lastLines(output: string): string {
-  return output.trim().split("\n").filter(Boolean).slice(-3).join("\n");
+function reasonIn(output: string): string {
+  return output.split("\n").find(isNetworkFailure)?.trim() ?? "";
 }
 
 /** Runs a command that fetches; pauses (ms) lie between its tries. Throws UserError when the registry does not answer. */
@@ -42,7 +42,7 @@ export async function fetching(job: Fetch, pauses: readonly number[] = PAUSES_MS
       const pause = pauses[round];
       if (pause === undefined) {
         throw new UserError(
-          `${job.registry} does not answer: ${lastLines(output)}`,
+          `${job.registry} does not answer: ${reasonIn(output)}`,
           "check the network and run the same command again; what is finished is kept",
           { cause: error },
         );

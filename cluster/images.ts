@@ -1,5 +1,14 @@
 /** The images of the cluster: built by the docker engine without a network, pushed to the registry, pulled by containerd. */
-import { copyFileSync, linkSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, join } from "node:path";
 import { execa } from "execa";
 import { step } from "../lib/steps.ts";
@@ -90,7 +99,7 @@ async function makeImage(image: Image): Promise<void> {
     rmSync(context, { recursive: true });
   }
   await docker("push", "--quiet", image.reference);
-  await ctr("images", "pull", "--plain-http", image.reference);
+  await ctr(["images", "pull", "--plain-http", image.reference]);
 }
 
 async function docker(...args: string[]): Promise<void> {
@@ -102,8 +111,18 @@ async function docker(...args: string[]): Promise<void> {
   await execa(program("docker"), args, { env, stdin: "ignore" });
 }
 
-/** Calls containerd's client in Kubernetes' namespace. */
-export async function ctr(...args: string[]): Promise<string> {
-  const { stdout } = await execa("ctr", ["--address", CONTAINERD_SOCKET, "--namespace", "k8s.io", ...args]);
+async function ctr(
+  args: readonly string[],
+  options: { reject: boolean } = { reject: true },
+): Promise<string> {
+  const command = ["--address", CONTAINERD_SOCKET, "--namespace", "k8s.io", ...args];
+  const { stdout } = await execa("ctr", command, options);
   return stdout;
+}
+
+/** Removes the containers, which have ended, from containerd's records: its folder stays in the cache. */
+export async function forgetContainers(): Promise<void> {
+  const names = (await ctr(["containers", "list", "--quiet"])).split("\n").filter(Boolean);
+  // One that containerd has just removed by itself is no failure; one that stays is removed by the next kubelet.
+  if (names.length > 0) await ctr(["containers", "remove", ...names], { reject: false });
 }

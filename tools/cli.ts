@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
-import { Command, Option } from "commander";
-import { reportError } from "../lib/errors.ts";
+import { Command, CommanderError, Option } from "commander";
+import { reportError, UserError } from "../lib/errors.ts";
 import type { EngineName } from "./engine/select.ts";
 import type { Overrides, StackFile } from "./stack-file.ts";
 import type * as Report from "./report.ts";
@@ -153,7 +153,7 @@ function clusterCommands(program: Command): void {
 }
 
 function commands(): Command {
-  const program = new Command("dubbo-mesh").exitOverride().showHelpAfterError();
+  const program = new Command("dubbo-mesh").exitOverride().configureOutput({ outputError: () => undefined });
   stackCommand(program, "up", "bring the stack up and wait for the consumer's first reply").action(runUp);
   stackCommand(program, "preview", "show what up would change").action(runPreview);
   stackCommand(program, "render", "write the stack's objects as YAML, without docker or cluster")
@@ -165,8 +165,18 @@ function commands(): Command {
   return program;
 }
 
+/** Reports what was thrown, and returns the exit code. */
+function report(error: unknown): number {
+  const json = process.argv.includes("--json");
+  if (!(error instanceof CommanderError)) return reportError(error, json);
+  // Help is thrown, too, and has been printed; of errors nothing has.
+  if (error.code.startsWith("commander.help")) return error.exitCode;
+  const message = error.message.replace(/^error: /, "");
+  return reportError(new UserError(message, "Add --help to see what there is, or see `make help`."), json);
+}
+
 try {
   await commands().parseAsync();
 } catch (error) {
-  process.exitCode = reportError(error, process.argv.includes("--json"));
+  process.exitCode = report(error);
 }

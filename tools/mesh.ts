@@ -38,15 +38,17 @@ export class Mesh {
   async exec(pod: string, container: string, command: string[]): Promise<string> {
     const out: Buffer[] = [];
     const errors: Buffer[] = [];
-    const status = await new Promise<V1Status>((resolve, reject) => {
+    const ended = new Promise<V1Status>((resolve, reject) => {
+      const fail = ({ message }: { message: string }): void => {
+        reject(new Error(message));
+      };
       new Exec(this.#config)
         .exec(this.#namespace, pod, container, command, sink(out), sink(errors), null, false, resolve)
         .then((socket) => {
-          socket.onerror = (event: { message: string }) => {
-            reject(new Error(event.message));
-          };
-        }, reject);
+          socket.onerror = fail;
+        }, fail);
     });
+    const status = await this.#answered(ended);
     if (status.status === "Success") return Buffer.concat(out).toString("utf8");
     const reason = Buffer.concat(errors).toString("utf8").trim();
     throw new Error(`${command.join(" ")} in ${pod}: ${status.message ?? "failed"} ${reason}`);
@@ -80,16 +82,28 @@ function sink(chunks: Buffer[]): Writable {
   });
 }
 
-function kubeConfig({ context, kubeconfig }: Settings): KubeConfig {
+/** The kubeconfig that is read, or what its absence means. */
+function loadKubeConfig({ cluster, kubeconfig }: Settings): KubeConfig {
   const config = new KubeConfig();
   try {
     if (kubeconfig === undefined) config.loadFromDefault();
     else config.loadFromFile(kubeconfig);
+    return config;
   } catch (error) {
-    throw new UserError(`the kubeconfig cannot be read: ${messageOf(error)}`, "Check its path and content.", {
-      cause: error,
-    });
+    const cause = { cause: error };
+    throw cluster === "local"
+      ? new UserError("the local cluster is not running", "Run `make up` first.", cause)
+      : new UserError(
+          `the kubeconfig cannot be read: ${messageOf(error)}`,
+          "Check its path and content.",
+          cause,
+        );
   }
+}
+
+function kubeConfig(settings: Settings): KubeConfig {
+  const { context } = settings;
+  const config = loadKubeConfig(settings);
   if (config.getContextObject(context) === null) {
     const known = config.contexts.map(({ name }) => name).join(", ");
     throw new UserError(
@@ -98,5 +112,11 @@ function kubeConfig({ context, kubeconfig }: Settings): KubeConfig {
     );
   }
   config.setCurrentContext(context);
+  if (config.getCurrentCluster() === null) {
+    throw new UserError(
+      `the kubeconfig's context ${context} names a cluster that it does not have`,
+      "Mend the kubeconfig, or choose another context.",
+    );
+  }
   return config;
 }

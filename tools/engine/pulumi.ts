@@ -28,7 +28,7 @@ export async function findPulumi(): Promise<PulumiCommand | undefined> {
   return undefined;
 }
 
-/** Downloads the Pulumi CLI into its home; undefined where its vendor does not answer within 5 s. */
+/** Downloads the Pulumi CLI into its home; undefined where its vendor does not answer within 5 s, or the download fails. */
 export async function installPulumi(): Promise<PulumiCommand | undefined> {
   const reachable = await fetch(VENDOR, {
     method: "HEAD",
@@ -38,7 +38,9 @@ export async function installPulumi(): Promise<PulumiCommand | undefined> {
     () => false,
   );
   if (!reachable) return undefined;
-  return step("download the Pulumi CLI", () => PulumiCommand.install({ root: pulumiHome() }));
+  return step("download the Pulumi CLI", () => PulumiCommand.install({ root: pulumiHome() })).catch(
+    () => undefined,
+  );
 }
 
 /** Whether the user has logged in to a backend with `pulumi login`. */
@@ -141,8 +143,15 @@ interface Ran<T> {
   readonly changes: readonly Change[];
 }
 
-/** What the engine reports as errors, without its progress. */
+const DIAGNOSTICS = /^Diagnostics:\n(?<text>.*?)\n*^(?:Outputs|Policies|Resources|Duration):/ms;
+
+/** What the engine reports as wrong: its diagnostics or, where it did not come to them, its errors, once. */
 function diagnostics(message: string): string {
-  const lines = message.split("\n").filter((line) => /error|denied|refused/i.test(line));
-  return (lines.length === 0 ? message : lines.join("\n")).trim();
+  const reported = DIAGNOSTICS.exec(message)?.groups?.["text"];
+  if (reported !== undefined) return `\n${reported}`;
+  // The Automation API repeats the command's output behind `err?`.
+  const [output = ""] = message.split("\n err?: ");
+  const lines = output.split("\n").map((line) => line.replace(/^ ?(stdout|stderr): /, ""));
+  const errors = lines.filter((line) => /error|denied|refused/i.test(line));
+  return (errors.length === 0 ? message : [...new Set(errors)].join("\n")).trim();
 }

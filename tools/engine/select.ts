@@ -18,12 +18,12 @@ export async function selectEngine(file: StackFile, wanted?: EngineName): Promis
   if (command !== undefined) return new PulumiEngine(file, command);
   if (wanted === "pulumi") {
     throw new UserError(
-      "the Pulumi CLI is not installed, and its vendor does not answer",
+      "the Pulumi CLI is not installed, and it cannot be downloaded from its vendor",
       "Install it (https://www.pulumi.com/docs/iac/download-install/), or use ENGINE=kubectl.",
     );
   }
   process.stderr.write(
-    "  note  engine kubectl: there is no Pulumi CLI here and its vendor does not answer; " +
+    "  note  engine kubectl: there is no Pulumi CLI here and it cannot be downloaded from its vendor; " +
       "no state, no engine diff, no secure: values\n",
   );
   return new KubectlEngine(file);

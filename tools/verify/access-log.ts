@@ -6,6 +6,8 @@ export interface AccessLogLine {
   readonly path: string;
   /** HTTP status; a gRPC call that fails has 200 as well. */
   readonly status: number;
+  /** Why Envoy cut the call short, such as `UH` for no healthy upstream; `-` where it did not. */
+  readonly flags: string;
   /** Header `user-agent`; `-` where there is none. */
   readonly userAgent: string;
   /** Cluster that the call was sent to; `-` where it was sent nowhere. */
@@ -18,7 +20,7 @@ export interface AccessLogLine {
 // Source: https://istio.io/latest/docs/tasks/observability/logs/access-log/#default-access-log-format
 const LINE = new RegExp(
   [
-    String.raw`^\[[^\]]+\] "\S+ (?<path>\S+) [^"]*" (?<status>\d+) \S+ .*?`,
+    String.raw`^\[[^\]]+\] "\S+ (?<path>\S+) [^"]*" (?<status>\d+) (?<flags>\S+) .*?`,
     String.raw`"[^"]*" \d+ \d+ \d+ \S+ "[^"]*" "(?<userAgent>[^"]*)" "[^"]*" "[^"]*" "[^"]*" `,
     String.raw`(?<cluster>\S+) \S+ \S+ \S+ (?<serverName>\S+) \S+$`,
   ].join(""),
@@ -29,7 +31,7 @@ export function parseAccessLog(log: string): AccessLogLine[] {
   return log.split("\n").flatMap((text) => {
     const groups = LINE.exec(text)?.groups;
     if (groups === undefined) return [];
-    const { path = "", status, userAgent = "", cluster = "", serverName = "" } = groups;
-    return [{ text, path, status: Number(status), userAgent, cluster, serverName }];
+    const { path = "", status, flags = "", userAgent = "", cluster = "", serverName = "" } = groups;
+    return [{ text, path, status: Number(status), flags, userAgent, cluster, serverName }];
   });
 }

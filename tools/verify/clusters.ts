@@ -19,6 +19,11 @@ export interface ClusterWindow {
   readonly grown: (counter: string) => number | undefined;
 }
 
+/** How much a counter grew; it starts from zero again when Envoy replaces the cluster. */
+function growth(then = 0, now = 0): number {
+  return now < then ? now : now - then;
+}
+
 function windowOf(
   { name, statsName, hosts }: EnvoyCluster,
   before: CallerSample | undefined,
@@ -27,7 +32,7 @@ function windowOf(
   const old = before?.clusters.find((cluster) => cluster.name === name)?.hosts ?? [];
   const grownHosts = hosts.map(({ address, succeeded, failed }) => {
     const then = old.find((host) => host.address === address);
-    return { address, calls: succeeded - (then?.succeeded ?? 0), failed: failed - (then?.failed ?? 0) };
+    return { address, calls: growth(then?.succeeded, succeeded), failed: growth(then?.failed, failed) };
   });
   return {
     name,
@@ -38,7 +43,7 @@ function windowOf(
     grown: (counter) => {
       const key = `cluster.${statsName}.${counter}`;
       const now = after.counters.get(key);
-      return now === undefined ? undefined : now - (before?.counters.get(key) ?? 0);
+      return now === undefined ? undefined : growth(before?.counters.get(key), now);
     },
   };
 }

@@ -4,6 +4,8 @@ import { z } from "zod";
 export interface EnvoyHost {
   /** `ip:port`. */
   readonly address: string;
+  /** Whether Kubernetes calls it ready, as Istio passes on; one that is not gets no calls. */
+  readonly discovered: boolean;
   /** Calls that were answered well since Envoy started. */
   readonly succeeded: number;
   /** Calls that failed since Envoy started. */
@@ -36,10 +38,19 @@ const clusterStatus = z.object({
 });
 const clusterStatuses = z.object({ cluster_statuses: z.array(clusterStatus).default([]) });
 
-function problemsOf(health: Readonly<Record<string, boolean | string>>): string[] {
+/** The state of an endpoint in discovery when it is as it should be. */
+const HEALTHY = "HEALTHY";
+
+type Health = z.infer<typeof hostStatus>["health_status"];
+
+function discoveredAs(health: Health): string {
+  return String(health["eds_health_status"] ?? HEALTHY);
+}
+
+function problemsOf(health: Health): string[] {
   const flags = Object.entries(health).flatMap(([flag, value]) => (value === true ? [flag] : []));
-  const discovered = health["eds_health_status"] ?? "HEALTHY";
-  return discovered === "HEALTHY" ? flags : [...flags, `eds_health_status ${discovered}`];
+  const discovered = discoveredAs(health);
+  return discovered === HEALTHY ? flags : [...flags, `eds_health_status ${discovered}`];
 }
 
 function hostOf(status: unknown): EnvoyHost {
@@ -48,6 +59,7 @@ function hostOf(status: unknown): EnvoyHost {
   const counter = (name: string): number => stats.find((entry) => entry.name === name)?.value ?? 0;
   return {
     address: `${ip}:${port}`,
+    discovered: discoveredAs(health) === HEALTHY,
     succeeded: counter("rq_success"),
     failed: counter("rq_error"),
     problems: problemsOf(health),

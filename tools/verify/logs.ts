@@ -39,13 +39,20 @@ export function greetCheck(
   const greets = lines.filter(({ path }) => path === GREET_PATH);
   const start = `${side}|${port}|`;
   const end = side === "outbound" ? `|${host}` : "||";
+  const cut = greets.filter(({ flags }) => flags !== "-");
+  const flags = [...new Set(cut.map((line) => line.flags))].join(" ");
   const named = greets.filter(({ cluster }) => cluster.startsWith(start) && cluster.endsWith(end));
   return {
     check: `${side} log`,
     of,
-    seen: `${count(greets.length, "greet call")}${greets.length === 0 ? "" : `: ${list(byCluster(greets))}`}`,
-    expected: `all name ${start}`,
-    ok: greets.length > 0 && named.length === greets.length,
+    seen: [
+      [count(greets.length, "greet call"), ...(greets.length === 0 ? [] : [list(byCluster(greets))])].join(
+        ": ",
+      ),
+      `${cut.length} cut short${cut.length === 0 ? "" : ` (${flags})`}`,
+    ].join("; "),
+    expected: `all name ${start}, none is cut short`,
+    ok: greets.length > 0 && named.length === greets.length && cut.length === 0,
   };
 }
 

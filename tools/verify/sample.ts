@@ -1,9 +1,8 @@
 import type { V1ContainerStatus, V1Pod } from "@kubernetes/client-node";
-import type { Mesh } from "../mesh.ts";
 import { type AccessLogLine, parseAccessLog } from "./access-log.ts";
 import { type EnvoyCluster, parseCheckedClusters, parseClusters, parseStats } from "./envoy.ts";
 import { type Expected, isProviderCluster } from "./expected.ts";
-import { askProxy, PROXY_CONTAINER } from "./proxy.ts";
+import { askProxy, type MeshReader, PROXY_CONTAINER } from "./proxy.ts";
 
 /** Lines of a proxy's log that are read: those of one window, at some hundred calls a second. */
 const LOG_LINES = 5000;
@@ -102,7 +101,7 @@ export function podSample(pod: V1Pod): PodSample {
   };
 }
 
-async function proxyLog(mesh: Mesh, pod: string): Promise<AccessLogLine[]> {
+async function proxyLog(mesh: MeshReader, pod: string): Promise<AccessLogLine[]> {
   return parseAccessLog(await mesh.log(pod, PROXY_CONTAINER, LOG_LINES));
 }
 
@@ -111,7 +110,7 @@ const CLUSTERS = "clusters?format=json&filter=^outbound";
 const CHECKED = "config_dump?resource=dynamic_active_clusters&mask=cluster.name,cluster.health_checks";
 const STATS = "stats?filter=^cluster\\.outbound.*\\.(health_check\\.|ssl\\.handshake)";
 
-async function callerSample(mesh: Mesh, pod: string, expected: Expected): Promise<CallerSample> {
+async function callerSample(mesh: MeshReader, pod: string, expected: Expected): Promise<CallerSample> {
   const [clusters, checked, stats, log] = await Promise.all([
     askProxy(mesh, pod, CLUSTERS),
     askProxy(mesh, pod, CHECKED),
@@ -132,7 +131,7 @@ async function callerSample(mesh: Mesh, pod: string, expected: Expected): Promis
  * Looks at the mesh once. What has no running proxy is in the pods' lists only.
  * @throws UserError where the cluster or a proxy does not answer
  */
-export async function sampleMesh(mesh: Mesh, expected: Expected): Promise<MeshSample> {
+export async function sampleMesh(mesh: MeshReader, expected: Expected): Promise<MeshSample> {
   const [providers, consumers] = await Promise.all(
     [expected.provider, expected.consumer].map(async (name) => (await mesh.pods(name)).map(podSample)),
   );

@@ -5,10 +5,17 @@ import type { Settings } from "../../settings.ts";
 import { Mesh } from "../mesh.ts";
 import { table } from "../report.ts";
 import type { StackFile } from "../stack-file.ts";
-import type { Check } from "./check.ts";
+import { type Check, count } from "./check.ts";
 import { expectedOf, windowSeconds } from "./expected.ts";
 import { judge } from "./judge.ts";
-import { sampleMesh } from "./sample.ts";
+import { readinessChecks } from "./pods.ts";
+import type { MeshReader } from "./proxy.ts";
+import { type MeshSample, sampleMesh } from "./sample.ts";
+
+/** Seconds, from some moment in the past. */
+function now(): number {
+  return performance.now() / 1000;
+}
 
 /** Time between two looks, ms: a look costs the proxies some work. */
 const PAUSE_MS = 1500;
@@ -49,25 +56,44 @@ export function requireVerifiable({ injection, accessLogs, consumer, provider }:
 }
 
 /**
- * Watches the live mesh until every check is ok, or as long as the configured health check and pace of calls need to show.
- * @throws UserError where the stack has nothing to verify, or the cluster or a proxy does not answer
+ * Looks at a mesh until every check is ok, or as long as the configured health check and pace of calls need to show. Pods
+ * that are not ready yet are given the same time first, since their checks and calls fail until they are.
+ * @param pause time between two looks, ms
+ * @throws UserError where the stack has no pods, or the cluster or a proxy does not answer
+ */
+export async function watch(mesh: MeshReader, settings: Settings, pause = PAUSE_MS): Promise<VerifyReport> {
+  const expected = expectedOf(settings);
+  const limit = windowSeconds(settings);
+  const begin = now();
+  const first = await sampleMesh(mesh, expected);
+  if (first.providers.length + first.consumers.length === 0) {
+    throw new UserError(`namespace ${settings.namespace} has no pods of the stack`, "Run `make up` first.");
+  }
+  let before: MeshSample | undefined = first;
+  let start = begin;
+  for (let after = first; ; after = await sampleMesh(mesh, expected)) {
+    const ready = readinessChecks(expected, after).every(({ ok }) => ok);
+    if (!ready) before = undefined;
+    else if (before === undefined) [before, start] = [after, now()];
+    const checks = judge(expected, before ?? first, after);
+    const ok = checks.every((check) => check.ok);
+    if (ok || now() - (before === undefined ? begin : start) > limit) {
+      return { ok, seconds: Math.round((now() - begin) * 10) / 10, checks };
+    }
+    await sleep(pause);
+  }
+}
+
+/**
+ * Verifies a stack on its live mesh.
+ * @throws UserError where there is nothing to verify, or the cluster or a proxy does not answer
  */
 export async function verify({ settings }: StackFile): Promise<VerifyReport> {
   requireVerifiable(settings);
-  const expected = expectedOf(settings);
-  const limit = windowSeconds(settings);
   const mesh = new Mesh(settings);
-  return step(`watch the mesh, for ${Math.ceil(limit)} s at most`, async () => {
-    const start = performance.now();
-    const before = await sampleMesh(mesh, expected);
-    for (;;) {
-      await sleep(PAUSE_MS);
-      const checks = judge(expected, before, await sampleMesh(mesh, expected));
-      const ok = checks.every((check) => check.ok);
-      const watched = (performance.now() - start) / 1000;
-      if (ok || watched > limit) return { ok, seconds: Math.round(watched * 10) / 10, checks };
-    }
-  });
+  return step(`watch the mesh, for ${Math.ceil(windowSeconds(settings))} s at most`, () =>
+    watch(mesh, settings),
+  );
 }
 
 /** A report for people: a check a line, then the sum. */
@@ -80,6 +106,6 @@ export function verifyText({ checks, seconds }: VerifyReport): string {
     expected,
   ]);
   const failed = checks.filter(({ ok }) => !ok).length;
-  const sum = `${checks.length - failed} checks ok, ${failed} failed (watched for ${seconds} s)`;
+  const sum = `${count(checks.length - failed, "check")} ok, ${failed} failed (watched for ${seconds} s)`;
   return `${table([["", "check", "of", "seen", "expected"], ...rows])}\n\n${sum}`;
 }

@@ -29,14 +29,14 @@ export interface FakeCommand {
 }
 
 // The shell's own commands and full paths only: PATH may hold nothing but this script.
-function script(notes: string): string {
+function script(notes: string, readsInput: boolean): string {
   return `#!/bin/sh
 n=1
 until /bin/mkdir "${notes}/$n" 2>/dev/null; do n=$((n + 1)); done
 printf '%s\\0' "$@" > "${notes}/$n/args"
 /usr/bin/env -0 > "${notes}/$n/env"
 pwd > "${notes}/$n/pwd"
-/bin/cat > "${notes}/$n/stdin"
+${readsInput ? "/bin/cat" : ":"} > "${notes}/$n/stdin"
 [ -e "${notes}/$n.sh" ] || { echo "call $n of a fake that expects fewer: $*" >&2; exit 97; }
 . "${notes}/$n.sh"
 `;
@@ -68,13 +68,13 @@ function readCall(folder: string): Call {
 }
 
 /**
- * Writes a command of this name into a folder of its own. Its first call gets the first answer, and so on; a call too many fails. It
- * reads its standard input to the end, so that one which is left open is a test that never ends.
+ * Writes a command of this name into a folder of its own. Its first call gets the first answer, and so on; a call too many fails.
+ * @param readsInput whether it reads its standard input to the end; one that is left open is then a test that never ends
  */
-export function fakeCommand(name: string, answers: readonly Answer[]): FakeCommand {
+export function fakeCommand(name: string, answers: readonly Answer[], readsInput = true): FakeCommand {
   const folder = mkdtempSync(join(tmpdir(), "dubbo-mesh-bin-"));
   const notes = mkdtempSync(join(tmpdir(), "dubbo-mesh-calls-"));
-  writeFileSync(join(folder, name), script(notes), { mode: 0o755 });
+  writeFileSync(join(folder, name), script(notes, readsInput), { mode: 0o755 });
   answers.forEach((answer, index) => {
     writeFileSync(join(notes, `${index + 1}.sh`), answerScript(answer));
   });

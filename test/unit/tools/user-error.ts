@@ -6,7 +6,6 @@ export async function userError(promise: Promise<unknown>): Promise<{ message: s
     () => undefined,
     (thrown: unknown) => thrown,
   );
-  if (error === undefined) throw new Error("no error was thrown");
-  if (!(error instanceof UserError)) throw error;
+  if (!(error instanceof UserError)) throw new Error("this is no UserError", { cause: error });
   return { message: error.message, fix: error.fix };
 }

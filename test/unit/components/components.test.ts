@@ -1,0 +1,542 @@
+import * as pulumi from "@pulumi/pulumi";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { z } from "zod";
+import { checked } from "../../../components/check.ts";
+import { DubboConsumer, type DubboConsumerArgs } from "../../../components/consumer.ts";
+import { ActiveHealthCheck, envoyFilterSpec } from "../../../components/health-check.ts";
+import { ApplicationImage } from "../../../components/image.ts";
+import { injectionLabels, MeshNamespace } from "../../../components/namespace.ts";
+import { DubboProvider, type DubboProviderArgs } from "../../../components/provider.ts";
+import { ProviderTraffic, virtualServiceSpec } from "../../../components/traffic.ts";
+import { healthCheckSettings } from "../../../lib/health-check.ts";
+import { type Registered, register, type Registration, unhandled, valueOf } from "./mocks.ts";
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+/** Type, name, parent and what must be there before: the shape of a component. */
+function shape({ resources }: Registration<unknown>): string[] {
+  return resources.map(
+    ({ type, name, parent, dependsOn }) => `${type} ${name} < ${parent} after [${dependsOn.join(", ")}]`,
+  );
+}
+
+function find({ resources }: Registration<unknown>, name: string): Registered["inputs"] {
+  const found = resources.filter((resource) => resource.name === name);
+  expect(found).toHaveLength(1);
+  return found[0]?.inputs ?? {};
+}
+
+const providerArgs = {
+  application: "mesh-provider",
+  namespace: "demo",
+  serviceAccount: "sa",
+  image: "r/p@sha256:1",
+  port: 50052,
+  clusterDomain: "cluster.test",
+  drainSeconds: 9.5,
+  versions: [
+    { name: "v1", replicas: 2 },
+    { name: "v2", replicas: 0 },
+  ],
+};
+const consumerArgs = {
+  application: "mesh-consumer",
+  namespace: "demo",
+  serviceAccount: "sa",
+  image: "r/c@sha256:1",
+  port: 20880,
+  clusterDomain: "cluster.test",
+  replicas: 1,
+  intervalMs: 1000,
+  timeoutMs: 30_000,
+  providedBy: "mesh-provider",
+  providerPort: 50052,
+};
+const trafficRules = {
+  host: "mesh-provider.demo.svc.cluster.test",
+  loadBalancer: "ROUND_ROBIN",
+  subsets: [
+    { name: "v1", weight: 80 },
+    { name: "v2", weight: 20 },
+  ],
+  attempts: 2,
+  perTryTimeout: "5s",
+  idempotentMethods: ["/a.B/c"],
+};
+const checkRules = {
+  caller: "mesh-consumer",
+  host: "mesh-provider.demo.svc.cluster.test",
+  port: 50052,
+  subsets: ["v1", "v2"],
+  healthCheck: healthCheckSettings.parse({}),
+};
+const namespaceArgs = { name: "demo", injection: true, accessLogs: true, serviceAccount: "sa" };
+
+const COMPONENT = "dubbo-mesh";
+const DEPLOYMENT = "kubernetes:apps/v1:Deployment";
+const SERVICE = "kubernetes:core/v1:Service";
+const RBAC = "kubernetes:rbac.authorization.k8s.io/v1";
+const ISTIO = "kubernetes:networking.istio.io";
+
+describe("the namespace", async () => {
+  const declared = await register(() => new MeshNamespace("mesh", namespaceArgs));
+
+  it("is a Namespace, and in it the account, its rights and the access logs", () => {
+    expect(shape(declared)).toEqual([
+      `${COMPONENT}:namespace:MeshNamespace mesh <  after []`,
+      "kubernetes:core/v1:Namespace mesh-namespace < mesh after []",
+      "kubernetes:core/v1:ServiceAccount mesh-account < mesh after [mesh-namespace]",
+      "kubernetes:telemetry.istio.io/v1:Telemetry mesh-access-logs < mesh after [mesh-namespace]",
+      `${RBAC}:Role mesh-role < mesh after [mesh-namespace]`,
+      `${RBAC}:RoleBinding mesh-role-binding < mesh after [mesh-account, mesh-namespace, mesh-role]`,
+    ]);
+    expect(declared.withOutputs).toEqual(["mesh"]);
+  });
+
+  it("hands on its name and its account's", async () => {
+    const { namespace, serviceAccount } = declared.result;
+    expect(await Promise.all([namespace, serviceAccount].map(valueOf))).toEqual(["demo", "sa"]);
+  });
+
+  it("gives the account what Dubbo's registry reads, and no more", () => {
+    const metadata = { name: "sa", namespace: "demo" };
+    const verbs = ["get", "list", "watch"];
+    expect(find(declared, "mesh-account")).toMatchObject({ metadata });
+    expect(find(declared, "mesh-role")).toMatchObject({
+      metadata,
+      rules: [
+        { apiGroups: [""], resources: ["services", "endpoints", "pods"], verbs },
+        { apiGroups: ["discovery.k8s.io"], resources: ["endpointslices"], verbs },
+      ],
+    });
+    expect(find(declared, "mesh-role-binding")).toMatchObject({
+      metadata,
+      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name: "sa" },
+      subjects: [{ kind: "ServiceAccount", name: "sa", namespace: "demo" }],
+    });
+  });
+
+  it("turns access logs on and off", async () => {
+    const metadata = { name: "access-logs", namespace: "demo" };
+    const spec = { accessLogging: [{ providers: [{ name: "envoy" }] }] };
+    expect(find(declared, "mesh-access-logs")).toMatchObject({ metadata, spec });
+    const silent = await register(() => new MeshNamespace("mesh", { ...namespaceArgs, accessLogs: false }));
+    expect(find(silent, "mesh-access-logs")).toMatchObject({
+      metadata,
+      spec: { accessLogging: [{ disabled: true }] },
+    });
+  });
+
+  it.each([
+    [true, undefined, { "istio-injection": "enabled" }],
+    [true, "1-31", { "istio.io/rev": "1-31" }],
+    [false, undefined, { "istio-injection": "disabled" }],
+    [false, "1-31", { "istio-injection": "disabled" }],
+  ])("has one label that decides on injection: %j, revision %j", (injection, revision, labels) => {
+    expect(injectionLabels(injection, revision)).toEqual(labels);
+  });
+});
+
+describe("the image", () => {
+  const args = {
+    reference: "r.test/p:1",
+    context: "apps/dist/p",
+    dockerfile: "apps/Dockerfile",
+    baseImage: "b:1",
+    platform: "linux/arm64",
+  };
+
+  it("is built from its context and handed on by digest", async () => {
+    const declared = await register(() => new ApplicationImage("provider", args));
+    expect(shape(declared)).toEqual([
+      `${COMPONENT}:image:ApplicationImage provider <  after []`,
+      "docker:index/image:Image provider-image < provider after []",
+    ]);
+    const { context, dockerfile, platform } = args;
+    expect(find(declared, "provider-image")).toMatchObject({
+      imageName: "r.test/p:1",
+      build: { context, dockerfile, platform, args: { BASE_IMAGE: "b:1" } },
+    });
+    expect(await valueOf(declared.result.digest)).toBe("r.test/built@sha256:9");
+    expect(declared.withOutputs).toEqual(["provider"]);
+  });
+});
+
+/** A Deployment of one of the applications, whole. */
+function expectedDeployment(
+  { application, image, port }: { application: string; image: string; port: number },
+  { name, version, replicas, grace }: { name: string; version: string; replicas: number; grace: number },
+  env: readonly object[],
+  annotations?: object,
+): object {
+  const labels = { app: application, version };
+  const httpGet = (path: string): object => ({ path, port: "http-health" });
+  return {
+    apiVersion: "apps/v1",
+    kind: "Deployment",
+    metadata: { name, namespace: "demo", labels },
+    spec: {
+      replicas,
+      selector: { matchLabels: labels },
+      template: {
+        metadata: { labels, ...(annotations && { annotations }) },
+        spec: {
+          serviceAccountName: "sa",
+          automountServiceAccountToken: false,
+          terminationGracePeriodSeconds: grace,
+          containers: [
+            {
+              name: "app",
+              image,
+              imagePullPolicy: "IfNotPresent",
+              ports: [
+                { name: "grpc-tri", containerPort: port },
+                { name: "http-health", containerPort: 22222 },
+              ],
+              env: [
+                { name: "DUBBO_APPLICATION_NAME", value: application },
+                { name: "DUBBO_APPLICATION_VERSION", value: version },
+                { name: "DUBBO_APPLICATION_QOS_PORT", value: "22222" },
+                { name: "DUBBO_PROTOCOL_PORT", value: String(port) },
+                ...env,
+              ],
+              resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "256Mi" } },
+              securityContext: {
+                allowPrivilegeEscalation: false,
+                capabilities: { drop: ["ALL"] },
+                readOnlyRootFilesystem: true,
+                runAsNonRoot: true,
+                seccompProfile: { type: "RuntimeDefault" },
+              },
+              startupProbe: { httpGet: httpGet("/startup"), periodSeconds: 1, failureThreshold: 300 },
+              livenessProbe: { httpGet: httpGet("/live"), initialDelaySeconds: 5, periodSeconds: 5 },
+              readinessProbe: { httpGet: httpGet("/ready"), initialDelaySeconds: 5, periodSeconds: 5 },
+            },
+          ],
+        },
+      },
+    },
+  };
+}
+
+function expectedService(application: string, port: number): object {
+  const ports = [{ name: "grpc-tri", port, targetPort: "grpc-tri", protocol: "TCP", appProtocol: "grpc" }];
+  return {
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: { name: application, namespace: "demo", labels: { app: application } },
+    spec: { type: "ClusterIP", selector: { app: application }, ports },
+  };
+}
+
+describe("the provider", async () => {
+  const declared = await register(() => new DubboProvider("provider", providerArgs));
+
+  it("is a Service and one Deployment a version", () => {
+    expect(shape(declared)).toEqual([
+      `${COMPONENT}:provider:DubboProvider provider <  after []`,
+      `${SERVICE} provider-service < provider after []`,
+      `${DEPLOYMENT} provider-v1 < provider after []`,
+      `${DEPLOYMENT} provider-v2 < provider after []`,
+    ]);
+    expect(declared.withOutputs).toEqual(["provider"]);
+    expect(find(declared, "provider-service")).toEqual(expectedService("mesh-provider", 50052));
+  });
+
+  it.each([
+    { version: "v1", replicas: 2 },
+    { version: "v2", replicas: 0 },
+  ])("runs each version with its own label and number of pods: %j", ({ version, replicas }) => {
+    const which = { name: `mesh-provider-${version}`, version, replicas, grace: 40 };
+    expect(find(declared, `provider-${version}`)).toEqual(
+      expectedDeployment(providerArgs, which, [{ name: "DUBBO_SERVICE_SHUTDOWN_WAIT", value: "9500" }]),
+    );
+  });
+
+  it("tells where it is called", async () => {
+    const { host, address } = declared.result;
+    expect(await valueOf(host)).toBe("mesh-provider.demo.svc.cluster.test");
+    expect(await valueOf(address)).toBe("mesh-provider.demo.svc.cluster.test:50052");
+  });
+
+  it("comes after the namespace and the account that it is given", async () => {
+    const both = await register(() => {
+      const { namespace, serviceAccount } = new MeshNamespace("mesh", namespaceArgs);
+      return new DubboProvider("provider", { ...providerArgs, namespace, serviceAccount });
+    });
+    expect(shape(both)).toContain(
+      `${DEPLOYMENT} provider-v1 < provider after [mesh-account, mesh-namespace]`,
+    );
+    expect(shape(both)).toContain(`${SERVICE} provider-service < provider after [mesh-namespace]`);
+  });
+});
+
+describe("the consumer", async () => {
+  const declared = await register(() => new DubboConsumer("consumer", consumerArgs));
+
+  it("is a Service and a Deployment", () => {
+    expect(shape(declared)).toEqual([
+      `${COMPONENT}:consumer:DubboConsumer consumer <  after []`,
+      `${SERVICE} consumer-service < consumer after []`,
+      `${DEPLOYMENT} consumer-deployment < consumer after []`,
+    ]);
+    expect(declared.withOutputs).toEqual(["consumer"]);
+    expect(find(declared, "consumer-service")).toEqual(expectedService("mesh-consumer", 20880));
+  });
+
+  it("calls the provider by name and port, and lets its Envoy count what the check needs", () => {
+    const env = [
+      { name: "DUBBO_SERVICE_SHUTDOWN_WAIT", value: "0" },
+      { name: "DUBBO_CONSUMER_INTERVAL", value: "1000" },
+      { name: "DUBBO_CONSUMER_TIMEOUT", value: "30000" },
+      { name: "DUBBO_REFERENCE_PROVIDED_BY", value: "mesh-provider" },
+      { name: "DUBBO_REFERENCE_PROVIDER_PORT", value: "50052" },
+      { name: "CLUSTER_DOMAIN", value: "cluster.test" },
+      { name: "POD_NAMESPACE", valueFrom: { fieldRef: { fieldPath: "metadata.namespace" } } },
+    ];
+    const which = { name: "mesh-consumer", version: "v1", replicas: 1, grace: 30 };
+    const counted =
+      "cluster\\.outbound.*(health_check|membership|ssl|outlier_detection|upstream_cx_total|upstream_rq_).*";
+    const config = `proxyStatsMatcher:\n  inclusionRegexps:\n    - ${counted}\n`;
+    expect(find(declared, "consumer-deployment")).toEqual(
+      expectedDeployment(consumerArgs, which, env, { "proxy.istio.io/config": config }),
+    );
+  });
+
+  it("tells where its health is served", async () => {
+    expect(await valueOf(declared.result.address)).toBe("mesh-consumer.demo.svc.cluster.test:20880");
+  });
+});
+
+describe("the traffic rules", async () => {
+  const args = { name: "mesh-provider", namespace: "demo", rules: trafficRules };
+  const declared = await register(() => new ProviderTraffic("traffic", args));
+  const metadata = { name: "mesh-provider", namespace: "demo" };
+  const { host } = trafficRules;
+  const route = [
+    { destination: { host, subset: "v1" }, weight: 80 },
+    { destination: { host, subset: "v2" }, weight: 20 },
+  ];
+
+  it("have the subsets before the routes to them", () => {
+    expect(shape(declared)).toEqual([
+      `${COMPONENT}:traffic:ProviderTraffic traffic <  after []`,
+      `${ISTIO}/v1:DestinationRule traffic-destination-rule < traffic after []`,
+      `${ISTIO}/v1:VirtualService traffic-virtual-service < traffic after [traffic-destination-rule]`,
+    ]);
+    expect(declared.withOutputs).toEqual(["traffic"]);
+  });
+
+  it("balance, and name a subset a version", () => {
+    expect(find(declared, "traffic-destination-rule")).toEqual({
+      apiVersion: "networking.istio.io/v1",
+      kind: "DestinationRule",
+      metadata,
+      spec: {
+        host,
+        trafficPolicy: { loadBalancer: { simple: "ROUND_ROBIN" } },
+        subsets: [
+          { name: "v1", labels: { version: "v1" } },
+          { name: "v2", labels: { version: "v2" } },
+        ],
+      },
+    });
+  });
+
+  it("retry idempotent methods on any failure, all others only where the call was not seen", () => {
+    expect(find(declared, "traffic-virtual-service")).toEqual({
+      apiVersion: "networking.istio.io/v1",
+      kind: "VirtualService",
+      metadata,
+      spec: {
+        hosts: [host],
+        http: [
+          {
+            name: "idempotent",
+            match: [{ uri: { exact: "/a.B/c" } }],
+            route,
+            retries: {
+              attempts: 2,
+              retryOn: "connect-failure,refused-stream,unavailable,cancelled,reset",
+              perTryTimeout: "5s",
+            },
+          },
+          {
+            name: "default",
+            route,
+            retries: { attempts: 2, retryOn: "connect-failure,refused-stream,reset-before-request" },
+          },
+        ],
+      },
+    });
+  });
+
+  it("have one route where no method is idempotent, and no condition where nothing is retried", () => {
+    expect(virtualServiceSpec({ ...trafficRules, attempts: 0, idempotentMethods: [] })).toEqual({
+      hosts: [host],
+      http: [{ name: "default", route, retries: { attempts: 0 } }],
+    });
+  });
+});
+
+describe("the health check", () => {
+  const args = { name: "cluster", namespace: "demo", rules: checkRules };
+
+  it("is one EnvoyFilter", async () => {
+    const warn = vi.spyOn(pulumi.log, "warn");
+    const declared = await register(() => new ActiveHealthCheck("check", args));
+    expect(shape(declared)).toEqual([
+      `${COMPONENT}:health-check:ActiveHealthCheck check <  after []`,
+      `${ISTIO}/v1alpha3:EnvoyFilter check-envoy-filter < check after []`,
+    ]);
+    expect(declared.withOutputs).toEqual(["check"]);
+    expect(find(declared, "check-envoy-filter")).toEqual({
+      apiVersion: "networking.istio.io/v1alpha3",
+      kind: "EnvoyFilter",
+      metadata: { name: "cluster", namespace: "demo" },
+      spec: envoyFilterSpec(checkRules),
+    });
+    expect(await valueOf(declared.result.envoyFilterName)).toBe("cluster");
+    expect(warn).not.toHaveBeenCalled();
+  });
+
+  it("warns once of criteria with which it would go out in plaintext, and keeps them", async () => {
+    const warn = vi.spyOn(pulumi.log, "warn").mockResolvedValue();
+    const healthCheck = healthCheckSettings.parse({ transport_socket_match_criteria: { useMTLS: true } });
+    const declared = await register(
+      () => new ActiveHealthCheck("check", { ...args, rules: { ...checkRules, healthCheck } }),
+    );
+    expect(warn.mock.calls).toEqual([
+      [
+        "healthCheck.transport_socket_match_criteria: unless it matches Istio's own tlsMode: istio, the check goes out in " +
+          "plaintext and fails under STRICT mTLS; leave it out to check over mTLS",
+        declared.result,
+      ],
+    ]);
+    expect(JSON.stringify(find(declared, "check-envoy-filter"))).toContain(
+      '"transport_socket_match_criteria":{"useMTLS":true}',
+    );
+  });
+});
+
+/** What a call throws. */
+function thrownBy(work: () => unknown): unknown {
+  try {
+    work();
+  } catch (error) {
+    return error;
+  }
+  return undefined;
+}
+
+describe("an argument's check", () => {
+  const port = z.int().min(1).max(65535);
+  const component = async (): Promise<pulumi.ComponentResource> =>
+    (await register(() => new pulumi.ComponentResource("dubbo-mesh:test:Component", "c"))).result;
+
+  it("hands on what is right: a plain value as it is, an output and a promise as an output", async () => {
+    const resource = await component();
+    expect(checked(resource, "port", 80, port)).toBe(80);
+    for (const value of [pulumi.output(80), Promise.resolve(80)]) {
+      const output = checked(resource, "port", value, port);
+      expect(pulumi.Output.isInstance(output)).toBe(true);
+      expect(await valueOf(output as pulumi.Output<number>)).toBe(80);
+    }
+  });
+
+  it("throws at once where a plain value is wrong, with argument, value and component", async () => {
+    const resource = await component();
+    const error = thrownBy(() => checked(resource, "port", 0, port));
+    expect(error).toBeInstanceOf(pulumi.ResourceError);
+    expect(error).toMatchObject({
+      message: "port: Too small: expected number to be >=1 (got 0)",
+      hideStack: true,
+    });
+    expect((error as pulumi.ResourceError).resource).toBe(resource);
+  });
+
+  it("fails where an output or a promise turns out to be wrong", async () => {
+    const resource = await component();
+    for (const value of [pulumi.output(1.5), Promise.resolve(1.5)]) {
+      const errors = await unhandled(() => checked(resource, "port", value, port));
+      expect(errors).toMatchObject([
+        { message: "port: Invalid input: expected int, received number (got 1.5)" },
+      ]);
+      expect(errors[0]).toBeInstanceOf(pulumi.ResourceError);
+    }
+  });
+
+  it("lets what is unknown in a preview pass", async () => {
+    const parse = vi.spyOn(port, "safeParse");
+    const image = { reference: "r", context: "c", dockerfile: "d", baseImage: "b", platform: "p" };
+    const errors = await unhandled(async () => {
+      const declared = await register(() => {
+        const { digest } = new ApplicationImage("image", image);
+        const unknown = digest.apply((text) => text.length);
+        const resource = new pulumi.ComponentResource("dubbo-mesh:test:Component", "c");
+        void checked(resource, "port", unknown, port);
+        return new DubboProvider("provider", {
+          ...providerArgs,
+          image: digest,
+          port: unknown,
+          drainSeconds: unknown,
+        });
+      }, true);
+      expect(declared.resources.map(({ name }) => name)).toEqual(
+        expect.arrayContaining(["provider-service", "provider-v1", "provider-v2"]),
+      );
+      const [container] = (
+        find(declared, "provider-v1") as { spec: { template: { spec: { containers: object[] } } } }
+      ).spec.template.spec.containers;
+      expect(container).toMatchObject({ name: "app", image: { __pulumiUnknown: true } });
+    });
+    expect(errors).toEqual([]);
+    expect(parse).not.toHaveBeenCalled();
+  });
+
+  const provider = (wrong: Partial<DubboProviderArgs>) => () =>
+    new DubboProvider("provider", { ...providerArgs, ...wrong });
+  const consumer = (wrong: Partial<DubboConsumerArgs>) => () =>
+    new DubboConsumer("consumer", { ...consumerArgs, ...wrong });
+  const traffic = (subsets: object[]) => () =>
+    new ProviderTraffic("traffic", {
+      name: "n",
+      namespace: "demo",
+      rules: { ...trafficRules, subsets: subsets as { name: string; weight: number }[] },
+    });
+
+  it.each([
+    [provider({ port: 70_000 }), "port: Too big: expected number to be <=65535 (got 70000)"],
+    [
+      provider({ versions: [{ name: "v1", replicas: -1 }] }),
+      "replicas: Too small: expected number to be >=0 (got -1)",
+    ],
+    [provider({ drainSeconds: -0.5 }), "drainSeconds: Too small: expected number to be >=0 (got -0.5)"],
+    [consumer({ port: 0 }), "port: Too small: expected number to be >=1 (got 0)"],
+    [consumer({ replicas: 1.5 }), "replicas: Invalid input: expected int, received number (got 1.5)"],
+    [consumer({ intervalMs: 0 }), "intervalMs: Too small: expected number to be >=1 (got 0)"],
+    [consumer({ timeoutMs: 0 }), "timeoutMs: Too small: expected number to be >=1 (got 0)"],
+    [
+      traffic([{ name: "v1", weight: 99 }]),
+      'subsets: weights must add up to 100 (got [{"name":"v1","weight":99}])',
+    ],
+    [
+      traffic([{ name: "", weight: 101 }]),
+      "subsets: Too small: expected string to have >=1 characters; Too big: expected number to be <=100; " +
+        'weights must add up to 100 (got [{"name":"","weight":101}])',
+    ],
+  ])("is made by each component: %#", async (work, message) => {
+    const [error, ...more] = await unhandled(() => register(work));
+    expect(more).toEqual([]);
+    expect(error).toBeInstanceOf(pulumi.ResourceError);
+    expect((error as Error).message).toBe(message);
+  });
+
+  it("stops a Deployment whose port turns out to be wrong", async () => {
+    const [error, ...more] = await unhandled(() => register(provider({ port: pulumi.output(0) })));
+    expect(more).toEqual([]);
+    expect((error as Error).message).toMatch(/port: Too small: expected number to be >=1 \(got 0\)$/);
+  });
+});

@@ -1,0 +1,117 @@
+import * as pulumi from "@pulumi/pulumi";
+import { MockMonitor } from "@pulumi/pulumi/runtime/mocks.js";
+import { vi } from "vitest";
+
+/** A resource as it was registered. */
+export interface Registered {
+  readonly type: string;
+  readonly name: string;
+  /** Name of its parent; empty for none. */
+  readonly parent: string;
+  /** Names of the resources that must be there before it. */
+  readonly dependsOn: readonly string[];
+  /** Its inputs; what is not known yet is the SDK's mark for that. */
+  readonly inputs: Readonly<Record<string, unknown>>;
+}
+
+/** What came of {@link register}. */
+export interface Registration<T> {
+  readonly resources: readonly Registered[];
+  /** Names of the resources that registered outputs. */
+  readonly withOutputs: readonly string[];
+  /** What `work` returned. */
+  readonly result: T;
+}
+
+interface Request {
+  getName(): string;
+  getParent(): string;
+  getDependenciesList(): string[];
+}
+
+const nameOf = (urn: string): string => urn.split("::").at(-1) ?? "";
+
+function stateOf(type: string, inputs: Record<string, unknown>, preview: boolean): Record<string, unknown> {
+  if (/^(kubernetes|dubbo-mesh):/.test(type)) return inputs;
+  // As of a build: its digest is not known before.
+  if (type === "docker:index/image:Image") return preview ? {} : { repoDigest: "r.test/built@sha256:9" };
+  throw new Error(`these mocks do not know ${type}`);
+}
+
+/**
+ * Runs `work`, which declares resources, under mocks, until all of them are registered.
+ * @param preview whether it is a preview, in which an image's digest is unknown
+ */
+export async function register<T>(work: () => T, preview = false): Promise<Registration<T>> {
+  const inputs = new Map<string, Record<string, unknown>>();
+  const types = new Map<string, string>();
+  const mocks: pulumi.runtime.Mocks = {
+    call: ({ token }) => {
+      throw new Error(`these mocks do not know ${token}`);
+    },
+    newResource: (args) => {
+      const given = args.inputs as Record<string, unknown>;
+      inputs.set(args.name, given);
+      types.set(args.name, args.type);
+      return { id: `${args.name}-id`, state: stateOf(args.type, given, preview) };
+    },
+  };
+  await pulumi.runtime.setMocks(mocks, "dubbo-mesh", "test", preview);
+  const requests = vi.spyOn(MockMonitor.prototype, "registerResource");
+  const outputs = vi.spyOn(MockMonitor.prototype, "registerResourceOutputs");
+  try {
+    const result = work();
+    await pulumi.runtime.disconnect();
+    const resources = requests.mock.calls.map(([request]): Registered => {
+      const { name, parent, dependencies } = read(request as Request);
+      return {
+        type: types.get(name) ?? "",
+        name,
+        parent: nameOf(parent),
+        dependsOn: dependencies.map(nameOf).sort(),
+        inputs: inputs.get(name) ?? {},
+      };
+    });
+    const withOutputs = outputs.mock.calls.map(([request]) =>
+      nameOf((request as { getUrn(): string }).getUrn()),
+    );
+    return { resources, withOutputs, result };
+  } finally {
+    requests.mockRestore();
+    outputs.mockRestore();
+  }
+}
+
+function read(request: Request): { name: string; parent: string; dependencies: string[] } {
+  return {
+    name: request.getName(),
+    parent: request.getParent(),
+    dependencies: request.getDependenciesList(),
+  };
+}
+
+/** The value of an output. */
+export async function valueOf<T>(output: pulumi.Output<T>): Promise<T> {
+  return new Promise((resolve) => {
+    output.apply((value) => {
+      resolve(value);
+    });
+  });
+}
+
+/** The errors that nobody handles while `work` runs: what an engine would print. */
+export async function unhandled(work: () => unknown): Promise<unknown[]> {
+  const errors = new Set<unknown>();
+  const listeners = process.listeners("unhandledRejection");
+  const note = (error: unknown): void => void errors.add(error);
+  process.removeAllListeners("unhandledRejection").on("unhandledRejection", note);
+  try {
+    await Promise.resolve(work()).catch(note);
+    // Node tells of rejections when the promises that are at hand are settled.
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  } finally {
+    process.removeListener("unhandledRejection", note);
+    for (const listener of listeners) process.on("unhandledRejection", listener);
+  }
+  return [...errors];
+}

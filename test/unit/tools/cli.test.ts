@@ -1,0 +1,110 @@
+import { cpSync, mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { execa } from "execa";
+import { describe, expect, it } from "vitest";
+
+const ROOT = resolve(import.meta.dirname, "../../..");
+
+const STACKS: Readonly<Record<string, string>> = {
+  dev: "config:\n  dubbo-mesh:cluster: local\n",
+  wrong: "config:\n  dubbo-mesh:healthCheck: { interval: 1m }\n  dubbo-mesh:helthCheck: { interval: 1s }\n",
+};
+
+/** A copy of the project with stacks of its own: the CLI reads those beside it. */
+function project(): string {
+  const directory = mkdtempSync(join(tmpdir(), "dubbo-mesh-project-"));
+  for (const folder of ["lib", "tools"]) {
+    cpSync(join(ROOT, folder), join(directory, folder), { recursive: true });
+  }
+  mkdirSync(join(directory, "cluster"));
+  for (const file of ["cluster/local.ts", "settings.ts", "package.json", "tsconfig.json"]) {
+    cpSync(join(ROOT, file), join(directory, file));
+  }
+  symlinkSync(join(ROOT, "node_modules"), join(directory, "node_modules"));
+  for (const [stack, text] of Object.entries(STACKS)) {
+    writeFileSync(join(directory, `Pulumi.${stack}.yaml`), text);
+  }
+  return directory;
+}
+
+interface Run {
+  readonly exitCode: number | undefined;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+describe("the command line", () => {
+  const directory = project();
+  const run = async (...args: readonly string[]): Promise<Run> => {
+    const { exitCode, stdout, stderr } = await execa("node", ["--import", "tsx", "tools/cli.ts", ...args], {
+      cwd: directory,
+      // vitest's own options are none of the CLI's.
+      env: { NODE_OPTIONS: "" },
+      reject: false,
+    });
+    return { exitCode, stdout, stderr };
+  };
+  const HELP = "Add --help to see what there is, or see `make help`.";
+
+  // Each run loads the CLI anew, and most of them the Pulumi SDK with it: what can be tested without a process is tested elsewhere.
+  it("reports wrong and unknown keys as one JSON object on standard output", async () => {
+    const { exitCode, stdout, stderr } = await run("preview", "--stack", "wrong", "--json");
+    expect({ exitCode, stderr, printed: JSON.parse(stdout) as unknown }).toEqual({
+      exitCode: 1,
+      stderr: "",
+      printed: {
+        error:
+          "dubbo-mesh:healthCheck.interval: must be a duration in seconds such as 5s or 0.25s; dubbo-mesh:helthCheck: no such key",
+        fix: expect.stringMatching(
+          /^Mend the stack's configuration; the keys are cluster, context, .*, drain\.$/,
+        ) as unknown,
+      },
+    });
+  });
+
+  it("reports an unknown stack as one error on standard error, without a stack trace", async () => {
+    expect(await run("down", "--stack", "nope")).toEqual({
+      exitCode: 1,
+      stdout: "",
+      stderr:
+        "error: stack nope has no file Pulumi.nope.yaml\n  fix: Choose one of the stacks dev, wrong (STACK=...), or write that file.",
+    });
+  });
+
+  it("reports a wrong flag once, as JSON where that is asked for", async () => {
+    const { exitCode, stdout, stderr } = await run("up", "--engine", "foo", "--json");
+    expect({ exitCode, stderr, printed: JSON.parse(stdout) as unknown }).toEqual({
+      exitCode: 1,
+      stderr: "",
+      printed: {
+        error: "option '--engine <name>' argument 'foo' is invalid. Allowed choices are pulumi, kubectl.",
+        fix: HELP,
+      },
+    });
+  });
+
+  it.each([
+    ["an unknown option", ["up", "--nope"], "unknown option '--nope'"],
+    ["a missing option", ["render"], "required option '--out <directory>' not specified"],
+  ])("reports %s as one error, without a stack trace", async (_what, args, error) => {
+    expect(await run(...args)).toEqual({
+      exitCode: 1,
+      stdout: "",
+      stderr: `error: ${error}\n  fix: ${HELP}`,
+    });
+  });
+
+  it("shows help that is asked for, and is content", async () => {
+    const { exitCode, stdout, stderr } = await run("up", "--help");
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+    expect(stdout.split("\n")[0]).toBe("Usage: dubbo-mesh up [options]");
+  });
+
+  it("shows help where there is no command, and is not content", async () => {
+    const { exitCode, stdout, stderr } = await run();
+    expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: "" });
+    expect(stderr.split("\n")[0]).toBe("Usage: dubbo-mesh [options] [command]");
+    expect(stderr).not.toContain("CommanderError");
+  });
+});

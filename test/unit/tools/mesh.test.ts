@@ -1,0 +1,270 @@
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { createServer, type RequestListener } from "node:http";
+import { createServer as createTcpServer, type AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { V1Pod } from "@kubernetes/client-node";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { parseSettings, type Settings } from "../../../settings.ts";
+import { firstReply, replyIn, whyNot } from "../../../tools/first-reply.ts";
+import { Mesh } from "../../../tools/mesh.ts";
+import { userError } from "./user-error.ts";
+
+const READ_FIX =
+  "Check that it runs and that the context may read pods and logs (kubectl auth can-i get pods/log).";
+
+afterEach(() => {
+  vi.unstubAllEnvs();
+  vi.useRealTimers();
+});
+
+function file(text: string): string {
+  const path = join(mkdtempSync(join(tmpdir(), "dubbo-mesh-test-")), "kubeconfig");
+  writeFileSync(path, text);
+  return path;
+}
+
+/** A kubeconfig with the contexts x and y of one cluster, and z of none. */
+function kubeconfig(server: string): string {
+  return file(`apiVersion: v1
+kind: Config
+clusters: [{ name: c, cluster: { server: "${server}", insecure-skip-tls-verify: true } }]
+users: [{ name: u, user: { token: t } }]
+contexts:
+  - { name: x, context: { cluster: c, user: u } }
+  - { name: y, context: { cluster: c, user: u } }
+  - { name: z, context: { cluster: gone, user: u } }
+`);
+}
+
+function settings(path: string, context = "x"): Settings {
+  const images = { provider: '{"image":"r/p:1"}', consumer: '{"image":"r/c:1"}' };
+  return parseSettings({ ...images, context, kubeconfig: path });
+}
+
+async function closedPort(): Promise<number> {
+  const server = createTcpServer().listen(0, "127.0.0.1");
+  await new Promise((resolve) => server.once("listening", resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+/** Runs the work with the address of an API server that answers so. */
+async function withServer<T>(answer: RequestListener, work: (server: string) => Promise<T>): Promise<T> {
+  const server = createServer(answer).listen(0, "127.0.0.1");
+  await new Promise((resolve) => server.once("listening", resolve));
+  try {
+    return await work(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+}
+
+describe("a mesh whose kubeconfig is wrong", () => {
+  const make = (wrong: Settings): Promise<Mesh> => Promise.resolve().then(() => new Mesh(wrong));
+
+  it("is missing", async () => {
+    expect(await userError(make(settings("/nowhere/kubeconfig")))).toEqual({
+      message: "the kubeconfig cannot be read: ENOENT: no such file or directory, open '/nowhere/kubeconfig'",
+      fix: "Check its path and content.",
+    });
+  });
+
+  it("is missing where KUBECONFIG says", async () => {
+    vi.stubEnv("KUBECONFIG", "/nowhere/kubeconfig");
+    expect(await userError(make({ ...settings(""), kubeconfig: undefined }))).toMatchObject({
+      message: "the kubeconfig cannot be read: ENOENT: no such file or directory, open '/nowhere/kubeconfig'",
+    });
+  });
+
+  it("is missing since the local cluster is down", async () => {
+    const local = { ...settings("/nowhere/kubeconfig"), cluster: "local" as const };
+    expect(await userError(make(local))).toEqual({
+      message: "the local cluster is not running",
+      fix: "Run `make up` first.",
+    });
+  });
+
+  it("is broken", async () => {
+    const { message, fix } = await userError(make(settings(file("clusters: ["))));
+    expect(message).toMatch(
+      /^the kubeconfig cannot be read: unexpected end of the stream within a flow collection/,
+    );
+    expect(fix).toBe("Check its path and content.");
+  });
+
+  it("does not know the context", async () => {
+    expect(await userError(make(settings(kubeconfig("https://127.0.0.1:1"), "minikube")))).toEqual({
+      message: "the kubeconfig has no context minikube",
+      fix: "Choose one of: x, y, z (CONTEXT=NAME, or pulumi config set context NAME).",
+    });
+  });
+
+  it("lacks the context's cluster", async () => {
+    expect(await userError(make(settings(kubeconfig("https://127.0.0.1:1"), "z")))).toEqual({
+      message: "the kubeconfig's context z names a cluster that it does not have",
+      fix: "Mend the kubeconfig, or choose another context.",
+    });
+  });
+});
+
+describe("a mesh whose cluster does not answer", async () => {
+  const port = await closedPort();
+  const mesh = new Mesh(settings(kubeconfig(`https://127.0.0.1:${port}`)));
+  const refused = `connect ECONNREFUSED 127.0.0.1:${port}`;
+  const path = `https://127.0.0.1:${port}/api/v1/namespaces/dubbo-demo/pods`;
+
+  it.each([
+    ["pods", () => mesh.pods("a"), `request to ${path}?labelSelector=app%3Da failed, reason: ${refused}`],
+    [
+      "log",
+      () => mesh.log("p"),
+      `request to ${path}/p/log?container=app&tailLines=1000 failed, reason: ${refused}`,
+    ],
+    ["exec", () => mesh.exec("p", "c", ["true"]), refused],
+  ])("says so: %s", async (_name, ask, reason) => {
+    expect(await userError(ask())).toEqual({
+      message: `the cluster of context x refuses or does not answer: ${reason}`,
+      fix: READ_FIX,
+    });
+  });
+});
+
+describe("a mesh whose cluster answers", () => {
+  it("reads the pods that are not ending, oldest first", async () => {
+    const pod = (name: string, day: number, ending = false): object => ({
+      metadata: {
+        name,
+        creationTimestamp: `2026-01-0${day}T00:00:00Z`,
+        ...(ending && { deletionTimestamp: "2026-01-09T00:00:00Z" }),
+      },
+    });
+    const items = [pod("new", 3), pod("ending", 2, true), pod("old", 1)];
+    const asked: (string | undefined)[] = [];
+    const names = await withServer(
+      (request, response) => {
+        asked.push(request.url);
+        response.setHeader("content-type", "application/json").end(JSON.stringify({ items }));
+      },
+      async (server) =>
+        (await new Mesh(settings(kubeconfig(server))).pods("a")).map((found) => found.metadata?.name),
+    );
+    expect(asked).toEqual(["/api/v1/namespaces/dubbo-demo/pods?labelSelector=app%3Da"]);
+    expect(names).toEqual(["old", "new"]);
+  });
+
+  it("is told when it may not read them", async () => {
+    const error = await withServer(
+      (_request, response) => {
+        response.writeHead(403, { "content-type": "application/json" }).end('{"message":"forbidden"}');
+      },
+      (server) => userError(new Mesh(settings(kubeconfig(server))).pods("a")),
+    );
+    expect(error).toEqual({
+      message: "the cluster of context x refuses or does not answer: HTTP-Code: 403",
+      fix: READ_FIX,
+    });
+  });
+});
+
+describe("the consumer's reply", () => {
+  const LINE =
+    'consumer Unary reply <-message: "hello,service mesh, response from provider-v1: 10.0.0.7:50052"';
+
+  it("is the first one in its log, in the seed's words", () => {
+    const log = `[1] INFO start\n[2] INFO ${LINE}, 3 ms\n[3] INFO ${LINE.replace("v1", "v2")}\n`;
+    expect(replyIn(log)).toBe(LINE);
+    expect(replyIn(`consumer Unary reply <-message:"x" `)).toBe('consumer Unary reply <-message:"x"');
+  });
+
+  it.each([
+    "",
+    "consumer Unary request: hello\n",
+    "consumer Unary reply failed: 14 UNAVAILABLE\n",
+    'consumer Unary reply <-message: "unfinished\nline"',
+  ])("is not seen in %j", (log) => {
+    expect(replyIn(log)).toBeUndefined();
+  });
+
+  interface State {
+    readonly waiting?: string;
+    readonly running?: boolean;
+  }
+  const status = (name: string, { waiting, running }: State): object => ({
+    name,
+    state: {
+      ...(waiting !== undefined && { waiting: { reason: waiting } }),
+      ...(running && { running: {} }),
+    },
+  });
+  const pod = (name: string, app: State): V1Pod => {
+    const made: unknown = {
+      metadata: { name },
+      status: { phase: "Pending", containerStatuses: [status("app", app)] },
+    };
+    return made as V1Pod;
+  };
+
+  it.each<[unknown, string]>([
+    [{}, "pod: no status"],
+    [{ metadata: { name: "p" }, status: { phase: "Pending" } }, "p: Pending"],
+    [pod("p", { running: true }), "p: Pending"],
+    [pod("p", { waiting: "ImagePullBackOff" }), "p: app ImagePullBackOff"],
+    [
+      {
+        metadata: { name: "p" },
+        status: {
+          initContainerStatuses: [status("istio-proxy", { waiting: "CrashLoopBackOff" })],
+          containerStatuses: [status("app", { waiting: "PodInitializing" })],
+        },
+      },
+      "p: istio-proxy CrashLoopBackOff, app PodInitializing",
+    ],
+  ])("is kept away by what the pod waits for: %#", (waiting, reason) => {
+    expect(whyNot(waiting as V1Pod)).toBe(reason);
+  });
+
+  /** A mesh that has these pods, then those, and these logs. */
+  function fakeMesh(
+    rounds: V1Pod[][],
+    logs: Readonly<Record<string, string[]>>,
+  ): { mesh: Mesh; read: string[] } {
+    const read: string[] = [];
+    const mesh = {
+      pods: (application: string) => {
+        expect(application).toBe("dubbo-samples-mesh-consumer");
+        return Promise.resolve(rounds.length > 1 ? rounds.shift() : rounds[0]);
+      },
+      log: (name: string) => {
+        read.push(name);
+        return Promise.resolve(logs[name]?.shift() ?? "");
+      },
+    };
+    return { mesh: mesh as unknown as Mesh, read };
+  }
+
+  it("is awaited on the newest pod that runs", async () => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    const [old, young] = [pod("old", { running: true }), pod("young", { waiting: "PodInitializing" })];
+    const rounds = [[], [young], [old, young], [old, pod("young", { running: true })]];
+    const { mesh, read } = fakeMesh(rounds, { old: ["no reply"], young: ["no reply yet", LINE] });
+    expect(await firstReply(mesh, settings("/k"))).toBe(LINE);
+    expect(read).toEqual(["old", "young", "young"]);
+  });
+
+  it.each([
+    [[pod("p", { waiting: "ImagePullBackOff" }), pod("q", {})], "p: app ImagePullBackOff; q: Pending"],
+    [[], "dubbo-samples-mesh-consumer has no pods"],
+  ])("that does not come is an error that says what the pods wait for: %#", async (pods, reasons) => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    const { mesh } = fakeMesh([pods], {});
+    const waiting = userError(firstReply(mesh, settings("/k")));
+    vi.setSystemTime(Date.now() + 300_000);
+    expect(await waiting).toEqual({
+      message: `the consumer was not answered within 300 s (${reasons})`,
+      fix: "Look at `make logs` and `make logs PROXY=1`; the stack stays as it is, and `make up` may be run again.",
+    });
+  });
+});

@@ -1,0 +1,287 @@
+import { mkdirSync, mkdtempSync, realpathSync, renameSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type EngineEvent, PulumiCommand } from "@pulumi/pulumi/automation/index.js";
+import { afterEach, beforeEach, describe, expect, it, type MockInstance, vi } from "vitest";
+import type { Engine } from "../../../tools/engine/engine.ts";
+import { KubectlEngine } from "../../../tools/engine/kubectl.ts";
+import { changeOf, findPulumi, installPulumi, PulumiEngine } from "../../../tools/engine/pulumi.ts";
+import { selectEngine } from "../../../tools/engine/select.ts";
+import { readStackFile, type StackFile } from "../../../tools/stack-file.ts";
+import { type Answer, fakeCommand, type FakeCommand } from "./fake-command.ts";
+import { userError } from "./user-error.ts";
+
+const VERSION = { stdout: "v3.259.0\n" };
+
+let stderr: MockInstance<typeof process.stderr.write>;
+let home: string;
+beforeEach(() => {
+  stderr = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+  home = realpathSync(mkdtempSync(join(tmpdir(), "dubbo-mesh-home-")));
+  vi.stubEnv("PATH", "/nowhere");
+  vi.stubEnv("HOME", home);
+  for (const name of ["HOME", "BACKEND_URL", "CONFIG_PASSPHRASE", "CONFIG_PASSPHRASE_FILE"]) {
+    vi.stubEnv(`PULUMI_${name}`, undefined);
+  }
+  vi.stubGlobal("fetch", () => Promise.reject(new Error("this test asked the web")));
+});
+afterEach(() => {
+  vi.unstubAllEnvs();
+  vi.unstubAllGlobals();
+  vi.restoreAllMocks();
+});
+
+function printed(): string[] {
+  return stderr.mock.calls.map(([text]) => String(text).replace(/ \(\d+\.\d s\)\n$/, ""));
+}
+
+/** A CLI on PATH. */
+function onPath(...answers: Answer[]): FakeCommand {
+  const fake = fakeCommand("pulumi", answers, false);
+  vi.stubEnv("PATH", fake.folder);
+  return fake;
+}
+
+/** A CLI in a Pulumi home. */
+function inHome(folder: string, ...answers: Answer[]): string {
+  mkdirSync(folder, { recursive: true });
+  renameSync(fakeCommand("pulumi", answers, false).folder, join(folder, "bin"));
+  return join(folder, "bin/pulumi");
+}
+
+async function stack(overrides: Readonly<Record<string, string>> = {}): Promise<StackFile> {
+  const directory = realpathSync(mkdtempSync(join(tmpdir(), "dubbo-mesh-test-")));
+  writeFileSync(join(directory, "Pulumi.yaml"), "name: dubbo-mesh\nruntime: nodejs\n");
+  writeFileSync(join(directory, "Pulumi.test.yaml"), "config:\n  dubbo-mesh:cluster: local\n");
+  return readStackFile(directory, "test", overrides);
+}
+
+describe("the change that an event of the engine tells of", () => {
+  const event = (op: string, diffs?: string[]): EngineEvent =>
+    ({
+      sequence: 1,
+      timestamp: 1,
+      resourcePreEvent: {
+        metadata: {
+          op,
+          urn: "urn:pulumi:test::dubbo-mesh::dubbo-mesh:provider:DubboProvider$kubernetes:core/v1:Service::provider-service",
+          type: "kubernetes:core/v1:Service",
+          diffs,
+        },
+      },
+    }) as unknown as EngineEvent;
+  const target = "kubernetes:core/v1:Service provider-service";
+
+  it.each(["create", "update", "replace", "delete"])("is one: %s", (operation) => {
+    expect(changeOf(event(operation))).toEqual([{ operation, target }]);
+    expect(changeOf(event(operation, []))).toEqual([{ operation, target }]);
+  });
+
+  it("names the properties that differ", () => {
+    expect(changeOf(event("update", ["spec", "metadata"]))).toEqual([
+      { operation: "update", target, detail: "spec, metadata" },
+    ]);
+  });
+
+  // A replacement is told of by `replace`; the two halves of it would count it thrice.
+  it.each(["same", "read", "refresh", "import", "create-replacement", "delete-replaced", "discard-replaced"])(
+    "is none: %s",
+    (operation) => {
+      expect(changeOf(event(operation, ["spec"]))).toEqual([]);
+    },
+  );
+
+  it("is none where the event is of another kind", () => {
+    expect(changeOf({ sequence: 1, timestamp: 1, cancelEvent: {} })).toEqual([]);
+  });
+});
+
+describe("the Pulumi CLI", () => {
+  it("is the one on PATH, before the one in its home", async () => {
+    vi.stubEnv("PULUMI_HOME", home);
+    inHome(home, VERSION);
+    const fake = onPath(VERSION);
+    expect(await findPulumi()).toMatchObject({ command: "pulumi", version: { version: "3.259.0" } });
+    expect(fake.calls().map(({ args }) => args)).toEqual([["version"]]);
+  });
+
+  it("is else the one in its home", async () => {
+    const command = inHome(join(home, ".pulumi"), VERSION);
+    expect(await findPulumi()).toMatchObject({ command });
+    vi.stubEnv("PULUMI_HOME", join(home, "other"));
+    expect(await findPulumi()).toBeUndefined();
+    const other = inHome(join(home, "other"), VERSION);
+    expect(await findPulumi()).toMatchObject({ command: other });
+  });
+
+  it("is not one that is too old for the SDK", async () => {
+    onPath({ stdout: "v2.25.0\n" });
+    expect(await findPulumi()).toBeUndefined();
+  });
+
+  it("is not downloaded where its vendor does not answer within 5 s", async () => {
+    const slow = new AbortController();
+    const timeout = vi.spyOn(AbortSignal, "timeout").mockReturnValue(slow.signal);
+    const install = vi.spyOn(PulumiCommand, "install");
+    const fetched = vi.fn(
+      (_url: string, { signal }: RequestInit) =>
+        new Promise((_resolve, reject) => {
+          signal?.addEventListener("abort", () => {
+            reject(new Error("timed out"));
+          });
+        }),
+    );
+    vi.stubGlobal("fetch", fetched);
+    const installing = installPulumi();
+    expect(fetched.mock.calls).toEqual([["https://get.pulumi.com", { method: "HEAD", signal: slow.signal }]]);
+    expect(timeout.mock.calls).toEqual([[5_000]]);
+    slow.abort();
+    expect(await installing).toBeUndefined();
+    expect(install).not.toHaveBeenCalled();
+  });
+
+  it("is downloaded into its home where its vendor answers", async () => {
+    vi.stubGlobal("fetch", () => Promise.resolve(new Response()));
+    onPath(VERSION);
+    const command = await PulumiCommand.get();
+    const install = vi.spyOn(PulumiCommand, "install").mockResolvedValue(command);
+    expect(await installPulumi()).toBe(command);
+    expect(install.mock.calls).toEqual([[{ root: join(home, ".pulumi") }]]);
+    expect(printed()).toEqual(["  ok    download the Pulumi CLI"]);
+  });
+
+  it("cannot be had where its download fails", async () => {
+    vi.stubGlobal("fetch", () => Promise.resolve(new Response()));
+    vi.spyOn(PulumiCommand, "install").mockRejectedValue(new Error("curl: not found"));
+    expect(await installPulumi()).toBeUndefined();
+    expect(printed()).toEqual(["  FAIL  download the Pulumi CLI"]);
+  });
+});
+
+describe("the engine", () => {
+  it("is Pulumi's where its CLI is there", async () => {
+    onPath(VERSION, VERSION);
+    expect(await selectEngine(await stack())).toBeInstanceOf(PulumiEngine);
+    expect(await selectEngine(await stack(), "pulumi")).toBeInstanceOf(PulumiEngine);
+    expect(printed()).toEqual([]);
+  });
+
+  it("is kubectl where it is asked for, without a look at Pulumi", async () => {
+    const fake = onPath(VERSION);
+    expect(await selectEngine(await stack(), "kubectl")).toBeInstanceOf(KubectlEngine);
+    expect(fake.calls()).toEqual([]);
+    expect(printed()).toEqual([]);
+  });
+
+  it("is kubectl where no CLI can be had, and one line says what it lacks", async () => {
+    expect(await selectEngine(await stack())).toBeInstanceOf(KubectlEngine);
+    expect(printed()).toEqual([
+      "  note  engine kubectl: there is no Pulumi CLI here and it cannot be downloaded from its vendor; " +
+        "no state, no engine diff, no secure: values\n",
+    ]);
+  });
+
+  it("cannot be Pulumi's where no CLI can be had", async () => {
+    expect(await userError(selectEngine(await stack(), "pulumi"))).toEqual({
+      message: "the Pulumi CLI is not installed, and it cannot be downloaded from its vendor",
+      fix: "Install it (https://www.pulumi.com/docs/iac/download-install/), or use ENGINE=kubectl.",
+    });
+  });
+});
+
+describe("Pulumi's engine", () => {
+  const FAILURE = { stderr: "error: no good\n", code: 255 };
+  const FIX = "Mend what it names and run the command again; the stack's state is kept.";
+
+  async function engine(file: StackFile): Promise<Engine> {
+    return selectEngine(file, "pulumi");
+  }
+
+  it("selects the stack in the project's folder and updates it, with a refresh as the cluster is local", async () => {
+    const fake = onPath(VERSION, {}, FAILURE);
+    const file = await stack();
+    expect(await userError((await engine(file)).up())).toEqual({
+      message: "pulumi up failed: error: no good",
+      fix: FIX,
+    });
+    const [, select, update, ...more] = fake.calls();
+    expect(more).toEqual([]);
+    expect([select?.directory, update?.directory]).toEqual([file.directory, file.directory]);
+    expect(select?.args).toEqual(["stack", "select", "--stack", "test", "--non-interactive"]);
+    expect(update?.args.slice(0, 4)).toEqual(["up", "--yes", "--skip-preview", "--refresh"]);
+    expect(update?.args).not.toContain("--config-file");
+  });
+
+  it("reads the copy that holds overrides, and refreshes no cluster but the local one", async () => {
+    const fake = onPath(VERSION, {}, FAILURE);
+    const file = await stack({ cluster: "existing", context: "minikube", registry: "r.test/org" });
+    await userError((await engine(file)).down());
+    const args = fake.calls()[2]?.args ?? [];
+    expect(args[0]).toBe("destroy");
+    expect(args[args.indexOf("--config-file") + 1]).toBe(file.path);
+    expect(args).not.toContain("--refresh");
+  });
+
+  it("reports the engine's diagnostics, without its progress and counts", async () => {
+    const stdout = `Updating (test):
+
+@ updating....
+ +  kubernetes:core/v1:Service provider-service creating (0s) error: conflict
+Diagnostics:
+  kubernetes:core/v1:Service (provider-service):
+    error: conflict
+      with what is there
+
+Resources:
+    + 1 created
+
+Duration: 1s
+`;
+    onPath(VERSION, {}, { stdout, code: 255 });
+    expect(await userError((await engine(await stack())).up())).toEqual({
+      message:
+        "pulumi up failed: \n  kubernetes:core/v1:Service (provider-service):\n    error: conflict\n      with what is there",
+      fix: FIX,
+    });
+  });
+
+  it("previews without an update", async () => {
+    // The CLI reports what it counted over a connection that the fake does not open.
+    vi.spyOn(console, "warn").mockReturnValue();
+    const fake = onPath(VERSION, {}, {});
+    expect(await (await engine(await stack())).preview()).toEqual([]);
+    expect(fake.calls().map(({ args }) => args[0])).toEqual(["version", "stack", "preview"]);
+  });
+
+  const logIn = (current: string): void => {
+    mkdirSync(join(home, ".pulumi"));
+    writeFileSync(join(home, ".pulumi/credentials.json"), JSON.stringify({ current }));
+  };
+  const environment = async (): Promise<Record<string, string | undefined>> => {
+    const fake = onPath(VERSION, FAILURE);
+    await userError((await engine(await stack())).up());
+    const env = fake.calls()[1]?.env ?? {};
+    const names = ["PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"];
+    return Object.fromEntries(names.flatMap((name) => (name in env ? [[name, env[name]]] : [])));
+  };
+  const FILE_BACKEND = "file://~";
+
+  it("has a file backend and an empty passphrase where nothing is chosen", async () => {
+    expect(await environment()).toEqual({ PULUMI_BACKEND_URL: FILE_BACKEND, PULUMI_CONFIG_PASSPHRASE: "" });
+    logIn("");
+    expect(await environment()).toMatchObject({ PULUMI_BACKEND_URL: FILE_BACKEND });
+  });
+
+  it("has the backend and the passphrase that the user has chosen", async () => {
+    vi.stubEnv("PULUMI_BACKEND_URL", "s3://bucket");
+    vi.stubEnv("PULUMI_CONFIG_PASSPHRASE", "secret");
+    const chosen = { PULUMI_BACKEND_URL: "s3://bucket", PULUMI_CONFIG_PASSPHRASE: "secret" };
+    expect(await environment()).toEqual(chosen);
+  });
+
+  it("has the backend that the user is logged in to, and the passphrase's file", async () => {
+    logIn("https://api.pulumi.com");
+    vi.stubEnv("PULUMI_CONFIG_PASSPHRASE_FILE", "/secret");
+    expect(await environment()).toEqual({ PULUMI_CONFIG_PASSPHRASE_FILE: "/secret" });
+  });
+});

@@ -1,0 +1,117 @@
+import { describe, expect, it } from "vitest";
+import { parseSettings } from "../../../settings.ts";
+import { windowSeconds } from "../../../tools/verify/expected.ts";
+import { requireVerifiable, verify, verifyText, watch } from "../../../tools/verify/verify.ts";
+import { userError } from "../tools/user-error.ts";
+import { RecordedMesh, recording, SETTINGS } from "./recorded.ts";
+
+describe("verify", () => {
+  it("ends as soon as every check is ok", async () => {
+    const before = recording("good", "before");
+    const mesh = new RecordedMesh(before, before, recording("good", "after"));
+    const { ok, seconds, checks } = await watch(mesh, SETTINGS, 1);
+    expect({ ok, checks: checks.length, quick: seconds < 2 }).toEqual({ ok: true, checks: 10, quick: true });
+  });
+
+  it("begins anew when the pods are ready, since checks fail before", async () => {
+    const before = recording("good", "before");
+    const mesh = new RecordedMesh(recording("starting", "after"), before, recording("good", "after"));
+    expect(await watch(mesh, SETTINGS, 1)).toMatchObject({ ok: true });
+  });
+
+  it("gives up when the configured check and calls had time enough", async () => {
+    const healthCheck = JSON.stringify({ interval: "0.001s", initial_jitter: "0s", interval_jitter: "0s" });
+    const settings = parseSettings({ cluster: "local", healthCheck, consumer: '{"interval": "0.001s"}' });
+    const limit = windowSeconds(settings);
+    expect(limit).toBeCloseTo(3.01);
+    const look = recording("good", "after");
+    const { ok, seconds } = await watch(new RecordedMesh(look), settings, 200);
+    expect(ok).toBe(false);
+    expect(seconds).toBeGreaterThanOrEqual(3);
+    expect(seconds).toBeLessThan(5);
+  });
+
+  it("refuses a stack that is not there", async () => {
+    const nothing = { ...recording("good", "before"), pods: [] };
+    expect(await userError(watch(new RecordedMesh(nothing), SETTINGS, 1))).toEqual({
+      message: "namespace dubbo-demo has no pods of the stack",
+      fix: "Run `make up` first.",
+    });
+  });
+
+  it("says that a proxy does not answer", async () => {
+    const mesh = new RecordedMesh(recording("good", "before"));
+    mesh.exec = () => Promise.reject(new Error("no route"));
+    expect(await userError(watch(mesh, SETTINGS, 1))).toEqual({
+      message: "the proxy of pod dubbo-samples-mesh-consumer-5cf59dcb4b-z42cp does not answer: no route",
+      fix: "Look at `make logs PROXY=1`; if the pod was just replaced, run the command again.",
+    });
+  });
+
+  it.each<[Record<string, string>, RegExp]>([
+    [{ injection: "false" }, /^dubbo-mesh:injection is false/],
+    [{ accessLogs: "false" }, /^dubbo-mesh:accessLogs is false/],
+    [{ consumer: '{"replicas": 0}' }, /runs no consumer or no provider/],
+    [{ provider: '{"versions": [{"name": "v1", "replicas": 0}]}' }, /runs no consumer or no provider/],
+  ])("refuses %o", async (configured, message) => {
+    const settings = parseSettings({ cluster: "local", ...configured });
+    const file = {
+      stack: "dev",
+      directory: "",
+      path: "",
+      overridden: false,
+      raw: {},
+      encrypted: [],
+      settings,
+    };
+    expect((await userError(verify(file))).message).toMatch(message);
+    expect(() => {
+      requireVerifiable(settings);
+    }).toThrow(message);
+  });
+});
+
+describe("the time to watch", () => {
+  it("is the health check's bound, or what it takes to call each endpoint", () => {
+    const seconds = (provider: object, consumer: object): number =>
+      windowSeconds(
+        parseSettings({
+          cluster: "local",
+          provider: JSON.stringify(provider),
+          consumer: JSON.stringify(consumer),
+        }),
+      );
+    expect(seconds({}, {})).toBe(3 + 10);
+    expect(seconds({}, { interval: "0.1s" })).toBe(3 + 8.5);
+    const versions = [
+      { name: "v1", weight: 80 },
+      { name: "v2", weight: 20 },
+      { name: "v3", weight: 0 },
+    ];
+    expect(seconds({ versions }, {})).toBe(3 + 50);
+    expect(seconds({ versions }, { interval: "60s" })).toBe(3 + 120);
+  });
+});
+
+describe("a report", () => {
+  it("is a table with a sum", () => {
+    const row = { of: "x", seen: "1", expected: "2" };
+    const report = {
+      ok: false,
+      seconds: 1.5,
+      checks: [
+        { check: "ready", ...row, ok: true },
+        { check: "calls", ...row, ok: false },
+      ],
+    } as const;
+    expect(verifyText(report)).toBe(
+      [
+        "      check  of  seen  expected",
+        "ok    ready  x   1     2",
+        "FAIL  calls  x   1     2",
+        "",
+        "1 check ok, 1 failed (watched for 1.5 s)",
+      ].join("\n"),
+    );
+  });
+});
