@@ -16,7 +16,7 @@ import { applyManifest, injects, makeManifest } from "./istio.ts";
 import { BRIDGE, CACHE_DIR, NODE_NAME, POD_CIDR, RUN_DIR, SERVICE_CIDR, STATE_DIR } from "./local.ts";
 import { unmountBelow } from "./mounts.ts";
 import { makeNetwork, refuseTheOutside, removeNetwork } from "./network.ts";
-import { installPackages, missingPackages } from "./packages.ts";
+import { completePath, installPackages, missingPackages } from "./packages.ts";
 import { checkDisk, checkHost, checkPorts, checkRoutes } from "./preconditions.ts";
 import * as processes from "./processes.ts";
 
@@ -87,12 +87,13 @@ export async function clusterLogs(component?: string, lines = 100): Promise<void
     .filter((name) => name === (component ?? name))
     .map(processes.logFile)
     .filter((file) => existsSync(file));
-  if (files.length === 0) throw new UserError("there are no logs", "start the cluster: make cluster-up");
+  if (files.length === 0) throw new UserError("there are no logs", "start the cluster: make up");
   await execa("tail", ["-n", String(lines), ...files], { stdout: "inherit" });
 }
 
 function checkThisHost(): void {
   checkHost({ platform: process.platform, arch: process.arch, uid: process.getuid?.() });
+  completePath();
 }
 
 /**

@@ -33,6 +33,11 @@ const SERVICES = [
 ];
 const POLICY = "/usr/sbin/policy-rc.d";
 
+/** Makes programs of the system findable for commands run from here: `su` leaves root without /usr/sbin on PATH. */
+export function completePath(): void {
+  process.env["PATH"] = [process.env["PATH"] ?? "", ...FOLDERS].join(":");
+}
+
 /** The packages to install on a machine where `find` answers for what they are needed for. */
 export function missingPackages(find: (need: string) => boolean = isThere): string[] {
   return [...new Set(NEEDED.filter(({ need }) => !find(need)).map(({ name }) => name))];

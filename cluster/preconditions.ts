@@ -2,7 +2,8 @@
 import { UserError } from "../lib/errors.ts";
 
 const GIB = 1024 ** 3;
-const BUILD_BYTES = 8 * GIB;
+// Go's caches (modules, compiled packages) take 10 GiB of it.
+const BUILD_BYTES = 12 * GIB;
 const RUN_BYTES = 2 * GIB;
 
 /** Root on Linux on x86-64 (what Envoy's and Node's packages are made for), or an error. */
@@ -34,7 +35,7 @@ export function checkGo(output: string | undefined, minimum: string): void {
   if (missing < 0) throw new UserError(`Go ${major}.${minor} is too old to build the cluster`, fix);
 }
 
-/** Refuses a disk with too little room: 8 GiB to build, 2 GiB to run. */
+/** Refuses a disk with too little room: 12 GiB to build, 2 GiB to run. */
 export function checkDisk(disk: { path: string; freeBytes: number; building: boolean }): void {
   const needed = disk.building ? BUILD_BYTES : RUN_BYTES;
   if (disk.freeBytes >= needed) return;

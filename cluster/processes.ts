@@ -8,14 +8,16 @@ import { createHash } from "node:crypto";
 import {
   existsSync,
   mkdirSync,
-  openSync,
   closeSync,
+  openSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   rmdirSync,
   statSync,
+  truncateSync,
+  writeFileSync,
 } from "node:fs";
-import { readlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { UserError } from "../lib/errors.ts";
@@ -174,9 +176,9 @@ export function runsAsWanted(daemon: Daemon): boolean {
   return daemonPid(daemon) !== undefined && startedKey(daemon.name) === daemonKey(daemon);
 }
 
-/** Starts a daemon unless it runs as wanted. Answers whether it was started. */
-export async function startDaemon(daemon: Daemon): Promise<boolean> {
-  if (runsAsWanted(daemon)) return false;
+/** Starts a daemon unless it runs as wanted. */
+export async function startDaemon(daemon: Daemon): Promise<void> {
+  if (runsAsWanted(daemon)) return;
   const pid = daemonPid(daemon);
   if (pid !== undefined) await endProcess(pid);
   const group = join(tracking(), "daemons", daemon.name);
@@ -196,7 +198,6 @@ export async function startDaemon(daemon: Daemon): Promise<boolean> {
   child.unref();
   closeSync(log);
   writeFileSync(keyFile(daemon.name), daemonKey(daemon));
-  return true;
 }
 
 /** The environment of daemons: nothing of the user's. */

@@ -5,7 +5,7 @@ import type { Settings } from "../settings.ts";
 import { kubectlCommand } from "./kubectl.ts";
 import { Mesh } from "./mesh.ts";
 import type { StackFile } from "./stack-file.ts";
-import { askProxy, PROXY_CONTAINER } from "./verify/proxy.ts";
+import { askProxy, type MeshReader, PROXY_CONTAINER } from "./verify/proxy.ts";
 import { podSample, type PodSample } from "./verify/sample.ts";
 
 /** Lines of each pod's log that are shown. */
@@ -30,7 +30,7 @@ export interface LogOptions {
 }
 
 /** The stack's pods: the consumer's, then the provider's. */
-async function stackPods(mesh: Mesh, { consumer, provider }: Settings): Promise<PodSample[]> {
+async function stackPods(mesh: MeshReader, { consumer, provider }: Settings): Promise<PodSample[]> {
   const pods = await Promise.all([consumer.name, provider.name].map((name) => mesh.pods(name)));
   return pods.flat().map(podSample);
 }
@@ -57,7 +57,7 @@ function requireSidecar({ name, sidecar }: PodSample): void {
   );
 }
 
-async function podWithSidecar(mesh: Mesh, settings: Settings, name?: string): Promise<string> {
+async function podWithSidecar(mesh: MeshReader, settings: Settings, name?: string): Promise<string> {
   const pod = choosePod(await stackPods(mesh, settings), name);
   requireSidecar(pod);
   return pod.name;
@@ -68,8 +68,11 @@ async function podWithSidecar(mesh: Mesh, settings: Settings, name?: string): Pr
  * @param name the pod (default: the consumer's first)
  * @throws UserError where there is no such pod, or its proxy does not answer
  */
-export async function dump({ settings }: StackFile, name?: string): Promise<string> {
-  const mesh = new Mesh(settings);
+export async function dump(
+  { settings }: StackFile,
+  name?: string,
+  mesh: MeshReader = new Mesh(settings),
+): Promise<string> {
   return askProxy(mesh, await podWithSidecar(mesh, settings, name), "config_dump");
 }
 
@@ -77,8 +80,11 @@ export async function dump({ settings }: StackFile, name?: string): Promise<stri
  * The last lines of the application's or the sidecar's log, of one pod or of all of the stack's.
  * @throws UserError where there is no such pod or it has no sidecar
  */
-export async function logs({ settings }: StackFile, { pod: name, proxy }: LogOptions): Promise<PodLog[]> {
-  const mesh = new Mesh(settings);
+export async function logs(
+  { settings }: StackFile,
+  { pod: name, proxy }: LogOptions,
+  mesh: MeshReader = new Mesh(settings),
+): Promise<PodLog[]> {
   const pods = await stackPods(mesh, settings);
   const first = choosePod(pods, name);
   const wanted = name === undefined ? pods : [first];

@@ -39,7 +39,7 @@ export interface Traces {
 
 async function lines(command: string, ...args: string[]): Promise<string[]> {
   const { stdout } = await execa(command, args, { reject: false });
-  return (stdout ?? "").split("\n").filter((line) => line !== "");
+  return stdout.split("\n").filter((line) => line !== "");
 }
 
 function withoutCounters(rule: string): string {

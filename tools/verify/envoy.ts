@@ -74,6 +74,7 @@ export function parseClusters(json: string, wanted: (name: string) => boolean): 
   return clusterStatuses
     .parse(JSON.parse(json))
     .cluster_statuses.filter(({ name }) => wanted(name))
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
     .map(({ name, observability_name: statsName = name, host_statuses: hosts }) => ({
       name,
       statsName,

@@ -124,7 +124,8 @@ test("a slow call has its time logged, and the next one starts at once", async (
   // At once is after some 550 ms; one interval after its end would be 1050.
   expect(gaps[0]).toBeGreaterThan(540);
   expect(gaps[0]).toBeLessThan(1000);
-  expect(gaps[1]).toBeGreaterThan(490);
+  // The interval is that of the starts; a call that arrives late is followed sooner.
+  expect(gaps[1]).toBeGreaterThan(300);
 });
 
 test("it waits for a provider that starts later, and does not count that", async () => {

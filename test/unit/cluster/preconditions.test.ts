@@ -79,9 +79,9 @@ describe("checkGo", () => {
 });
 
 describe("checkDisk", () => {
-  it("asks for 8 GiB to build and 2 GiB to run", () => {
+  it("asks for 12 GiB to build and 2 GiB to run", () => {
     expect(() => {
-      checkDisk({ path: "/cache", freeBytes: 8 * GIB, building: true });
+      checkDisk({ path: "/cache", freeBytes: 12 * GIB, building: true });
       checkDisk({ path: "/cache", freeBytes: 2 * GIB, building: false });
     }).not.toThrow();
   });
@@ -92,7 +92,7 @@ describe("checkDisk", () => {
       refusal(() => {
         checkDisk({ path: "/cache", freeBytes: 3 * GIB, building: true });
       }),
-    ).toEqual({ message: "/cache has 3.0 GiB free, the cluster needs 8.0 GiB to be built", fix });
+    ).toEqual({ message: "/cache has 3.0 GiB free, the cluster needs 12.0 GiB to be built", fix });
     expect(
       refusal(() => {
         checkDisk({ path: "/cache", freeBytes: GIB, building: false });

@@ -111,7 +111,7 @@ COMMIT
 });
 
 describe("tuned", () => {
-  it("asks istiod each second whether it is ready and keeps the rest", () => {
+  it("asks istiod each second whether it is ready, keeps the rest, and puts definitions last", () => {
     const deployment = (probe: object): object => ({
       kind: "Deployment",
       spec: { template: { spec: { containers: [{ readinessProbe: probe }] } } },
@@ -119,14 +119,16 @@ describe("tuned", () => {
     const rendered = [
       null,
       deployment({ initialDelaySeconds: 1, periodSeconds: 3, timeoutSeconds: 5 }),
+      { kind: "CustomResourceDefinition" },
       { kind: "Service" },
     ];
     const result = tuned(rendered);
-    expect(result.slice(-2)).toEqual([
+    expect(result.slice(-3)).toEqual([
       deployment({ initialDelaySeconds: 0, periodSeconds: 1, timeoutSeconds: 5 }),
       { kind: "Service" },
+      { kind: "CustomResourceDefinition" },
     ]);
-    expect(result.slice(0, -2).map((object) => (object as { kind: string }).kind)).toEqual([
+    expect(result.slice(0, -3).map((object) => (object as { kind: string }).kind)).toEqual([
       "Namespace",
       "ClusterRole",
       "ClusterRoleBinding",

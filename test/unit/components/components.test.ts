@@ -92,7 +92,7 @@ describe("the namespace", async () => {
       `${RBAC}:Role mesh-role < mesh after [mesh-namespace]`,
       `${RBAC}:RoleBinding mesh-role-binding < mesh after [mesh-account, mesh-namespace, mesh-role]`,
     ]);
-    expect(declared.withOutputs).toEqual(["mesh"]);
+    expect(declared.outputs).toEqual({ mesh: { namespace: "demo", serviceAccount: "sa" } });
   });
 
   it("hands on its name and its account's", async () => {
@@ -160,7 +160,7 @@ describe("the image", () => {
       build: { context, dockerfile, platform, args: { BASE_IMAGE: "b:1" } },
     });
     expect(await valueOf(declared.result.digest)).toBe("r.test/built@sha256:9");
-    expect(declared.withOutputs).toEqual(["provider"]);
+    expect(declared.outputs).toEqual({ provider: { digest: "r.test/built@sha256:9" } });
   });
 });
 
@@ -241,7 +241,12 @@ describe("the provider", async () => {
       `${DEPLOYMENT} provider-v1 < provider after []`,
       `${DEPLOYMENT} provider-v2 < provider after []`,
     ]);
-    expect(declared.withOutputs).toEqual(["provider"]);
+    expect(declared.outputs).toEqual({
+      provider: {
+        host: "mesh-provider.demo.svc.cluster.test",
+        address: "mesh-provider.demo.svc.cluster.test:50052",
+      },
+    });
     expect(find(declared, "provider-service")).toEqual(expectedService("mesh-provider", 50052));
   });
 
@@ -282,7 +287,7 @@ describe("the consumer", async () => {
       `${SERVICE} consumer-service < consumer after []`,
       `${DEPLOYMENT} consumer-deployment < consumer after []`,
     ]);
-    expect(declared.withOutputs).toEqual(["consumer"]);
+    expect(declared.outputs).toEqual({ consumer: { address: "mesh-consumer.demo.svc.cluster.test:20880" } });
     expect(find(declared, "consumer-service")).toEqual(expectedService("mesh-consumer", 20880));
   });
 
@@ -326,7 +331,7 @@ describe("the traffic rules", async () => {
       `${ISTIO}/v1:DestinationRule traffic-destination-rule < traffic after []`,
       `${ISTIO}/v1:VirtualService traffic-virtual-service < traffic after [traffic-destination-rule]`,
     ]);
-    expect(declared.withOutputs).toEqual(["traffic"]);
+    expect(declared.outputs).toEqual({ traffic: {} });
   });
 
   it("balance, and name a subset a version", () => {
@@ -391,7 +396,7 @@ describe("the health check", () => {
       `${COMPONENT}:health-check:ActiveHealthCheck check <  after []`,
       `${ISTIO}/v1alpha3:EnvoyFilter check-envoy-filter < check after []`,
     ]);
-    expect(declared.withOutputs).toEqual(["check"]);
+    expect(declared.outputs).toEqual({ check: { envoyFilterName: "cluster" } });
     expect(find(declared, "check-envoy-filter")).toEqual({
       apiVersion: "networking.istio.io/v1alpha3",
       kind: "EnvoyFilter",

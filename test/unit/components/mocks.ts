@@ -1,6 +1,6 @@
 import * as pulumi from "@pulumi/pulumi";
 import { MockMonitor } from "@pulumi/pulumi/runtime/mocks.js";
-import { vi } from "vitest";
+import { expect, vi } from "vitest";
 
 /** A resource as it was registered. */
 export interface Registered {
@@ -17,8 +17,8 @@ export interface Registered {
 /** What came of {@link register}. */
 export interface Registration<T> {
   readonly resources: readonly Registered[];
-  /** Names of the resources that registered outputs. */
-  readonly withOutputs: readonly string[];
+  /** What the components put out, by their names. */
+  readonly outputs: Readonly<Record<string, unknown>>;
   /** What `work` returned. */
   readonly result: T;
 }
@@ -27,6 +27,11 @@ interface Request {
   getName(): string;
   getParent(): string;
   getDependenciesList(): string[];
+}
+
+interface OutputsRequest {
+  getUrn(): string;
+  getOutputs(): { toJavaScript(): unknown };
 }
 
 const nameOf = (urn: string): string => urn.split("::").at(-1) ?? "";
@@ -58,7 +63,7 @@ export async function register<T>(work: () => T, preview = false): Promise<Regis
   };
   await pulumi.runtime.setMocks(mocks, "dubbo-mesh", "test", preview);
   const requests = vi.spyOn(MockMonitor.prototype, "registerResource");
-  const outputs = vi.spyOn(MockMonitor.prototype, "registerResourceOutputs");
+  const outputsRequests = vi.spyOn(MockMonitor.prototype, "registerResourceOutputs");
   try {
     const result = work();
     await pulumi.runtime.disconnect();
@@ -72,13 +77,15 @@ export async function register<T>(work: () => T, preview = false): Promise<Regis
         inputs: inputs.get(name) ?? {},
       };
     });
-    const withOutputs = outputs.mock.calls.map(([request]) =>
-      nameOf((request as { getUrn(): string }).getUrn()),
-    );
-    return { resources, withOutputs, result };
+    const registered = outputsRequests.mock.calls.map(([request]) => {
+      const of = request as OutputsRequest;
+      return [nameOf(of.getUrn()), of.getOutputs().toJavaScript()] as const;
+    });
+    expect(registered).toHaveLength(new Set(registered.map(([name]) => name)).size);
+    return { resources, outputs: Object.fromEntries(registered), result };
   } finally {
     requests.mockRestore();
-    outputs.mockRestore();
+    outputsRequests.mockRestore();
   }
 }
 

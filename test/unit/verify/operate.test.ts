@@ -1,11 +1,22 @@
 import { describe, expect, it } from "vitest";
 import { UserError } from "../../../lib/errors.ts";
-import { choosePod, logsText, shell } from "../../../tools/operate.ts";
+import type { StackFile } from "../../../tools/stack-file.ts";
+import { choosePod, dump, logs, logsText, shell } from "../../../tools/operate.ts";
 import { podSample } from "../../../tools/verify/sample.ts";
 import { userError } from "../tools/user-error.ts";
-import { recording, SETTINGS } from "./recorded.ts";
+import { podOf, RecordedMesh, recording, SETTINGS } from "./recorded.ts";
 
-const PODS = recording("good", "after").pods.map(podSample);
+const LOOK = recording("good", "after");
+const PODS = LOOK.pods.map(podSample);
+const FILE: StackFile = {
+  stack: "dev",
+  directory: "",
+  path: "",
+  overridden: false,
+  raw: {},
+  encrypted: [],
+  settings: SETTINGS,
+};
 
 describe("a pod by its name", () => {
   it("is that pod, and without a name the first", () => {
@@ -24,7 +35,31 @@ describe("a pod by its name", () => {
   });
 });
 
+describe("dump", () => {
+  it("is all that the consumer's Envoy is configured with", async () => {
+    expect(await dump(FILE, undefined, new RecordedMesh(LOOK))).toBe(JSON.stringify(LOOK.checked));
+  });
+
+  it("needs a pod with a sidecar", async () => {
+    const text = JSON.stringify(LOOK.pods).replaceAll('"name":"istio-proxy"', '"name":"other"');
+    const bare = { ...LOOK, pods: (JSON.parse(text) as object[]).map(podOf) };
+    expect(await userError(dump(FILE, PODS[1]?.name, new RecordedMesh(bare)))).toEqual({
+      message: "pod dubbo-samples-mesh-provider-v1-cc5f8654d-cw9kq has no istio-proxy",
+      fix: "Set dubbo-mesh:injection to true, run `make up`, and restart the pod: Istio injects when a pod is created.",
+    });
+  });
+});
+
 describe("logs", () => {
+  it("are of the sidecars of all pods, or of one", async () => {
+    const all = await logs(FILE, { proxy: true }, new RecordedMesh(LOOK));
+    expect(all.map(({ pod, container, lines }) => [pod, container, lines])).toEqual(
+      PODS.map(({ name }) => [name, "istio-proxy", LOOK.logs[name]]),
+    );
+    const one = await logs(FILE, { proxy: true, pod: PODS[1]?.name }, new RecordedMesh(LOOK));
+    expect(one).toEqual([all[1]]);
+  });
+
   it("name the pod of each line where there are several", () => {
     const log = (pod: string): { pod: string; container: string; lines: string[] } => ({
       pod,
@@ -38,17 +73,8 @@ describe("logs", () => {
 
 describe("a shell", () => {
   it("needs a terminal", async () => {
-    const file = {
-      stack: "dev",
-      directory: "",
-      path: "",
-      overridden: false,
-      raw: {},
-      encrypted: [],
-      settings: SETTINGS,
-    };
     expect(process.stdin.isTTY).toBeFalsy();
-    expect(await userError(shell(file))).toEqual({
+    expect(await userError(shell(FILE))).toEqual({
       message: "a shell needs a terminal, and standard input is none",
       fix: "Run `make shell` in a terminal.",
     });

@@ -12,7 +12,7 @@ export const SETTINGS = parseSettings({ cluster: "local" });
 export const EXPECTED = expectedOf(SETTINGS);
 
 /**
- * What a live mesh said (Kubernetes 1.34, Istio of August 2026, Envoy 1.40), cut down to what is read: see recorded/. Each case is two looks
+ * What a live mesh said (Kubernetes 1.34, Istio of August 2026, Envoy 1.40), cut down to what is read, and to four greet calls a log: see recorded/. Each case is two looks
  * about ten seconds apart. The cases:
  * - good: the project's EnvoyFilter
  * - sample: the sample's EnvoyFilter, which matches the cluster without subset and picks the transport socket by `useMTLS`

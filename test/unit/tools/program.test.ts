@@ -1,0 +1,99 @@
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import * as pulumi from "@pulumi/pulumi";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { DubboProvider } from "../../../components/provider.ts";
+import { type Declared, runProgram } from "../../../tools/engine/program.ts";
+import { readStackFile } from "../../../tools/stack-file.ts";
+
+const program = vi.hoisted(() => vi.fn<() => object>());
+vi.mock("../../../index.ts", () => ({ default: program }));
+
+afterEach(() => {
+  program.mockReset();
+});
+
+const ARGS = {
+  application: "a",
+  namespace: "n",
+  serviceAccount: "s",
+  image: "i",
+  port: 50052,
+  clusterDomain: "c",
+  drainSeconds: 1,
+  versions: [{ name: "v1", replicas: 1 }],
+};
+
+async function run(work: () => object): Promise<Declared> {
+  program.mockImplementation(work);
+  const directory = mkdtempSync(join(tmpdir(), "dubbo-mesh-test-"));
+  writeFileSync(join(directory, "Pulumi.test.yaml"), "config:\n  dubbo-mesh:cluster: local\n");
+  return runProgram(await readStackFile(directory, "test"));
+}
+
+/** What a run ends with, and what would have ended a process without vitest's listeners on top of that. */
+async function failure(work: () => object): Promise<{ error: unknown; fatal: unknown[] }> {
+  const events = ["unhandledRejection", "uncaughtException"] as const;
+  const saved = events.map((event) => [event, process.rawListeners(event)] as const);
+  const fatal: unknown[] = [];
+  for (const event of events) process.removeAllListeners(event);
+  process.on("uncaughtException", (error) => fatal.push(error.message));
+  try {
+    const error: unknown = await run(work).then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    );
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    return { error, fatal };
+  } finally {
+    for (const [event, listeners] of saved) {
+      process.removeAllListeners(event);
+      for (const listener of listeners) process.on(event, listener as () => void);
+    }
+  }
+}
+
+describe("a program that fails under mocks", () => {
+  it.each<[string, () => object, RegExp]>([
+    [
+      "throws",
+      () => {
+        throw new Error("no good");
+      },
+      /^no good$/,
+    ],
+    [
+      "has an output that turns out to be wrong",
+      () => ({ address: new DubboProvider("p", { ...ARGS, port: pulumi.output(0) }).address }),
+      /port: Too small: expected number to be >=1 \(got 0\)$/,
+    ],
+    [
+      "declares what cannot be rendered",
+      () => ({ urn: new pulumi.CustomResource("aws:s3/bucket:Bucket", "b").urn }),
+      /the program declares a aws:s3\/bucket:Bucket, which cannot be rendered/,
+    ],
+    [
+      "calls what cannot be rendered",
+      () => ({ result: pulumi.output(pulumi.runtime.invoke("aws:index:getRegion", {})) }),
+      /the program calls aws:index:getRegion, which cannot be rendered/,
+    ],
+  ])("ends with one error: it %s", async (_what, work, message) => {
+    const { error, fatal } = await failure(work);
+    expect(error).toBeInstanceOf(Error);
+    expect((error as Error).message).toMatch(message);
+    expect(fatal).toEqual([]);
+  });
+
+  it("leaves nothing behind: the next one runs", async () => {
+    await failure(() => ({ address: new DubboProvider("p", { ...ARGS, port: pulumi.output(0) }).address }));
+    const listeners = process.listenerCount("unhandledRejection");
+    const { objects, outputs } = await run(() => ({ address: new DubboProvider("p", ARGS).address }));
+    expect(outputs).toEqual({ address: "a.n.svc.c:50052" });
+    expect(objects.map(({ kind, metadata }) => `${kind}/${metadata.name}`)).toEqual([
+      "Service/a",
+      "Deployment/a-v1",
+    ]);
+    expect(process.listenerCount("unhandledRejection")).toBe(listeners);
+  });
+});
