@@ -73,15 +73,29 @@ function recorder(objects: KubernetesObject[], images: ImageBuild[]): pulumi.run
   };
 }
 
-/** The plain values of outputs; an output whose resource failed never resolves, and the runtime reports that failure as unhandled. */
-async function resolved(outputs: object): Promise<Record<string, unknown>> {
-  return new Promise((resolve, reject) => {
-    process.once("unhandledRejection", reject);
-    pulumi.output(outputs as Record<string, unknown>).apply((plain) => {
-      process.off("unhandledRejection", reject);
-      resolve(plain);
-    });
+async function plain(outputs: object): Promise<Record<string, unknown>> {
+  return new Promise((resolve) => {
+    pulumi.output(outputs as Record<string, unknown>).apply(resolve);
   });
+}
+
+/**
+ * Runs the program to its end and returns the plain values of its outputs. An output whose resource failed never resolves: the
+ * runtime reports that failure as unhandled, and more than once, until all is done that was begun.
+ */
+async function outputsOf(program: () => object): Promise<Record<string, unknown>> {
+  let fail: (reason: unknown) => void = () => undefined;
+  const failed = new Promise<never>((_resolve, reject) => {
+    fail = reject;
+  });
+  process.on("unhandledRejection", fail);
+  try {
+    return await Promise.race([plain(program()), failed]);
+  } finally {
+    await pulumi.runtime.disconnect();
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off("unhandledRejection", fail);
+  }
 }
 
 /**
@@ -101,7 +115,6 @@ export async function runProgram(file: StackFile): Promise<Declared> {
   pulumi.runtime.setAllConfig(Object.fromEntries(config) as Record<string, string>);
   await pulumi.runtime.setMocks(recorder(objects, images), PROJECT, file.stack, false);
   const { default: program } = await import("../../index.ts");
-  const outputs = await resolved(program());
-  await pulumi.runtime.disconnect();
+  const outputs = await outputsOf(program);
   return { objects, images, outputs };
 }
