@@ -11,7 +11,7 @@ import { ProviderTraffic } from "./components/traffic.ts";
 import { milliseconds, seconds } from "./lib/duration.ts";
 import { UserError } from "./lib/errors.ts";
 import { drainSeconds } from "./lib/health-check.ts";
-import { loadSettings, type Settings } from "./settings.ts";
+import { parseSettings, PROJECT, type Settings } from "./settings.ts";
 
 /** What the stack puts out. */
 interface Outputs {
@@ -27,6 +27,13 @@ interface Outputs {
   images: Record<Application, pulumi.Input<string>>;
   /** The kubectl context that the stack deploys to. */
   kubeContext: string;
+}
+
+/** The running stack's settings. Pulumi ignores keys that it does not know; the schema does not. */
+function loadSettings(): Settings {
+  const prefix = `${PROJECT}:`;
+  const own = Object.entries(pulumi.runtime.allConfig()).filter(([key]) => key.startsWith(prefix));
+  return parseSettings(Object.fromEntries(own.map(([key, value]) => [key.slice(prefix.length), value])));
 }
 
 function builtImage(

@@ -1,5 +1,4 @@
 import yaml from "js-yaml";
-import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import * as local from "./cluster/local.ts";
 import { duration, positiveDuration } from "./lib/duration.ts";
@@ -255,16 +254,4 @@ export function parseSettings(raw: Readonly<Record<string, string>>): Settings {
   const configured = parsed.data;
   const place = configured.cluster === "local" ? localPlacement : existingPlacement;
   return { ...configured, ...place(configured) };
-}
-
-/**
- * The running stack's settings.
- * @throws UserError that names each wrong or unknown key
- */
-export function loadSettings(): Settings {
-  const prefix = `${PROJECT}:`;
-  const raw = Object.entries(pulumi.runtime.allConfig())
-    .filter(([key]) => key.startsWith(prefix))
-    .map(([key, value]) => [key.slice(prefix.length), value] as const);
-  return parseSettings(Object.fromEntries(raw));
 }

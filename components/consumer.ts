@@ -2,7 +2,7 @@ import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import { toYaml } from "../lib/yaml.ts";
-import { checked } from "./check.ts";
+import { checked, portNumber } from "./check.ts";
 import { deployment, env, FINISH_SECONDS, service } from "./workload.ts";
 
 /** Arguments of {@link DubboConsumer}. */
@@ -55,7 +55,7 @@ export class DubboConsumer extends pulumi.ComponentResource {
   constructor(name: string, args: DubboConsumerArgs, opts?: pulumi.ComponentResourceOptions) {
     super("dubbo-mesh:consumer:DubboConsumer", name, {}, opts);
     const { application, namespace, clusterDomain } = args;
-    const port = checked(this, "port", args.port, z.int().min(1).max(65535));
+    const port = checked(this, "port", args.port, portNumber);
     new kubernetes.core.v1.Service(`${name}-service`, service(application, namespace, port), {
       parent: this,
     });
@@ -85,7 +85,7 @@ export class DubboConsumer extends pulumi.ComponentResource {
       env("DUBBO_CONSUMER_INTERVAL", checked(this, "intervalMs", args.intervalMs, milliseconds)),
       env("DUBBO_CONSUMER_TIMEOUT", checked(this, "timeoutMs", args.timeoutMs, milliseconds)),
       env("DUBBO_REFERENCE_PROVIDED_BY", args.providedBy),
-      env("DUBBO_REFERENCE_PROVIDER_PORT", args.providerPort),
+      env("DUBBO_REFERENCE_PROVIDER_PORT", checked(this, "providerPort", args.providerPort, portNumber)),
       env("CLUSTER_DOMAIN", args.clusterDomain),
       { name: "POD_NAMESPACE", valueFrom: { fieldRef: { fieldPath: "metadata.namespace" } } },
     ];

@@ -1,6 +1,7 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { HealthCheck } from "../lib/health-check.ts";
+import { checked, portNumber } from "./check.ts";
 
 /** Plain values of the health check's EnvoyFilter. */
 export interface HealthCheckRules {
@@ -63,7 +64,8 @@ export class ActiveHealthCheck extends pulumi.ComponentResource {
 
   constructor(name: string, args: ActiveHealthCheckArgs, opts?: pulumi.ComponentResourceOptions) {
     super("dubbo-mesh:health-check:ActiveHealthCheck", name, {}, opts);
-    const rules = pulumi.output(args.rules) as pulumi.Output<HealthCheckRules>;
+    const port = checked(this, "port", args.rules.port, portNumber);
+    const rules = pulumi.output({ ...args.rules, port }) as pulumi.Output<HealthCheckRules>;
     const filter = new kubernetes.apiextensions.CustomResource(
       `${name}-envoy-filter`,
       {

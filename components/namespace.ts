@@ -37,7 +37,7 @@ export const ACCESS_LOGGING = { accessLogging: [{ providers: [{ name: "envoy" }]
 export class MeshNamespace extends pulumi.ComponentResource {
   /** The namespace's name; who uses it is created after the namespace and removed before it. */
   readonly namespace: pulumi.Output<string>;
-  /** The account's name; who uses it is created after the account and its rights. */
+  /** The account's name; who uses it is created after the account. */
   readonly serviceAccount: pulumi.Output<string>;
 
   constructor(name: string, args: MeshNamespaceArgs, opts?: pulumi.ComponentResourceOptions) {

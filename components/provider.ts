@@ -1,7 +1,7 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
-import { checked } from "./check.ts";
+import { checked, portNumber } from "./check.ts";
 import { deployment, env, FINISH_SECONDS, service } from "./workload.ts";
 
 /** One version of the provider: a Deployment, and a subset of the traffic. */
@@ -42,7 +42,7 @@ export class DubboProvider extends pulumi.ComponentResource {
   constructor(name: string, args: DubboProviderArgs, opts?: pulumi.ComponentResourceOptions) {
     super("dubbo-mesh:provider:DubboProvider", name, {}, opts);
     const { application, namespace, clusterDomain } = args;
-    const port = checked(this, "port", args.port, z.int().min(1).max(65535));
+    const port = checked(this, "port", args.port, portNumber);
     const drainSeconds = checked(this, "drainSeconds", args.drainSeconds, z.number().min(0));
     new kubernetes.core.v1.Service(`${name}-service`, service(application, namespace, port), {
       parent: this,

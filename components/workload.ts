@@ -1,13 +1,12 @@
 import type * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
+import { APPLICATION_CONTAINER } from "../lib/names.ts";
 
 type DeploymentArgs = kubernetes.apps.v1.DeploymentArgs;
 type ServiceArgs = kubernetes.core.v1.ServiceArgs;
 type Container = kubernetes.types.input.core.v1.Container;
 type Probe = kubernetes.types.input.core.v1.Probe;
 
-/** Name of the application's container in every pod; the sidecar's is `istio-proxy`. */
-export const APPLICATION_CONTAINER = "app";
 /** Name of the Triple port. The prefix `grpc-` tells Istio the protocol. Source: the seed, 7. */
 export const TRIPLE_PORT = "grpc-tri";
 /** The port of Dubbo's QOS server, which answers the probes. Source: the seed, 4.1. */

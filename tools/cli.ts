@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { Command, CommanderError, Option } from "commander";
 import { reportError, UserError } from "../lib/errors.ts";
+import type { Engine } from "./engine/engine.ts";
 import type { EngineName } from "./engine/select.ts";
 import type { Overrides, StackFile } from "./stack-file.ts";
 import type * as Report from "./report.ts";
@@ -50,16 +51,25 @@ async function runUp(options: CommonOptions): Promise<void> {
   );
 }
 
+/** The engine of a stack whose context exists: Pulumi's previews one that does not as if it did. */
+async function engineOf(options: CommonOptions): Promise<Engine> {
+  const file = await stackFile(options);
+  const [{ selectEngine }, { kubeConfig }] = await Promise.all([
+    import("./engine/select.ts"),
+    import("./mesh.ts"),
+  ]);
+  kubeConfig(file.settings);
+  return selectEngine(file, options.engine);
+}
+
 async function runPreview(options: CommonOptions): Promise<void> {
-  const { selectEngine } = await import("./engine/select.ts");
-  const engine = await selectEngine(await stackFile(options), options.engine);
+  const engine = await engineOf(options);
   const changes = await engine.preview();
   await print(options.json, { engine: engine.name, changes }, ({ changesText }) => changesText(changes));
 }
 
 async function runDown(options: CommonOptions): Promise<void> {
-  const { selectEngine } = await import("./engine/select.ts");
-  const engine = await selectEngine(await stackFile(options), options.engine);
+  const engine = await engineOf(options);
   await engine.down();
   await print(
     options.json,

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { V1Pod } from "@kubernetes/client-node";
 import { UserError } from "../lib/errors.ts";
 import type { Settings } from "../settings.ts";
-import { APPLICATION_CONTAINER } from "../components/workload.ts";
+import { APPLICATION_CONTAINER } from "../lib/names.ts";
 import type { Mesh } from "./mesh.ts";
 
 const POLL_MS = 300;

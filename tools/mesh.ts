@@ -1,6 +1,6 @@
 import { Writable } from "node:stream";
 import { CoreV1Api, Exec, KubeConfig, type V1Pod, type V1Status } from "@kubernetes/client-node";
-import { APPLICATION_CONTAINER } from "../components/workload.ts";
+import { APPLICATION_CONTAINER } from "../lib/names.ts";
 import { messageOf, UserError } from "../lib/errors.ts";
 import type { Settings } from "../settings.ts";
 
@@ -46,6 +46,9 @@ export class Mesh {
         .exec(this.#namespace, pod, container, command, sink(out), sink(errors), null, false, resolve)
         .then((socket) => {
           socket.onerror = fail;
+          socket.onclose = () => {
+            fail({ message: "the connection closed before the command ended" });
+          };
         }, fail);
     });
     const status = await this.#answered(ended);
@@ -101,7 +104,11 @@ function loadKubeConfig({ cluster, kubeconfig }: Settings): KubeConfig {
   }
 }
 
-function kubeConfig(settings: Settings): KubeConfig {
+/**
+ * The kubeconfig of a stack, set to its context.
+ * @throws UserError where it cannot be read or lacks the context
+ */
+export function kubeConfig(settings: Settings): KubeConfig {
   const { context } = settings;
   const config = loadKubeConfig(settings);
   if (config.getContextObject(context) === null) {

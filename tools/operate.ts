@@ -1,5 +1,5 @@
 import { execa } from "execa";
-import { APPLICATION_CONTAINER } from "../components/workload.ts";
+import { APPLICATION_CONTAINER } from "../lib/names.ts";
 import { UserError } from "../lib/errors.ts";
 import type { Settings } from "../settings.ts";
 import { kubectlCommand } from "./kubectl.ts";

@@ -16,10 +16,11 @@ export interface Seen {
   readonly restarts: number;
   /** Whether the kubelet has changed the provider's readiness. */
   readonly readinessChanged: boolean;
-  /** Calls answered, failed and answered late (over 500 ms), from the consumer's log. */
+  /** Calls answered, and among them answered late (over 500 ms), from the consumer's log. */
   readonly answered: number;
-  readonly failed: number;
   readonly delayed: number;
+  /** The lines of the calls that failed. */
+  readonly failed: readonly string[];
 }
 
 interface Host {
@@ -103,7 +104,7 @@ export async function hang(mesh: Mesh, { provider, consumer }: Settings, seconds
     restarts: restarts(after) - restarts(victim),
     readinessChanged: readiness(after) !== readiness(victim),
     answered: matches(log, /dubbo invoke \d+ end/g),
-    failed: matches(log, /dubbo invoke \d+ failed/g),
     delayed: matches(log, /dubbo invoke \d+ took/g),
+    failed: log.split("\n").filter((line) => /dubbo invoke \d+ failed/.test(line)),
   };
 }

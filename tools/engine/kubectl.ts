@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { createTwoFilesPatch } from "diff";
 import { z } from "zod";
+import { UserError } from "../../lib/errors.ts";
 import { step } from "../../lib/steps.ts";
 import { toYaml } from "../../lib/yaml.ts";
 import { kubectl } from "../kubectl.ts";
@@ -9,7 +10,6 @@ import type { Change, Engine, UpResult } from "./engine.ts";
 import { buildAndPush, pushedDigest } from "./images.ts";
 import { type ImageBuild, type KubernetesObject, kubernetesObject, runProgram } from "./program.ts";
 
-const MANAGER = "dubbo-mesh";
 const ROLLOUT_SECONDS = 600;
 const SET_ID = "applyset.kubernetes.io/id";
 const SET_KINDS = "applyset.kubernetes.io/contains-group-kinds";
@@ -96,6 +96,7 @@ export class KubectlEngine implements Engine {
 
   async down(): Promise<void> {
     const { objects } = await runProgram(this.#file);
+    if ((await this.#namespace()).length === 0) return;
     const reversed = toList([...objects].reverse());
     await step("remove the objects", () =>
       this.#kubectl(["delete", "--ignore-not-found", "--wait", "-f", "-"], reversed),
@@ -123,7 +124,7 @@ export class KubectlEngine implements Engine {
       "apply",
       "--server-side",
       "--force-conflicts",
-      `--field-manager=${MANAGER}`,
+      `--field-manager=${this.#manager}`,
       "-o",
       "json",
       ...flags,
@@ -137,8 +138,12 @@ export class KubectlEngine implements Engine {
     return changesBetween(before, [...parseFirst(namespace), ...parseFirst(set)]);
   }
 
+  get #manager(): string {
+    return `dubbo-mesh-${this.#file.stack}`;
+  }
+
   get #parent(): string {
-    return `configmap/${MANAGER}-${this.#file.stack}`;
+    return `configmap/${this.#manager}`;
   }
 
   /** The digests of those images that were pushed before: what runs stands by digest, and is no change. */
@@ -158,16 +163,25 @@ export class KubectlEngine implements Engine {
     return namespace.length === 0 ? [] : [...namespace, ...(await this.#members())];
   }
 
+  /** The namespace, if there is one. It must be the stack's own: `down` removes it with all that is in it. */
   async #namespace(): Promise<KubernetesObject[]> {
+    const { context, namespace } = this.#file.settings;
     const found = await this.#kubectl([
       "get",
       "namespace",
-      this.#file.settings.namespace,
+      namespace,
       "--ignore-not-found",
+      "--show-managed-fields",
       "-o",
       "json",
     ]);
-    return found === "" ? [] : parseFirst(found);
+    if (found === "") return [];
+    const { managedFields } = managed.parse(JSON.parse(found)).metadata;
+    if (managedFields.some(({ manager }) => manager === this.#manager)) return parseFirst(found);
+    throw new UserError(
+      `context ${context} has a namespace ${namespace} that stack ${this.#file.stack} has not made`,
+      "Set another namespace (dubbo-mesh:namespace), or delete that one if nobody needs it.",
+    );
   }
 
   async #members(): Promise<KubernetesObject[]> {
@@ -181,6 +195,10 @@ export class KubectlEngine implements Engine {
     return parseFirst(await this.#kubectl(["get", kinds, selector, ...inNamespace]));
   }
 }
+
+const managed = z.object({
+  metadata: z.object({ managedFields: z.array(z.object({ manager: z.string() })).default([]) }),
+});
 
 const setParent = z.object({
   metadata: z.object({

@@ -37,7 +37,7 @@ function live(object: KubernetesObject, version = "1"): KubernetesObject {
     resourceVersion: version,
     generation: Number(version),
     creationTimestamp: "2026-01-01T00:00:00Z",
-    managedFields: [{ manager: "dubbo-mesh", time: version }],
+    managedFields: [{ manager: "dubbo-mesh-test", time: version }],
   };
   return { ...object, metadata, status: { observedGeneration: Number(version) } };
 }
@@ -132,12 +132,28 @@ describe("the kubectl engine", async () => {
 
   const CONTEXT = ["--context", "minikube", "--kubeconfig", "/k"];
   const IN_NAMESPACE = ["--namespace", "dubbo-demo"];
-  const GET_NAMESPACE = [...CONTEXT, "get", "namespace", "dubbo-demo", "--ignore-not-found", "-o", "json"];
+  const GET_NAMESPACE = [
+    ...CONTEXT,
+    "get",
+    "namespace",
+    "dubbo-demo",
+    "--ignore-not-found",
+    "--show-managed-fields",
+    "-o",
+    "json",
+  ];
   const PARENT = "configmap/dubbo-mesh-test";
   const GET_PARENT = [...CONTEXT, "get", PARENT, "--ignore-not-found", ...IN_NAMESPACE, "-o", "json"];
   const SELECTOR = `--selector=applyset.kubernetes.io/part-of=${SET_ID}`;
   const GET_MEMBERS = [...CONTEXT, "get", SET_KINDS, SELECTOR, ...IN_NAMESPACE, "-o", "json"];
-  const SERVER = ["apply", "--server-side", "--force-conflicts", "--field-manager=dubbo-mesh", "-o", "json"];
+  const SERVER = [
+    "apply",
+    "--server-side",
+    "--force-conflicts",
+    "--field-manager=dubbo-mesh-test",
+    "-o",
+    "json",
+  ];
   const SET = [...IN_NAMESPACE, "--prune", `--applyset=${PARENT}`];
   const applyNamespace = (...flags: string[]): string[] => [...CONTEXT, ...SERVER, ...flags, "-f", "-"];
   const applySet = (...flags: string[]): string[] => [...CONTEXT, ...SERVER, ...flags, ...SET, "-f", "-"];
@@ -295,12 +311,35 @@ describe("the kubectl engine", async () => {
   });
 
   it("removes the objects in reverse order and waits until they are gone", async () => {
-    const fake = fakeKubectl({});
+    const fake = fakeKubectl(before, {});
     await (await engine()).down();
-    expect(argsOf(fake)).toEqual([[...CONTEXT, "delete", "--ignore-not-found", "--wait", "-f", "-"]]);
-    expect(sent(fake.calls()[0]?.stdin)).toEqual([...names].reverse());
+    const DELETE = [...CONTEXT, "delete", "--ignore-not-found", "--wait", "-f", "-"];
+    expect(argsOf(fake)).toEqual([GET_NAMESPACE, DELETE]);
+    expect(sent(fake.calls()[1]?.stdin)).toEqual([...names].reverse());
     expect(names[0]).toBe("Namespace/dubbo-demo");
   });
+
+  it("removes nothing where there is nothing", async () => {
+    const fake = fakeKubectl({});
+    await (await engine()).down();
+    expect(argsOf(fake)).toEqual([GET_NAMESPACE]);
+  });
+
+  it.each(["up", "preview", "down"] as const)(
+    "leaves a namespace that it has not made alone: %s",
+    async (command) => {
+      const foreign = {
+        ...live(namespace),
+        metadata: { ...namespace.metadata, managedFields: [{ manager: "helm" }] },
+      };
+      const fake = fakeKubectl({ stdout: printed(foreign) });
+      expect(await userError((await engine())[command]())).toEqual({
+        message: "context minikube has a namespace dubbo-demo that stack test has not made",
+        fix: "Set another namespace (dubbo-mesh:namespace), or delete that one if nobody needs it.",
+      });
+      expect(argsOf(fake)).toEqual([GET_NAMESPACE]);
+    },
+  );
 
   it("stops at the first call that fails", async () => {
     const stderr = "Error from server (Forbidden): namespaces is forbidden";
