@@ -39,8 +39,12 @@ export interface ProviderTrafficArgs {
 
 /** Failures before the provider has seen the call: safe to retry for any method. */
 const RETRY_UNSEEN = "connect-failure,refused-stream,reset-before-request";
-/** With `reset`, without which Envoy does not retry a try that timed out. Source: Envoy's x-envoy-retry-on. */
-const RETRY_IDEMPOTENT = "connect-failure,refused-stream,unavailable,cancelled,reset";
+/**
+ * With `reset`, without which Envoy does not retry a try that timed out, and `deadline-exceeded`: the try's time goes to the provider's
+ * Envoy too (grpc-timeout), and where that one is the first to end it, the try's end is an answer. Source: Envoy's x-envoy-retry-on and
+ * x-envoy-retry-grpc-on; seen live with a hung provider.
+ */
+const RETRY_IDEMPOTENT = "connect-failure,refused-stream,unavailable,cancelled,deadline-exceeded,reset";
 
 function destinations({ host, subsets }: TrafficRules): object[] {
   return subsets.map(({ name, weight }) => ({ destination: { host, subset: name }, weight }));

@@ -364,7 +364,7 @@ describe("the traffic rules", async () => {
             route,
             retries: {
               attempts: 2,
-              retryOn: "connect-failure,refused-stream,unavailable,cancelled,reset",
+              retryOn: "connect-failure,refused-stream,unavailable,cancelled,deadline-exceeded,reset",
               perTryTimeout: "5s",
             },
           },
