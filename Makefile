@@ -12,7 +12,7 @@ POD_FLAGS = $(STACK_FLAGS) $(if $(POD),--pod $(POD))
 
 .DEFAULT_GOAL := help
 .PHONY: help up preview render down verify dump logs shell cluster-up cluster-down cluster-status cluster-logs \
-	test e2e declarations schemas generate format
+	test e2e bench declarations schemas generate format
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | awk '{ name = $$1; $$1 = ""; printf "%-16s%s\n", name, $$0 }'
@@ -62,6 +62,9 @@ test: $(DEPENDENCIES) ## types, lint, format and unit tests; no cluster, no root
 
 e2e: $(DEPENDENCIES) ## the whole on the local cluster: up, verify, a fault, changes, down (root, Linux, Go 1.26)
 	@npm run --silent e2e
+
+bench: $(DEPENDENCIES) ## time the kubectl engine beside a bare kubectl apply, on a local cluster that is up
+	@node --import tsx bench/apply.ts
 
 declarations: $(DEPENDENCIES) ## make Pulumi.yaml from settings.ts
 	@npm run --silent declarations

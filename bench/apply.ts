@@ -1,5 +1,5 @@
 // From the first object sent to the consumer's first reply: the kubectl engine beside a bare `kubectl apply` of the same objects,
-// in turns, in one run. Needs a local cluster that is up: make cluster-up; node --import tsx bench/apply.ts
+// in turns, in one run. Needs a local cluster that is up: make cluster-up bench
 import { resolve } from "node:path";
 import { step } from "../lib/steps.ts";
 import { buildAndPush } from "../tools/engine/images.ts";
