@@ -97,9 +97,14 @@ export class KubectlEngine implements Engine {
   async down(): Promise<void> {
     const { objects } = await runProgram(this.#file);
     if ((await this.#namespace()).length === 0) return;
-    const reversed = toList([...objects].reverse());
+    const reversed = [...objects].reverse();
+    const remove = ["delete", "--ignore-not-found", "--wait", "--cascade=foreground", "-f", "-"];
     await step("remove the objects", () =>
-      this.#kubectl(["delete", "--ignore-not-found", "--wait", "-f", "-"], reversed),
+      this.#kubectl(remove, toList(reversed.filter(({ kind }) => kind !== "Namespace"))),
+    );
+    // A namespace whose pods still drain is looked at again only after half of their grace period: it goes when they are gone.
+    await step("remove the namespace", () =>
+      this.#kubectl(remove, toList(reversed.filter(({ kind }) => kind === "Namespace"))),
     );
   }
 

@@ -310,13 +310,14 @@ describe("the kubectl engine", async () => {
     expect(argsOf(fake).filter((args) => !args.includes("apply") && !args.includes("get"))).toEqual([]);
   });
 
-  it("removes the objects in reverse order and waits until they are gone", async () => {
-    const fake = fakeKubectl(before, {});
+  it("removes the objects in reverse order, and the Namespace when they are gone", async () => {
+    const fake = fakeKubectl(before, {}, {});
     await (await engine()).down();
-    const DELETE = [...CONTEXT, "delete", "--ignore-not-found", "--wait", "-f", "-"];
-    expect(argsOf(fake)).toEqual([GET_NAMESPACE, DELETE]);
-    expect(sent(fake.calls()[1]?.stdin)).toEqual([...names].reverse());
-    expect(names[0]).toBe("Namespace/dubbo-demo");
+    const REMOVE = [...CONTEXT, "delete", "--ignore-not-found", "--wait", "--cascade=foreground", "-f", "-"];
+    expect(argsOf(fake)).toEqual([GET_NAMESPACE, REMOVE, REMOVE]);
+    const [, members, last] = fake.calls();
+    expect(sent(members?.stdin)).toEqual(names.slice(1).reverse());
+    expect(sent(last?.stdin)).toEqual(["Namespace/dubbo-demo"]);
   });
 
   it("removes nothing where there is nothing", async () => {
