@@ -4,6 +4,7 @@ import * as local from "./cluster/local.ts";
 import { duration, positiveDuration } from "./lib/duration.ts";
 import { messageOf, UserError } from "./lib/errors.ts";
 import { healthCheckSettings } from "./lib/health-check.ts";
+import { portNumber } from "./lib/port.ts";
 
 /** The Pulumi project, and so the prefix of its configuration keys. */
 export const PROJECT = "dubbo-mesh";
@@ -19,7 +20,6 @@ const dnsLabel = z
   );
 // A Service's name starts with a letter, RFC 1035.
 const serviceName = dnsLabel.regex(/^[a-z]/, "must start with a letter");
-const port = z.int().min(1).max(65535);
 const imageReference = z
   .string()
   .regex(/^\S+[:@]\S+$/, "must be an image with a tag or a digest, such as registry/name:v1");
@@ -43,7 +43,7 @@ const provider = z.strictObject({
   name: serviceName
     .default("dubbo-samples-mesh-provider")
     .describe("Dubbo application name, Service and label `app`"),
-  port: port.default(50052).describe("Triple port"),
+  port: portNumber.default(50052).describe("Triple port"),
   image: imageReference.optional().describe("an image to run instead of building apps/provider"),
   versions: z
     .array(version)
@@ -58,7 +58,7 @@ const consumer = z.strictObject({
   name: serviceName
     .default("dubbo-samples-mesh-consumer")
     .describe("Dubbo application name, Service and label `app`"),
-  port: port.default(20880).describe("Triple port, on which the consumer serves its health"),
+  port: portNumber.default(20880).describe("Triple port, on which the consumer serves its health"),
   image: imageReference.optional().describe("an image to run instead of building apps/consumer"),
   replicas: z.int().min(0).max(1000).default(1).describe("pods"),
   interval: positiveDuration.default("1s").describe("time from one call's start to the next"),

@@ -1,8 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
-import { z } from "zod";
-
-/** A TCP port. */
-export const portNumber = z.int().min(1).max(65535);
+import type { z } from "zod";
 
 /**
  * Checks one argument of a component against its schema: at once where its value is plain, and where it is an

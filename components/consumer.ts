@@ -2,7 +2,8 @@ import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import { toYaml } from "../lib/yaml.ts";
-import { checked, portNumber } from "./check.ts";
+import { portNumber } from "../lib/port.ts";
+import { checked } from "./check.ts";
 import { deployment, env, FINISH_SECONDS, service } from "./workload.ts";
 
 /** Arguments of {@link DubboConsumer}. */

@@ -1,7 +1,8 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { HealthCheck } from "../lib/health-check.ts";
-import { checked, portNumber } from "./check.ts";
+import { portNumber } from "../lib/port.ts";
+import { checked } from "./check.ts";
 
 /** Plain values of the health check's EnvoyFilter. */
 export interface HealthCheckRules {

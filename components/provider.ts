@@ -1,7 +1,8 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
-import { checked, portNumber } from "./check.ts";
+import { portNumber } from "../lib/port.ts";
+import { checked } from "./check.ts";
 import { deployment, env, FINISH_SECONDS, service } from "./workload.ts";
 
 /** One version of the provider: a Deployment, and a subset of the traffic. */

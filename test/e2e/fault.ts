@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { V1Pod } from "@kubernetes/client-node";
 import type { Settings } from "../../settings.ts";
 import type { Mesh } from "../../tools/mesh.ts";
+import { askProxy } from "../../tools/verify/proxy.ts";
 import { applicationProcess } from "./host.ts";
 
 const POLL_MS = 200;
@@ -30,12 +31,7 @@ interface Host {
 
 /** Whether an endpoint is out by the active check, by Envoy's own account. */
 async function isOut(mesh: Mesh, consumer: string, address: string): Promise<boolean> {
-  const text = await mesh.exec(consumer, "istio-proxy", [
-    "pilot-agent",
-    "request",
-    "GET",
-    "clusters?format=json",
-  ]);
+  const text = await askProxy(mesh, consumer, "clusters?format=json");
   const { cluster_statuses: clusters } = JSON.parse(text) as {
     cluster_statuses: { name: string; host_statuses?: Host[] }[];
   };
