@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file greeter.proto.
  */
 export const file_greeter: GenFile = /*@__PURE__*/
-  fileDesc("Cg1ncmVldGVyLnByb3RvEhhvcmcuYXBhY2hlLmR1YmJvLnNhbXBsZXMiHgoOR3JlZXRlclJlcXVlc3QSDAoEbmFtZRgBIAEoCSIfCgxHcmVldGVyUmVwbHkSDwoHbWVzc2FnZRgBIAEoCTKyAgoHR3JlZXRlchJZCgVncmVldBIoLm9yZy5hcGFjaGUuZHViYm8uc2FtcGxlcy5HcmVldGVyUmVxdWVzdBomLm9yZy5hcGFjaGUuZHViYm8uc2FtcGxlcy5HcmVldGVyUmVwbHkSYwoLZ3JlZXRTdHJlYW0SKC5vcmcuYXBhY2hlLmR1YmJvLnNhbXBsZXMuR3JlZXRlclJlcXVlc3QaJi5vcmcuYXBhY2hlLmR1YmJvLnNhbXBsZXMuR3JlZXRlclJlcGx5KAEwARJnChFncmVldFNlcnZlclN0cmVhbRIoLm9yZy5hcGFjaGUuZHViYm8uc2FtcGxlcy5HcmVldGVyUmVxdWVzdBomLm9yZy5hcGFjaGUuZHViYm8uc2FtcGxlcy5HcmVldGVyUmVwbHkwAWIGcHJvdG8z");
+  fileDesc("Cg1ncmVldGVyLnByb3RvEhhvcmcuYXBhY2hlLmR1YmJvLnNhbXBsZXMiHgoOR3JlZXRlclJlcXVlc3QSDAoEbmFtZRgBIAEoCSIfCgxHcmVldGVyUmVwbHkSDwoHbWVzc2FnZRgBIAEoCTLDCwoHR3JlZXRlchJZCgVncmVldBIoLm9yZy5hcGFjaGUuZHViYm8uc2FtcGxlcy5HcmVldGVyUmVxdWVzdBomLm9yZy5hcGFjaGUuZHViYm8uc2FtcGxlcy5HcmVldGVyUmVwbHkSYwoLZ3JlZXRTdHJlYW0SKC5vcmcuYXBhY2hlLmR1YmJvLnNhbXBsZXMuR3JlZXRlclJlcXVlc3QaJi5vcmcuYXBhY2hlLmR1YmJvLnNhbXBsZXMuR3JlZXRlclJlcGx5KAEwARJnChFncmVldFNlcnZlclN0cmVhbRIoLm9yZy5hcGFjaGUuZHViYm8uc2FtcGxlcy5HcmVldGVyUmVxdWVzdBomLm9yZy5hcGFjaGUuZHViYm8uc2FtcGxlcy5HcmVldGVyUmVwbHkwARJiCg5VcHBlckNhc2VHcmVldBIoLm9yZy5hcGFjaGUuZHViYm8uc2FtcGxlcy5HcmVldGVyUmVxdWVzdBomLm9yZy5hcGFjaGUuZHViYm8uc2FtcGxlcy5HcmVldGVyUmVwbHkSZwoTZ3JlZXRXaXRoQXR0YWNobWVudBIoLm9yZy5hcGFjaGUuZHViYm8uc2FtcGxlcy5HcmVldGVyUmVxdWVzdBomLm9yZy5hcGFjaGUuZHViYm8uc2FtcGxlcy5HcmVldGVyUmVwbHkSbAoYZ3JlZXRSZXR1cm5CaWdBdHRhY2htZW50Eigub3JnLmFwYWNoZS5kdWJiby5zYW1wbGVzLkdyZWV0ZXJSZXF1ZXN0GiYub3JnLmFwYWNoZS5kdWJiby5zYW1wbGVzLkdyZWV0ZXJSZXBseRJiCg5ncmVldEV4Y2VwdGlvbhIoLm9yZy5hcGFjaGUuZHViYm8uc2FtcGxlcy5HcmVldGVyUmVxdWVzdBomLm9yZy5hcGFjaGUuZHViYm8uc2FtcGxlcy5HcmVldGVyUmVwbHkSZgoOY2FuY2VsQmlTdHJlYW0SKC5vcmcuYXBhY2hlLmR1YmJvLnNhbXBsZXMuR3JlZXRlclJlcXVlc3QaJi5vcmcuYXBhY2hlLmR1YmJvLnNhbXBsZXMuR3JlZXRlclJlcGx5KAEwARJnCg9jYW5jZWxCaVN0cmVhbTISKC5vcmcuYXBhY2hlLmR1YmJvLnNhbXBsZXMuR3JlZXRlclJlcXVlc3QaJi5vcmcuYXBhY2hlLmR1YmJvLnNhbXBsZXMuR3JlZXRlclJlcGx5KAEwARJqChJjb21wcmVzc29yQmlTdHJlYW0SKC5vcmcuYXBhY2hlLmR1YmJvLnNhbXBsZXMuR3JlZXRlclJlcXVlc3QaJi5vcmcuYXBhY2hlLmR1YmJvLnNhbXBsZXMuR3JlZXRlclJlcGx5KAEwARJwChhjbGllbnRDb21wcmVzc29yQmlTdHJlYW0SKC5vcmcuYXBhY2hlLmR1YmJvLnNhbXBsZXMuR3JlZXRlclJlcXVlc3QaJi5vcmcuYXBhY2hlLmR1YmJvLnNhbXBsZXMuR3JlZXRlclJlcGx5KAEwARJwChhzZXJ2ZXJDb21wcmVzc29yQmlTdHJlYW0SKC5vcmcuYXBhY2hlLmR1YmJvLnNhbXBsZXMuR3JlZXRlclJlcXVlc3QaJi5vcmcuYXBhY2hlLmR1YmJvLnNhbXBsZXMuR3JlZXRlclJlcGx5KAEwARJoChJjYW5jZWxTZXJ2ZXJTdHJlYW0SKC5vcmcuYXBhY2hlLmR1YmJvLnNhbXBsZXMuR3JlZXRlclJlcXVlc3QaJi5vcmcuYXBhY2hlLmR1YmJvLnNhbXBsZXMuR3JlZXRlclJlcGx5MAESZQoRcXVlcnlDYW5jZWxSZXN1bHQSKC5vcmcuYXBhY2hlLmR1YmJvLnNhbXBsZXMuR3JlZXRlclJlcXVlc3QaJi5vcmcuYXBhY2hlLmR1YmJvLnNhbXBsZXMuR3JlZXRlclJlcGx5QgJQAWIGcHJvdG8z");
 
 /**
  * @generated from message org.apache.dubbo.samples.GreeterRequest
@@ -79,6 +79,116 @@ export const Greeter: GenService<{
    */
   greetServerStream: {
     methodKind: "server_streaming";
+    input: typeof GreeterRequestSchema;
+    output: typeof GreeterReplySchema;
+  },
+  /**
+   * The name in upper case.
+   *
+   * @generated from rpc org.apache.dubbo.samples.Greeter.UpperCaseGreet
+   */
+  upperCaseGreet: {
+    methodKind: "unary";
+    input: typeof GreeterRequestSchema;
+    output: typeof GreeterReplySchema;
+  },
+  /**
+   * Answers the attachment `user-attachment` with `hello,` before it.
+   *
+   * @generated from rpc org.apache.dubbo.samples.Greeter.greetWithAttachment
+   */
+  greetWithAttachment: {
+    methodKind: "unary";
+    input: typeof GreeterRequestSchema;
+    output: typeof GreeterReplySchema;
+  },
+  /**
+   * Answers with the attachment `user-attachment` of the numbers 0 to 7999 in a row, 30,890 characters.
+   *
+   * @generated from rpc org.apache.dubbo.samples.Greeter.greetReturnBigAttachment
+   */
+  greetReturnBigAttachment: {
+    methodKind: "unary";
+    input: typeof GreeterRequestSchema;
+    output: typeof GreeterReplySchema;
+  },
+  /**
+   * Always fails, with attachments: text, number, bytes.
+   *
+   * @generated from rpc org.apache.dubbo.samples.Greeter.greetException
+   */
+  greetException: {
+    methodKind: "unary";
+    input: typeof GreeterRequestSchema;
+    output: typeof GreeterReplySchema;
+  },
+  /**
+   * One reply to each request; remembers that it was cancelled and is not completed by the server.
+   *
+   * @generated from rpc org.apache.dubbo.samples.Greeter.cancelBiStream
+   */
+  cancelBiStream: {
+    methodKind: "bidi_streaming";
+    input: typeof GreeterRequestSchema;
+    output: typeof GreeterReplySchema;
+  },
+  /**
+   * As cancelBiStream, remembered apart.
+   *
+   * @generated from rpc org.apache.dubbo.samples.Greeter.cancelBiStream2
+   */
+  cancelBiStream2: {
+    methodKind: "bidi_streaming";
+    input: typeof GreeterRequestSchema;
+    output: typeof GreeterReplySchema;
+  },
+  /**
+   * One reply to each request; both sides compress with gzip.
+   *
+   * @generated from rpc org.apache.dubbo.samples.Greeter.compressorBiStream
+   */
+  compressorBiStream: {
+    methodKind: "bidi_streaming";
+    input: typeof GreeterRequestSchema;
+    output: typeof GreeterReplySchema;
+  },
+  /**
+   * One reply to each request; the client compresses.
+   *
+   * @generated from rpc org.apache.dubbo.samples.Greeter.clientCompressorBiStream
+   */
+  clientCompressorBiStream: {
+    methodKind: "bidi_streaming";
+    input: typeof GreeterRequestSchema;
+    output: typeof GreeterReplySchema;
+  },
+  /**
+   * One reply to each request; the server compresses.
+   *
+   * @generated from rpc org.apache.dubbo.samples.Greeter.serverCompressorBiStream
+   */
+  serverCompressorBiStream: {
+    methodKind: "bidi_streaming";
+    input: typeof GreeterRequestSchema;
+    output: typeof GreeterReplySchema;
+  },
+  /**
+   * Ten numbered replies, then open until it is cancelled, which it remembers.
+   *
+   * @generated from rpc org.apache.dubbo.samples.Greeter.cancelServerStream
+   */
+  cancelServerStream: {
+    methodKind: "server_streaming";
+    input: typeof GreeterRequestSchema;
+    output: typeof GreeterReplySchema;
+  },
+  /**
+   * Whether the method that `name` names has been cancelled: `true` or `false`.
+   *
+   * @generated from rpc org.apache.dubbo.samples.Greeter.queryCancelResult
+   */
+  queryCancelResult: {
+    methodKind: "unary";
     input: typeof GreeterRequestSchema;
     output: typeof GreeterReplySchema;
   },
