@@ -1,8 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { create } from "@bufbuild/protobuf";
-import { Greeter, GreeterRequestSchema } from "../gen/greeter_pb.ts";
-import type { Logger } from "../sdk/logger.ts";
-import { describeFailure, type DubboReference } from "../sdk/reference.ts";
+import type { Greeter } from "../gen/greeter_pb.ts";
+import type { DubboReference, Logger } from "../sdk/index.ts";
 
 /** Whom the consumer greets. Source: the seed. */
 const NAME = "service mesh";
@@ -12,7 +10,7 @@ const SLOW_MS = 500;
 /** How the consumer calls. */
 export interface CallerOptions {
   /** The provider's greeter. */
-  readonly greeter: DubboReference;
+  readonly greeter: DubboReference<typeof Greeter>;
   /** Time from one call's start to the next, ms. */
   readonly interval: number;
   /** Where the calls are logged. */
@@ -24,16 +22,13 @@ export interface CallerOptions {
 async function invoke({ greeter, log }: CallerOptions, call: number, start: number): Promise<void> {
   const took = (): number => Math.round(performance.now() - start);
   try {
-    const { message } = await greeter.unary(
-      Greeter.method.greet,
-      create(GreeterRequestSchema, { name: NAME }),
-    );
+    const { message } = await greeter.call.greet({ name: NAME });
     const duration = took();
     log.info(`consumer Unary reply <-message: ${JSON.stringify(message)}`);
     if (duration > SLOW_MS) log.warn(`dubbo invoke ${call} took ${duration} ms`);
     log.plain(`==================== dubbo invoke ${call} end ====================`);
   } catch (error) {
-    log.error(`dubbo invoke ${call} failed after ${took()} ms: ${describeFailure(error)}`);
+    log.error(`dubbo invoke ${call} failed after ${took()} ms: ${(error as Error).message}`);
   }
 }
 

@@ -1,11 +1,14 @@
 import { networkInterfaces } from "node:os";
-import { create } from "@bufbuild/protobuf";
-import { type Greeter, type GreeterReply, GreeterReplySchema } from "../gen/greeter_pb.ts";
-import type { Logger } from "../sdk/logger.ts";
-import { CONSUMER_HEADER, type Handlers, header } from "../sdk/service.ts";
+import { status } from "@grpc/grpc-js";
+import type { Greeter, GreeterRequest } from "../gen/greeter_pb.ts";
+import { type Attachment, type Call, type Handlers, type Logger, RpcError } from "../sdk/index.ts";
 
 /** Replies of a server stream. Source: the sample. */
 const STREAMED_REPLIES = 10;
+/** The attachment that is echoed, and that the big one travels as. Source: the sample. */
+const ATTACHMENT = "user-attachment";
+/** The numbers 0 to 7999 in a row, 30,890 characters. Source: the sample. */
+const BIG_ATTACHMENT = Array.from({ length: 8000 }, (_, index) => index).join("");
 
 /** Who greets. */
 export interface GreeterOptions {
@@ -19,14 +22,66 @@ export interface GreeterOptions {
   readonly log: Logger;
 }
 
+interface Reply {
+  readonly message: string;
+}
+
 /** This host's address as Dubbo reports it: the first IPv4 address that others can reach. */
 export function hostAddress(): string {
   const addresses = Object.values(networkInterfaces()).flatMap((found) => found ?? []);
   return addresses.find(({ family, internal }) => family === "IPv4" && !internal)?.address ?? "127.0.0.1";
 }
 
-function reply(message: string): GreeterReply {
-  return create(GreeterReplySchema, { message });
+function* numbered({ name }: GreeterRequest): Generator<Reply> {
+  for (let index = 0; index < STREAMED_REPLIES; index += 1) yield { message: `${name}--${index}` };
+}
+
+async function* echo(requests: AsyncIterable<GreeterRequest>): AsyncGenerator<Reply> {
+  for await (const { name } of requests) yield { message: name };
+}
+
+/** As {@link echo}, with compressed replies. */
+function compressedEcho(requests: AsyncIterable<GreeterRequest>, call: Call): AsyncGenerator<Reply> {
+  call.compress();
+  return echo(requests);
+}
+
+function untilCancelled({ signal }: Call): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    const cancel = (): void => {
+      reject(signal.reason as Error);
+    };
+    if (signal.aborted) cancel();
+    else signal.addEventListener("abort", cancel, { once: true });
+  });
+}
+
+/** The methods that wait to be cancelled, and the one that tells whether they were. */
+function cancellations(log: Logger) {
+  const cancelled = new Set<string>();
+  const remember = (method: string, { signal }: Call): void => {
+    const note = (): void => {
+      log.info(`cancel--${method}`);
+      cancelled.add(method);
+    };
+    signal.addEventListener("abort", note, { once: true });
+  };
+  const openEcho = (method: string) =>
+    async function* (requests: AsyncIterable<GreeterRequest>, call: Call): AsyncGenerator<Reply> {
+      remember(method, call);
+      yield* echo(requests);
+      await untilCancelled(call);
+    };
+  return {
+    cancelBiStream: openEcho("cancelBiStream"),
+    cancelBiStream2: openEcho("cancelBiStream2"),
+    async *cancelServerStream(request: GreeterRequest, call: Call): AsyncGenerator<Reply> {
+      remember("cancelServerStream", call);
+      yield* numbered(request);
+      await untilCancelled(call);
+    },
+    queryCancelResult: ({ name }: GreeterRequest): Reply => ({ message: String(cancelled.has(name)) }),
+  };
 }
 
 /** The sample's greeter, with its words. */
@@ -34,34 +89,41 @@ export function greeter(options: GreeterOptions): Handlers<typeof Greeter> {
   const { application, version, address, log } = options;
   const suffix = version === "v1" ? "" : `-${version}`;
   return {
-    greet(call, answer) {
-      const { name } = call.request;
+    greet({ name }, { remoteAddress, remoteApplication = "null" }) {
       log.info(`Server test dubbo tri k8s received greet request name: ${JSON.stringify(name)}`);
-      const client = call.getPeer().replace(/:\d+$/, "");
-      const remote = header(call.metadata, CONSUMER_HEADER) ?? "null";
-      const from = `provider${suffix}: ${address}, client: ${client}, local: ${application}, remote: ${remote}`;
-      answer(null, reply(`hello,${name}, response from ${from}, isProviderSide: true`));
+      const from = `provider${suffix}: ${address}, client: ${remoteAddress}, local: ${application}, remote: ${remoteApplication}`;
+      return { message: `hello,${name}, response from ${from}, isProviderSide: true` };
     },
-    greetStream(call) {
+    async *greetStream(requests) {
       let count = 0;
-      call.on("data", ({ name }: { name: string }) => {
+      for await (const { name } of requests) {
         count += 1;
         log.info(`${name} ${count}`);
-        // A caller that does not read is not read from either.
-        if (!call.write(reply(`${name} ${count}`))) {
-          call.pause();
-          call.once("drain", () => call.resume());
-        }
-      });
-      call.on("end", () => {
-        call.end();
-      });
-    },
-    greetServerStream(call) {
-      for (let index = 0; index < STREAMED_REPLIES; index += 1) {
-        call.write(reply(`${call.request.name}--${index}`));
+        yield { message: `${name} ${count}` };
       }
-      call.end();
+      log.info("[greetStream] onCompleted");
     },
+    greetServerStream: numbered,
+    upperCaseGreet: ({ name }) => ({ message: name.toUpperCase() }),
+    greetWithAttachment({ name }, { attachments, replyAttachments }) {
+      replyAttachments.set(ATTACHMENT, `hello,${String(attachments.get(ATTACHMENT) ?? null)}`);
+      return { message: `hello,${name}` };
+    },
+    greetReturnBigAttachment({ name }, { replyAttachments }) {
+      replyAttachments.set(ATTACHMENT, BIG_ATTACHMENT);
+      return { message: `hello,${name}` };
+    },
+    greetException() {
+      const attachments = new Map<string, Attachment>([
+        ["str", "str"],
+        ["integer", "1"],
+        ["raw", Uint8Array.of(1, 2, 3, 4)],
+      ]);
+      throw new RpcError(status.UNKNOWN, "Biz Exception", { attachments });
+    },
+    compressorBiStream: compressedEcho,
+    serverCompressorBiStream: compressedEcho,
+    clientCompressorBiStream: echo,
+    ...cancellations(log),
   };
 }

@@ -1,66 +1,67 @@
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { DescService } from "@bufbuild/protobuf";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
+import { commands } from "./commands.ts";
+import { SettingsError } from "./error.ts";
 import { HealthService } from "./health.ts";
 import type { Logger } from "./logger.ts";
-import { allHold, type LivenessCheck, probeServer } from "./probes.ts";
+import { Metrics } from "./metrics.ts";
+import { variableOf } from "./names.ts";
+import { type LivenessCheck, qosServer } from "./qos.ts";
 import { Readiness } from "./readiness.ts";
-import type { DubboService } from "./service.ts";
-import { SettingsError } from "./settings.ts";
+import { DubboReference } from "./reference.ts";
+import { type CallObserver, exportServices } from "./server.ts";
+import { type DubboService, dubboService, type Handlers, type ServiceIdentity } from "./service.ts";
+import type { ApplicationSettings, ReferenceSettings } from "./settings.ts";
 
 /** Every interface: Dubbo peers dial the pod's address, and the sidecar's traffic arrives there as well. */
 const HOST = "0.0.0.0";
-/** Calls in flight may take this long after the drain, ms: 5 s less than the pods' time to finish. */
-const FINISH_MS = 25_000;
 
 /** What an application is made of. */
 export interface ApplicationOptions {
-  /** The services it exports beside its health; may be empty. */
-  readonly services: readonly DubboService[];
-  /** Port of the Triple server; 0 takes a free one. */
-  readonly port: number;
-  /** Port of the probes; 0 takes a free one. */
-  readonly qosPort: number;
-  /** Time from NOT_SERVING to GOAWAY, ms. */
-  readonly shutdownWait: number;
-  /** Time that calls in flight may take after that, ms (default: 25,000). */
-  readonly finishWithin?: number;
+  /** Its settings; a port that is 0 takes a free one. */
+  readonly settings: ApplicationSettings;
   /** What `/live` asks (default: nothing, so it is true). */
   readonly livenessChecks?: readonly LivenessCheck[];
   /** Where the application logs. */
   readonly log: Logger;
 }
 
-function cannotListen(variable: string, port: number, error: Error): SettingsError {
+function cannotListen(property: keyof ApplicationSettings, port: number, error: Error): SettingsError {
   const taken = error.message.includes("EADDRINUSE") ? "the port is in use" : error.message;
-  return new SettingsError(`${variable} is ${port}: cannot listen on ${HOST}:${port}: ${taken}`);
+  return new SettingsError(`${variableOf(property)} is ${port}: cannot listen on ${HOST}:${port}: ${taken}`);
 }
 
-/** A Dubbo application: a Triple server with health service, and probes, that drains before it ends. */
+/**
+ * A Dubbo application: a Triple server with its services and their health, references to others', and a QOS server with probes, commands
+ * and metrics. It drains before it ends.
+ */
 export class DubboApplication {
-  readonly #options: ApplicationOptions;
-  readonly #readiness = new Readiness();
-  readonly #server = new Server({ "grpc.enable_channelz": 0 });
-  readonly #health: HealthService;
-  readonly #probes = probeServer({
-    "/live": () => allHold(this.#options.livenessChecks ?? []),
-    "/ready": () => this.#readiness.ready,
-    "/startup": () => this.#readiness.exported,
-  });
+  readonly #settings: ApplicationSettings;
+  readonly #log: Logger;
+  readonly #metrics: Metrics;
+  readonly #services: DubboService[] = [];
+  readonly #references: DubboReference<DescService>[] = [];
+  readonly #readiness = new Readiness(() => this.#services.map(({ key }) => key));
+  readonly #health = new HealthService(this.#services, this.#readiness);
+  readonly #server: Server;
+  readonly #qos: ReturnType<typeof qosServer> | undefined;
   #port = 0;
   #starting: Promise<void> | undefined;
   #draining: Promise<void> | undefined;
 
-  constructor(options: ApplicationOptions) {
-    this.#options = options;
-    this.#health = new HealthService(
-      options.services.map(({ name }) => name),
-      this.#readiness,
-    );
-    for (const { definition, implementation } of [...options.services, this.#health.service]) {
-      this.#server.addService(definition, implementation);
-    }
+  constructor({ settings, livenessChecks = [], log }: ApplicationOptions) {
+    this.#settings = settings;
+    this.#log = log;
+    this.#metrics = new Metrics(settings["dubbo.application.name"]);
+    this.#server = new Server({
+      "grpc.enable_channelz": 0,
+      "grpc.max_receive_message_length": settings["dubbo.protocol.payload"],
+      "grpc.max_send_message_length": settings["dubbo.protocol.payload"],
+    });
+    this.#qos = this.#qosServer(livenessChecks);
   }
 
   /** Port of the Triple server; 0 before it has started. */
@@ -68,13 +69,45 @@ export class DubboApplication {
     return this.#port;
   }
 
-  /** Port of the probes; 0 before they have started. */
+  /** Port of the QOS server; 0 where there is none, or before it has started. */
   get qosPort(): number {
-    return (this.#probes.address() as AddressInfo | null)?.port ?? 0;
+    return (this.#qos?.address() as AddressInfo | null | undefined)?.port ?? 0;
   }
 
   /**
-   * Starts the probes, then the Triple server; when it resolves, every service is exported.
+   * Adds a service to what the application exports when it starts.
+   * @param service the generated service
+   * @param handlers one a method
+   * @param identity version and group of the interface (default: those of the settings)
+   */
+  export<S extends DescService>(service: S, handlers: Handlers<S>, identity?: ServiceIdentity): void {
+    const { "dubbo.provider.version": version, "dubbo.provider.group": group } = this.#settings;
+    this.#services.push(dubboService(service, handlers, identity ?? { version, group }));
+  }
+
+  /**
+   * A reference to a provider's service, by the mesh's name for it. The application counts its calls and closes it when it has drained.
+   * @param service the generated service
+   * @param settings where the provider is, and which of its versions and groups is asked for
+   */
+  reference<S extends DescService>(service: S, settings: ReferenceSettings): DubboReference<S> {
+    const host = `${settings["dubbo.reference.provided-by"]}.${settings.POD_NAMESPACE}.svc.${settings.CLUSTER_DOMAIN}`;
+    const reference = new DubboReference(service, {
+      version: settings["dubbo.consumer.version"],
+      group: settings["dubbo.consumer.group"],
+      target: `${host}:${settings["dubbo.reference.provider-port"]}`,
+      consumer: this.#settings["dubbo.application.name"],
+      timeout: settings["dubbo.consumer.timeout"],
+      payload: this.#settings["dubbo.protocol.payload"],
+      begin: (method, of) => this.#metrics.begin("consumer", method, of),
+      log: this.#log,
+    });
+    this.#references.push(reference);
+    return reference;
+  }
+
+  /**
+   * Starts the QOS server, then the Triple server; when it resolves, every service is exported.
    * @throws SettingsError where a port cannot be had
    */
   start(): Promise<void> {
@@ -92,49 +125,82 @@ export class DubboApplication {
     return this.#draining;
   }
 
+  #observer(): CallObserver {
+    return {
+      begin: (service, method) => this.#metrics.begin("provider", method, service),
+      failed: ({ parent, name }, error) => {
+        const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
+        this.#log.error(`${parent.typeName}/${name} threw ${what}`);
+      },
+    };
+  }
+
+  #qosServer(livenessChecks: readonly LivenessCheck[]): ReturnType<typeof qosServer> | undefined {
+    const settings = this.#settings;
+    if (!settings["dubbo.application.qos-enable"]) return undefined;
+    const list = commands({
+      provided: () => this.#services.map(({ key }) => key),
+      consumed: () => this.#references.map(({ key }) => key),
+      readiness: this.#readiness,
+      metrics: this.#metrics,
+      livenessChecks,
+      log: this.#log,
+    });
+    return qosServer(list, {
+      acceptForeignIp: settings["dubbo.application.qos-accept-foreign-ip"],
+      level: settings["dubbo.application.qos-anonymous-access-permission-level"],
+      allowed: settings["dubbo.application.qos-anonymous-allow-commands"],
+    });
+  }
+
   async #start(): Promise<void> {
-    await this.#startProbes();
+    const fallback = this.#settings["dubbo.rpc.tri.resolve-fallback-to-default"];
+    const services = [...this.#services, this.#health.service];
+    exportServices(this.#server, services, { fallback, observer: this.#observer() });
+    await this.#startQos();
     await this.#startServer();
     this.#readiness.markExported();
   }
 
-  async #startProbes(): Promise<void> {
-    const { qosPort } = this.#options;
-    this.#probes.listen(qosPort, HOST);
+  async #startQos(): Promise<void> {
+    const port = this.#settings["dubbo.application.qos-port"];
+    this.#qos?.listen(port, HOST);
     try {
-      await once(this.#probes, "listening");
+      if (this.#qos !== undefined) await once(this.#qos, "listening");
     } catch (error) {
-      throw cannotListen("DUBBO_APPLICATION_QOS_PORT", qosPort, error as Error);
+      throw cannotListen("dubbo.application.qos-port", port, error as Error);
     }
   }
 
   #startServer(): Promise<void> {
-    const { port } = this.#options;
+    const port = this.#settings["dubbo.protocol.port"];
     return new Promise((resolve, reject) => {
       this.#server.bindAsync(`${HOST}:${port}`, ServerCredentials.createInsecure(), (error, bound) => {
         this.#port = bound;
         if (error === null) resolve();
-        else reject(cannotListen("DUBBO_PROTOCOL_PORT", port, error));
+        else reject(cannotListen("dubbo.protocol.port", port, error));
       });
     });
   }
 
   async #drain(work: Promise<unknown>): Promise<void> {
-    const { shutdownWait, finishWithin = FINISH_MS, log } = this.#options;
+    const wait = this.#settings["dubbo.service.shutdown.wait"];
+    const timeout = this.#settings["dubbo.service.shutdown.timeout"];
     this.#readiness.markDraining();
-    log.info(`draining: not ready any more, closes in ${shutdownWait} ms`);
+    this.#log.info(`draining: not ready any more, closes in ${wait} ms`);
     await this.#starting?.catch(() => undefined);
-    await sleep(shutdownWait);
+    await sleep(wait);
     this.#health.close();
     const finished = Promise.all([this.#closeServer(), work]).then(() => true);
-    const inTime = await Promise.race([finished, sleep(finishWithin, false, { ref: false })]);
+    const inTime = await Promise.race([finished, sleep(timeout, false, { ref: false })]);
     if (!inTime) {
-      log.warn(`calls in flight were cut off after ${finishWithin} ms`);
+      this.#log.warn(`calls in flight were cut off after ${timeout} ms`);
       this.#server.forceShutdown();
     }
-    this.#probes.close();
-    this.#probes.closeAllConnections();
-    log.info("drained");
+    for (const reference of this.#references) reference.close();
+    this.#qos?.close();
+    this.#qos?.closeAllConnections();
+    this.#log.info("drained");
   }
 
   /** Sends GOAWAY and waits for the calls in flight. */

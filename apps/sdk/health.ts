@@ -1,69 +1,65 @@
-import { create } from "@bufbuild/protobuf";
-import { type ServerWritableStream, status } from "@grpc/grpc-js";
-import {
-  Health,
-  type HealthCheckRequest,
-  type HealthCheckResponse,
-  HealthCheckResponse_ServingStatus as ServingStatus,
-  HealthCheckResponseSchema,
-} from "../gen/health_pb.ts";
+import { EventEmitter, once } from "node:events";
+import { status } from "@grpc/grpc-js";
+import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "../gen/health_pb.ts";
+import type { Call } from "./call.ts";
+import { RpcError } from "./error.ts";
 import type { Readiness } from "./readiness.ts";
 import { type DubboService, dubboService } from "./service.ts";
 
-type Watcher = ServerWritableStream<HealthCheckRequest, HealthCheckResponse>;
-
-/** `grpc.health.v1.Health` of an application: its services, and "" for all of them, are SERVING while it is ready. */
+/**
+ * `grpc.health.v1.Health` of an application. "" is SERVING while the application is ready, and each service while it is online; a service is
+ * known by its full name and by its key, as with Dubbo's Java provider.
+ */
 export class HealthService {
   /** What the server exports. */
   readonly service: DubboService;
-  readonly #watchers = new Set<Watcher>();
+  readonly #changes = new EventEmitter().setMaxListeners(0);
   readonly #readiness: Readiness;
-  readonly #names: ReadonlySet<string>;
+  readonly #services: readonly DubboService[];
+  #closed = false;
 
   /**
-   * @param names full names of the application's services
+   * @param services the application's services
    * @param readiness what their status follows
    */
-  constructor(names: readonly string[], readiness: Readiness) {
-    this.#names = new Set(["", ...names]);
+  constructor(services: readonly DubboService[], readiness: Readiness) {
+    this.#services = services;
     this.#readiness = readiness;
+    readiness.onChange(() => this.#changes.emit("change"));
     this.service = dubboService(Health, {
-      check: ({ request }, answer) => {
-        if (this.#names.has(request.service)) answer(null, this.#response(request));
-        else answer({ code: status.NOT_FOUND, details: `unknown service ${request.service}` });
+      check: (request) => {
+        const found = this.#status(request.service);
+        if (found !== undefined) return { status: found };
+        throw new RpcError(status.NOT_FOUND, `unknown service ${request.service}`);
       },
-      watch: (call) => {
-        this.#watch(call);
-      },
+      watch: (request, call) => this.#watch(request.service, call),
     });
   }
 
   /** Ends the watches, which would keep the server open for ever. */
   close(): void {
-    for (const watcher of this.#watchers) watcher.end();
+    this.#closed = true;
+    this.#changes.emit("change");
   }
 
-  #response({ service }: HealthCheckRequest): HealthCheckResponse {
-    const known = this.#readiness.ready ? ServingStatus.SERVING : ServingStatus.NOT_SERVING;
-    return create(HealthCheckResponseSchema, {
-      status: this.#names.has(service) ? known : ServingStatus.SERVICE_UNKNOWN,
-    });
+  /** The status of a service; undefined where there is no such service. */
+  #status(name: string): ServingStatus | undefined {
+    const keys = this.#services.filter((service) => service.name === name || service.key === name);
+    if (name !== "" && keys.length === 0) return undefined;
+    const serving =
+      name === "" ? this.#readiness.ready : keys.some(({ key }) => this.#readiness.isServing(key));
+    return serving ? ServingStatus.SERVING : ServingStatus.NOT_SERVING;
   }
 
-  #watch(call: Watcher): void {
+  async *#watch(name: string, { signal }: Call): AsyncGenerator<{ status: ServingStatus }> {
     let last: ServingStatus | undefined;
-    const report = (): void => {
-      const response = this.#response(call.request);
-      if (response.status !== last) call.write(response);
-      last = response.status;
-    };
-    const stop = this.#readiness.onChange(report);
-    this.#watchers.add(call);
-    const forget = (): void => {
-      stop();
-      this.#watchers.delete(call);
-    };
-    call.on("cancelled", forget).on("finish", forget);
-    report();
+    while (!this.#closed && !signal.aborted) {
+      // Listens before it looks, so that no change falls between the two; an abort wakes it as well.
+      const changed = once(this.#changes, "change", { signal }).catch(() => undefined);
+      const current = this.#status(name) ?? ServingStatus.SERVICE_UNKNOWN;
+      if (current !== last) yield { status: current };
+      last = current;
+      await changed;
+    }
   }
 }

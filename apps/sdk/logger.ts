@@ -1,4 +1,4 @@
-/** Writes log lines in the format of the seed: `[15/07/22 11:37:50:050 UTC] main  INFO impl.GreeterImpl: message`. */
+/** Writes what an application has to say, one event a line. */
 export interface Logger {
   /** What happens in normal running. */
   info(message: string): void;
@@ -6,9 +6,14 @@ export interface Logger {
   warn(message: string): void;
   /** What failed. */
   error(message: string): void;
-  /** A line without the prefix. */
+  /** A line that the seed prints bare, without time and level. */
   plain(line: string): void;
 }
+
+/** How log lines look: `text` as the seed's, `json` one object a line. */
+export type LogFormat = "text" | "json";
+
+type Level = "INFO" | "WARN" | "ERROR";
 
 function digits(value: number, width = 2): string {
   return String(value).padStart(width, "0");
@@ -20,7 +25,7 @@ function timestamp(at: Date): string {
   return `${day.join("/")} ${time.join(":")}:${digits(at.getUTCMilliseconds(), 3)} UTC`;
 }
 
-// What a peer sends may be part of a message: one event stays one line.
+// What a peer sends may be part of a message: one event stays one line. The form of the escapes is JSON's.
 function oneLine(message: string): string {
   return message.replace(
     /\p{Cc}/gu,
@@ -28,26 +33,37 @@ function oneLine(message: string): string {
   );
 }
 
+function textLine(level: Level, name: string, message: string): string {
+  return `[${timestamp(new Date())}] main ${level.padStart(5)} ${name}: ${oneLine(message)}\n`;
+}
+
+function jsonLine(level: Level, name: string, message: string): string {
+  return `${oneLine(JSON.stringify({ time: new Date().toISOString(), level, logger: name, message }))}\n`;
+}
+
 /**
  * A logger.
  * @param name what stands for the class of a Java logger, such as `impl.GreeterImpl`
+ * @param format how the lines look (default: the seed's form, `[15/07/22 11:37:50:050 UTC] main  INFO impl.GreeterImpl: message`)
  * @param write takes one line with its line end (default: standard output)
  */
 export function logger(
   name: string,
+  format: LogFormat = "text",
   write: (line: string) => unknown = (line) => process.stdout.write(line),
 ): Logger {
+  const line = format === "json" ? jsonLine : textLine;
   const log =
-    (level: string) =>
+    (level: Level) =>
     (message: string): void => {
-      write(`[${timestamp(new Date())}] main ${level} ${name}: ${oneLine(message)}\n`);
+      write(line(level, name, message));
     };
   return {
-    info: log(" INFO"),
-    warn: log(" WARN"),
+    info: log("INFO"),
+    warn: log("WARN"),
     error: log("ERROR"),
-    plain(line) {
-      write(`${oneLine(line)}\n`);
+    plain(text) {
+      write(format === "json" ? jsonLine("INFO", name, text) : `${oneLine(text)}\n`);
     },
   };
 }

@@ -1,20 +1,41 @@
 /**
- * Whether an application takes calls: from when its services are exported until it drains.
- * Probes and health service both read it, so that they cannot differ.
+ * Whether an application and each of its services takes calls: from when the services are exported until the application drains, except
+ * while an operator has taken a service offline. Probes and health service both read it, so that they cannot differ.
  */
 export class Readiness {
-  readonly #listeners = new Set<() => void>();
+  readonly #listeners: (() => void)[] = [];
+  readonly #keys: () => readonly string[];
+  readonly #offline = new Set<string>();
   #exported = false;
   #draining = false;
+
+  /** @param keys the exported services' keys (default: none) */
+  constructor(keys: () => readonly string[] = () => []) {
+    this.#keys = keys;
+  }
 
   /** Whether every service has been exported. */
   get exported(): boolean {
     return this.#exported;
   }
 
-  /** Whether the application takes calls. */
+  /**
+   * Whether the application takes calls. One that exports several services stays ready while one of them is online, as Dubbo's own
+   * probe has it: the others' callers would lose it too.
+   */
   get ready(): boolean {
-    return this.#exported && !this.#draining;
+    const keys = this.#keys();
+    return this.#open && (keys.length === 0 || keys.some((key) => this.isOnline(key)));
+  }
+
+  /** Whether a service takes calls. */
+  isServing(key: string): boolean {
+    return this.#open && this.isOnline(key);
+  }
+
+  /** Whether a service has not been taken offline. */
+  isOnline(key: string): boolean {
+    return !this.#offline.has(key);
   }
 
   /** Every service is exported. */
@@ -29,12 +50,22 @@ export class Readiness {
     this.#notify();
   }
 
-  /** Calls `listener` after each change; returns what ends that. */
-  onChange(listener: () => void): () => void {
-    this.#listeners.add(listener);
-    return () => {
-      this.#listeners.delete(listener);
-    };
+  /** Takes services offline, or online again. */
+  setOnline(keys: readonly string[], online: boolean): void {
+    for (const key of keys) {
+      if (online) this.#offline.delete(key);
+      else this.#offline.add(key);
+    }
+    this.#notify();
+  }
+
+  /** Calls `listener` after each change. */
+  onChange(listener: () => void): void {
+    this.#listeners.push(listener);
+  }
+
+  get #open(): boolean {
+    return this.#exported && !this.#draining;
   }
 
   #notify(): void {

@@ -1,128 +1,84 @@
-import {
-  type DescMessage,
-  type DescMethod,
-  type DescMethodBiDiStreaming,
-  type DescMethodClientStreaming,
-  type DescMethodServerStreaming,
-  type DescMethodUnary,
-  type DescService,
-  fromBinary,
-  type MessageShape,
-  toBinary,
+import type {
+  DescMessage,
+  DescMethod,
+  DescMethodBiDiStreaming,
+  DescMethodClientStreaming,
+  DescMethodServerStreaming,
+  DescMethodUnary,
+  DescService,
+  Message,
+  MessageInitShape,
+  MessageShape,
 } from "@bufbuild/protobuf";
-import {
-  type handleBidiStreamingCall,
-  type handleClientStreamingCall,
-  type handleServerStreamingCall,
-  type handleUnaryCall,
-  type Metadata,
-  type MethodDefinition,
-  type ServerUnaryCall,
-  type ServiceDefinition,
-  status,
-  type UntypedServiceImplementation,
-} from "@grpc/grpc-js";
+import type { Call } from "./call.ts";
 
-/** Header with the version of the interface that the caller wants. */
-export const VERSION_HEADER = "tri-service-version";
-/** Header with the caller's application name. */
-export const CONSUMER_HEADER = "tri-consumer-appname";
+/** One message: a finished one, or its fields. */
+type Init<O extends DescMessage> = MessageInitShape<O>;
+type Eventual<T> = T | Promise<T>;
+/** Messages one after the other; a slow peer holds them back. */
+type Stream<T> = Iterable<T> | AsyncIterable<T>;
 
-type Handler<M> =
+/** The handler of a method. A thrown RpcError answers with its status, any other error with UNKNOWN. */
+export type Handler<M> =
   M extends DescMethodUnary<infer I, infer O>
-    ? handleUnaryCall<MessageShape<I>, MessageShape<O>>
+    ? (request: MessageShape<I>, call: Call) => Eventual<Init<O>>
     : M extends DescMethodServerStreaming<infer I, infer O>
-      ? handleServerStreamingCall<MessageShape<I>, MessageShape<O>>
+      ? (request: MessageShape<I>, call: Call) => Stream<Init<O>>
       : M extends DescMethodClientStreaming<infer I, infer O>
-        ? handleClientStreamingCall<MessageShape<I>, MessageShape<O>>
+        ? (requests: AsyncIterable<MessageShape<I>>, call: Call) => Eventual<Init<O>>
         : M extends DescMethodBiDiStreaming<infer I, infer O>
-          ? handleBidiStreamingCall<MessageShape<I>, MessageShape<O>>
+          ? (requests: AsyncIterable<MessageShape<I>>, call: Call) => Stream<Init<O>>
           : never;
 
-/** The handlers of a generated service, one a method, as grpc-js calls them. */
+/** The handlers of a generated service, one a method. */
 export type Handlers<S extends DescService> = { [M in keyof S["method"]]: Handler<S["method"][M]> };
 
-/** A service that a server can export. */
-export interface DubboService {
+/** A handler of any method: which request and which answer it takes and gives is up to the method's kind. */
+export type AnyHandler = (
+  request: Message | AsyncIterable<Message>,
+  call: Call,
+) => Eventual<Init<DescMessage>> | Stream<Init<DescMessage>>;
+
+/** What tells apart the implementations of one interface. */
+export interface ServiceIdentity {
+  /** Version of the interface, such as `1.0.0` (default: none). */
+  readonly version?: string | undefined;
+  /** Group of the interface (default: none). */
+  readonly group?: string | undefined;
+}
+
+/** A service that an application exports. */
+export interface DubboService extends ServiceIdentity {
   /** Full name, such as `org.apache.dubbo.samples.Greeter`. */
   readonly name: string;
-  /** The methods on the wire. */
-  readonly definition: ServiceDefinition;
-  /** The handlers. */
-  readonly implementation: UntypedServiceImplementation;
+  /** Dubbo's service key, `group/name:version`. */
+  readonly key: string;
+  /** The methods, each with its handler. */
+  readonly methods: readonly { readonly method: DescMethod; readonly handler: AnyHandler }[];
 }
 
-function serializer<D extends DescMessage>(schema: D): (message: MessageShape<D>) => Buffer {
-  return (message) => {
-    const { buffer, byteOffset, byteLength } = toBinary(schema, message);
-    return Buffer.from(buffer, byteOffset, byteLength);
-  };
-}
-
-function deserializer<D extends DescMessage>(schema: D): (bytes: Buffer) => MessageShape<D> {
-  return (bytes) => fromBinary(schema, bytes);
-}
-
-/** A generated method as grpc-js wants it, for servers and clients. */
-export function methodDefinition<I extends DescMessage, O extends DescMessage>(
-  method: DescMethod & { input: I; output: O },
-): MethodDefinition<MessageShape<I>, MessageShape<O>> {
-  const { methodKind, input, output } = method;
-  return {
-    path: `/${method.parent.typeName}/${method.name}`,
-    requestStream: methodKind === "client_streaming" || methodKind === "bidi_streaming",
-    responseStream: methodKind === "server_streaming" || methodKind === "bidi_streaming",
-    requestSerialize: serializer(input),
-    requestDeserialize: deserializer(input),
-    responseSerialize: serializer(output),
-    responseDeserialize: deserializer(output),
-  };
-}
-
-/** A header's value as text; undefined where it is missing or empty. */
-export function header(metadata: Metadata, name: string): string | undefined {
-  const value = metadata.get(name)[0]?.toString();
-  return value === "" ? undefined : value;
-}
-
-// What every kind of handler is called with; those that answer with a stream get no `answer`.
-type AnyCall = Pick<ServerUnaryCall<unknown, unknown>, "metadata" | "emit">;
-type AnyHandler = (call: AnyCall, answer?: (error: object) => void) => void;
-
-// A caller that names no version takes any, as with Dubbo's Java provider.
-function ofVersion(handler: AnyHandler, { parent, methodKind }: DescMethod, version: string): AnyHandler {
-  const answersOnce = methodKind === "unary" || methodKind === "client_streaming";
-  return (call, answer) => {
-    const wanted = header(call.metadata, VERSION_HEADER);
-    if (wanted === undefined || wanted === version) {
-      handler(call, answer);
-      return;
-    }
-    const refusal = { code: status.UNIMPLEMENTED, details: `no provider for ${parent.name}:${wanted}` };
-    if (answersOnce) answer?.(refusal);
-    else call.emit("error", refusal);
-  };
+/** Dubbo's key of a service: `group/name:version`, without what there is not. */
+export function serviceKey(name: string, { group, version }: ServiceIdentity): string {
+  const prefix = group === undefined ? "" : `${group}/`;
+  return `${prefix}${name}${version === undefined ? "" : `:${version}`}`;
 }
 
 /**
  * A service to export.
  * @param service the generated service
  * @param handlers one a method
- * @param version of the interface; calls for another one are refused (default: every version is taken)
+ * @param identity version and group of the interface (default: neither)
  */
 export function dubboService<S extends DescService>(
   service: S,
   handlers: Handlers<S>,
-  version?: string,
+  identity: ServiceIdentity = {},
 ): DubboService {
-  const untyped = handlers as unknown as Record<string, AnyHandler>;
-  const definition: Record<string, ServiceDefinition[string]> = {};
-  const implementation: Record<string, AnyHandler> = {};
-  for (const method of service.methods) {
-    const handler = untyped[method.localName];
+  const byName = handlers as unknown as Readonly<Record<string, AnyHandler>>;
+  const methods = service.methods.map((method) => {
+    const handler = byName[method.localName];
     if (handler === undefined) throw new Error(`${service.typeName}/${method.name} has no handler`);
-    definition[method.localName] = methodDefinition(method);
-    implementation[method.localName] = version === undefined ? handler : ofVersion(handler, method, version);
-  }
-  return { name: service.typeName, definition, implementation };
+    return { method, handler };
+  });
+  return { ...identity, name: service.typeName, key: serviceKey(service.typeName, identity), methods };
 }

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { create } from "@bufbuild/protobuf";
 import { status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
 import { callForever } from "../../../apps/consumer/caller.ts";
-import { Greeter, GreeterReplySchema } from "../../../apps/gen/greeter_pb.ts";
+import { Greeter } from "../../../apps/gen/greeter_pb.ts";
+import { RpcError } from "../../../apps/sdk/error.ts";
 import { DubboReference } from "../../../apps/sdk/reference.ts";
 import type { Handlers } from "../../../apps/sdk/service.ts";
 import { application, eventually, freePort, provider, recorder } from "./support.ts";
@@ -23,8 +23,7 @@ interface Calls {
 function consume(port: number, { interval = 20, timeout = 5000 } = {}): Calls {
   const { log, lines } = recorder();
   const abort = new AbortController();
-  const greeter = new DubboReference({
-    service: Greeter,
+  const greeter = new DubboReference(Greeter, {
     version: "1.0.0",
     target: `127.0.0.1:${port}`,
     consumer: "consumer-under-test",
@@ -51,7 +50,7 @@ async function providing(greet?: Handlers<typeof Greeter>["greet"]): Promise<num
   return started.port;
 }
 
-const reply = create(GreeterReplySchema, { message: "hello" });
+const reply = { message: "hello" };
 
 test("each reply is logged in the seed's words, and the calls are counted from 1", async () => {
   const { calls } = consume(await providing());
@@ -68,10 +67,9 @@ test("each reply is logged in the seed's words, and the calls are counted from 1
 
 test("it tells the provider its name and the interface's version", async () => {
   const seen: unknown[] = [];
-  const port = await providing((call, answer) => {
-    const { metadata } = call;
+  const port = await providing((_request, { metadata }) => {
     seen.push([metadata.get("tri-service-version"), metadata.get("tri-consumer-appname")]);
-    answer(null, reply);
+    return reply;
   });
   consume(port);
   await eventually("a call", () => seen.length > 0);
@@ -80,10 +78,10 @@ test("it tells the provider its name and the interface's version", async () => {
 
 test("a failed call is one line with status and time, and the calls go on", async () => {
   let count = 0;
-  const port = await providing((_call, answer) => {
+  const port = await providing(() => {
     count += 1;
-    if (count === 1) answer({ code: status.UNAVAILABLE, details: "no healthy\nupstream" });
-    else answer(null, reply);
+    if (count === 1) throw new RpcError(status.UNAVAILABLE, "no healthy\nupstream");
+    return reply;
   });
   const { calls } = consume(port);
   await eventually("three lines", () => calls().length >= 3);
@@ -99,7 +97,7 @@ test("a failed call is one line with status and time, and the calls go on", asyn
 });
 
 test("a call that meets no answer fails at its deadline", async () => {
-  const { calls } = consume(await providing(() => undefined), { timeout: 100 });
+  const { calls } = consume(await providing(() => new Promise(() => undefined)), { timeout: 100 });
   await eventually("a failure", () => calls().length > 0);
   expect(calls()[0]).toMatch(
     /^main ERROR test: dubbo invoke 1 failed after [1-9]\d\d+ ms: DEADLINE_EXCEEDED: /,
@@ -108,14 +106,10 @@ test("a call that meets no answer fails at its deadline", async () => {
 
 test("a slow call has its time logged, and the next one starts at once", async () => {
   const starts: number[] = [];
-  const port = await providing((_call, answer) => {
+  const port = await providing(async () => {
     starts.push(performance.now());
-    setTimeout(
-      () => {
-        answer(null, reply);
-      },
-      starts.length === 1 ? 550 : 0,
-    );
+    await sleep(starts.length === 1 ? 550 : 0);
+    return reply;
   });
   const { calls } = consume(port, { interval: 500 });
   await eventually("three calls", () => calls().length >= 7);
@@ -136,7 +130,7 @@ test("it waits for a provider that starts later, and does not count that", async
     /^main {2}INFO test: waits for org\.apache\.dubbo\.samples\.Greeter at 127\.0\.0\.1:\d+ since \d+ ms: UNAVAILABLE: .*ECONNREFUSED/,
   );
   // A server that answers, yet does not have the service.
-  const stranger = application({ port });
+  const stranger = application({ "dubbo.protocol.port": port });
   await stranger.start();
   await eventually("NOT_FOUND", () =>
     lines.some((line) => line.endsWith("NOT_FOUND: unknown service org.apache.dubbo.samples.Greeter")),
@@ -152,11 +146,14 @@ test("it stops while it waits, and after the call in flight", async () => {
   expect(waiting.calls()).toEqual([]);
 
   let answer: (() => void) | undefined;
-  const port = await providing((_call, callback) => {
-    answer = () => {
-      callback(null, reply);
-    };
-  });
+  const port = await providing(
+    () =>
+      new Promise((resolve) => {
+        answer = () => {
+          resolve(reply);
+        };
+      }),
+  );
   const calling = consume(port);
   const finish = await eventually("the call", () => answer);
   const stopped = calling.stop();

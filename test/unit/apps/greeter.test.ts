@@ -1,14 +1,12 @@
 import { once } from "node:events";
 import { type ClientHttp2Stream, connect } from "node:http2";
 import { isIPv4 } from "node:net";
-import { create } from "@bufbuild/protobuf";
 import { Metadata } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { Greeter, type GreeterReply, GreeterRequestSchema } from "../../../apps/gen/greeter_pb.ts";
+import { Greeter, type GreeterReply } from "../../../apps/gen/greeter_pb.ts";
 import { hostAddress } from "../../../apps/provider/greeter.ts";
 import type { DubboApplication } from "../../../apps/sdk/application.ts";
-import { methodDefinition } from "../../../apps/sdk/service.ts";
-import { client, failure, provider, recorder, unary } from "./support.ts";
+import { client, failure, provider, rawMethod, recorder, unary } from "./support.ts";
 
 const { log, lines } = recorder();
 let v1: DubboApplication;
@@ -23,19 +21,14 @@ afterAll(async () => {
   await Promise.all([v1.drain(), v2.drain()]);
 });
 
-const request = create(GreeterRequestSchema, { name: "service mesh" });
+const request = { name: "service mesh" };
 
 async function greet(
   port: number,
   headers: Record<string, string> = {},
   name = "service mesh",
 ): Promise<string> {
-  const { message } = await unary(
-    port,
-    Greeter.method.greet,
-    create(GreeterRequestSchema, { name }),
-    headers,
-  );
+  const { message } = await unary(port, Greeter.method.greet, { name }, headers);
   return message;
 }
 
@@ -46,7 +39,7 @@ async function messages(call: AsyncIterable<GreeterReply>): Promise<string[]> {
 }
 
 async function replies(port: number, headers: Record<string, string> = {}): Promise<string[]> {
-  const { path, requestSerialize, responseDeserialize } = methodDefinition(Greeter.method.greetServerStream);
+  const { path, requestSerialize, responseDeserialize, frame } = rawMethod(Greeter.method.greetServerStream);
   const connection = client(port);
   const metadata = Metadata.fromHttp2Headers(headers);
   try {
@@ -54,7 +47,7 @@ async function replies(port: number, headers: Record<string, string> = {}): Prom
       path,
       requestSerialize,
       responseDeserialize,
-      request,
+      frame(request),
       metadata,
     );
     return await messages(call);
@@ -92,10 +85,10 @@ test("a server stream has ten replies", async () => {
 });
 
 test("a bidirectional stream counts its requests, also when they are more than its buffers hold", async () => {
-  const { path, requestSerialize, responseDeserialize } = methodDefinition(Greeter.method.greetStream);
+  const { path, requestSerialize, responseDeserialize, frame } = rawMethod(Greeter.method.greetStream);
   const connection = client(v1.port);
   const call = connection.makeBidiStreamRequest(path, requestSerialize, responseDeserialize);
-  for (let count = 0; count < 200; count += 1) call.write(request);
+  for (let count = 0; count < 200; count += 1) call.write(frame(request));
   call.end();
   const answers = await messages(call);
   connection.close();
@@ -106,11 +99,16 @@ test.each(["1.0.0", ""])("interface version %j is taken", async (version) => {
   expect(await greet(v1.port, { "tri-service-version": version })).toMatch(/^hello,service mesh, /);
 });
 
-test("another interface version is refused, whatever the kind of method", async () => {
+test("another interface version is served as Dubbo does, or refused where the settings say so, whatever the kind of method", async () => {
   const headers = { "tri-service-version": "2.0.0" };
-  const refusal = "12 UNIMPLEMENTED: no provider for Greeter:2.0.0";
-  expect(await failure(greet(v1.port, headers))).toBe(refusal);
-  expect(await failure(replies(v1.port, headers))).toBe(refusal);
+  expect(await greet(v1.port, headers)).toMatch(/^hello,service mesh, /);
+  expect(await replies(v1.port, headers)).toHaveLength(10);
+  const strict = await provider({}, "v1", log, { "dubbo.rpc.tri.resolve-fallback-to-default": false });
+  const refusal =
+    "12 UNIMPLEMENTED: Invoker for gRPC not found: no provider for org.apache.dubbo.samples.Greeter:2.0.0";
+  expect(await failure(greet(strict.port, headers))).toBe(refusal);
+  expect(await failure(replies(strict.port, headers))).toBe(refusal);
+  await strict.drain();
 });
 
 async function raw(path: string, contentType: string): Promise<Record<string, unknown>> {

@@ -8,7 +8,7 @@ afterEach(() => {
 test("lines have the seed's format, in UTC", () => {
   vi.useFakeTimers({ now: Date.UTC(2022, 6, 5, 1, 7, 9, 50) });
   const lines: string[] = [];
-  const log = logger("impl.GreeterImpl", (line) => lines.push(line));
+  const log = logger("impl.GreeterImpl", "text", (line) => lines.push(line));
   log.info("one");
   log.warn("two");
   log.error("three");
@@ -21,8 +21,22 @@ test("lines have the seed's format, in UTC", () => {
   ]);
 });
 
+test("on request a line is one JSON object, also where the seed prints it bare", () => {
+  vi.useFakeTimers({ now: Date.UTC(2022, 6, 5, 1, 7, 9, 50) });
+  const lines: string[] = [];
+  const log = logger("impl.GreeterImpl", "json", (line) => lines.push(line));
+  log.warn('two "2"\n\u009b');
+  log.plain("four");
+  const event = { time: "2022-07-05T01:07:09.050Z", level: "INFO", logger: "impl.GreeterImpl" };
+  expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual([
+    { ...event, level: "WARN", message: 'two "2"\n\u009b' },
+    { ...event, message: "four" },
+  ]);
+  expect(lines.join("")).toMatch(/^[^\p{Cc}]+\n[^\p{Cc}]+\n$/u);
+});
+
 test("what a peer sent cannot make a line of its own or steer a terminal", () => {
   const lines: string[] = [];
-  logger("test", (line) => lines.push(line)).plain("a\nb\r\u001b[2J\u009bü");
+  logger("test", "text", (line) => lines.push(line)).plain("a\nb\r\u001b[2J\u009bü");
   expect(lines).toEqual(["a\\u000ab\\u000d\\u001b[2J\\u009bü\n"]);
 });

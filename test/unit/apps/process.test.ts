@@ -1,11 +1,9 @@
 import { once } from "node:events";
-import { create } from "@bufbuild/protobuf";
 import { afterEach, expect, test } from "vitest";
 import type { Application } from "../../../apps/bundle.ts";
-import { Greeter, type GreeterReply, GreeterRequestSchema } from "../../../apps/gen/greeter_pb.ts";
+import { Greeter, type GreeterReply } from "../../../apps/gen/greeter_pb.ts";
 import { hostAddress } from "../../../apps/provider/greeter.ts";
-import { methodDefinition } from "../../../apps/sdk/service.ts";
-import { AppProcess, client, eventually, freePort, health, probe } from "./support.ts";
+import { AppProcess, client, eventually, freePort, health, probe, rawMethod } from "./support.ts";
 
 const NOT_SERVING = 2;
 
@@ -28,11 +26,11 @@ function startProvider(environment: Record<string, string> = {}): Promise<AppPro
 test("a provider that gets SIGTERM is not ready, answers what it has begun, and exits with 0", async () => {
   const app = await startProvider({ DUBBO_SERVICE_SHUTDOWN_WAIT: "400" });
   await app.line(/dubbo service started$/);
-  const { path, requestSerialize, responseDeserialize } = methodDefinition(Greeter.method.greetStream);
+  const { path, requestSerialize, responseDeserialize, frame } = rawMethod(Greeter.method.greetStream);
   const connection = client(app.port);
   const call = connection.makeBidiStreamRequest(path, requestSerialize, responseDeserialize);
   const ask = async (): Promise<string> => {
-    call.write(create(GreeterRequestSchema, { name: "in flight" }));
+    call.write(frame({ name: "in flight" }));
     const [{ message }] = (await once(call, "data")) as [GreeterReply];
     return message;
   };
@@ -56,6 +54,7 @@ test("a provider that gets SIGTERM is not ready, answers what it has begun, and 
     "main  INFO samples.ProviderBootstrap: draining: not ready any more, closes in 400 ms",
     "main  INFO impl.GreeterImpl: in flight 2",
     "main  INFO impl.GreeterImpl: in flight 3",
+    "main  INFO impl.GreeterImpl: [greetStream] onCompleted",
     "main  INFO samples.ProviderBootstrap: drained",
   ]);
 });
@@ -73,7 +72,7 @@ test.each([
   [
     "provider",
     { DUBBO_SERVICE_SHUTDOWN_WAIT: "soon" },
-    'DUBBO_APPLICATION_NAME is not set; DUBBO_SERVICE_SHUTDOWN_WAIT is "soon": must be a whole number from 0 to 86400000',
+    'dubbo.application.name (DUBBO_APPLICATION_NAME) is not set; DUBBO_SERVICE_SHUTDOWN_WAIT is "soon": must be a whole number from 0 to 86400000',
   ],
   [
     "consumer",

@@ -3,7 +3,14 @@ import { once } from "node:events";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { create, type DescMessage, type DescMethodUnary, type MessageShape } from "@bufbuild/protobuf";
+import {
+  create,
+  type DescMessage,
+  type DescMethod,
+  type DescMethodUnary,
+  type MessageInitShape,
+  type MessageShape,
+} from "@bufbuild/protobuf";
 import {
   Client,
   credentials,
@@ -19,7 +26,9 @@ import { Health, HealthCheckRequestSchema } from "../../../apps/gen/health_pb.ts
 import { greeter } from "../../../apps/provider/greeter.ts";
 import { type ApplicationOptions, DubboApplication } from "../../../apps/sdk/application.ts";
 import { type Logger, logger } from "../../../apps/sdk/logger.ts";
-import { dubboService, type Handlers, methodDefinition } from "../../../apps/sdk/service.ts";
+import { clientMethod, encode, type Frame } from "../../../apps/sdk/method.ts";
+import type { Handlers } from "../../../apps/sdk/service.ts";
+import { type ApplicationSettings, applicationSettings } from "../../../apps/sdk/settings.ts";
 
 const PROJECT = join(import.meta.dirname, "../../..");
 const PATIENCE_MS = 15_000;
@@ -44,19 +53,30 @@ export async function eventually<T>(
 /** A logger that keeps its lines, without their time. */
 export function recorder(): { log: Logger; lines: string[] } {
   const lines: string[] = [];
-  return { log: logger("test", (line) => lines.push(line.trimEnd().replace(/^\[.*?\] /, ""))), lines };
+  const write = (line: string): number => lines.push(line.trimEnd().replace(/^\[.*?\] /, ""));
+  return { log: logger("test", "text", write), lines };
 }
 
-/** An application on free ports, without a wait when it ends, unless the test says otherwise. */
-export function application(options: Partial<ApplicationOptions> = {}): DubboApplication {
-  return new DubboApplication({
-    services: [],
-    port: 0,
-    qosPort: 0,
-    shutdownWait: 0,
-    log: recorder().log,
-    ...options,
+/** Settings for a test: free ports, no wait when the application ends. */
+export function settings(changed: Partial<ApplicationSettings> = {}): ApplicationSettings {
+  const defaults = applicationSettings({ port: 1, version: "1.0.0" }).parse({
+    "dubbo.application.name": "provider-under-test",
   });
+  return {
+    ...defaults,
+    "dubbo.protocol.port": 0,
+    "dubbo.application.qos-port": 0,
+    "dubbo.service.shutdown.wait": 0,
+    ...changed,
+  };
+}
+
+/** An application without services, on free ports unless the test says otherwise. */
+export function application(
+  changed: Partial<ApplicationSettings> = {},
+  options: Partial<ApplicationOptions> = {},
+): DubboApplication {
+  return new DubboApplication({ settings: settings(changed), log: recorder().log, ...options });
 }
 
 /** A provider on free ports, with the handlers of the sample unless the test brings its own. */
@@ -64,12 +84,11 @@ export async function provider(
   handlers: Partial<Handlers<typeof Greeter>> = {},
   version = "v1",
   log = recorder().log,
+  changed: Partial<ApplicationSettings> = {},
 ) {
   const sample = greeter({ application: "provider-under-test", version, address: "10.0.0.7:50052", log });
-  const started = application({
-    services: [dubboService(Greeter, { ...sample, ...handlers }, "1.0.0")],
-    log,
-  });
+  const started = application(changed, { log });
+  started.export(Greeter, { ...sample, ...handlers });
   await started.start();
   return started;
 }
@@ -82,14 +101,27 @@ export function client(port: number): Client {
   });
 }
 
+/** A method as grpc-js wants it, and the bytes of its requests. */
+export function rawMethod<I extends DescMessage, O extends DescMessage>(
+  method: DescMethod & { input: I; output: O },
+) {
+  const { path, requestSerialize, responseDeserialize } = clientMethod(method);
+  return {
+    path,
+    requestSerialize,
+    responseDeserialize: responseDeserialize as unknown as (bytes: Buffer) => MessageShape<O>,
+    frame: (request: MessageInitShape<I>): Frame => encode(method.input, request),
+  };
+}
+
 /** Calls a unary method once. */
 export async function unary<I extends DescMessage, O extends DescMessage>(
   port: number,
   method: DescMethodUnary<I, O>,
-  request: MessageShape<I>,
+  request: MessageInitShape<I>,
   headers: Record<string, string> = {},
 ): Promise<MessageShape<O>> {
-  const { path, requestSerialize, responseDeserialize } = methodDefinition(method);
+  const { path, requestSerialize, responseDeserialize, frame } = rawMethod(method);
   const connection = client(port);
   try {
     return await new Promise<MessageShape<O>>((resolve, reject) => {
@@ -99,7 +131,7 @@ export async function unary<I extends DescMessage, O extends DescMessage>(
         path,
         requestSerialize,
         responseDeserialize,
-        request,
+        frame(request),
         metadata,
         { deadline },
         (error, reply) => {
@@ -162,10 +194,12 @@ const LOOPBACK_DNS = `data:text/javascript,${encodeURIComponent(
   `import { promises } from "node:dns"; promises.lookup = async () => [{ address: "127.0.0.1", family: 4 }];`,
 )}`;
 
-const bundles = new Map<Application, string>();
+type Bundled = Application | "relay";
+
+const bundles = new Map<Bundled, string>();
 
 /** The main module of an application, bundled once a test file. */
-function bundled(name: Application): string {
+function bundled(name: Bundled): string {
   const known = bundles.get(name);
   if (known !== undefined) return known;
   const { context } = bundleApplication(name, { baseImage: "none", platform: "linux/amd64" });
@@ -200,7 +234,7 @@ export class AppProcess {
   }
 
   /** Starts an application on free ports. */
-  static async start(name: Application, environment: Record<string, string>): Promise<AppProcess> {
+  static async start(name: Bundled, environment: Record<string, string>): Promise<AppProcess> {
     const ports = [await freePort(), await freePort()] as const;
     return new AppProcess(bundled(name), ports, environment);
   }

@@ -1,0 +1,21 @@
+// A service of one's own is its proto, its handlers and its settings: this one is called, and calls the provider.
+import { Greeter } from "../gen/greeter_pb.ts";
+import { Relay } from "../gen/relay_pb.ts";
+import { applicationSettings, DubboApplication, referenceSettings, run } from "../sdk/index.ts";
+
+const settingsSchema = applicationSettings({ port: 50_053 }).extend(
+  referenceSettings({ providedBy: "dubbo-samples-mesh-provider", version: "1.0.0" }).shape,
+);
+
+await run(settingsSchema, ({ settings, log }) => {
+  const bootstrap = log("samples.RelayBootstrap");
+  const application = new DubboApplication({ settings, log: bootstrap });
+  const greeter = application.reference(Greeter, settings);
+  application.export(Relay, {
+    async relay({ name }) {
+      const { message } = await greeter.call.greet({ name });
+      return { message, via: settings["dubbo.application.name"] };
+    },
+  });
+  return { application, log: bootstrap, started: "dubbo relay started" };
+});

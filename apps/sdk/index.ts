@@ -1,0 +1,11 @@
+// What a Dubbo service needs beside its proto, its handlers and its settings.
+export { DubboApplication, type ApplicationOptions } from "./application.ts";
+export type { Attachment, Attachments, AttachmentsInit } from "./attachments.ts";
+export type { Call } from "./call.ts";
+export { RpcError, SettingsError } from "./error.ts";
+export type { Logger } from "./logger.ts";
+export type { LivenessCheck } from "./qos.ts";
+export type { CallOptions, DubboReference } from "./reference.ts";
+export { run } from "./run.ts";
+export { dubboService, type DubboService, type Handlers } from "./service.ts";
+export { applicationSettings, milliseconds, referenceSettings } from "./settings.ts";

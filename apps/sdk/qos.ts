@@ -1,0 +1,130 @@
+import { createServer, type IncomingMessage, type Server } from "node:http";
+import { text as bodyOf } from "node:stream/consumers";
+
+/** Who may call a command. Dubbo's levels: the probes are PUBLIC, all else is PROTECTED. */
+export type Level = "NONE" | "PUBLIC" | "PROTECTED" | "PRIVATE";
+const LEVELS: readonly Level[] = ["NONE", "PUBLIC", "PROTECTED", "PRIVATE"];
+
+/** An answer to a command. */
+export interface Answer {
+  /** HTTP status (default: 200). */
+  readonly code?: number;
+  /** The text. */
+  readonly body: string;
+  /** Media type of the text (default: plain text). */
+  readonly type?: string;
+}
+
+/** A command of the QOS server. */
+export interface Command {
+  /** Level that a caller from elsewhere needs. */
+  readonly level: "PUBLIC" | "PROTECTED";
+  /** Runs it. */
+  run(args: readonly string[]): Answer | Promise<Answer>;
+}
+
+/** What callers from other machines may do; callers of this machine may do everything. */
+export interface Access {
+  /** Whether they may do more than the probes. */
+  readonly acceptForeignIp: boolean;
+  /** Highest level of what they may call. */
+  readonly level: Level;
+  /** Commands that they may call whatever their level. */
+  readonly allowed: readonly string[];
+}
+
+/**
+ * Addresses of callers on this machine. The other addresses of 127.0.0.0/8 are not: 127.0.0.6 is where Istio's sidecar hands over what
+ * comes from other pods.
+ */
+const LOCAL = new Set(["127.0.0.1", "::1", "::ffff:127.0.0.1"]);
+
+const TEXT = "text/plain; charset=utf-8";
+
+/** Most bytes of a command's arguments. */
+const BODY_LIMIT = 4096;
+
+/** A check of the application's own; one that throws counts as false. */
+export type LivenessCheck = () => boolean | Promise<boolean>;
+
+async function holds(check: LivenessCheck): Promise<boolean> {
+  try {
+    return await check();
+  } catch {
+    return false;
+  }
+}
+
+/** A probe: 200 `true` while every check holds, else 503 `false`. */
+export function probe(...checks: readonly LivenessCheck[]): Command {
+  return {
+    level: "PUBLIC",
+    async run() {
+      const results = await Promise.all(checks.map(holds));
+      const ok = results.every(Boolean);
+      return { code: ok ? 200 : 503, body: String(ok) };
+    },
+  };
+}
+
+function atMost(level: Level, most: Level): boolean {
+  return LEVELS.indexOf(level) <= LEVELS.indexOf(most);
+}
+
+/** Whether a caller may call a command. */
+export function mayCall(
+  name: string,
+  { level }: Command,
+  address: string | undefined,
+  { acceptForeignIp, level: granted, allowed }: Access,
+): boolean {
+  if (address !== undefined && LOCAL.has(address)) return true;
+  if (!acceptForeignIp) return level === "PUBLIC" && granted !== "NONE";
+  return atMost(level, granted) || allowed.includes(name);
+}
+
+/** The values of a query or a form, whatever their names. */
+function values(form: string): string[] {
+  return [...new URLSearchParams(form).values()];
+}
+
+async function body(request: IncomingMessage): Promise<string> {
+  const length = Number(request.headers["content-length"] ?? Infinity);
+  if (length > BODY_LIMIT) throw new Error(`a form must say its length, at most ${BODY_LIMIT} bytes`);
+  return bodyOf(request);
+}
+
+/** A command's name and arguments: `/offline/name`, `/offline?service=name`, or a form in a POST. */
+async function parse(request: IncomingMessage): Promise<{ name: string; args: string[] }> {
+  const [path = "", query = ""] = (request.url ?? "").split(/\?(.*)/s);
+  const [name = "", ...rest] = path.slice(1).split("/");
+  const form = request.method === "POST" ? await body(request) : query;
+  return { name, args: [...rest.filter((part) => part !== "").map(decodeURIComponent), ...values(form)] };
+}
+
+/** Answers a command over HTTP as Dubbo's QOS server does. */
+export function qosServer(commands: Readonly<Record<string, Command>>, access: Access): Server {
+  const answer = async (request: IncomingMessage): Promise<Answer> => {
+    if (!["GET", "HEAD", "POST"].includes(request.method ?? ""))
+      return { code: 405, body: "only GET and POST\n" };
+    const { name, args } = await parse(request);
+    const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
+    if (command === undefined) {
+      return { code: 404, body: `no such command; there are ${Object.keys(commands).join(", ")}\n` };
+    }
+    if (!mayCall(name, command, request.socket.remoteAddress, access)) {
+      return {
+        code: 403,
+        body: `${name} may not be called from ${request.socket.remoteAddress ?? "there"}\n`,
+      };
+    }
+    return command.run(args);
+  };
+  return createServer((request, response) => {
+    void answer(request)
+      .catch((error: unknown) => ({ code: 500, body: `${(error as Error).message}\n` }))
+      .then(({ code = 200, body: text, type = TEXT }: Answer) => {
+        response.writeHead(code, { "content-type": type }).end(text);
+      });
+  });
+}
