@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, wr
 import { dirname, join, relative } from "node:path";
 import { buildSync } from "esbuild";
 
-/** The applications, each a folder beside this file with a `main.ts`. */
+/** The applications that a stack deploys, each a folder beside this file with a `main.ts`. */
 export type Application = "provider" | "consumer";
 
 /** What an image is made with, beside the application. */
@@ -68,7 +68,7 @@ function licences(inputs: readonly string[]): string {
   return `main.mjs contains these packages.\n\n${texts.sort().join(`\n\n${"-".repeat(80)}\n\n`)}\n`;
 }
 
-function bundle(application: Application): Record<string, Uint8Array> {
+function bundle(application: string): Record<string, Uint8Array> {
   const { outputFiles, metafile } = buildSync({
     absWorkingDir: APPS,
     entryPoints: [`${application}/main.ts`],
@@ -130,7 +130,7 @@ function digest(parts: readonly (string | Uint8Array)[]): string {
  * the checkout lies, and an unchanged file is not written again.
  * @throws esbuild's BuildFailure, which names file and line
  */
-export function bundleApplication(application: Application, options: ImageOptions): ImageBuild {
+export function bundleApplication(application: Application | "relay", options: ImageOptions): ImageBuild {
   const context = join(APPS, "dist", application);
   const files = bundle(application);
   fill(context, files);

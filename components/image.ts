@@ -9,7 +9,7 @@ export interface ApplicationImageArgs {
   context: pulumi.Input<string>;
   /** The Dockerfile, relative to the project. */
   dockerfile: pulumi.Input<string>;
-  /** Image to start from: the Dockerfile's BASE_IMAGE. */
+  /** Image to take Node.js from: the Dockerfile's BASE_IMAGE. */
   baseImage: pulumi.Input<string>;
   /** Operating system and architecture, such as `linux/amd64`. */
   platform: pulumi.Input<string>;
@@ -30,7 +30,8 @@ export class ApplicationImage extends pulumi.ComponentResource {
           context: args.context,
           dockerfile: args.dockerfile,
           platform: args.platform,
-          args: { BASE_IMAGE: args.baseImage },
+          // With one time for all that it makes, BuildKit gives the same digest on every machine.
+          args: { BASE_IMAGE: args.baseImage, SOURCE_DATE_EPOCH: "0" },
         },
       },
       { parent: this },

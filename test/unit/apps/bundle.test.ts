@@ -85,12 +85,65 @@ test("only what changed is written, strays are removed, and the tag follows ever
   expect(tags.size).toBe(5);
 });
 
+test("the application's layer, which each change of the code pushes, is less than 5 MB", () => {
+  for (const application of ["provider", "consumer"]) {
+    const folder = join(scratch, "here/apps/dist", application);
+    const sizes = readdirSync(folder).map((file) => statSync(join(folder, file)).size);
+    expect(sizes.reduce((sum, size) => sum + size)).toBeLessThan(5_000_000);
+  }
+});
+
+/** The instructions of the Dockerfile, continued lines joined and comments left out. */
+function instructions(): string[] {
+  const text = readFileSync(join(PROJECT, "apps/Dockerfile"), "utf8").replace(/^\s*#.*\n/gm, "");
+  return text
+    .replaceAll("\\\n", "")
+    .split("\n")
+    .filter((line) => line !== "");
+}
+
+test("the image is what the last of two stages copies onto nothing, without a command to run in it", () => {
+  const lines = instructions();
+  expect(lines.filter((line) => line.startsWith("FROM"))).toEqual([
+    "FROM ${BASE_IMAGE} AS files",
+    "FROM scratch",
+  ]);
+  expect(lines.slice(lines.indexOf("FROM scratch") + 1)).toEqual([
+    "COPY --from=files /runtime/ /",
+    "COPY --from=files /bundle/ /",
+    "USER 1000:1000",
+    "EXPOSE 50052 20880 22222",
+    'ENTRYPOINT ["/usr/local/bin/node", "/app/main.mjs"]',
+  ]);
+});
+
+test("the classic builder can make the image, without a network", () => {
+  const text = readFileSync(join(PROJECT, "apps/Dockerfile"), "utf8");
+  expect(text).not.toMatch(/^# *(syntax|check|escape) *=/im);
+  for (const line of instructions()) {
+    expect(line).toMatch(/^(ARG|FROM|USER|RUN|COPY|EXPOSE|ENTRYPOINT) /);
+    expect(line).not.toMatch(/<<|^(RUN|COPY|FROM) --(?!from=)|https?:|\b(apt|apk|npm|curl|wget)\b/);
+  }
+});
+
+test("what changes with the code is copied after what does not, so that the first layer is kept", () => {
+  const lines = instructions();
+  const gathered = lines.findIndex((line) => line.startsWith("RUN") && line.includes("ldd"));
+  expect(lines.findIndex((line) => line.includes("main.mjs"))).toBeGreaterThan(gathered);
+});
+
 test("the licences of what is bundled go along", () => {
   const text = readFileSync(join(scratch, "here/apps/dist/consumer/LICENCES.txt"), "utf8");
   expect(text.match(/^\S+ \d+\.\d+\.\d+, .*$/gm)?.map((line) => line.replace(/ [\d.]+,/, ""))).toEqual([
     "@bufbuild/protobuf (Apache-2.0 AND BSD-3-Clause)",
     "@grpc/grpc-js Apache-2.0",
     "@js-sdsl/ordered-map MIT",
+    "@opentelemetry/api Apache-2.0",
+    "bintrees MIT",
+    "js-yaml MIT",
+    "prom-client Apache-2.0",
+    "properties-file MIT",
+    "tdigest MIT",
     "zod MIT",
   ]);
   expect(text).toContain("Copyright 2008 Google Inc.");
