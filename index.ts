@@ -6,7 +6,7 @@ import { DubboConsumer } from "./components/consumer.ts";
 import { ActiveHealthCheck } from "./components/health-check.ts";
 import { ApplicationImage } from "./components/image.ts";
 import { MeshNamespace } from "./components/namespace.ts";
-import { DubboProvider } from "./components/provider.ts";
+import { DubboProvider, type ProviderVersion } from "./components/provider.ts";
 import { ProviderTraffic } from "./components/traffic.ts";
 import { milliseconds, seconds } from "./lib/duration.ts";
 import { UserError } from "./lib/errors.ts";
@@ -23,8 +23,8 @@ interface Outputs {
   consumerAddress: pulumi.Output<string>;
   /** Name of the EnvoyFilter that holds the active health check. */
   envoyFilterName: pulumi.Output<string>;
-  /** The images that run, by digest. */
-  images: Record<Application, pulumi.Input<string>>;
+  /** The images that run, those that were built by digest. */
+  images: Record<string, pulumi.Input<string>>;
   /** The kubectl context that the stack deploys to. */
   kubeContext: string;
 }
@@ -51,13 +51,35 @@ function builtImage(
   );
 }
 
-function images(settings: Settings): Record<Application, pulumi.Input<string>> {
+/** What runs, with its images. */
+interface Images {
+  /** The provider's versions. */
+  readonly versions: readonly ProviderVersion[];
+  /** The consumer's image. */
+  readonly consumer: pulumi.Input<string>;
+}
+
+function images(settings: Settings): Images {
   const { dockerHost, provider, consumer } = settings;
   const engine = new docker.Provider("docker", { ...(dockerHost !== undefined && { host: dockerHost }) });
-  return {
-    provider: provider.image ?? builtImage("provider", settings, engine).digest,
-    consumer: consumer.image ?? builtImage("consumer", settings, engine).digest,
-  };
+  const build = (application: Application): pulumi.Output<string> =>
+    builtImage(application, settings, engine).digest;
+  // One build for all versions without an image.
+  let shared: pulumi.Output<string> | undefined;
+  const versions = provider.versions.map(({ name, replicas, image }) => ({
+    name,
+    replicas,
+    image: image ?? (shared ??= build("provider")),
+  }));
+  return { versions, consumer: consumer.image ?? build("consumer") };
+}
+
+/** The images by application; the provider's by `provider-VERSION` where its versions run different ones. */
+function imageOutputs({ versions, consumer }: Images): Outputs["images"] {
+  const [first, ...others] = new Set(versions.map(({ image }) => image));
+  if (first !== undefined && others.length === 0) return { provider: first, consumer };
+  const byVersion = versions.map(({ name, image }) => [`provider-${name}`, image] as const);
+  return { ...Object.fromEntries(byVersion), consumer };
 }
 
 function kubernetesProvider({ context, kubeconfig }: Settings): kubernetes.Provider {
@@ -77,18 +99,23 @@ interface Surroundings {
 }
 
 function dubboProvider(
-  { provider, healthCheck, drain }: Settings,
+  { provider, consumer, healthCheck, drain }: Settings,
   surroundings: Surroundings,
-  image: pulumi.Input<string>,
+  versions: readonly ProviderVersion[],
   opts: pulumi.ComponentResourceOptions,
 ): DubboProvider {
-  const { name: application, port, versions } = provider;
-  const drainTime = drain === undefined ? drainSeconds(healthCheck) : seconds(drain);
-  return new DubboProvider(
-    "provider",
-    { ...surroundings, application, image, port, versions, drainSeconds: drainTime },
-    opts,
-  );
+  const { name: application, port, runtime, properties } = provider;
+  const args = {
+    ...surroundings,
+    application,
+    runtime,
+    port,
+    drainSeconds: drain === undefined ? drainSeconds(healthCheck) : seconds(drain),
+    finishSeconds: seconds(consumer.timeout),
+    properties,
+    versions,
+  };
+  return new DubboProvider("provider", args, opts);
 }
 
 function rules(
@@ -122,12 +149,14 @@ function dubboConsumer(
     ...surroundings,
     application: consumer.name,
     image,
+    runtime: consumer.runtime,
     port: consumer.port,
     replicas: consumer.replicas,
     intervalMs: milliseconds(consumer.interval),
     timeoutMs: milliseconds(consumer.timeout),
     providedBy: provider.name,
     providerPort: provider.port,
+    properties: consumer.properties,
   };
   return new DubboConsumer("consumer", args, opts);
 }
@@ -144,7 +173,7 @@ function runError(error: unknown): unknown {
 
 function compose(): Outputs {
   const settings = loadSettings();
-  const image = images(settings);
+  const run = images(settings);
   const opts = { providers: { kubernetes: kubernetesProvider(settings) } };
   const { namespace: name, injection, revision, accessLogs, clusterDomain } = settings;
   const mesh = new MeshNamespace(
@@ -153,10 +182,10 @@ function compose(): Outputs {
     opts,
   );
   const surroundings = { namespace: mesh.namespace, serviceAccount: mesh.serviceAccount, clusterDomain };
-  const provider = dubboProvider(settings, surroundings, image.provider, opts);
+  const provider = dubboProvider(settings, surroundings, run.versions, opts);
   const [traffic, check] = rules(settings, surroundings, provider.host, opts);
   // The rules are there before the first call, and until after the last.
-  const consumer = dubboConsumer(settings, surroundings, image.consumer, {
+  const consumer = dubboConsumer(settings, surroundings, run.consumer, {
     ...opts,
     dependsOn: [traffic, check],
   });
@@ -165,7 +194,7 @@ function compose(): Outputs {
     providerAddress: provider.address,
     consumerAddress: consumer.address,
     envoyFilterName: check.envoyFilterName,
-    images: image,
+    images: imageOutputs(run),
     kubeContext: settings.context,
   };
 }

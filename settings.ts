@@ -4,13 +4,25 @@ import * as local from "./cluster/local.ts";
 import { duration, positiveDuration } from "./lib/duration.ts";
 import { messageOf, UserError } from "./lib/errors.ts";
 import { healthCheckSettings } from "./lib/health-check.ts";
+import { GREETER, type Runtime, RUNTIMES } from "./lib/names.ts";
 import { portNumber } from "./lib/port.ts";
+import { applicationProperties, type Properties } from "./lib/properties.ts";
 
 /** The Pulumi project, and so the prefix of its configuration keys. */
 export const PROJECT = "dubbo-mesh";
 
-/** Node image that the applications' images start from where the stack does not say. */
+/** Image that the applications' images take Node.js from where the stack does not say. */
 const PUBLIC_BASE_IMAGE = "node:22-bookworm-slim";
+
+/** The Java images that Apache publishes, of the provider by version. Source: the sample's deploy/. */
+const PUBLISHED_PROVIDERS: ReadonlyMap<string, string> = new Map([
+  ["v1", "apache/dubbo-demo:dubbo-samples-mesh-provider-v1_0.0.1"],
+  ["v2", "apache/dubbo-demo:dubbo-samples-mesh-provider-v2_0.0.1"],
+]);
+const PUBLISHED_CONSUMER = "apache/dubbo-demo:dubbo-samples-mesh-consumer_0.0.1";
+
+/** Time from one call's start to the next where the stack does not say; Apache's Java consumer has its own. Source: ConsumerBootstrap.java. */
+const CALL_INTERVALS: Readonly<Record<Runtime, string>> = { node: "1s", java: "5s" };
 
 const dnsLabel = z
   .string()
@@ -25,8 +37,39 @@ const imageReference = z
   .regex(/^\S+[:@]\S+$/, "must be an image with a tag or a digest, such as registry/name:v1");
 const methodPath = z.string().regex(/^\/[\w.]+\/\w+$/, "must be a gRPC path such as /package.Service/method");
 
+const runtimeName = z
+  .enum(RUNTIMES)
+  .default("node")
+  .describe("node: this project's application; java: an image with Dubbo's Java SDK, by default Apache's");
+
+/** The Dubbo properties that the stack sets of an application, and what to do instead. */
+function takenProperties(application: "provider" | "consumer", versions: string): Properties {
+  return {
+    "dubbo.application.name": `use ${application}.name`,
+    "dubbo.application.version": versions,
+    "dubbo.application.qos-enable": "the probes need it",
+    "dubbo.application.qos-accept-foreign-ip":
+      "the probes need it; dubbo.application.qos-anonymous-allow-commands says what else may be called",
+    "dubbo.application.qos-port": "the probes ask port 22222",
+    "dubbo.protocol.port": `use ${application}.port`,
+    "dubbo.service.shutdown.wait": "use drain",
+    "dubbo.service.shutdown.wait.seconds": "use drain",
+    "dubbo.service.shutdown.timeout": "use consumer.timeout",
+    "dubbo.tri.builtin.service.init": "the health check needs it",
+    "dubbo.consumer.interval": "use consumer.interval",
+    "dubbo.consumer.timeout": "use consumer.timeout",
+    "dubbo.consumer.retries": "use traffic.attempts",
+    "dubbo.consumer.mesh-enable": "the mesh needs it",
+    "dubbo.reference.provided-by": "use provider.name",
+    "dubbo.reference.provider-port": "use provider.port",
+    [`dubbo.reference.${GREETER}.provided-by`]: "use provider.name",
+    [`dubbo.reference.${GREETER}.provider-port`]: "use provider.port",
+  };
+}
+
 const version = z.strictObject({
   name: dnsLabel.describe("label `version` of the pods and name of the subset"),
+  image: imageReference.optional().describe("an image of this version alone"),
   replicas: z.int().min(0).max(1000).default(2).describe("pods"),
   weight: z.int().min(0).max(100).default(100).describe("share of the calls, percent"),
 });
@@ -39,12 +82,16 @@ function namesDiffer(versions: readonly z.infer<typeof version>[]): boolean {
   return new Set(versions.map(({ name }) => name)).size === versions.length;
 }
 
-const provider = z.strictObject({
+const providerKeys = z.strictObject({
   name: serviceName
     .default("dubbo-samples-mesh-provider")
     .describe("Dubbo application name, Service and label `app`"),
   port: portNumber.default(50052).describe("Triple port"),
+  runtime: runtimeName,
   image: imageReference.optional().describe("an image to run instead of building apps/provider"),
+  properties: applicationProperties(takenProperties("provider", "use provider.versions"))
+    .default({})
+    .describe("further Dubbo properties of the application"),
   versions: z
     .array(version)
     .min(1)
@@ -54,16 +101,53 @@ const provider = z.strictObject({
     .describe("one Deployment and one subset each"),
 });
 
-const consumer = z.strictObject({
-  name: serviceName
-    .default("dubbo-samples-mesh-consumer")
-    .describe("Dubbo application name, Service and label `app`"),
-  port: portNumber.default(20880).describe("Triple port, on which the consumer serves its health"),
-  image: imageReference.optional().describe("an image to run instead of building apps/consumer"),
-  replicas: z.int().min(0).max(1000).default(1).describe("pods"),
-  interval: positiveDuration.default("1s").describe("time from one call's start to the next"),
-  timeout: positiveDuration.default("30s").describe("deadline of a call"),
-});
+/** The image of a version, if it is not to be built. */
+function versionImage(
+  { runtime, image }: z.infer<typeof providerKeys>,
+  { name, image: own }: z.infer<typeof version>,
+): string | undefined {
+  return own ?? image ?? (runtime === "java" ? PUBLISHED_PROVIDERS.get(name) : undefined);
+}
+
+const provider = providerKeys
+  .superRefine((given, context) => {
+    if (given.runtime === "node") return;
+    for (const [index, each] of given.versions.entries()) {
+      if (versionImage(given, each) !== undefined) continue;
+      const published = [...PUBLISHED_PROVIDERS.keys()].join(" and ");
+      const message = `is not set, and Apache publishes Java images of ${published} only`;
+      context.addIssue({ code: "custom", path: ["versions", index, "image"], message });
+    }
+  })
+  .transform((given) => ({
+    ...given,
+    versions: given.versions.map((each) => ({ ...each, image: versionImage(given, each) })),
+  }));
+
+const consumer = z
+  .strictObject({
+    name: serviceName
+      .default("dubbo-samples-mesh-consumer")
+      .describe("Dubbo application name, Service and label `app`"),
+    port: portNumber.default(20880).describe("Triple port, on which the consumer serves its health"),
+    runtime: runtimeName,
+    image: imageReference.optional().describe("an image to run instead of building apps/consumer"),
+    properties: applicationProperties(takenProperties("consumer", "it is v1, the label of the pods"))
+      .default({})
+      .describe("further Dubbo properties of the application"),
+    replicas: z.int().min(0).max(1000).default(1).describe("pods"),
+    interval: positiveDuration
+      .optional()
+      .describe(
+        "time from one call's start to the next (default: 1s); of Java, which has its own, what verify reckons with",
+      ),
+    timeout: positiveDuration.default("30s").describe("deadline of a call"),
+  })
+  .transform(({ image, interval, ...given }) => ({
+    ...given,
+    image: image ?? (given.runtime === "java" ? PUBLISHED_CONSUMER : undefined),
+    interval: interval ?? CALL_INTERVALS[given.runtime],
+  }));
 
 const traffic = z.strictObject({
   loadBalancer: z
@@ -125,16 +209,18 @@ export const settingsSchema = z.strictObject({
   baseImage: imageReference
     .optional()
     .describe(
-      `Node image that the applications' images start from (default: ${PUBLIC_BASE_IMAGE}; the local cluster has its own)`,
+      `image that the applications' images take Node.js from (default: ${PUBLIC_BASE_IMAGE}; the local cluster has its own)`,
     ),
   platform: z
     .enum(["linux/amd64", "linux/arm64"])
     .default("linux/amd64")
     .describe("operating system and architecture of the images"),
-  provider: provider.prefault({}).describe("the Dubbo provider: name, port, image, versions"),
+  provider: provider
+    .prefault({})
+    .describe("the Dubbo provider: name, port, runtime, image, properties, versions"),
   consumer: consumer
     .prefault({})
-    .describe("the Dubbo consumer: name, port, image, replicas, interval, timeout"),
+    .describe("the Dubbo consumer: name, port, runtime, image, properties, replicas, interval, timeout"),
   traffic: traffic
     .prefault({})
     .describe("calls to the provider: loadBalancer, attempts, perTryTimeout, idempotentMethods"),
@@ -160,7 +246,7 @@ interface Placement {
   dockerHost: string | undefined;
   /** Registry and organisation; undefined only where no image is built. */
   registry: string | undefined;
-  /** Node image that the applications' images start from. */
+  /** Image that the applications' images take Node.js from. */
   baseImage: string;
 }
 
@@ -193,7 +279,11 @@ function decode(key: string, text: string): unknown {
 
 function describeIssue(issue: z.core.$ZodIssue): string {
   const path = issue.path
-    .map((part) => (typeof part === "number" ? `[${part}]` : `.${String(part)}`))
+    .map((part) => {
+      if (typeof part === "number") return `[${part}]`;
+      const name = String(part);
+      return name.includes(".") ? `[${JSON.stringify(name)}]` : `.${name}`;
+    })
     .join("");
   const key = `${PROJECT}:${path.replace(/^\./, "")}`;
   if (issue.code !== "unrecognized_keys") return `${key}: ${issue.message}`;
@@ -225,8 +315,9 @@ function existingPlacement(configured: Configured): Placement {
       `Set it (\`pulumi config set context NAME\`, or \`make up CONTEXT=NAME\`), or set cluster to local.`,
     );
   }
-  const builds = configured.provider.image === undefined || configured.consumer.image === undefined;
-  if (builds && registry === undefined) {
+  const { provider: called, consumer: caller } = configured;
+  const images = [...called.versions, caller].map(({ image }) => image);
+  if (images.includes(undefined) && registry === undefined) {
     throw new UserError(
       `${PROJECT}:registry is not set: the stack does not say where its images are pushed to`,
       `Set it (\`pulumi config set registry HOST/ORGANISATION\`, or \`make up REGISTRY=...\`), or set provider.image and consumer.image.`,

@@ -1,10 +1,13 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
-import { toYaml } from "../lib/yaml.ts";
+import type { Runtime } from "../lib/names.ts";
 import { portNumber } from "../lib/port.ts";
+import type { Properties } from "../lib/properties.ts";
+import { toYaml } from "../lib/yaml.ts";
 import { checked } from "./check.ts";
-import { deployment, env, FINISH_SECONDS, service } from "./workload.ts";
+import type { Reference } from "./runtime.ts";
+import { deployment, service } from "./workload.ts";
 
 /** Arguments of {@link DubboConsumer}. */
 export interface DubboConsumerArgs {
@@ -16,20 +19,24 @@ export interface DubboConsumerArgs {
   serviceAccount: pulumi.Input<string>;
   /** The image, by digest. */
   image: pulumi.Input<string>;
-  /** Triple port, on which the consumer serves its health, 1 to 65535; the seed's is 20880. */
+  /** What the image runs on; plain, since the pods' shape follows from it. */
+  runtime: Runtime;
+  /** Triple port, on which the consumer serves its health, 1 to 65535; the seed's is 20880. A Java consumer serves nothing there. */
   port: pulumi.Input<number>;
   /** DNS suffix of the cluster's Services, such as `cluster.local`. */
   clusterDomain: pulumi.Input<string>;
   /** Pods. */
   replicas: pulumi.Input<number>;
-  /** Time from one call's start to the next, milliseconds. */
+  /** Time from one call's start to the next, milliseconds; a Java consumer has a pace of its own. */
   intervalMs: pulumi.Input<number>;
-  /** Deadline of a call, milliseconds. */
+  /** Deadline of a call, milliseconds; as long may an ending consumer take to finish its calls. */
   timeoutMs: pulumi.Input<number>;
   /** Dubbo application name of the provider: the `providedBy` of a Dubbo reference. */
   providedBy: pulumi.Input<string>;
   /** Triple port of the provider: the `providerPort` of a Dubbo reference, which has no usable default in mesh mode. */
   providerPort: pulumi.Input<number>;
+  /** Further Dubbo properties. */
+  properties: Properties;
 }
 
 /**
@@ -46,7 +53,7 @@ export const PROXY_CONFIG = {
 };
 
 /** The consumer's own drain: it takes no calls, so nobody has to notice that it ends. */
-const DRAIN_MS = 0;
+const DRAIN_SECONDS = 0;
 
 /** A Dubbo consumer: its Service and its Deployment. */
 export class DubboConsumer extends pulumi.ComponentResource {
@@ -60,35 +67,31 @@ export class DubboConsumer extends pulumi.ComponentResource {
     new kubernetes.core.v1.Service(`${name}-service`, service(application, namespace, port), {
       parent: this,
     });
-    new kubernetes.apps.v1.Deployment(
-      `${name}-deployment`,
-      deployment({
-        ...args,
-        name: application,
-        version: "v1",
-        replicas: checked(this, "replicas", args.replicas, z.int().min(0)),
-        port,
-        env: this.#env(args),
-        gracePeriod: FINISH_SECONDS,
-        annotations: { "proxy.istio.io/config": toYaml(PROXY_CONFIG) },
-      }),
-      { parent: this },
-    );
+    const reference = this.#reference(args);
+    const workload = {
+      ...args,
+      name: application,
+      version: "v1",
+      replicas: checked(this, "replicas", args.replicas, z.int().min(0)),
+      port,
+      drainSeconds: DRAIN_SECONDS,
+      finishSeconds: pulumi.output(reference.timeoutMs).apply((timeout) => timeout / 1000),
+      reference,
+      annotations: { "proxy.istio.io/config": toYaml(PROXY_CONFIG) },
+    };
+    new kubernetes.apps.v1.Deployment(`${name}-deployment`, deployment(workload, this), { parent: this });
     this.address = pulumi.interpolate`${application}.${namespace}.svc.${clusterDomain}:${port}`;
     this.registerOutputs({ address: this.address });
   }
 
-  #env(args: DubboConsumerArgs): kubernetes.types.input.core.v1.EnvVar[] {
+  #reference({ providedBy, clusterDomain, ...args }: DubboConsumerArgs): Reference {
     const milliseconds = z.int().min(1);
-    return [
-      env("DUBBO_PROTOCOL_PORT", args.port),
-      env("DUBBO_SERVICE_SHUTDOWN_WAIT", DRAIN_MS),
-      env("DUBBO_CONSUMER_INTERVAL", checked(this, "intervalMs", args.intervalMs, milliseconds)),
-      env("DUBBO_CONSUMER_TIMEOUT", checked(this, "timeoutMs", args.timeoutMs, milliseconds)),
-      env("DUBBO_REFERENCE_PROVIDED_BY", args.providedBy),
-      env("DUBBO_REFERENCE_PROVIDER_PORT", checked(this, "providerPort", args.providerPort, portNumber)),
-      env("CLUSTER_DOMAIN", args.clusterDomain),
-      { name: "POD_NAMESPACE", valueFrom: { fieldRef: { fieldPath: "metadata.namespace" } } },
-    ];
+    return {
+      intervalMs: checked(this, "intervalMs", args.intervalMs, milliseconds),
+      timeoutMs: checked(this, "timeoutMs", args.timeoutMs, milliseconds),
+      providedBy,
+      providerPort: checked(this, "providerPort", args.providerPort, portNumber),
+      clusterDomain,
+    };
   }
 }

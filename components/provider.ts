@@ -1,14 +1,18 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
+import type { Runtime } from "../lib/names.ts";
 import { portNumber } from "../lib/port.ts";
+import type { Properties } from "../lib/properties.ts";
 import { checked } from "./check.ts";
-import { deployment, env, FINISH_SECONDS, service } from "./workload.ts";
+import { deployment, service } from "./workload.ts";
 
 /** One version of the provider: a Deployment, and a subset of the traffic. */
 export interface ProviderVersion {
   /** Label `version` and suffix of the Deployment's name; plain, since resources are named after it. */
   name: string;
+  /** The image, by digest. */
+  image: pulumi.Input<string>;
   /** Pods. */
   replicas: pulumi.Input<number>;
 }
@@ -21,14 +25,18 @@ export interface DubboProviderArgs {
   namespace: pulumi.Input<string>;
   /** Account the pods run as. */
   serviceAccount: pulumi.Input<string>;
-  /** The image, by digest. */
-  image: pulumi.Input<string>;
+  /** What the images run on; plain, since the pods' shape follows from it. */
+  runtime: Runtime;
   /** Triple port, 1 to 65535; the seed's is 50052. */
   port: pulumi.Input<number>;
   /** DNS suffix of the cluster's Services, such as `cluster.local`. */
   clusterDomain: pulumi.Input<string>;
   /** How long an ending pod answers NOT_SERVING before it closes, seconds; longer than its callers need to notice. */
   drainSeconds: pulumi.Input<number>;
+  /** How long a call in flight may take after the drain, seconds: the deadline of its callers. */
+  finishSeconds: pulumi.Input<number>;
+  /** Further Dubbo properties. */
+  properties: Properties;
   /** The versions that run, at least one. */
   versions: readonly ProviderVersion[];
 }
@@ -45,33 +53,27 @@ export class DubboProvider extends pulumi.ComponentResource {
     const { application, namespace, clusterDomain } = args;
     const port = checked(this, "port", args.port, portNumber);
     const drainSeconds = checked(this, "drainSeconds", args.drainSeconds, z.number().min(0));
+    const finishSeconds = checked(this, "finishSeconds", args.finishSeconds, z.number().positive());
     new kubernetes.core.v1.Service(`${name}-service`, service(application, namespace, port), {
       parent: this,
     });
     for (const version of args.versions) {
-      new kubernetes.apps.v1.Deployment(
-        `${name}-${version.name}`,
-        deployment({
-          ...args,
-          name: pulumi.interpolate`${application}-${version.name}`,
-          version: version.name,
-          replicas: checked(this, "replicas", version.replicas, z.int().min(0)),
-          port,
-          env: [
-            env("DUBBO_PROTOCOL_PORT", port),
-            env("DUBBO_SERVICE_SHUTDOWN_WAIT", pulumi.output(drainSeconds).apply(wholeMilliseconds)),
-          ],
-          gracePeriod: pulumi.output(drainSeconds).apply((drain) => Math.ceil(drain) + FINISH_SECONDS),
-        }),
-        { parent: this },
-      );
+      const workload = {
+        ...args,
+        name: pulumi.interpolate`${application}-${version.name}`,
+        version: version.name,
+        image: version.image,
+        replicas: checked(this, "replicas", version.replicas, z.int().min(0)),
+        port,
+        drainSeconds,
+        finishSeconds,
+      };
+      new kubernetes.apps.v1.Deployment(`${name}-${version.name}`, deployment(workload, this), {
+        parent: this,
+      });
     }
     this.host = pulumi.interpolate`${application}.${namespace}.svc.${clusterDomain}`;
     this.address = pulumi.interpolate`${this.host}:${port}`;
     this.registerOutputs({ host: this.host, address: this.address });
   }
-}
-
-function wholeMilliseconds(secondsLong: number): number {
-  return Math.round(secondsLong * 1000);
 }

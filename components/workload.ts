@@ -1,6 +1,7 @@
 import type * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
-import { APPLICATION_CONTAINER } from "../lib/names.ts";
+import { APPLICATION_CONTAINER, type Runtime } from "../lib/names.ts";
+import { type DubboApplication, PROBE_PORT, RUNTIME_PARTS, type RuntimeParts } from "./runtime.ts";
 
 type DeploymentArgs = kubernetes.apps.v1.DeploymentArgs;
 type ServiceArgs = kubernetes.core.v1.ServiceArgs;
@@ -9,43 +10,25 @@ type Probe = kubernetes.types.input.core.v1.Probe;
 
 /** Name of the Triple port. The prefix `grpc-` tells Istio the protocol. Source: the seed, 7. */
 export const TRIPLE_PORT = "grpc-tri";
-/** The port of Dubbo's QOS server, which answers the probes. Source: the seed, 4.1. */
-export const PROBE_PORT = 22222;
-/** Seconds that a pod may take to finish its calls after the drain: the consumer's default deadline. */
-export const FINISH_SECONDS = 30;
+/** Seconds that a pod may take to end when its drain and its calls are over. */
+const END_SECONDS = 5;
 
 /** What a Deployment of a Dubbo application is made of. */
-export interface Workload {
+export interface Workload extends DubboApplication {
   /** Name of the Deployment. */
   name: pulumi.Input<string>;
   /** Namespace of the Deployment. */
   namespace: pulumi.Input<string>;
-  /** Dubbo application name and label `app`. */
-  application: pulumi.Input<string>;
-  /** Label `version`. */
-  version: pulumi.Input<string>;
   /** Account the pods run as. */
   serviceAccount: pulumi.Input<string>;
   /** The image, by digest. */
   image: pulumi.Input<string>;
+  /** What the image runs on. */
+  runtime: Runtime;
   /** Pods. */
   replicas: pulumi.Input<number>;
-  /** Triple port. */
-  port: pulumi.Input<number>;
-  /** Environment of the application, beside its name, version and ports. */
-  env: kubernetes.types.input.core.v1.EnvVar[];
-  /** Time from SIGTERM to SIGKILL, seconds. */
-  gracePeriod: pulumi.Input<number>;
   /** Annotations of the pods. */
   annotations?: Record<string, pulumi.Input<string>>;
-}
-
-/** An environment variable; Kubernetes takes text only. */
-export function env(
-  name: string,
-  value: pulumi.Input<string | number>,
-): kubernetes.types.input.core.v1.EnvVar {
-  return { name, value: typeof value === "string" ? value : pulumi.output(value).apply(String) };
 }
 
 function httpProbe(path: string): Probe {
@@ -62,41 +45,35 @@ export const PROBES = {
   readinessProbe: { ...httpProbe("/ready"), initialDelaySeconds: 5, periodSeconds: 5 },
 } satisfies Record<string, Probe>;
 
-/** Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted */
-const RESTRICTED = {
-  allowPrivilegeEscalation: false,
-  capabilities: { drop: ["ALL"] },
-  readOnlyRootFilesystem: true,
-  runAsNonRoot: true,
-  seccompProfile: { type: "RuntimeDefault" },
-};
-
-function applicationContainer(workload: Workload): Container {
-  const { application, version, port } = workload;
+function applicationContainer({ image, port }: Workload, parts: RuntimeParts["container"]): Container {
   return {
     name: APPLICATION_CONTAINER,
-    image: workload.image,
+    image,
     imagePullPolicy: "IfNotPresent",
     ports: [
       { name: TRIPLE_PORT, containerPort: port },
       { name: "http-health", containerPort: PROBE_PORT },
     ],
-    env: [
-      { name: "DUBBO_APPLICATION_NAME", value: application },
-      { name: "DUBBO_APPLICATION_VERSION", value: version },
-      { name: "DUBBO_APPLICATION_QOS_PORT", value: String(PROBE_PORT) },
-      ...workload.env,
-    ],
-    resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "256Mi" } },
-    securityContext: RESTRICTED,
+    ...parts,
     ...PROBES,
   };
 }
 
-/** The Deployment of a Dubbo application, as Kubernetes takes it. */
-export function deployment(workload: Workload): DeploymentArgs {
+/** Time from SIGTERM, or the sleep before it, to SIGKILL, seconds: no call in flight is cut. */
+function gracePeriod({ drainSeconds, finishSeconds }: Workload): pulumi.Output<number> {
+  return pulumi
+    .all([drainSeconds, finishSeconds])
+    .apply(([drain, finish]) => Math.ceil(drain) + Math.ceil(finish) + END_SECONDS);
+}
+
+/**
+ * The Deployment of a Dubbo application, as Kubernetes takes it.
+ * @param component whose arguments the workload is made of
+ */
+export function deployment(workload: Workload, component: pulumi.ComponentResource): DeploymentArgs {
   const { name, namespace, application, version, annotations } = workload;
   const labels = { app: application, version };
+  const { container, pod } = RUNTIME_PARTS[workload.runtime](workload, component);
   return {
     metadata: { name, namespace, labels },
     spec: {
@@ -108,8 +85,11 @@ export function deployment(workload: Workload): DeploymentArgs {
           serviceAccountName: workload.serviceAccount,
           // The applications do not talk to the API server; the sidecar has a token of its own.
           automountServiceAccountToken: false,
-          terminationGracePeriodSeconds: workload.gracePeriod,
-          containers: [applicationContainer(workload)],
+          // A Service named dubbo-protocol would set DUBBO_PROTOCOL_PORT.
+          enableServiceLinks: false,
+          terminationGracePeriodSeconds: gracePeriod(workload),
+          containers: [applicationContainer(workload, container)],
+          ...pod,
         },
       },
     },

@@ -1,2 +1,9 @@
 /** Name of the application's container in every pod; the sidecar's is `istio-proxy`. */
 export const APPLICATION_CONTAINER = "app";
+
+/** The interface that the provider exports and the consumer calls. Source: the sample's greeter.proto. */
+export const GREETER = "org.apache.dubbo.samples.Greeter";
+
+/** What runs a Dubbo application: Node.js, or Java with Dubbo's own SDK. */
+export const RUNTIMES = ["node", "java"] as const;
+export type Runtime = (typeof RUNTIMES)[number];

@@ -3,18 +3,20 @@ import type { V1Pod } from "@kubernetes/client-node";
 import { UserError } from "../lib/errors.ts";
 import type { Settings } from "../settings.ts";
 import { APPLICATION_CONTAINER } from "../lib/names.ts";
+import { logMessages } from "./log-line.ts";
 import type { Mesh } from "./mesh.ts";
 
 const POLL_MS = 300;
 const TIMEOUT_MS = 300_000;
 
-/** The consumer's line that quotes a reply, and the reply: the seed's words. */
-const REPLY = /consumer Unary reply <-message:\s*"(?<message>.*)"/;
+/** What the consumer logs of a reply: the seed's words. */
+const REPLY = /consumer Unary reply <-message:\s*".*"/;
 
 /** The first reply in a consumer's log. */
 export function replyIn(log: string): string | undefined {
-  const match = REPLY.exec(log);
-  return match?.[0];
+  return logMessages(log)
+    .map((message) => REPLY.exec(message)?.[0])
+    .find((reply) => reply !== undefined);
 }
 
 function isRunning(pod: V1Pod): boolean {

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { V1Pod } from "@kubernetes/client-node";
 import type { Settings } from "../../settings.ts";
+import { logMessages } from "../../tools/log-line.ts";
 import type { Mesh } from "../../tools/mesh.ts";
 import { askProxy } from "../../tools/verify/proxy.ts";
 import { applicationProcess } from "./host.ts";
@@ -20,7 +21,7 @@ export interface Seen {
   /** Calls answered, and among them answered late (over 500 ms), from the consumer's log. */
   readonly answered: number;
   readonly delayed: number;
-  /** The lines of the calls that failed. */
+  /** What the consumer logged of the calls that failed. */
   readonly failed: readonly string[];
 }
 
@@ -63,8 +64,8 @@ function restarts(pod: V1Pod): number {
   return (pod.status?.containerStatuses ?? []).reduce((sum, { restartCount }) => sum + restartCount, 0);
 }
 
-function matches(log: string, pattern: RegExp): number {
-  return [...log.matchAll(pattern)].length;
+function matching(messages: readonly string[], pattern: RegExp): string[] {
+  return messages.filter((message) => pattern.test(message));
 }
 
 /**
@@ -92,15 +93,15 @@ export async function hang(mesh: Mesh, { provider, consumer }: Settings, seconds
     process.kill(pid, "SIGCONT");
   }
   const backAfter = await secondsUntil(false, 30, out);
-  const log = (await mesh.log(caller, undefined, 100_000)).slice(before.length);
+  const messages = logMessages((await mesh.log(caller, undefined, 100_000)).slice(before.length));
   const after = (await mesh.pods(provider.name)).find(({ metadata }) => metadata?.uid === uid) ?? victim;
   return {
     outAfter,
     backAfter,
     restarts: restarts(after) - restarts(victim),
     readinessChanged: readiness(after) !== readiness(victim),
-    answered: matches(log, /dubbo invoke \d+ end/g),
-    delayed: matches(log, /dubbo invoke \d+ took/g),
-    failed: log.split("\n").filter((line) => /dubbo invoke \d+ failed/.test(line)),
+    answered: matching(messages, /dubbo invoke \d+ end/).length,
+    delayed: matching(messages, /dubbo invoke \d+ took/).length,
+    failed: matching(messages, /dubbo invoke \d+ failed/),
   };
 }

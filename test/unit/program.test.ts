@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { validateObject } from "../schemas/validate.ts";
+import type { Declared } from "../../tools/engine/program.ts";
 import { declaredBy } from "./program.ts";
 
 const HOST = "dubbo-samples-mesh-provider.dubbo-demo.svc.cluster.local";
@@ -62,7 +63,7 @@ describe("the program of a local stack", async () => {
       context: `apps/dist/${application}`,
       dockerfile: "apps/Dockerfile",
       platform: "linux/amd64",
-      args: { BASE_IMAGE: "localhost:5000/dubbo-mesh/node:22" },
+      args: { BASE_IMAGE: "localhost:5000/dubbo-mesh/node:22", SOURCE_DATE_EPOCH: "0" },
     });
     expect(images).toEqual([build("provider"), build("consumer")]);
   });
@@ -79,19 +80,20 @@ describe("the program of a local stack", async () => {
     });
   });
 
-  it("gives an ending provider the time that the check needs, and its calls theirs", () => {
-    expect(find("Deployment/dubbo-samples-mesh-provider-v1")).toMatchObject({
+  it.each([
+    ["dubbo-samples-mesh-provider-v1", 45, "10000"],
+    ["dubbo-samples-mesh-consumer", 35, "0"],
+  ])("gives %s the time that the check needs, and its calls theirs", (name, seconds, drain) => {
+    const env = [
+      { name: "DUBBO_SERVICE_SHUTDOWN_WAIT", value: drain },
+      { name: "DUBBO_SERVICE_SHUTDOWN_TIMEOUT", value: "30000" },
+    ];
+    expect(find(`Deployment/${name}`)).toMatchObject({
       spec: {
         template: {
           spec: {
-            terminationGracePeriodSeconds: 40,
-            containers: [
-              {
-                env: expect.arrayContaining([
-                  { name: "DUBBO_SERVICE_SHUTDOWN_WAIT", value: "10000" },
-                ]) as unknown,
-              },
-            ],
+            terminationGracePeriodSeconds: seconds,
+            containers: [{ env: expect.arrayContaining(env) as unknown }],
           },
         },
       },
@@ -145,6 +147,93 @@ describe("the program of other stacks", () => {
           match: { cluster: { service: HOST, portNumber: 50052, subset } },
         })),
       },
+    });
+  });
+
+  interface Pod {
+    readonly containers: readonly { readonly image: string; readonly env: readonly { name: string }[] }[];
+  }
+  const podsOf = ({ objects }: Declared): Record<string, Pod> => {
+    const deployments = objects.filter(({ kind }) => kind === "Deployment");
+    return Object.fromEntries(
+      deployments.map(({ metadata, spec }) => [
+        metadata.name.replace("dubbo-samples-mesh-", ""),
+        (spec as { template: { spec: Pod } }).template.spec,
+      ]),
+    );
+  };
+  const imagesOf = (declared: Declared): Record<string, string | undefined> =>
+    Object.fromEntries(
+      Object.entries(podsOf(declared)).map(([name, { containers }]) => [name, containers[0]?.image]),
+    );
+
+  it("runs Apache's Java images without a build, in a mesh of the same objects", async () => {
+    const versions = [
+      { name: "v1", weight: 80 },
+      { name: "v2", weight: 20 },
+    ];
+    const provider = { runtime: "java", versions };
+    const declared = await declaredBy({ context: "minikube", provider, consumer: { runtime: "java" } });
+    const images = {
+      "provider-v1": "apache/dubbo-demo:dubbo-samples-mesh-provider-v1_0.0.1",
+      "provider-v2": "apache/dubbo-demo:dubbo-samples-mesh-provider-v2_0.0.1",
+      consumer: "apache/dubbo-demo:dubbo-samples-mesh-consumer_0.0.1",
+    };
+    expect(declared.images).toEqual([]);
+    expect(declared.outputs["images"]).toEqual(images);
+    expect(imagesOf(declared)).toEqual(images);
+    expect(declared.objects.flatMap(validateObject)).toEqual([]);
+    const onNode = await declaredBy({ context: "minikube", registry: "r.test", provider: { versions } });
+    const others = ({ objects }: Declared): object[] => objects.filter(({ kind }) => kind !== "Deployment");
+    expect(others(declared)).toEqual(others(onNode));
+    const variables = Object.values(podsOf(declared)).map(({ containers }) =>
+      containers.flatMap(({ env }) => env.map(({ name }) => name)),
+    );
+    expect(variables.flat()).not.toContain("DUBBO_APPLICATION_NAME");
+    expect(variables.every(([first]) => first === "JAVA_TOOL_OPTIONS")).toBe(true);
+  });
+
+  it("mixes runtimes, and builds what has no image once for all versions", async () => {
+    const provider = {
+      versions: [
+        { name: "v1", weight: 50 },
+        { name: "v2", weight: 30 },
+        { name: "v3", weight: 20, image: "r/p:3" },
+      ],
+    };
+    const declared = await declaredBy({ cluster: "local", provider, consumer: { runtime: "java" } });
+    const built = declared.images.map(({ reference }) => reference);
+    expect(built).toEqual([expect.stringMatching(/dubbo-samples-mesh-provider:[0-9a-f]{16}$/)]);
+    const images = {
+      "provider-v1": built[0],
+      "provider-v2": built[0],
+      "provider-v3": "r/p:3",
+      consumer: "apache/dubbo-demo:dubbo-samples-mesh-consumer_0.0.1",
+    };
+    expect(imagesOf(declared)).toEqual(images);
+    expect(declared.outputs["images"]).toEqual(images);
+  });
+
+  it("hands Dubbo properties on to the application", async () => {
+    const properties = { "dubbo.application.logFormat": "json", "dubbo.protocol.threads": 8 };
+    const java = { ...existing.provider, runtime: "java", properties };
+    const declared = await declaredBy({
+      ...existing,
+      provider: java,
+      consumer: { ...existing.consumer, properties },
+    });
+    const { consumer, "provider-v2": provider } = podsOf(declared);
+    expect(consumer?.containers[0]?.env).toEqual(
+      expect.arrayContaining([
+        { name: "DUBBO_APPLICATION_LOG_FORMAT", value: "json" },
+        { name: "DUBBO_PROTOCOL_THREADS", value: "8" },
+      ]),
+    );
+    expect(provider?.containers[0]?.env[0]).toEqual({
+      name: "JAVA_TOOL_OPTIONS",
+      value: expect.stringMatching(
+        / -Ddubbo\.application\.logFormat=json -Ddubbo\.protocol\.threads=8$/,
+      ) as unknown,
     });
   });
 

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
+import { javaProperties, nodeProperties } from "../../components/runtime.ts";
 import { UserError } from "../../lib/errors.ts";
 import { parseSettings } from "../../settings.ts";
 import { projectFileText } from "../../tools/declarations.ts";
@@ -33,11 +34,15 @@ describe("settings of a local stack", () => {
       provider: {
         name: "dubbo-samples-mesh-provider",
         port: 50052,
+        runtime: "node",
+        properties: {},
         versions: [{ name: "v1", replicas: 2, weight: 100 }],
       },
       consumer: {
         name: "dubbo-samples-mesh-consumer",
         port: 20880,
+        runtime: "node",
+        properties: {},
         replicas: 1,
         interval: "1s",
         timeout: "30s",
@@ -105,7 +110,18 @@ describe("settings of a stack on an existing cluster", () => {
     );
   });
 
-  it("start images from the public Node image and use docker's and kubectl's own defaults", () => {
+  it("need no registry where the images are Apache's Java ones, or each version has its own", () => {
+    const message = "dubbo-mesh:registry is not set: the stack does not say where its images are pushed to";
+    const java = { context: "minikube", provider: "runtime: java" };
+    expect(errorOf(java)).toBe(message);
+    expect(errorOf({ ...java, consumer: "runtime: java" })).toBe("accepted");
+    const versions = "{name: v1, weight: 60, image: a/p:1}, {name: v2, weight: 40";
+    const given = { context: "minikube", consumer: "image: a/c:1" };
+    expect(errorOf({ ...given, provider: `versions: [${versions}}]` })).toBe(message);
+    expect(errorOf({ ...given, provider: `versions: [${versions}, image: a/p:2}]` })).toBe("accepted");
+  });
+
+  it("take Node.js from the public image and use docker's and kubectl's own defaults", () => {
     const settings = parseSettings({ context: "minikube", registry: "docker.io/me" });
     expect(settings).toMatchObject({
       context: "minikube",
@@ -114,6 +130,135 @@ describe("settings of a stack on an existing cluster", () => {
       kubeconfig: undefined,
       dockerHost: undefined,
     });
+  });
+});
+
+describe("settings of a Java stack", () => {
+  const images = (provider: string): (string | undefined)[] =>
+    parseSettings({ ...LOCAL, provider }).provider.versions.map(({ image }) => image);
+
+  it("run Apache's images where the stack names none, a version's own before the provider's", () => {
+    const versions = (v2: string): string =>
+      `versions: [{name: v1, weight: 80}, {name: v2, weight: 20${v2}}]`;
+    expect(images(`runtime: java\n${versions("")}`)).toEqual([
+      "apache/dubbo-demo:dubbo-samples-mesh-provider-v1_0.0.1",
+      "apache/dubbo-demo:dubbo-samples-mesh-provider-v2_0.0.1",
+    ]);
+    expect(images(`runtime: java\n${versions(", image: 'a/p:2'")}`)).toEqual([
+      "apache/dubbo-demo:dubbo-samples-mesh-provider-v1_0.0.1",
+      "a/p:2",
+    ]);
+    expect(images(`runtime: java\nimage: a/p:1\n${versions(", image: 'a/p:2'")}`)).toEqual([
+      "a/p:1",
+      "a/p:2",
+    ]);
+    expect(images(`image: a/p:1\n${versions(", image: 'a/p:2'")}`)).toEqual(["a/p:1", "a/p:2"]);
+    expect(images(versions(", image: 'a/p:2'"))).toEqual([undefined, "a/p:2"]);
+    const consumer = (text: string): unknown => parseSettings({ ...LOCAL, consumer: text }).consumer;
+    expect(consumer("runtime: java")).toMatchObject({
+      image: "apache/dubbo-demo:dubbo-samples-mesh-consumer_0.0.1",
+      interval: "5s",
+    });
+    expect(consumer("{runtime: java, image: 'a/c:1', interval: 2s}")).toMatchObject({
+      image: "a/c:1",
+      interval: "2s",
+    });
+  });
+
+  it("need an image for a version that Apache has none of", () => {
+    const provider = "{runtime: java, versions: [{name: v1, weight: 80}, {name: constructor, weight: 20}]}";
+    expect(errorOf({ ...LOCAL, provider })).toBe(
+      "dubbo-mesh:provider.versions[1].image: is not set, and Apache publishes Java images of v1 and v2 only",
+    );
+  });
+});
+
+describe("Dubbo properties of an application", () => {
+  it("are text, also where YAML has a number or a boolean", () => {
+    const properties = "{dubbo.a.b: 8, dubbo.a.c-d: false, dubbo.a.e: 'x \"y\"', dubbo.a.f: ''}";
+    const { provider, consumer } = parseSettings({ ...LOCAL, provider: `properties: ${properties}` });
+    expect(provider.properties).toEqual({
+      "dubbo.a.b": "8",
+      "dubbo.a.c-d": "false",
+      "dubbo.a.e": 'x "y"',
+      "dubbo.a.f": "",
+    });
+    expect(consumer.properties).toEqual({});
+  });
+
+  const refused = (application: string, property: string): string =>
+    errorOf({ ...LOCAL, [application]: JSON.stringify({ properties: { [property]: "1" } }) });
+
+  it.each([
+    ["provider", "dubbo.application.name", "use provider.name"],
+    ["consumer", "dubbo.application.name", "use consumer.name"],
+    ["provider", "dubbo.application.version", "use provider.versions"],
+    ["consumer", "dubbo.application.version", "it is v1, the label of the pods"],
+    ["provider", "dubbo.protocol.port", "use provider.port"],
+    ["consumer", "dubbo.protocol.port", "use consumer.port"],
+    ["provider", "dubbo.application.qos-port", "the probes ask port 22222"],
+    ["consumer", "dubbo.application.qosPort", "the probes ask port 22222"],
+    ["provider", "dubbo.service.shutdown.wait", "use drain"],
+    ["provider", "dubbo.service.shutdown.timeout", "use consumer.timeout"],
+    ["consumer", "dubbo.consumer.timeout", "use consumer.timeout"],
+    ["consumer", "dubbo.consumer.interval", "use consumer.interval"],
+    ["consumer", "dubbo.reference.providedBy", "use provider.name"],
+    ["consumer", "dubbo.reference.provider-port", "use provider.port"],
+    ["consumer", "dubbo.reference.org.apache.dubbo.samples.Greeter.providerPort", "use provider.port"],
+  ])("are refused where the stack sets them: %s %s", (application, property, advice) => {
+    expect(refused(application, property)).toBe(
+      `dubbo-mesh:${application}.properties["${property}"]: is set by the stack itself: ${advice}`,
+    );
+  });
+
+  it.each(["provider", "consumer"] as const)(
+    "cannot take the place of what the stack sets: %s",
+    (application) => {
+      const called = { timeoutMs: 1, intervalMs: 1, providedBy: "p", providerPort: 1, clusterDomain: "c" };
+      const plain = {
+        application: "a",
+        version: "v",
+        port: 1,
+        drainSeconds: 1,
+        finishSeconds: 1,
+        properties: {},
+      };
+      const spec = { ...plain, ...(application === "consumer" && { reference: called }) };
+      const properties = [nodeProperties, javaProperties].flatMap((of) => Object.keys(of(spec)));
+      expect(properties.length).toBeGreaterThan(12);
+      for (const property of properties) {
+        expect(refused(application, property)).toMatch(/: is set by the stack itself: /);
+      }
+    },
+  );
+
+  it.each([
+    "application.name",
+    "dubbo",
+    "dubbo.",
+    "dubbo.a..b",
+    "dubbo.a b",
+    "dubbo.1",
+    "Dubbo.a",
+    "dubbo.a=b",
+  ])("have names of Dubbo's kind, not %j", (name) => {
+    const key = name.includes(".") ? `["${name}"]` : `.${name}`;
+    expect(refused("consumer", name)).toBe(
+      `dubbo-mesh:consumer.properties${key}: is no name of a Dubbo property such as dubbo.application.log-format`,
+    );
+  });
+
+  it.each([
+    ["{dubbo.a.b: [1]}", '["dubbo.a.b"]: must be text, a number, true or false'],
+    ['{dubbo.a.b: "x\\ny"}', '["dubbo.a.b"]: must be one line without control characters'],
+    [
+      "{dubbo.a.logFormat: a, dubbo.a.log-format: b}",
+      '["dubbo.a.log-format"]: is there twice, in two spellings',
+    ],
+  ])("are one line of text each: %s", (properties, message) => {
+    expect(errorOf({ ...LOCAL, provider: `properties: ${properties}` })).toBe(
+      `dubbo-mesh:provider.properties${message}`,
+    );
   });
 });
 

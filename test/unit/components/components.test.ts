@@ -9,6 +9,7 @@ import { injectionLabels, MeshNamespace } from "../../../components/namespace.ts
 import { DubboProvider, type DubboProviderArgs } from "../../../components/provider.ts";
 import { ProviderTraffic, virtualServiceSpec } from "../../../components/traffic.ts";
 import { healthCheckSettings } from "../../../lib/health-check.ts";
+import { validateObject } from "../../schemas/validate.ts";
 import { type Registered, register, type Registration, unhandled, valueOf } from "./mocks.ts";
 
 afterEach(() => {
@@ -32,13 +33,15 @@ const providerArgs = {
   application: "mesh-provider",
   namespace: "demo",
   serviceAccount: "sa",
-  image: "r/p@sha256:1",
+  runtime: "node" as const,
   port: 50052,
   clusterDomain: "cluster.test",
   drainSeconds: 9.5,
+  finishSeconds: 2.5,
+  properties: { "dubbo.application.log-format": "json" },
   versions: [
-    { name: "v1", replicas: 2 },
-    { name: "v2", replicas: 0 },
+    { name: "v1", replicas: 2, image: "r/p@sha256:1" },
+    { name: "v2", replicas: 0, image: "r/p@sha256:2" },
   ],
 };
 const consumerArgs = {
@@ -46,13 +49,15 @@ const consumerArgs = {
   namespace: "demo",
   serviceAccount: "sa",
   image: "r/c@sha256:1",
+  runtime: "node" as const,
   port: 20880,
   clusterDomain: "cluster.test",
   replicas: 1,
   intervalMs: 1000,
-  timeoutMs: 30_000,
+  timeoutMs: 30_500,
   providedBy: "mesh-provider",
   providerPort: 50052,
+  properties: {},
 };
 const trafficRules = {
   host: "mesh-provider.demo.svc.cluster.test",
@@ -157,20 +162,35 @@ describe("the image", () => {
     const { context, dockerfile, platform } = args;
     expect(find(declared, "provider-image")).toMatchObject({
       imageName: "r.test/p:1",
-      build: { context, dockerfile, platform, args: { BASE_IMAGE: "b:1" } },
+      build: { context, dockerfile, platform, args: { BASE_IMAGE: "b:1", SOURCE_DATE_EPOCH: "0" } },
     });
     expect(await valueOf(declared.result.digest)).toBe("r.test/built@sha256:9");
     expect(declared.outputs).toEqual({ provider: { digest: "r.test/built@sha256:9" } });
   });
 });
 
+/** What the runtime decides of a Deployment. */
+interface ExpectedRuntime {
+  readonly container: object;
+  readonly pod?: object;
+}
+
+const RESTRICTED = {
+  allowPrivilegeEscalation: false,
+  capabilities: { drop: ["ALL"] },
+  readOnlyRootFilesystem: true,
+  runAsNonRoot: true,
+  seccompProfile: { type: "RuntimeDefault" },
+};
+
 /** A Deployment of one of the applications, whole. */
 function expectedDeployment(
-  { application, image, port }: { application: string; image: string; port: number },
-  { name, version, replicas, grace }: { name: string; version: string; replicas: number; grace: number },
-  env: readonly object[],
+  { application, port }: { application: string; port: number },
+  workload: { name: string; version: string; image: string; replicas: number; grace: number },
+  { container, pod }: ExpectedRuntime,
   annotations?: object,
 ): object {
+  const { name, version, image, replicas, grace } = workload;
   const labels = { app: application, version };
   const httpGet = (path: string): object => ({ path, port: "http-health" });
   return {
@@ -185,6 +205,7 @@ function expectedDeployment(
         spec: {
           serviceAccountName: "sa",
           automountServiceAccountToken: false,
+          enableServiceLinks: false,
           terminationGracePeriodSeconds: grace,
           containers: [
             {
@@ -195,29 +216,52 @@ function expectedDeployment(
                 { name: "grpc-tri", containerPort: port },
                 { name: "http-health", containerPort: 22222 },
               ],
-              env: [
-                { name: "DUBBO_APPLICATION_NAME", value: application },
-                { name: "DUBBO_APPLICATION_VERSION", value: version },
-                { name: "DUBBO_APPLICATION_QOS_PORT", value: "22222" },
-                { name: "DUBBO_PROTOCOL_PORT", value: String(port) },
-                ...env,
-              ],
-              resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "256Mi" } },
-              securityContext: {
-                allowPrivilegeEscalation: false,
-                capabilities: { drop: ["ALL"] },
-                readOnlyRootFilesystem: true,
-                runAsNonRoot: true,
-                seccompProfile: { type: "RuntimeDefault" },
-              },
+              ...container,
               startupProbe: { httpGet: httpGet("/startup"), periodSeconds: 1, failureThreshold: 300 },
               livenessProbe: { httpGet: httpGet("/live"), initialDelaySeconds: 5, periodSeconds: 5 },
               readinessProbe: { httpGet: httpGet("/ready"), initialDelaySeconds: 5, periodSeconds: 5 },
             },
           ],
+          ...pod,
         },
       },
     },
+  };
+}
+
+function nodeParts(application: string, version: string, port: number, env: object[]): ExpectedRuntime {
+  const own = [
+    { name: "DUBBO_APPLICATION_QOS_ANONYMOUS_ALLOW_COMMANDS", value: "metrics" },
+    { name: "DUBBO_APPLICATION_NAME", value: application },
+    { name: "DUBBO_APPLICATION_VERSION", value: version },
+    { name: "DUBBO_APPLICATION_QOS_PORT", value: "22222" },
+    { name: "DUBBO_PROTOCOL_PORT", value: String(port) },
+    { name: "DUBBO_APPLICATION_QOS_ACCEPT_FOREIGN_IP", value: "true" },
+  ];
+  return {
+    container: {
+      env: [...own, ...env],
+      resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "256Mi" } },
+      securityContext: RESTRICTED,
+    },
+  };
+}
+
+function javaParts(options: readonly string[], env: object[] = [], lifecycle?: object): ExpectedRuntime {
+  const all = [
+    "-XX:MaxRAMPercentage=50",
+    "-Duser.home=/tmp",
+    ...options.map((option) => `-Ddubbo.${option}`),
+  ];
+  return {
+    container: {
+      env: [{ name: "JAVA_TOOL_OPTIONS", value: all.join(" ") }, ...env],
+      resources: { requests: { cpu: "100m", memory: "256Mi" }, limits: { memory: "512Mi" } },
+      securityContext: { ...RESTRICTED, runAsUser: 1000, runAsGroup: 1000 },
+      ...(lifecycle && { lifecycle }),
+      volumeMounts: [{ name: "tmp", mountPath: "/tmp" }],
+    },
+    pod: { volumes: [{ name: "tmp", emptyDir: {} }] },
   };
 }
 
@@ -251,12 +295,46 @@ describe("the provider", async () => {
   });
 
   it.each([
-    { version: "v1", replicas: 2 },
-    { version: "v2", replicas: 0 },
-  ])("runs each version with its own label and number of pods: %j", ({ version, replicas }) => {
-    const which = { name: `mesh-provider-${version}`, version, replicas, grace: 40 };
+    { version: "v1", replicas: 2, image: "r/p@sha256:1" },
+    { version: "v2", replicas: 0, image: "r/p@sha256:2" },
+  ])("runs each version with its own label, image and number of pods: %j", ({ version, replicas, image }) => {
+    const which = { name: `mesh-provider-${version}`, version, image, replicas, grace: 18 };
+    const env = [
+      { name: "DUBBO_SERVICE_SHUTDOWN_WAIT", value: "9500" },
+      { name: "DUBBO_SERVICE_SHUTDOWN_TIMEOUT", value: "2500" },
+      { name: "DUBBO_APPLICATION_LOG_FORMAT", value: "json" },
+    ];
     expect(find(declared, `provider-${version}`)).toEqual(
-      expectedDeployment(providerArgs, which, [{ name: "DUBBO_SERVICE_SHUTDOWN_WAIT", value: "9500" }]),
+      expectedDeployment(providerArgs, which, nodeParts("mesh-provider", version, 50052, env)),
+    );
+  });
+
+  const javaOptions = [
+    "application.name=mesh-provider",
+    "application.version=v1",
+    "application.qos-port=22222",
+    "protocol.port=50052",
+    "application.qos-enable=true",
+    "application.qos-accept-foreign-ip=true",
+    "tri.builtin.service.init=true",
+    "service.shutdown.wait=2500",
+    "application.log-format=json",
+  ];
+  const javaWhich = { name: "mesh-provider-v1", version: "v1", image: "r/p@sha256:1", replicas: 2 };
+
+  it("on Java is told by system properties, sleeps before it ends, and may write to /tmp", async () => {
+    const java = await register(() => new DubboProvider("provider", { ...providerArgs, runtime: "java" }));
+    const parts = javaParts(javaOptions, [], { preStop: { sleep: { seconds: 10 } } });
+    const expected = expectedDeployment(providerArgs, { ...javaWhich, grace: 18 }, parts);
+    expect(find(java, "provider-v1")).toEqual(expected);
+    expect(validateObject(find(java, "provider-v1"))).toEqual([]);
+  });
+
+  it("on Java does not sleep where nobody has to notice its end", async () => {
+    const args = { ...providerArgs, runtime: "java" as const, drainSeconds: 0 };
+    const java = await register(() => new DubboProvider("provider", args));
+    expect(find(java, "provider-v1")).toEqual(
+      expectedDeployment(providerArgs, { ...javaWhich, grace: 8 }, javaParts(javaOptions)),
     );
   });
 
@@ -291,23 +369,53 @@ describe("the consumer", async () => {
     expect(find(declared, "consumer-service")).toEqual(expectedService("mesh-consumer", 20880));
   });
 
+  const which = { name: "mesh-consumer", version: "v1", image: "r/c@sha256:1", replicas: 1, grace: 36 };
+  const counted =
+    "cluster\\.outbound.*(health_check|membership|ssl|outlier_detection|upstream_cx_total|upstream_rq_).*";
+  const annotations = {
+    "proxy.istio.io/config": `proxyStatsMatcher:\n  inclusionRegexps:\n    - ${counted}\n`,
+  };
+  const meshVariables = [
+    { name: "CLUSTER_DOMAIN", value: "cluster.test" },
+    { name: "POD_NAMESPACE", valueFrom: { fieldRef: { fieldPath: "metadata.namespace" } } },
+  ];
+
   it("calls the provider by name and port, and lets its Envoy count what the check needs", () => {
     const env = [
       { name: "DUBBO_SERVICE_SHUTDOWN_WAIT", value: "0" },
+      { name: "DUBBO_SERVICE_SHUTDOWN_TIMEOUT", value: "30500" },
       { name: "DUBBO_CONSUMER_INTERVAL", value: "1000" },
-      { name: "DUBBO_CONSUMER_TIMEOUT", value: "30000" },
+      { name: "DUBBO_CONSUMER_TIMEOUT", value: "30500" },
       { name: "DUBBO_REFERENCE_PROVIDED_BY", value: "mesh-provider" },
       { name: "DUBBO_REFERENCE_PROVIDER_PORT", value: "50052" },
-      { name: "CLUSTER_DOMAIN", value: "cluster.test" },
-      { name: "POD_NAMESPACE", valueFrom: { fieldRef: { fieldPath: "metadata.namespace" } } },
+      ...meshVariables,
     ];
-    const which = { name: "mesh-consumer", version: "v1", replicas: 1, grace: 30 };
-    const counted =
-      "cluster\\.outbound.*(health_check|membership|ssl|outlier_detection|upstream_cx_total|upstream_rq_).*";
-    const config = `proxyStatsMatcher:\n  inclusionRegexps:\n    - ${counted}\n`;
     expect(find(declared, "consumer-deployment")).toEqual(
-      expectedDeployment(consumerArgs, which, env, { "proxy.istio.io/config": config }),
+      expectedDeployment(consumerArgs, which, nodeParts("mesh-consumer", "v1", 20880, env), annotations),
     );
+  });
+
+  it("on Java names the interface that it calls, and leaves retries to the mesh", async () => {
+    const options = [
+      "application.name=mesh-consumer",
+      "application.version=v1",
+      "application.qos-port=22222",
+      "protocol.port=20880",
+      "application.qos-enable=true",
+      "application.qos-accept-foreign-ip=true",
+      "tri.builtin.service.init=true",
+      "service.shutdown.wait=30500",
+      "consumer.timeout=30500",
+      "consumer.retries=0",
+      "consumer.mesh-enable=true",
+      "reference.org.apache.dubbo.samples.Greeter.provided-by=mesh-provider",
+      "reference.org.apache.dubbo.samples.Greeter.provider-port=50052",
+    ];
+    const java = await register(() => new DubboConsumer("consumer", { ...consumerArgs, runtime: "java" }));
+    expect(find(java, "consumer-deployment")).toEqual(
+      expectedDeployment(consumerArgs, which, javaParts(options, meshVariables), annotations),
+    );
+    expect(validateObject(find(java, "consumer-deployment"))).toEqual([]);
   });
 
   it("tells where its health is served", async () => {
@@ -484,9 +592,13 @@ describe("an argument's check", () => {
         void checked(resource, "port", unknown, port);
         return new DubboProvider("provider", {
           ...providerArgs,
-          image: digest,
           port: unknown,
           drainSeconds: unknown,
+          finishSeconds: unknown,
+          versions: [
+            { name: "v1", replicas: 2, image: digest },
+            { name: "v2", replicas: unknown, image: digest },
+          ],
         });
       }, true);
       expect(declared.resources.map(({ name }) => name)).toEqual(
@@ -515,10 +627,11 @@ describe("an argument's check", () => {
   it.each([
     [provider({ port: 70_000 }), "port: Too big: expected number to be <=65535 (got 70000)"],
     [
-      provider({ versions: [{ name: "v1", replicas: -1 }] }),
+      provider({ versions: [{ name: "v1", replicas: -1, image: "r/p:1" }] }),
       "replicas: Too small: expected number to be >=0 (got -1)",
     ],
     [provider({ drainSeconds: -0.5 }), "drainSeconds: Too small: expected number to be >=0 (got -0.5)"],
+    [provider({ finishSeconds: 0 }), "finishSeconds: Too small: expected number to be >0 (got 0)"],
     [consumer({ port: 0 }), "port: Too small: expected number to be >=1 (got 0)"],
     [consumer({ replicas: 1.5 }), "replicas: Invalid input: expected int, received number (got 1.5)"],
     [consumer({ intervalMs: 0 }), "intervalMs: Too small: expected number to be >=1 (got 0)"],
@@ -537,6 +650,17 @@ describe("an argument's check", () => {
     expect(more).toEqual([]);
     expect(error).toBeInstanceOf(pulumi.ResourceError);
     expect((error as Error).message).toBe(message);
+  });
+
+  it("refuses more properties than Java 8 reads of JAVA_TOOL_OPTIONS", async () => {
+    const text = "x".repeat(800);
+    const java = consumer({ runtime: "java", properties: { "dubbo.application.owner": text } });
+    const [error, ...more] = await unhandled(() => register(java));
+    expect(more).toEqual([]);
+    expect(error).toBeInstanceOf(pulumi.ResourceError);
+    expect((error as Error).message).toMatch(
+      /properties: make a JAVA_TOOL_OPTIONS of 1024 bytes or more, which Java 8 ignores \(got "-XX:MaxRAMPercentage=50 .*x"\)$/,
+    );
   });
 
   it("stops a Deployment whose port turns out to be wrong", async () => {

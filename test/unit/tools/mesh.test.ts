@@ -179,6 +179,11 @@ describe("the consumer's reply", () => {
     expect(replyIn(`consumer Unary reply <-message:"x" `)).toBe('consumer Unary reply <-message:"x"');
   });
 
+  it("is the same one where the log is JSON", () => {
+    const json = (message: string): string => JSON.stringify({ level: "INFO", message });
+    expect(replyIn(`${json("start")}\n${json(LINE)}\n${json(LINE.replace("v1", "v2"))}\n`)).toBe(LINE);
+  });
+
   it.each([
     "",
     "consumer Unary request: hello\n",

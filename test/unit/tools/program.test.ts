@@ -18,11 +18,13 @@ const ARGS = {
   application: "a",
   namespace: "n",
   serviceAccount: "s",
-  image: "i",
+  runtime: "node" as const,
   port: 50052,
   clusterDomain: "c",
   drainSeconds: 1,
-  versions: [{ name: "v1", replicas: 1 }],
+  finishSeconds: 1,
+  properties: {},
+  versions: [{ name: "v1", replicas: 1, image: "i" }],
 };
 
 class Bucket extends pulumi.CustomResource {

@@ -1,0 +1,52 @@
+import { z } from "zod";
+import { variableOf } from "../apps/sdk/names.ts";
+
+/** Dubbo properties by name, such as `dubbo.application.log-format`. */
+export type Properties = Readonly<Record<string, string>>;
+
+const NAME = /^dubbo(\.[A-Za-z][\w-]*)+$/;
+
+/** Text for a variable that the JVM splits at spaces: it takes both quotes, and knows no escape. */
+function quoted(text: string): string {
+  if (!/[ '"]/.test(text)) return text;
+  return text.replace(/[^"]+|"+/g, (part) => (part.startsWith('"') ? `'${part}'` : `"${part}"`));
+}
+
+/** A property as an option of the JVM, for JAVA_TOOL_OPTIONS. Source: HotSpot's arguments.cpp, parse_options_buffer. */
+export function systemProperty(property: string, value: string): string {
+  return `-D${property}=${quoted(value)}`;
+}
+
+const propertyValue = z
+  .union([z.string(), z.number(), z.boolean()], "must be text, a number, true or false")
+  .transform(String)
+  .refine((text) => !/\p{Cc}/u.test(text), "must be one line without control characters");
+
+function namesakes(names: readonly string[]): string[] {
+  return names.filter((name, index) =>
+    names.slice(0, index).some((other) => variableOf(other) === variableOf(name)),
+  );
+}
+
+/**
+ * The properties that a stack may set of an application.
+ * @param taken names of those that the stack sets by itself, and what to do instead
+ */
+export function applicationProperties(
+  taken: Properties,
+): z.ZodType<Record<string, string>, Record<string, string | number | boolean>> {
+  const instead = new Map(Object.entries(taken).map(([name, advice]) => [variableOf(name), advice]));
+  return z.record(z.string(), propertyValue).superRefine((properties, context) => {
+    const refuse = (name: string, message: string): void => {
+      context.addIssue({ code: "custom", path: [name], message });
+    };
+    const names = Object.keys(properties);
+    for (const name of names) {
+      const advice = instead.get(variableOf(name));
+      if (!NAME.test(name))
+        refuse(name, "is no name of a Dubbo property such as dubbo.application.log-format");
+      else if (advice !== undefined) refuse(name, `is set by the stack itself: ${advice}`);
+    }
+    for (const name of namesakes(names)) refuse(name, "is there twice, in two spellings");
+  });
+}
