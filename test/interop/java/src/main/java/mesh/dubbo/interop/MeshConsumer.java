@@ -1,0 +1,84 @@
+package mesh.dubbo.interop;
+
+import org.apache.dubbo.config.ApplicationConfig;
+import org.apache.dubbo.config.ConsumerConfig;
+import org.apache.dubbo.config.ProtocolConfig;
+import org.apache.dubbo.config.ReferenceConfig;
+import org.apache.dubbo.config.RegistryConfig;
+import org.apache.dubbo.config.bootstrap.DubboBootstrap;
+import org.apache.dubbo.samples.Greeter;
+import org.apache.dubbo.samples.GreeterReply;
+import org.apache.dubbo.samples.GreeterRequest;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Greets for ever in Dubbo's mesh mode: it calls the Kubernetes service `--provided-by`, whose name Dubbo completes from
+ * POD_NAMESPACE and CLUSTER_DOMAIN.
+ *
+ * <p>Further options: `--provider-port`, `--version`, `--name` (of the application), `--port`, `--qos-port`, `--timeout` and
+ * `--interval` in ms.
+ */
+public final class MeshConsumer {
+
+    static {
+        System.setProperty("org.slf4j.simpleLogger.logFile", "System.out");
+        System.setProperty("dubbo.application.logger", "slf4j");
+    }
+
+    private static final Logger LOG = LoggerFactory.getLogger(MeshConsumer.class);
+
+    private MeshConsumer() {}
+
+    public static void main(String[] arguments) throws InterruptedException {
+        Options options = new Options(arguments);
+        ReferenceConfig<Greeter> reference = reference(options);
+        DubboBootstrap.getInstance()
+                .application(application(options))
+                .registry(new RegistryConfig(RegistryConfig.NO_AVAILABLE))
+                .protocol(new ProtocolConfig("tri", options.number("port", 20880)))
+                .consumer(consumer(options))
+                .reference(reference)
+                .start();
+        for (int call = 1; ; call++) {
+            greet(reference.get(), call);
+            Thread.sleep(options.number("interval", 1000));
+        }
+    }
+
+    private static ApplicationConfig application(Options options) {
+        ApplicationConfig application = new ApplicationConfig(options.text("name", "java-consumer"));
+        application.setQosEnable(true);
+        application.setQosPort(options.number("qos-port", 22222));
+        application.setQosAcceptForeignIp(true);
+        return application;
+    }
+
+    private static ConsumerConfig consumer(Options options) {
+        ConsumerConfig consumer = new ConsumerConfig();
+        consumer.setMeshEnable(true);
+        consumer.setTimeout(options.number("timeout", 30000));
+        return consumer;
+    }
+
+    private static ReferenceConfig<Greeter> reference(Options options) {
+        ReferenceConfig<Greeter> reference = new ReferenceConfig<>();
+        reference.setInterface(Greeter.class);
+        reference.setVersion(options.text("version", "1.0.0"));
+        reference.setProvidedBy(options.text("provided-by", "dubbo-samples-mesh-provider"));
+        reference.setProviderPort(options.number("provider-port", 50052));
+        reference.setLazy(true);
+        return reference;
+    }
+
+    private static void greet(Greeter greeter, int call) {
+        try {
+            GreeterReply reply = greeter.greet(
+                    GreeterRequest.newBuilder().setName("service mesh").build());
+            LOG.info("consumer Unary reply <-message: \"{}\"", reply.getMessage());
+            System.out.println("==================== dubbo invoke " + call + " end ====================");
+        } catch (RuntimeException e) {
+            LOG.error("dubbo invoke {} failed: {}", call, e.toString());
+        }
+    }
+}
