@@ -12,7 +12,7 @@ POD_FLAGS = $(STACK_FLAGS) $(if $(POD),--pod $(POD))
 
 .DEFAULT_GOAL := help
 .PHONY: help up preview render down verify dump logs shell cluster-up cluster-down cluster-status cluster-logs \
-	test e2e bench declarations schemas generate format
+	test interop e2e bench declarations schemas generate format
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | awk '{ name = $$1; $$1 = ""; printf "%-16s%s\n", name, $$0 }'
@@ -59,6 +59,9 @@ cluster-logs: $(DEPENDENCIES) ## print the last lines of the local cluster's log
 
 test: $(DEPENDENCIES) ## types, lint, format and unit tests; no cluster, no root, no Go
 	@npm test
+
+interop: $(DEPENDENCIES) ## calls between the applications and Dubbo 3.3 for Java, both ways (JDK 17, Maven)
+	@npm run --silent interop
 
 e2e: $(DEPENDENCIES) ## the whole on the local cluster: up, verify, a fault, changes, down (root, Linux, Go 1.26)
 	@npm run --silent e2e

@@ -150,7 +150,9 @@ async function send(raw: Sink, method: DescMethod, replies: AsyncIterable<Reply>
     first = false;
     const frame = await frameOf(method, reply, call);
     const full = raw.writableLength + 1 >= raw.writableHighWaterMark;
-    if (full || frame.length > LARGE) await written(raw, frame, call);
+    // When the deadline passes, grpc-js ends the stream, and never does where messages are queued still.
+    const mayEnd = Number.isFinite(call.deadline);
+    if (full || mayEnd || frame.length > LARGE) await written(raw, frame, call);
     else raw.write(frame);
   }
 }

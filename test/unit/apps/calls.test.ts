@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { type ClientHttp2Session, connect, type IncomingHttpHeaders } from "node:http2";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Metadata, status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
@@ -239,6 +240,37 @@ test("a deadline ends a call at both ends", async () => {
   expect(deadline - start).toBeGreaterThan(100);
   expect(deadline - start).toBeLessThan(400);
   expect(await eventually("the abort", () => aborted[0])).toMatchObject({ code: status.CANCELLED });
+});
+
+/** The trailers' status of a server stream, from a client that has no deadline of its own. */
+async function statusOf(session: ClientHttp2Session, timeout: string): Promise<unknown> {
+  const stream = session.request({
+    ":method": "POST",
+    ":path": "/org.apache.dubbo.samples.Greeter/greetServerStream",
+    "content-type": "application/grpc",
+    te: "trailers",
+    "grpc-timeout": timeout,
+  });
+  let seen: unknown;
+  const note = (headers: IncomingHttpHeaders): void => {
+    seen = headers["grpc-status"] ?? seen;
+  };
+  stream.on("response", note).on("trailers", note).resume();
+  stream.end(Buffer.alloc(5));
+  await once(stream, "close", { signal: AbortSignal.timeout(5000) });
+  return seen;
+}
+
+test("a stream whose deadline passes while it is being written ends with that status", async () => {
+  const { port } = await calling();
+  const session = connect(`http://127.0.0.1:${port}`);
+  ending.push(() => {
+    session.close();
+  });
+  const seen: unknown[] = [];
+  for (let count = 0; count < 20; count += 1) seen.push(await statusOf(session, "1m"));
+  expect(seen.filter((found) => found !== "0" && found !== "4")).toEqual([]);
+  expect(seen).toContain("4");
 });
 
 test("a stream has no deadline unless it asks for one", async () => {
