@@ -11,7 +11,7 @@ ENGINE_FLAGS = $(STACK_FLAGS) $(if $(ENGINE),--engine $(ENGINE))
 POD_FLAGS = $(STACK_FLAGS) $(if $(POD),--pod $(POD))
 
 .DEFAULT_GOAL := help
-.PHONY: help up preview render down verify dump logs shell cluster-up cluster-down cluster-status cluster-logs \
+.PHONY: help up preview render down verify dump logs qos shell cluster-up cluster-down cluster-status cluster-logs \
 	test interop e2e bench declarations schemas generate format
 
 help: ## show this list
@@ -41,6 +41,9 @@ dump: $(DEPENDENCIES) ## print the configuration of a pod's Envoy [STACK=dev POD
 
 logs: $(DEPENDENCIES) ## print the logs of a pod, or of all of the stack's [STACK=dev POD= PROXY=1]
 	@$(CLI) logs $(POD_FLAGS) $(if $(PROXY),--proxy)
+
+qos: $(DEPENDENCIES) ## call ls, ready, online, offline or metrics of a pod's QOS server [STACK=dev POD= COMMAND=]
+	@$(CLI) qos $(POD_FLAGS) --command '$(COMMAND)'
 
 shell: $(DEPENDENCIES) ## open a shell in a pod's istio-proxy [STACK=dev POD=]
 	@$(CLI) shell $(POD_FLAGS)

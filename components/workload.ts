@@ -1,7 +1,7 @@
 import type * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
-import { APPLICATION_CONTAINER, type Runtime } from "../lib/names.ts";
-import { type DubboApplication, PROBE_PORT, RUNTIME_PARTS, type RuntimeParts } from "./runtime.ts";
+import { APPLICATION_CONTAINER, PROBE_PORT, type Runtime } from "../lib/names.ts";
+import { type DubboApplication, RUNTIME_PARTS, type RuntimeParts } from "./runtime.ts";
 
 type DeploymentArgs = kubernetes.apps.v1.DeploymentArgs;
 type ServiceArgs = kubernetes.core.v1.ServiceArgs;
