@@ -72,6 +72,12 @@ e2e: $(DEPENDENCIES) ## the whole on the local cluster: up, verify, a fault, cha
 bench: $(DEPENDENCIES) ## time the kubectl engine beside a bare kubectl apply, on a local cluster that is up
 	@node --import tsx bench/apply.ts
 
+bench-apps: $(DEPENDENCIES) ## our provider beside Java's, under abuse, and at its end (JDK 17, Maven) [PARTS= JSON=1 BENCH_NODE=]
+	@node --import tsx bench/apps/main.ts $(PARTS) $(if $(JSON),--json)
+
+bench-apps-long: $(DEPENDENCIES) ## half an hour of abuse, with a look at the heap after each round [MINUTES=30 JSON=1 BENCH_NODE=]
+	@node --import tsx bench/apps/main.ts robustness --minutes $(or $(MINUTES),30) $(if $(JSON),--json)
+
 declarations: $(DEPENDENCIES) ## make Pulumi.yaml from settings.ts
 	@npm run --silent declarations
 
