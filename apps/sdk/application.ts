@@ -86,7 +86,8 @@ export class DubboApplication {
   }
 
   /**
-   * A reference to a provider's service, by the mesh's name for it. The application counts its calls and closes it when it has drained.
+   * A reference to a provider's service, by the mesh's name for it, to be made before the application starts. The application counts its calls
+   * and closes it when it has drained.
    * @param service the generated service
    * @param settings where the provider is, and which of its versions and groups is asked for
    */
@@ -156,7 +157,8 @@ export class DubboApplication {
   async #start(): Promise<void> {
     const fallback = this.#settings["dubbo.rpc.tri.resolve-fallback-to-default"];
     const services = [...this.#services, this.#health.service];
-    exportServices(this.#server, services, { fallback, observer: this.#observer() });
+    const carriesOn = this.#references.length > 0;
+    exportServices(this.#server, services, { fallback, observer: this.#observer(), carriesOn });
     await this.#startQos();
     await this.#startServer();
     this.#readiness.markExported();

@@ -26,11 +26,13 @@ export const FORWARDED_HEADERS = [
   "x-b3-flags",
 ] as const;
 
+/** What a reply carries beside its message. */
+export type ReplyAttachments = Map<string, Attachment | number | boolean>;
+
 /** A call that is served: what a handler gets beside the request. */
 export class Call {
-  /** What the reply carries beside its message; bytes travel as they are. */
-  readonly replyAttachments = new Map<string, Attachment | number | boolean>();
   readonly #raw: RawCall;
+  #replyAttachments: ReplyAttachments | undefined;
   #attachments: Attachments | undefined;
   #abort: AbortController | undefined;
   #finished = false;
@@ -38,6 +40,17 @@ export class Call {
 
   constructor(raw: RawCall) {
     this.#raw = raw;
+  }
+
+  /** What the reply carries beside its message; bytes travel as they are. */
+  get replyAttachments(): ReplyAttachments {
+    this.#replyAttachments ??= new Map();
+    return this.#replyAttachments;
+  }
+
+  /** Whether the handler has asked for {@link replyAttachments}: most replies carry none. */
+  get hasReplyAttachments(): boolean {
+    return this.#replyAttachments !== undefined;
   }
 
   /** What the caller has sent beside its message. */

@@ -19,10 +19,19 @@ function digits(value: number, width = 2): string {
   return String(value).padStart(width, "0");
 }
 
-function timestamp(at: Date): string {
+function secondOf(at: Date): string {
   const day = [at.getUTCDate(), at.getUTCMonth() + 1, at.getUTCFullYear() % 100].map((part) => digits(part));
   const time = [at.getUTCHours(), at.getUTCMinutes(), at.getUTCSeconds()].map((part) => digits(part));
-  return `${day.join("/")} ${time.join(":")}:${digits(at.getUTCMilliseconds(), 3)} UTC`;
+  return `${day.join("/")} ${time.join(":")}`;
+}
+
+// A busy service logs many lines a second.
+let second = { at: -1, text: "" };
+
+function timestamp(now: number): string {
+  const at = Math.floor(now / 1000);
+  if (at !== second.at) second = { at, text: secondOf(new Date(now)) };
+  return `${second.text}:${digits(now % 1000, 3)} UTC`;
 }
 
 // What a peer sends may be part of a message: one event stays one line. The form of the escapes is JSON's.
@@ -48,7 +57,7 @@ function toStandardOutput(line: string): void {
 }
 
 function textLine(level: Level, name: string, message: string): string {
-  return `[${timestamp(new Date())}] main ${level.padStart(5)} ${name}: ${oneLine(message)}\n`;
+  return `[${timestamp(Date.now())}] main ${level.padStart(5)} ${name}: ${oneLine(message)}\n`;
 }
 
 function jsonLine(level: Level, name: string, message: string): string {

@@ -15,56 +15,98 @@ type Side = "provider" | "consumer";
 /** Called with a call's status when it has ended. */
 export type End = (code: status) => void;
 
+/** The calls of one method, counted in plain numbers: a metric's own counting costs as much as the rest of a call's bookkeeping. */
+class MethodCalls {
+  readonly labels: Labels;
+  begun = 0;
+  ended = 0;
+  readonly failed = new Map<status, number>();
+
+  constructor(labels: Labels) {
+    this.labels = labels;
+  }
+
+  end(code: status): void {
+    this.ended += 1;
+    if (code !== status.OK) this.failed.set(code, (this.failed.get(code) ?? 0) + 1);
+  }
+
+  get succeeded(): number {
+    return this.ended - [...this.failed.values()].reduce((sum, count) => sum + count, 0);
+  }
+}
+
 /** The counters of one end, under the names that Dubbo gives them. Source: Dubbo 3.3, MetricsKey. */
 class CallMetrics {
-  readonly #begun: Counter<keyof Labels>;
-  readonly #succeeded: Counter<keyof Labels>;
-  readonly #failed: Counter<keyof Labels | "error">;
-  readonly #processing: Gauge<keyof Labels>;
+  // By what is called and its method, which stay the same objects: a key of text would have to be made for each call.
+  readonly #methods = new Map<ServiceIdentity, Map<DescMethod, MethodCalls>>();
   readonly #times: Histogram<keyof Labels>;
 
   constructor(side: Side, registry: Registry) {
     const registers = [registry];
-    const labelNames = [...LABELS];
+    const all = (): MethodCalls[] => [...this.#methods.values()].flatMap((methods) => [...methods.values()]);
     const name = (suffix: string): string => `dubbo_${side}_${suffix}`;
-    this.#begun = new Counter({ name: name("requests_total"), help: "calls begun", labelNames, registers });
-    this.#succeeded = new Counter({
-      name: name("requests_succeed_total"),
-      help: "calls that ended OK",
-      labelNames,
-      registers,
-    });
-    this.#failed = new Counter({
+    const counter = (suffix: string, help: string, value: (calls: MethodCalls) => number): void => {
+      new Counter({
+        name: name(suffix),
+        help,
+        labelNames: LABELS,
+        registers,
+        collect() {
+          this.reset();
+          for (const calls of all()) this.inc(calls.labels, value(calls));
+        },
+      });
+    };
+    counter("requests_total", "calls begun", ({ begun }) => begun);
+    counter("requests_succeed_total", "calls that ended OK", ({ succeeded }) => succeeded);
+    new Counter({
       name: name("requests_failed_total"),
       help: "calls that ended otherwise, by gRPC status",
       labelNames: [...LABELS, "error"],
       registers,
+      collect() {
+        this.reset();
+        for (const { labels, failed } of all()) {
+          for (const [code, count] of failed) this.inc({ ...labels, error: status[code] }, count);
+        }
+      },
     });
-    this.#processing = new Gauge({
+    new Gauge({
       name: name("requests_processing_total"),
       help: "calls that are being served now",
-      labelNames,
+      labelNames: LABELS,
       registers,
+      collect() {
+        this.reset();
+        for (const { labels, begun, ended } of all()) this.inc(labels, begun - ended);
+      },
     });
     this.#times = new Histogram({
       name: name("rt_milliseconds_histogram"),
       help: "time from begin to end of a call, milliseconds",
-      labelNames,
+      labelNames: LABELS,
       buckets: BUCKETS,
       registers,
     });
   }
 
-  begin(labels: Labels): End {
+  begin(method: DescMethod, identity: ServiceIdentity): End {
+    const calls = this.#methods.get(identity)?.get(method) ?? this.#add(method, identity);
     const start = performance.now();
-    this.#begun.inc(labels);
-    this.#processing.inc(labels);
+    calls.begun += 1;
     return (code) => {
-      this.#processing.dec(labels);
-      this.#times.observe(labels, performance.now() - start);
-      if (code === status.OK) this.#succeeded.inc(labels);
-      else this.#failed.inc({ ...labels, error: status[code] });
+      calls.end(code);
+      this.#times.observe(calls.labels, performance.now() - start);
     };
+  }
+
+  #add(method: DescMethod, identity: ServiceIdentity): MethodCalls {
+    const { group = "", version = "" } = identity;
+    const calls = new MethodCalls({ interface: method.parent.typeName, method: method.name, group, version });
+    const methods = this.#methods.get(identity) ?? new Map<DescMethod, MethodCalls>();
+    this.#methods.set(identity, methods.set(method, calls));
+    return calls;
   }
 }
 
@@ -89,8 +131,8 @@ export class Metrics {
   }
 
   /** A call has begun. */
-  begin(side: Side, { parent, name }: DescMethod, { group = "", version = "" }: ServiceIdentity): End {
-    return this.#sides[side].begin({ interface: parent.typeName, method: name, group, version });
+  begin(side: Side, method: DescMethod, identity: ServiceIdentity): End {
+    return this.#sides[side].begin(method, identity);
   }
 
   /** Every figure, in Prometheus' text format. */

@@ -10,6 +10,7 @@ import type { Call } from "../../../apps/sdk/call.ts";
 import { RpcError } from "../../../apps/sdk/error.ts";
 import { type CallOptions, DubboReference, type ReferenceOptions } from "../../../apps/sdk/reference.ts";
 import type { Handlers } from "../../../apps/sdk/service.ts";
+import { referenceSettings } from "../../../apps/sdk/settings.ts";
 import { application, client, eventually, provider, rawMethod, recorder, unary } from "./support.ts";
 
 const ending: (() => unknown)[] = [];
@@ -372,6 +373,20 @@ test("an implementation that is exported twice, or lacks a handler, is an error"
   }).toThrow("org.apache.dubbo.samples.Greeter/greetStream has no handler");
 });
 
+/** As {@link calling}, of an application that calls others. */
+async function relaying(handlers: Partial<Handlers<typeof Greeter>>) {
+  const log = recorder().log;
+  const started = application({}, { log });
+  started.reference(Greeter, referenceSettings({ providedBy: "nobody" }).parse({}));
+  started.export(Greeter, {
+    ...greeter({ application: "a", version: "v1", address: "", log }),
+    ...handlers,
+  });
+  await started.start();
+  ending.push(() => started.drain());
+  return { call: reference(started.port).call };
+}
+
 test("calls that a handler makes carry on trace, request id and deadline, and are cancelled with it", async () => {
   const seen: Metadata[] = [];
   const deadlines: number[] = [];
@@ -389,7 +404,7 @@ test("calls that a handler makes carry on trace, request id and deadline, and ar
       return new Promise(() => undefined);
     },
   });
-  const outer = await calling({
+  const outer = await relaying({
     greet: async () => {
       await sleep(1);
       return inner.call.greet({});
