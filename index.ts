@@ -10,8 +10,8 @@ import { DubboProvider, type ProviderVersion } from "./components/provider.ts";
 import { ProviderTraffic } from "./components/traffic.ts";
 import { milliseconds, seconds } from "./lib/duration.ts";
 import { UserError } from "./lib/errors.ts";
-import { drainSeconds } from "./lib/health-check.ts";
-import { parseSettings, PROJECT, type Settings } from "./settings.ts";
+import { drainSeconds, type HealthCheckLoad } from "./lib/health-check.ts";
+import { loadOf, parseSettings, PROJECT, type Settings } from "./settings.ts";
 
 /** What the stack puts out. */
 interface Outputs {
@@ -23,6 +23,8 @@ interface Outputs {
   consumerAddress: pulumi.Output<string>;
   /** Name of the EnvoyFilter that holds the active health check. */
   envoyFilterName: pulumi.Output<string>;
+  /** Checks a second that the health check causes at most. */
+  healthCheckLoad: HealthCheckLoad;
   /** The images that run, those that were built by digest. */
   images: Record<string, pulumi.Input<string>>;
   /** The kubectl context that the stack deploys to. */
@@ -194,6 +196,7 @@ function compose(): Outputs {
     providerAddress: provider.address,
     consumerAddress: consumer.address,
     envoyFilterName: check.envoyFilterName,
+    healthCheckLoad: loadOf(settings),
     images: imageOutputs(run),
     kubeContext: settings.context,
   };

@@ -3,7 +3,7 @@ import { z } from "zod";
 import * as local from "./cluster/local.ts";
 import { duration, positiveDuration } from "./lib/duration.ts";
 import { messageOf, UserError } from "./lib/errors.ts";
-import { healthCheckSettings } from "./lib/health-check.ts";
+import { healthCheckLoad, type HealthCheckLoad, healthCheckSettings } from "./lib/health-check.ts";
 import { GREETER, type Runtime, RUNTIMES } from "./lib/names.ts";
 import { portNumber } from "./lib/port.ts";
 import { applicationProperties, type Properties } from "./lib/properties.ts";
@@ -169,11 +169,7 @@ const traffic = z.strictObject({
     .describe("unary methods that may run twice, as gRPC paths"),
 });
 
-/**
- * Every configuration key of the project, with its type, default and meaning.
- * The declarations in Pulumi.yaml are generated from it (`npm run declarations`).
- */
-export const settingsSchema = z.strictObject({
+const keys = z.strictObject({
   cluster: z
     .enum(["local", "existing"])
     .default("existing")
@@ -225,15 +221,44 @@ export const settingsSchema = z.strictObject({
     .prefault({})
     .describe("calls to the provider: loadBalancer, attempts, perTryTimeout, idempotentMethods"),
   healthCheck: healthCheckSettings
-    .prefault({})
+    .prefault("seed")
     .describe(
-      "the consumer's active check of the provider, in Envoy's words (envoy.config.core.v3.HealthCheck)",
+      "the consumer's active check of the provider: seed (its numbers), fast (a hung peer out within 1.6 s), gentle (large meshes), or fields " +
+        "in Envoy's words (envoy.config.core.v3.HealthCheck) over those of `profile`",
     ),
+  healthCheckBudget: z
+    .int()
+    .min(1)
+    .default(100)
+    .describe("checks a second that a provider pod may be asked to answer by all consumers together"),
   drain: duration
     .optional()
     .describe(
       "how long a provider that ends answers NOT_SERVING before it closes (default: what the health check needs to notice, and 1 s)",
     ),
+});
+
+/** The load that a stack's health check causes at most. */
+export function loadOf({
+  healthCheck,
+  consumer: caller,
+  provider: { versions },
+}: Pick<z.infer<typeof keys>, "healthCheck" | "consumer" | "provider">): HealthCheckLoad {
+  const pods = versions.reduce((sum, { replicas }) => sum + replicas, 0);
+  return healthCheckLoad(healthCheck, caller.replicas, pods);
+}
+
+/**
+ * Every configuration key of the project, with its type, default and meaning.
+ * The declarations in Pulumi.yaml are generated from it (`npm run declarations`).
+ */
+export const settingsSchema = keys.superRefine((given, context) => {
+  const { perProviderPod } = loadOf(given);
+  if (perProviderPod > given.healthCheckBudget) {
+    const load = `${perProviderPod.toFixed(1)} checks/s (${given.consumer.replicas} consumer pods)`;
+    const message = `the health check asks each provider pod for ${load}, more than ${given.healthCheckBudget}: choose a longer interval, such as healthCheck: gentle, or raise the budget`;
+    context.addIssue({ code: "custom", path: ["healthCheckBudget"], message });
+  }
 });
 
 /** Where a stack goes: the cluster, the docker engine and the registry. */

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { javaProperties, nodeProperties } from "../../components/runtime.ts";
 import { UserError } from "../../lib/errors.ts";
-import { parseSettings } from "../../settings.ts";
+import { loadOf, parseSettings } from "../../settings.ts";
 import { projectFileText } from "../../tools/declarations.ts";
 
 const LOCAL = { cluster: "local" };
@@ -69,6 +69,7 @@ describe("settings of a local stack", () => {
         healthy_edge_interval: "10s",
         grpc_health_check: { service_name: "org.apache.dubbo.samples.Greeter" },
       },
+      healthCheckBudget: 100,
     });
   });
 
@@ -262,8 +263,38 @@ describe("Dubbo properties of an application", () => {
   });
 });
 
+describe("the health check's load", () => {
+  it("follows from the pods of both sides", () => {
+    const provider = "versions: [{name: v1, weight: 80, replicas: 3}, {name: v2, weight: 20, replicas: 1}]";
+    const settings = parseSettings({ ...LOCAL, healthCheck: "fast", consumer: "replicas: 2", provider });
+    const { checksPerSecond, perProviderPod } = loadOf(settings);
+    expect(checksPerSecond).toBeCloseTo(8 / 0.55);
+    expect(perProviderPod).toBeCloseTo(2 / 0.55);
+  });
+
+  it("is bounded by the budget", () => {
+    const consumers = (replicas: number): Record<string, string> => ({
+      ...LOCAL,
+      healthCheck: "fast",
+      consumer: `replicas: ${replicas}`,
+    });
+    expect(errorOf(consumers(55))).toBe("accepted");
+    expect(errorOf(consumers(56))).toBe(
+      "dubbo-mesh:healthCheckBudget: the health check asks each provider pod for 101.8 checks/s (56 consumer pods), more than 100: " +
+        "choose a longer interval, such as healthCheck: gentle, or raise the budget",
+    );
+    expect(errorOf({ ...consumers(56), healthCheckBudget: "102" })).toBe("accepted");
+    expect(errorOf({ ...consumers(56), healthCheck: "gentle" })).toBe("accepted");
+  });
+});
+
 describe("wrong settings", () => {
   it.each([
+    [
+      { healthCheck: "slow" },
+      "dubbo-mesh:healthCheck: must be seed, fast, gentle, or fields in Envoy's words",
+    ],
+    [{ healthCheck: "profile: slow" }, "dubbo-mesh:healthCheck.profile: must be seed, fast or gentle"],
     [{ namspace: "x" }, "dubbo-mesh:namspace: no such key"],
     [{ consumer: "replica: 1" }, "dubbo-mesh:consumer.replica: no such key"],
     [{ healthCheck: "intervall: 1s" }, "dubbo-mesh:healthCheck.intervall: no such key"],

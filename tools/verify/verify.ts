@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { UserError } from "../../lib/errors.ts";
+import type { HealthCheckLoad } from "../../lib/health-check.ts";
 import { step } from "../../lib/steps.ts";
-import type { Settings } from "../../settings.ts";
+import { loadOf, type Settings } from "../../settings.ts";
 import { Mesh } from "../mesh.ts";
 import { table } from "../report.ts";
 import type { StackFile } from "../stack-file.ts";
@@ -26,6 +27,8 @@ export interface VerifyReport {
   readonly ok: boolean;
   /** How long the mesh was watched, seconds. */
   readonly seconds: number;
+  /** Checks a second that the health check causes at most. */
+  readonly healthCheckLoad: HealthCheckLoad;
   /** The checks. */
   readonly checks: readonly Check[];
 }
@@ -78,7 +81,8 @@ export async function watch(mesh: MeshReader, settings: Settings, pause = PAUSE_
     const checks = judge(expected, before ?? first, after);
     const ok = checks.every((check) => check.ok);
     if (ok || now() - (before === undefined ? begin : start) > limit) {
-      return { ok, seconds: Math.round((now() - begin) * 10) / 10, checks };
+      const watched = Math.round((now() - begin) * 10) / 10;
+      return { ok, seconds: watched, healthCheckLoad: loadOf(settings), checks };
     }
     await sleep(pause);
   }
@@ -96,8 +100,8 @@ export async function verify({ settings }: StackFile): Promise<VerifyReport> {
   );
 }
 
-/** A report for people: a check a line, then the sum. */
-export function verifyText({ checks, seconds }: VerifyReport): string {
+/** A report for people: a check a line, then the health check's load and the sum. */
+export function verifyText({ checks, seconds, healthCheckLoad }: VerifyReport): string {
   const rows = checks.map(({ check, of, seen, expected, ok }) => [
     ok ? "ok" : "FAIL",
     check,
@@ -106,6 +110,8 @@ export function verifyText({ checks, seconds }: VerifyReport): string {
     expected,
   ]);
   const failed = checks.filter(({ ok }) => !ok).length;
+  const { checksPerSecond, perProviderPod } = healthCheckLoad;
+  const load = `health checks: at most ${checksPerSecond.toFixed(2)} a second in all, ${perProviderPod.toFixed(2)} a provider pod`;
   const sum = `${count(checks.length - failed, "check")} ok, ${failed} failed (watched for ${seconds} s)`;
-  return `${table([["", "check", "of", "seen", "expected"], ...rows])}\n\n${sum}`;
+  return `${table([["", "check", "of", "seen", "expected"], ...rows])}\n\n${load}\n${sum}`;
 }
