@@ -1,12 +1,18 @@
 import yaml from "js-yaml";
 import { z } from "zod";
 import * as local from "./cluster/local.ts";
-import { duration, positiveDuration } from "./lib/duration.ts";
+import { duration, positiveDuration, seconds } from "./lib/duration.ts";
 import { messageOf, UserError } from "./lib/errors.ts";
-import { healthCheckLoad, type HealthCheckLoad, healthCheckSettings } from "./lib/health-check.ts";
+import {
+  detectionBounds,
+  healthCheckLoad,
+  type HealthCheckLoad,
+  healthCheckSettings,
+} from "./lib/health-check.ts";
 import { GREETER, type Runtime, RUNTIMES } from "./lib/names.ts";
 import { portNumber } from "./lib/port.ts";
 import { applicationProperties, type Properties } from "./lib/properties.ts";
+import { trafficSettings } from "./lib/traffic.ts";
 
 /** The Pulumi project, and so the prefix of its configuration keys. */
 export const PROJECT = "dubbo-mesh";
@@ -35,7 +41,6 @@ const serviceName = dnsLabel.regex(/^[a-z]/, "must start with a letter");
 const imageReference = z
   .string()
   .regex(/^\S+[:@]\S+$/, "must be an image with a tag or a digest, such as registry/name:v1");
-const methodPath = z.string().regex(/^\/[\w.]+\/\w+$/, "must be a gRPC path such as /package.Service/method");
 
 const runtimeName = z
   .enum(RUNTIMES)
@@ -149,26 +154,6 @@ const consumer = z
     interval: interval ?? CALL_INTERVALS[given.runtime],
   }));
 
-const traffic = z.strictObject({
-  loadBalancer: z
-    .enum(["ROUND_ROBIN", "LEAST_REQUEST", "RANDOM"])
-    .default("ROUND_ROBIN")
-    .describe("how Envoy picks an endpoint"),
-  attempts: z
-    .int()
-    .min(0)
-    .max(10)
-    .default(2)
-    .describe("retries of a call on another endpoint; 0 turns them off"),
-  perTryTimeout: positiveDuration
-    .default("5s")
-    .describe("how long one try of an idempotent method may take before the next one"),
-  idempotentMethods: z
-    .array(methodPath)
-    .default(["/org.apache.dubbo.samples.Greeter/greet"])
-    .describe("unary methods that may run twice, as gRPC paths"),
-});
-
 const keys = z.strictObject({
   cluster: z
     .enum(["local", "existing"])
@@ -217,9 +202,12 @@ const keys = z.strictObject({
   consumer: consumer
     .prefault({})
     .describe("the Dubbo consumer: name, port, runtime, image, properties, replicas, interval, timeout"),
-  traffic: traffic
+  traffic: trafficSettings
     .prefault({})
-    .describe("calls to the provider: loadBalancer, attempts, perTryTimeout, idempotentMethods"),
+    .describe(
+      "calls to the provider: loadBalancer, warmup, locality, attempts, perTryTimeout, idempotentMethods, timeouts, routes, " +
+        "outlierDetection, connectionPool",
+    ),
   healthCheck: healthCheckSettings
     .prefault("seed")
     .describe(
@@ -238,14 +226,72 @@ const keys = z.strictObject({
     ),
 });
 
+type Given = z.infer<typeof keys>;
+
 /** The load that a stack's health check causes at most. */
 export function loadOf({
   healthCheck,
   consumer: caller,
   provider: { versions },
-}: Pick<z.infer<typeof keys>, "healthCheck" | "consumer" | "provider">): HealthCheckLoad {
+}: Pick<Given, "healthCheck" | "consumer" | "provider">): HealthCheckLoad {
   const pods = versions.reduce((sum, { replicas }) => sum + replicas, 0);
   return healthCheckLoad(healthCheck, caller.replicas, pods);
+}
+
+type Refuse = (path: (string | number)[], message: string) => void;
+
+function refuseLoad(given: Given, refuse: Refuse): void {
+  const { perProviderPod } = loadOf(given);
+  if (perProviderPod <= given.healthCheckBudget) return;
+  const load = `${perProviderPod.toFixed(1)} checks/s (${given.consumer.replicas} consumer pods)`;
+  refuse(
+    ["healthCheckBudget"],
+    `the health check asks each provider pod for ${load}, more than ${given.healthCheckBudget}: ` +
+      "choose a longer interval, such as healthCheck: gentle, or raise the budget",
+  );
+}
+
+/** A version that calls are routed to, but of which no pod runs: they would be answered 503. */
+function refuseEmptySubsets({ provider: { versions }, traffic }: Given, refuse: Refuse): void {
+  for (const [index, { replicas, weight }] of versions.entries()) {
+    if (replicas === 0 && weight > 0)
+      refuse(
+        ["provider", "versions", index, "replicas"],
+        `is 0, but its weight is ${weight}: nobody would answer`,
+      );
+  }
+  for (const [index, { version: name }] of traffic.routes.entries()) {
+    const target = versions.find((each) => each.name === name);
+    if (target === undefined) {
+      const known = versions.map((each) => each.name).join(", ");
+      refuse(
+        ["traffic", "routes", index, "version"],
+        `is ${name}, which provider.versions does not have (${known})`,
+      );
+    } else if (target.replicas === 0) {
+      refuse(
+        ["traffic", "routes", index, "version"],
+        `is ${name}, which has no replicas: nobody would answer`,
+      );
+    }
+  }
+}
+
+/** A first try that may take as long as the whole call leaves no time for a second. */
+function refuseLongTries({ traffic, consumer: { timeout } }: Given, refuse: Refuse): void {
+  const { attempts, idempotentMethods, perTryTimeout } = traffic;
+  if (attempts === 0 || idempotentMethods.length === 0 || seconds(perTryTimeout) < seconds(timeout)) return;
+  refuse(
+    ["traffic", "perTryTimeout"],
+    `is ${perTryTimeout}, but a call ends after consumer.timeout, ${timeout}: a provider that hangs would never be retried`,
+  );
+}
+
+/** A provider that closes before its callers have noticed loses their calls. */
+function refuseShortDrain({ drain, healthCheck }: Given, refuse: Refuse): void {
+  const { answering } = detectionBounds(healthCheck);
+  if (drain === undefined || seconds(drain) >= answering) return;
+  refuse(["drain"], `is ${drain}, but callers may notice only after ${answering} s: healthCheck says when`);
 }
 
 /**
@@ -253,12 +299,11 @@ export function loadOf({
  * The declarations in Pulumi.yaml are generated from it (`npm run declarations`).
  */
 export const settingsSchema = keys.superRefine((given, context) => {
-  const { perProviderPod } = loadOf(given);
-  if (perProviderPod > given.healthCheckBudget) {
-    const load = `${perProviderPod.toFixed(1)} checks/s (${given.consumer.replicas} consumer pods)`;
-    const message = `the health check asks each provider pod for ${load}, more than ${given.healthCheckBudget}: choose a longer interval, such as healthCheck: gentle, or raise the budget`;
-    context.addIssue({ code: "custom", path: ["healthCheckBudget"], message });
-  }
+  const refuse: Refuse = (path, message) => {
+    context.addIssue({ code: "custom", path, message });
+  };
+  for (const check of [refuseLoad, refuseEmptySubsets, refuseLongTries, refuseShortDrain])
+    check(given, refuse);
 });
 
 /** Where a stack goes: the cluster, the docker engine and the registry. */

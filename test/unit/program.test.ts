@@ -254,6 +254,28 @@ describe("the program of other stacks", () => {
     });
   });
 
+  it("declares valid rules of every kind", async () => {
+    const traffic = {
+      loadBalancer: "LEAST_REQUEST",
+      warmup: "30s",
+      locality: true,
+      timeouts: { "/org.apache.dubbo.samples.Greeter/UpperCaseGreet": "2s" },
+      routes: [{ headers: { "x-canary": "yes" }, version: "v2" }],
+    };
+    const { objects } = await declaredBy({ ...existing, traffic });
+    expect(objects.flatMap(validateObject)).toEqual([]);
+    const service = objects.find(({ kind }) => kind === "VirtualService");
+    const { http } = service?.["spec"] as { http: { name: string }[] };
+    expect(http.map(({ name }) => name)).toEqual([
+      "routes-0-idempotent",
+      "routes-0-default-2s",
+      "routes-0-default",
+      "idempotent",
+      "default-2s",
+      "default",
+    ]);
+  });
+
   it("leaves retries off where none are wanted", async () => {
     const { objects } = await declaredBy({ ...existing, traffic: { attempts: 0, idempotentMethods: [] } });
     const service = objects.find(({ kind }) => kind === "VirtualService");

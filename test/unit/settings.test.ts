@@ -1,7 +1,9 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { javaProperties, nodeProperties } from "../../components/runtime.ts";
+import { Greeter } from "../../apps/gen/greeter_pb.ts";
 import { UserError } from "../../lib/errors.ts";
+import { STREAMS } from "../../lib/names.ts";
 import { loadOf, parseSettings } from "../../settings.ts";
 import { projectFileText } from "../../tools/declarations.ts";
 
@@ -52,6 +54,18 @@ describe("settings of a local stack", () => {
         attempts: 2,
         perTryTimeout: "5s",
         idempotentMethods: ["/org.apache.dubbo.samples.Greeter/greet"],
+        locality: false,
+        timeouts: {},
+        routes: [],
+        outlierDetection: {
+          consecutiveGatewayErrors: 5,
+          consecutive5xxErrors: 0,
+          interval: "10s",
+          baseEjectionTime: "30s",
+          maxEjectionPercent: 50,
+          minHealthPercent: 50,
+        },
+        connectionPool: { connectTimeout: "2s", maxRequests: 1024 },
       },
       healthCheck: {
         timeout: "5s",
@@ -285,6 +299,76 @@ describe("the health check's load", () => {
     );
     expect(errorOf({ ...consumers(56), healthCheckBudget: "102" })).toBe("accepted");
     expect(errorOf({ ...consumers(56), healthCheck: "gentle" })).toBe("accepted");
+  });
+});
+
+describe("what cannot work", () => {
+  const GREETER_PATH = "/org.apache.dubbo.samples.Greeter";
+
+  it.each([
+    [
+      { provider: "versions: [{name: v1, weight: 80}, {name: v2, weight: 20, replicas: 0}]" },
+      "dubbo-mesh:provider.versions[1].replicas: is 0, but its weight is 20: nobody would answer",
+    ],
+    [
+      { traffic: "routes: [{headers: {x-canary: 'yes'}, version: v3}]" },
+      "dubbo-mesh:traffic.routes[0].version: is v3, which provider.versions does not have (v1)",
+    ],
+    [
+      {
+        provider: "versions: [{name: v1}, {name: v2, weight: 0, replicas: 0}]",
+        traffic: "routes: [{headers: {x-canary: 'yes'}, version: v2}]",
+      },
+      "dubbo-mesh:traffic.routes[0].version: is v2, which has no replicas: nobody would answer",
+    ],
+    [
+      { traffic: "routes: [{headers: {}, version: v1}]" },
+      "dubbo-mesh:traffic.routes[0].headers: must name a header",
+    ],
+    [
+      { traffic: "routes: [{headers: {X-Canary: 'yes'}, version: v1}]" },
+      "dubbo-mesh:traffic.routes[0].headers: must be names of headers in lower case",
+    ],
+    [
+      { traffic: `idempotentMethods: ["${GREETER_PATH}/greetStream"]` },
+      "dubbo-mesh:traffic.idempotentMethods[0]: is a stream, which cannot be repeated once it has begun",
+    ],
+    [
+      { traffic: `timeouts: {"${GREETER_PATH}/greetServerStream": 2s}` },
+      `dubbo-mesh:traffic.timeouts["${GREETER_PATH}/greetServerStream"]: is a stream, which a timeout would cut`,
+    ],
+    [
+      { traffic: "timeouts: {greet: 2s}" },
+      "dubbo-mesh:traffic.timeouts.greet: must be a gRPC path such as /package.Service/method",
+    ],
+    [
+      { traffic: `timeouts: {"${GREETER_PATH}/greet": 5s}` },
+      `dubbo-mesh:traffic.timeouts["${GREETER_PATH}/greet"]: must be longer than perTryTimeout, 5s, or no try follows the first`,
+    ],
+    [{ traffic: `{attempts: 0, timeouts: {"${GREETER_PATH}/greet": 5s}}` }, "accepted"],
+    [
+      { traffic: "{loadBalancer: RANDOM, warmup: 30s}" },
+      "dubbo-mesh:traffic.warmup: needs loadBalancer ROUND_ROBIN or LEAST_REQUEST: Envoy's RANDOM knows none",
+    ],
+    [
+      { consumer: "timeout: 5s" },
+      "dubbo-mesh:traffic.perTryTimeout: is 5s, but a call ends after consumer.timeout, 5s: a provider that hangs would never be retried",
+    ],
+    [{ consumer: "timeout: 5s", traffic: "attempts: 0" }, "accepted"],
+    [{ consumer: "timeout: 5s", traffic: "idempotentMethods: []" }, "accepted"],
+    [
+      { drain: "8s" },
+      "dubbo-mesh:drain: is 8s, but callers may notice only after 8.5 s: healthCheck says when",
+    ],
+    [{ drain: "8.5s" }, "accepted"],
+    [{ drain: "1s", healthCheck: "fast" }, "accepted"],
+  ])("%j is refused before anything is applied", (raw, message) => {
+    expect(errorOf({ ...LOCAL, ...raw })).toBe(message);
+  });
+
+  it("streams are those of the proto", () => {
+    const streams = Greeter.methods.filter(({ methodKind }) => methodKind !== "unary");
+    expect(STREAMS).toEqual(streams.map(({ name }) => name));
   });
 });
 

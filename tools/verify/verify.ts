@@ -37,7 +37,7 @@ export interface VerifyReport {
  * Refuses a stack in which there is nothing to verify.
  * @throws UserError that names the setting
  */
-export function requireVerifiable({ injection, accessLogs, consumer, provider }: Settings): void {
+export function requireVerifiable({ injection, accessLogs, consumer }: Settings): void {
   if (!injection) {
     throw new UserError(
       "dubbo-mesh:injection is false: the stack asks for pods without istio-proxy, so there is no mesh to verify",
@@ -50,10 +50,10 @@ export function requireVerifiable({ injection, accessLogs, consumer, provider }:
       "Set accessLogs to true and run `make up`; the pods need no restart.",
     );
   }
-  if (consumer.replicas === 0 || provider.versions.every(({ replicas }) => replicas === 0)) {
+  if (consumer.replicas === 0) {
     throw new UserError(
-      "the stack runs no consumer or no provider, so nothing is called",
-      "Set dubbo-mesh:consumer.replicas and the replicas of a provider version to 1 or more, and run `make up`.",
+      "the stack runs no consumer, so nothing is called",
+      "Set dubbo-mesh:consumer.replicas to 1 or more, and run `make up`.",
     );
   }
 }

@@ -7,8 +7,9 @@ import { ActiveHealthCheck, envoyFilterSpec } from "../../../components/health-c
 import { ApplicationImage } from "../../../components/image.ts";
 import { injectionLabels, MeshNamespace } from "../../../components/namespace.ts";
 import { DubboProvider, type DubboProviderArgs } from "../../../components/provider.ts";
-import { ProviderTraffic, virtualServiceSpec } from "../../../components/traffic.ts";
+import { destinationRuleSpec, ProviderTraffic, virtualServiceSpec } from "../../../components/traffic.ts";
 import { healthCheckSettings } from "../../../lib/health-check.ts";
+import { trafficSettings } from "../../../lib/traffic.ts";
 import { validateObject } from "../../schemas/validate.ts";
 import { type Registered, register, type Registration, unhandled, valueOf } from "./mocks.ts";
 
@@ -60,15 +61,12 @@ const consumerArgs = {
   properties: {},
 };
 const trafficRules = {
+  ...trafficSettings.parse({ idempotentMethods: ["/a.B/c"] }),
   host: "mesh-provider.demo.svc.cluster.test",
-  loadBalancer: "ROUND_ROBIN",
   subsets: [
     { name: "v1", weight: 80 },
     { name: "v2", weight: 20 },
   ],
-  attempts: 2,
-  perTryTimeout: "5s",
-  idempotentMethods: ["/a.B/c"],
 };
 const checkRules = {
   caller: "mesh-consumer",
@@ -442,14 +440,28 @@ describe("the traffic rules", async () => {
     expect(declared.outputs).toEqual({ traffic: {} });
   });
 
-  it("balance, and name a subset a version", () => {
+  it("balance, bound, take out who fails, and name a subset a version", () => {
     expect(find(declared, "traffic-destination-rule")).toEqual({
       apiVersion: "networking.istio.io/v1",
       kind: "DestinationRule",
       metadata,
       spec: {
         host,
-        trafficPolicy: { loadBalancer: { simple: "ROUND_ROBIN" } },
+        trafficPolicy: {
+          loadBalancer: { simple: "ROUND_ROBIN", localityLbSetting: { enabled: false } },
+          connectionPool: {
+            tcp: { connectTimeout: "2s" },
+            http: { http2MaxRequests: 1024, maxRetries: 1024 },
+          },
+          outlierDetection: {
+            consecutiveGatewayErrors: 5,
+            consecutive5xxErrors: 0,
+            interval: "10s",
+            baseEjectionTime: "30s",
+            maxEjectionPercent: 50,
+            minHealthPercent: 50,
+          },
+        },
         subsets: [
           { name: "v1", labels: { version: "v1" } },
           { name: "v2", labels: { version: "v2" } },
@@ -490,6 +502,85 @@ describe("the traffic rules", async () => {
     expect(virtualServiceSpec({ ...trafficRules, attempts: 0, idempotentMethods: [] })).toEqual({
       hosts: [host],
       http: [{ name: "default", route, retries: { attempts: 0 } }],
+    });
+  });
+});
+
+describe("traffic rules of other settings", () => {
+  const { host } = trafficRules;
+  const weighted = [
+    { destination: { host, subset: "v1" }, weight: 80 },
+    { destination: { host, subset: "v2" }, weight: 20 },
+  ];
+  const idempotent = {
+    attempts: 2,
+    retryOn: "connect-failure,refused-stream,unavailable,cancelled,deadline-exceeded,reset",
+    perTryTimeout: "5s",
+  };
+  const others = { attempts: 2, retryOn: "connect-failure,refused-stream,reset-before-request" };
+
+  it("limit the methods that have a timeout, and no others", () => {
+    const timeouts = { "/a.B/c": "9s", "/a.B/d": "2s", "/a.B/e": "2s" };
+    const idempotentMethods = ["/a.B/c", "/a.B/f"];
+    expect(virtualServiceSpec({ ...trafficRules, timeouts, idempotentMethods })).toEqual({
+      hosts: [host],
+      http: [
+        {
+          name: "idempotent-9s",
+          match: [{ uri: { exact: "/a.B/c" } }],
+          route: weighted,
+          retries: idempotent,
+          timeout: "9s",
+        },
+        { name: "idempotent", match: [{ uri: { exact: "/a.B/f" } }], route: weighted, retries: idempotent },
+        {
+          name: "default-2s",
+          match: [{ uri: { exact: "/a.B/d" } }, { uri: { exact: "/a.B/e" } }],
+          route: weighted,
+          retries: others,
+          timeout: "2s",
+        },
+        { name: "default", route: weighted, retries: others },
+      ],
+    });
+  });
+
+  it("send calls with certain headers to a version, retried as all others are", () => {
+    const routes = [{ headers: { "x-canary": "yes", "tri-consumer-appname": "web" }, version: "v2" }];
+    const spec = virtualServiceSpec({ ...trafficRules, routes }) as { http: object[] };
+    const headers = { "x-canary": { exact: "yes" }, "tri-consumer-appname": { exact: "web" } };
+    const route = [{ destination: { host, subset: "v2" } }];
+    expect(spec.http).toHaveLength(4);
+    expect(spec.http.slice(0, 2)).toEqual([
+      {
+        name: "routes-0-idempotent",
+        match: [{ uri: { exact: "/a.B/c" }, headers }],
+        route,
+        retries: idempotent,
+      },
+      { name: "routes-0-default", match: [{ headers }], route, retries: others },
+    ]);
+    expect(spec.http.slice(2)).toEqual((virtualServiceSpec(trafficRules) as { http: object[] }).http);
+  });
+
+  it("let new endpoints warm up, prefer those near, and retry as many calls as are made", () => {
+    const traffic = trafficSettings.parse({
+      loadBalancer: "LEAST_REQUEST",
+      warmup: "30s",
+      locality: true,
+      connectionPool: { maxRequests: 10 },
+      outlierDetection: { consecutive5xxErrors: 3 },
+    });
+    expect(destinationRuleSpec({ ...trafficRules, ...traffic })).toMatchObject({
+      trafficPolicy: {
+        loadBalancer: {
+          simple: "LEAST_REQUEST",
+          warmup: { duration: "30s" },
+          localityLbSetting: { enabled: true },
+        },
+        connectionPool: { tcp: { connectTimeout: "2s" }, http: { http2MaxRequests: 10, maxRetries: 10 } },
+        outlierDetection: { consecutiveGatewayErrors: 5, consecutive5xxErrors: 3 },
+      },
     });
   });
 });

@@ -53,8 +53,7 @@ describe("verify", () => {
   it.each<[Record<string, string>, RegExp]>([
     [{ injection: "false" }, /^dubbo-mesh:injection is false/],
     [{ accessLogs: "false" }, /^dubbo-mesh:accessLogs is false/],
-    [{ consumer: '{"replicas": 0}' }, /runs no consumer or no provider/],
-    [{ provider: '{"versions": [{"name": "v1", "replicas": 0}]}' }, /runs no consumer or no provider/],
+    [{ consumer: '{"replicas": 0}' }, /runs no consumer, so nothing is called/],
   ])("refuses %o", async (configured, message) => {
     const settings = parseSettings({ cluster: "local", ...configured });
     const file = {
