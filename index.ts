@@ -6,7 +6,9 @@ import { DubboConsumer } from "./components/consumer.ts";
 import { ActiveHealthCheck } from "./components/health-check.ts";
 import { ApplicationImage } from "./components/image.ts";
 import { MeshNamespace } from "./components/namespace.ts";
+import { MeshNetworkPolicy } from "./components/network-policy.ts";
 import { DubboProvider, type ProviderVersion } from "./components/provider.ts";
+import { MeshSecurity } from "./components/security.ts";
 import { ProviderTraffic } from "./components/traffic.ts";
 import { milliseconds, seconds } from "./lib/duration.ts";
 import { UserError } from "./lib/errors.ts";
@@ -95,20 +97,29 @@ function kubernetesProvider({ context, kubeconfig }: Settings): kubernetes.Provi
 
 /** What every component of the mesh is placed in. */
 interface Surroundings {
-  readonly namespace: pulumi.Output<string>;
-  readonly serviceAccount: pulumi.Output<string>;
+  readonly mesh: MeshNamespace;
   readonly clusterDomain: string;
+}
+
+function meshNamespace(settings: Settings, opts: pulumi.ComponentResourceOptions): MeshNamespace {
+  const { namespace: name, injection, revision, accessLogs, security, provider, consumer } = settings;
+  const { identities, podSecurity } = security;
+  const args = { name, injection, revision, accessLogs, podSecurity, serviceAccount: "dubbo-sa" };
+  const own = identities === "shared" ? [] : [provider.name, consumer.name];
+  return new MeshNamespace("mesh", { ...args, identities: own }, opts);
 }
 
 function dubboProvider(
   { provider, consumer, healthCheck, drain }: Settings,
-  surroundings: Surroundings,
+  { mesh, clusterDomain }: Surroundings,
   versions: readonly ProviderVersion[],
   opts: pulumi.ComponentResourceOptions,
 ): DubboProvider {
   const { name: application, port, runtime, properties } = provider;
   const args = {
-    ...surroundings,
+    namespace: mesh.namespace,
+    serviceAccount: mesh.accountOf(application),
+    clusterDomain,
     application,
     runtime,
     port,
@@ -122,7 +133,7 @@ function dubboProvider(
 
 function rules(
   { consumer, healthCheck, provider, traffic }: Settings,
-  { namespace }: Surroundings,
+  { mesh: { namespace } }: Surroundings,
   host: pulumi.Output<string>,
   opts: pulumi.ComponentResourceOptions,
 ): [ProviderTraffic, ActiveHealthCheck] {
@@ -141,14 +152,33 @@ function rules(
   ];
 }
 
+function security(
+  { security: { mtls, authorization, networkPolicy, defaultDeny }, healthCheck, ...settings }: Settings,
+  { mesh }: Surroundings,
+  opts: pulumi.ComponentResourceOptions,
+): pulumi.Resource[] {
+  const { namespace } = mesh;
+  const { provider, consumer } = settings;
+  const { port, services } = provider;
+  const edge = { callee: provider.name, port };
+  const calls = { ...edge, namespace, caller: mesh.accountOf(consumer.name), services, healthCheck };
+  const allowed = authorization ? calls : undefined;
+  const identities = new MeshSecurity("security", { namespace, mtls, allowed, defaultDeny }, opts);
+  if (!networkPolicy) return [identities];
+  const args = { ...edge, namespace, caller: consumer.name, defaultDeny };
+  return [identities, new MeshNetworkPolicy("network", args, opts)];
+}
+
 function dubboConsumer(
   { consumer, provider }: Settings,
-  surroundings: Surroundings,
+  { mesh, clusterDomain }: Surroundings,
   image: pulumi.Input<string>,
   opts: pulumi.ComponentResourceOptions,
 ): DubboConsumer {
   const args = {
-    ...surroundings,
+    namespace: mesh.namespace,
+    serviceAccount: mesh.accountOf(consumer.name),
+    clusterDomain,
     application: consumer.name,
     image,
     runtime: consumer.runtime,
@@ -177,19 +207,15 @@ function compose(): Outputs {
   const settings = loadSettings();
   const run = images(settings);
   const opts = { providers: { kubernetes: kubernetesProvider(settings) } };
-  const { namespace: name, injection, revision, accessLogs, clusterDomain } = settings;
-  const mesh = new MeshNamespace(
-    "mesh",
-    { name, injection, revision, accessLogs, serviceAccount: "dubbo-sa" },
-    opts,
-  );
-  const surroundings = { namespace: mesh.namespace, serviceAccount: mesh.serviceAccount, clusterDomain };
+  const mesh = meshNamespace(settings, opts);
+  const surroundings = { mesh, clusterDomain: settings.clusterDomain };
   const provider = dubboProvider(settings, surroundings, run.versions, opts);
   const [traffic, check] = rules(settings, surroundings, provider.host, opts);
+  const policies = security(settings, surroundings, opts);
   // The rules are there before the first call, and until after the last.
   const consumer = dubboConsumer(settings, surroundings, run.consumer, {
     ...opts,
-    dependsOn: [traffic, check],
+    dependsOn: [traffic, check, ...policies],
   });
   return {
     namespace: mesh.namespace,

@@ -12,6 +12,7 @@ import {
 import { GREETER, type Runtime, RUNTIMES } from "./lib/names.ts";
 import { portNumber } from "./lib/port.ts";
 import { applicationProperties, type Properties } from "./lib/properties.ts";
+import { type Security, securityOf, securitySettings } from "./lib/security.ts";
 import { trafficSettings } from "./lib/traffic.ts";
 
 /** The Pulumi project, and so the prefix of its configuration keys. */
@@ -94,6 +95,11 @@ const providerKeys = z.strictObject({
   port: portNumber.default(50052).describe("Triple port"),
   runtime: runtimeName,
   image: imageReference.optional().describe("an image to run instead of building apps/provider"),
+  services: z
+    .array(z.string().regex(/^\w+(\.\w+)+$/, "must be a gRPC service such as package.Service"))
+    .min(1)
+    .default([GREETER])
+    .describe("gRPC services that the consumer may call"),
   properties: applicationProperties(takenProperties("provider", "use provider.versions"))
     .default({})
     .describe("further Dubbo properties of the application"),
@@ -198,7 +204,7 @@ const keys = z.strictObject({
     .describe("operating system and architecture of the images"),
   provider: provider
     .prefault({})
-    .describe("the Dubbo provider: name, port, runtime, image, properties, versions"),
+    .describe("the Dubbo provider: name, port, runtime, image, services, properties, versions"),
   consumer: consumer
     .prefault({})
     .describe("the Dubbo consumer: name, port, runtime, image, properties, replicas, interval, timeout"),
@@ -208,6 +214,9 @@ const keys = z.strictObject({
       "calls to the provider: loadBalancer, warmup, locality, attempts, perTryTimeout, idempotentMethods, timeouts, routes, " +
         "outlierDetection, connectionPool",
     ),
+  security: securitySettings
+    .prefault({})
+    .describe("who may call whom: mtls, authorization, identities, networkPolicy, defaultDeny, podSecurity"),
   healthCheck: healthCheckSettings
     .prefault("seed")
     .describe(
@@ -294,6 +303,66 @@ function refuseShortDrain({ drain, healthCheck }: Given, refuse: Refuse): void {
   refuse(["drain"], `is ${drain}, but callers may notice only after ${answering} s: healthCheck says when`);
 }
 
+/** What needs sidecars where there are none, and a policy without the others that it stands on. */
+function refuseWeakGround({ security: given, injection, cluster }: Given, refuse: Refuse): void {
+  const security = securityOf(given, injection);
+  if (!injection && security.mtls === "STRICT")
+    refuse(["security", "mtls"], "is STRICT, but injection is false: pods without a sidecar speak plaintext");
+  if (!injection && security.authorization)
+    refuse(["security", "authorization"], "is true, but injection is false: nobody would enforce it");
+  if (security.defaultDeny && !(security.authorization && security.networkPolicy))
+    refuse(
+      ["security", "defaultDeny"],
+      "needs authorization and networkPolicy, else nothing could be called",
+    );
+  const { podSecurity } = security;
+  if (cluster === "local" && injection && podSecurity !== undefined && podSecurity !== "privileged")
+    refuse(
+      ["security", "podSecurity"],
+      `is ${podSecurity}, which needs Istio's CNI plugin; the local cluster has none`,
+    );
+}
+
+/** A method of a service that the provider would not answer. */
+function refuseStrangers({ provider: { services }, traffic }: Given, refuse: Refuse): void {
+  const known = (path: string): boolean => services.includes(path.split("/")[1] ?? "");
+  const message = `is of a service that provider.services does not have (${services.join(", ")})`;
+  for (const [index, path] of traffic.idempotentMethods.entries()) {
+    if (!known(path)) refuse(["traffic", "idempotentMethods", index], message);
+  }
+  for (const path of Object.keys(traffic.timeouts)) {
+    if (!known(path)) refuse(["traffic", "timeouts", path], message);
+  }
+}
+
+/** A check whose sockets Istio does not know goes out in plaintext, without an identity. */
+function refusePlaintextChecks({ healthCheck, security, injection }: Given, refuse: Refuse): void {
+  const criteria = healthCheck.transport_socket_match_criteria;
+  if (criteria === undefined || criteria["tlsMode"] === "istio") return;
+  const { mtls, authorization } = securityOf(security, injection);
+  if (mtls === "PERMISSIVE" && !authorization) return;
+  refuse(
+    ["healthCheck", "transport_socket_match_criteria"],
+    "make the check plaintext, which security.mtls STRICT and security.authorization refuse: leave it out",
+  );
+}
+
+function refuseNamesakes({ provider, consumer }: Given, refuse: Refuse): void {
+  if (provider.name === consumer.name) refuse(["consumer", "name"], "is the provider's name as well");
+}
+
+/** What can be said of several keys together, each with an error of its own. */
+const REFUSALS = [
+  refuseNamesakes,
+  refuseLoad,
+  refuseEmptySubsets,
+  refuseLongTries,
+  refuseStrangers,
+  refuseShortDrain,
+  refusePlaintextChecks,
+  refuseWeakGround,
+];
+
 /**
  * Every configuration key of the project, with its type, default and meaning.
  * The declarations in Pulumi.yaml are generated from it (`npm run declarations`).
@@ -302,8 +371,9 @@ export const settingsSchema = keys.superRefine((given, context) => {
   const refuse: Refuse = (path, message) => {
     context.addIssue({ code: "custom", path, message });
   };
-  for (const check of [refuseLoad, refuseEmptySubsets, refuseLongTries, refuseShortDrain])
-    check(given, refuse);
+  // A key that is wrong by itself has been named.
+  if (context.issues.length > 0) return;
+  for (const check of REFUSALS) check(given, refuse);
 });
 
 /** Where a stack goes: the cluster, the docker engine and the registry. */
@@ -321,7 +391,8 @@ interface Placement {
 }
 
 /** The configuration after defaults: what index.ts composes the components from. */
-export type Settings = Omit<z.infer<typeof settingsSchema>, keyof Placement> & Placement;
+export type Settings = Omit<z.infer<typeof settingsSchema>, keyof Placement | "security"> &
+  Placement & { security: Security };
 
 type Configured = z.infer<typeof settingsSchema>;
 
@@ -414,5 +485,6 @@ export function parseSettings(raw: Readonly<Record<string, string>>): Settings {
   }
   const configured = parsed.data;
   const place = configured.cluster === "local" ? localPlacement : existingPlacement;
-  return { ...configured, ...place(configured) };
+  const security = securityOf(configured.security, configured.injection);
+  return { ...configured, ...place(configured), security };
 }

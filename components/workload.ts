@@ -88,6 +88,8 @@ export function deployment(workload: Workload, component: pulumi.ComponentResour
           // A Service named dubbo-protocol would set DUBBO_PROTOCOL_PORT.
           enableServiceLinks: false,
           terminationGracePeriodSeconds: gracePeriod(workload),
+          // For the sidecar as well, which Istio gives none: Pod Security `restricted` asks for it.
+          securityContext: { seccompProfile: { type: "RuntimeDefault" } },
           containers: [applicationContainer(workload, container)],
           ...pod,
         },

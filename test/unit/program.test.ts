@@ -12,11 +12,13 @@ describe("the program of a local stack", async () => {
 
   it("declares exactly these objects", () => {
     expect([...names].sort()).toEqual([
+      "AuthorizationPolicy/dubbo-samples-mesh-provider",
       "Deployment/dubbo-samples-mesh-consumer",
       "Deployment/dubbo-samples-mesh-provider-v1",
       "DestinationRule/dubbo-samples-mesh-provider",
       "EnvoyFilter/cluster",
       "Namespace/dubbo-demo",
+      "PeerAuthentication/default",
       "Role/dubbo-sa",
       "RoleBinding/dubbo-sa",
       "Service/dubbo-samples-mesh-consumer",
@@ -38,6 +40,9 @@ describe("the program of a local stack", async () => {
       before("VirtualService/dubbo-samples-mesh-provider", "Deployment/dubbo-samples-mesh-consumer"),
     ).toBe(true);
     expect(before("EnvoyFilter/cluster", "Deployment/dubbo-samples-mesh-consumer")).toBe(true);
+    expect(
+      before("AuthorizationPolicy/dubbo-samples-mesh-provider", "Deployment/dubbo-samples-mesh-consumer"),
+    ).toBe(true);
   });
 
   it("declares objects that the schemas of Kubernetes and Istio accept", () => {
@@ -245,6 +250,50 @@ describe("the program of other stacks", () => {
   ])("labels the namespace for %j", async (config, labels) => {
     const { objects } = await declaredBy({ ...existing, ...config });
     expect(objects[0]?.metadata).toEqual({ name: "dubbo-demo", labels });
+  });
+
+  it("gives each application an identity, and the consumer's the right to call", async () => {
+    const security = {
+      identities: "per-workload",
+      networkPolicy: true,
+      defaultDeny: true,
+      podSecurity: "restricted",
+    };
+    const { objects } = await declaredBy({ ...existing, security });
+    expect(objects.flatMap(validateObject)).toEqual([]);
+    const accounts = objects.filter(({ kind }) => kind === "ServiceAccount");
+    expect(accounts.map(({ metadata }) => metadata.name).sort()).toEqual([
+      "dubbo-samples-mesh-consumer",
+      "dubbo-samples-mesh-provider",
+    ]);
+    const policies = objects.filter(({ kind }) => kind.endsWith("Policy"));
+    expect(policies.map(({ kind, metadata }) => `${kind}/${metadata.name}`).sort()).toEqual([
+      "AuthorizationPolicy/default-deny",
+      "AuthorizationPolicy/dubbo-samples-mesh-provider",
+      "NetworkPolicy/default-deny",
+      "NetworkPolicy/dubbo-samples-mesh-consumer",
+      "NetworkPolicy/dubbo-samples-mesh-provider",
+    ]);
+    expect(JSON.stringify(policies)).toContain(
+      '"principals":["cluster.local/ns/dubbo-demo/sa/dubbo-samples-mesh-consumer"]',
+    );
+    const deployments = objects.filter(({ kind }) => kind === "Deployment");
+    for (const { metadata, spec } of deployments) {
+      const { serviceAccountName } = (spec as { template: { spec: { serviceAccountName: string } } }).template
+        .spec;
+      expect(serviceAccountName).toBe(metadata.name.replace(/-v\d$/, ""));
+    }
+    expect(objects[0]?.metadata["labels"]).toMatchObject({
+      "pod-security.kubernetes.io/enforce": "restricted",
+    });
+  });
+
+  it("asks for neither mTLS nor identities where no sidecar is injected", async () => {
+    const { objects } = await declaredBy({ ...existing, injection: false });
+    expect(objects.filter(({ kind }) => kind === "AuthorizationPolicy")).toEqual([]);
+    expect(objects.find(({ kind }) => kind === "PeerAuthentication")).toMatchObject({
+      spec: { mtls: { mode: "PERMISSIVE" } },
+    });
   });
 
   it("turns access logs off where they are not wanted", async () => {

@@ -37,6 +37,7 @@ describe("settings of a local stack", () => {
         name: "dubbo-samples-mesh-provider",
         port: 50052,
         runtime: "node",
+        services: ["org.apache.dubbo.samples.Greeter"],
         properties: {},
         versions: [{ name: "v1", replicas: 2, weight: 100 }],
       },
@@ -84,6 +85,13 @@ describe("settings of a local stack", () => {
         grpc_health_check: { service_name: "org.apache.dubbo.samples.Greeter" },
       },
       healthCheckBudget: 100,
+      security: {
+        mtls: "STRICT",
+        authorization: true,
+        identities: "shared",
+        networkPolicy: false,
+        defaultDeny: false,
+      },
     });
   });
 
@@ -302,6 +310,17 @@ describe("the health check's load", () => {
   });
 });
 
+describe("security settings", () => {
+  it.each([
+    ["{}", "true", "STRICT", true],
+    ["{}", "false", "PERMISSIVE", false],
+    ["mtls: PERMISSIVE", "true", "PERMISSIVE", true],
+    ["authorization: false", "true", "STRICT", false],
+  ])("%s with injection %s: %s, authorization %s", (security, injection, mtls, authorization) => {
+    expect(parseSettings({ ...LOCAL, injection, security }).security).toMatchObject({ mtls, authorization });
+  });
+});
+
 describe("what cannot work", () => {
   const GREETER_PATH = "/org.apache.dubbo.samples.Greeter";
 
@@ -363,6 +382,65 @@ describe("what cannot work", () => {
     [{ drain: "8.5s" }, "accepted"],
     [{ drain: "1s", healthCheck: "fast" }, "accepted"],
   ])("%j is refused before anything is applied", (raw, message) => {
+    expect(errorOf({ ...LOCAL, ...raw })).toBe(message);
+  });
+
+  it.each([
+    [
+      { injection: "false", security: "mtls: STRICT" },
+      "dubbo-mesh:security.mtls: is STRICT, but injection is false: pods without a sidecar speak plaintext",
+    ],
+    [
+      { injection: "false", security: "authorization: true" },
+      "dubbo-mesh:security.authorization: is true, but injection is false: nobody would enforce it",
+    ],
+    [{ injection: "false" }, "accepted"],
+    [
+      { security: "{defaultDeny: true, networkPolicy: true, authorization: false}" },
+      "dubbo-mesh:security.defaultDeny: needs authorization and networkPolicy, else nothing could be called",
+    ],
+    [
+      { security: "defaultDeny: true" },
+      "dubbo-mesh:security.defaultDeny: needs authorization and networkPolicy, else nothing could be called",
+    ],
+    [{ security: "{defaultDeny: true, networkPolicy: true}" }, "accepted"],
+    [
+      { security: "podSecurity: baseline" },
+      "dubbo-mesh:security.podSecurity: is baseline, which needs Istio's CNI plugin; the local cluster has none",
+    ],
+    [{ security: "podSecurity: privileged" }, "accepted"],
+    [{ injection: "false", security: "podSecurity: restricted" }, "accepted"],
+    [
+      { healthCheck: "transport_socket_match_criteria: {useMTLS: true}" },
+      "dubbo-mesh:healthCheck.transport_socket_match_criteria: make the check plaintext, which security.mtls STRICT and " +
+        "security.authorization refuse: leave it out",
+    ],
+    [{ healthCheck: "transport_socket_match_criteria: {tlsMode: istio}" }, "accepted"],
+    [
+      {
+        healthCheck: "transport_socket_match_criteria: {useMTLS: true}",
+        security: "{mtls: PERMISSIVE, authorization: false}",
+      },
+      "accepted",
+    ],
+    [
+      { traffic: "idempotentMethods: [/a.B/c]" },
+      "dubbo-mesh:traffic.idempotentMethods[0]: is of a service that provider.services does not have (org.apache.dubbo.samples.Greeter)",
+    ],
+    [
+      { traffic: "timeouts: {/a.B/c: 2s}" },
+      'dubbo-mesh:traffic.timeouts["/a.B/c"]: is of a service that provider.services does not have (org.apache.dubbo.samples.Greeter)',
+    ],
+    [{ traffic: "idempotentMethods: [/a.B/c]", provider: "services: [a.B]" }, "accepted"],
+    [
+      { provider: "services: [Greeter]" },
+      "dubbo-mesh:provider.services[0]: must be a gRPC service such as package.Service",
+    ],
+    [
+      { provider: "name: same", consumer: "name: same" },
+      "dubbo-mesh:consumer.name: is the provider's name as well",
+    ],
+  ])("%j is refused where its ground is missing", (raw, message) => {
     expect(errorOf({ ...LOCAL, ...raw })).toBe(message);
   });
 

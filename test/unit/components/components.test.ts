@@ -6,7 +6,9 @@ import { DubboConsumer, type DubboConsumerArgs } from "../../../components/consu
 import { ActiveHealthCheck, envoyFilterSpec } from "../../../components/health-check.ts";
 import { ApplicationImage } from "../../../components/image.ts";
 import { injectionLabels, MeshNamespace } from "../../../components/namespace.ts";
+import { MeshNetworkPolicy } from "../../../components/network-policy.ts";
 import { DubboProvider, type DubboProviderArgs } from "../../../components/provider.ts";
+import { authorizationPolicySpec, MeshSecurity } from "../../../components/security.ts";
 import { destinationRuleSpec, ProviderTraffic, virtualServiceSpec } from "../../../components/traffic.ts";
 import { healthCheckSettings } from "../../../lib/health-check.ts";
 import { trafficSettings } from "../../../lib/traffic.ts";
@@ -95,12 +97,43 @@ describe("the namespace", async () => {
       `${RBAC}:Role mesh-role < mesh after [mesh-namespace]`,
       `${RBAC}:RoleBinding mesh-role-binding < mesh after [mesh-account, mesh-namespace, mesh-role]`,
     ]);
-    expect(declared.outputs).toEqual({ mesh: { namespace: "demo", serviceAccount: "sa" } });
+    expect(declared.outputs).toEqual({ mesh: { namespace: "demo", serviceAccounts: ["sa"] } });
   });
 
-  it("hands on its name and its account's", async () => {
-    const { namespace, serviceAccount } = declared.result;
-    expect(await Promise.all([namespace, serviceAccount].map(valueOf))).toEqual(["demo", "sa"]);
+  it("hands on its name and its account's, the same for every application", async () => {
+    const { namespace } = declared.result;
+    const accounts = ["a", "b"].map((application) => declared.result.accountOf(application));
+    expect(await Promise.all([namespace, ...accounts].map(valueOf))).toEqual(["demo", "sa", "sa"]);
+  });
+
+  it("has an account of its own for each application that is to have one, and one role for them", async () => {
+    const own = await register(() => new MeshNamespace("mesh", { ...namespaceArgs, identities: ["a", "b"] }));
+    expect(shape(own).filter((line) => /ServiceAccount|Role/.test(line))).toEqual([
+      "kubernetes:core/v1:ServiceAccount mesh-a-account < mesh after [mesh-namespace]",
+      "kubernetes:core/v1:ServiceAccount mesh-b-account < mesh after [mesh-namespace]",
+      `${RBAC}:Role mesh-role < mesh after [mesh-namespace]`,
+      `${RBAC}:RoleBinding mesh-role-binding < mesh after [mesh-a-account, mesh-b-account, mesh-namespace, mesh-role]`,
+    ]);
+    expect(find(own, "mesh-a-account")).toMatchObject({ metadata: { name: "a", namespace: "demo" } });
+    expect(find(own, "mesh-role-binding")).toMatchObject({
+      metadata: { name: "sa" },
+      subjects: ["a", "b"].map((name) => ({ kind: "ServiceAccount", name, namespace: "demo" })),
+    });
+    expect(await valueOf(own.result.accountOf("b"))).toBe("b");
+    expect(() => own.result.accountOf("c")).toThrow("identities: c is none of them");
+  });
+
+  it("enforces a level of Pod Security where one is asked for", async () => {
+    const args = { ...namespaceArgs, podSecurity: "restricted" };
+    expect(find(await register(() => new MeshNamespace("mesh", args)), "mesh-namespace")).toMatchObject({
+      metadata: {
+        labels: { "istio-injection": "enabled", "pod-security.kubernetes.io/enforce": "restricted" },
+      },
+    });
+    expect(find(declared, "mesh-namespace")["metadata"]).toEqual({
+      name: "demo",
+      labels: { "istio-injection": "enabled" },
+    });
   });
 
   it("gives the account what Dubbo's registry reads, and no more", () => {
@@ -205,6 +238,7 @@ function expectedDeployment(
           automountServiceAccountToken: false,
           enableServiceLinks: false,
           terminationGracePeriodSeconds: grace,
+          securityContext: { seccompProfile: { type: "RuntimeDefault" } },
           containers: [
             {
               name: "app",
@@ -344,8 +378,13 @@ describe("the provider", async () => {
 
   it("comes after the namespace and the account that it is given", async () => {
     const both = await register(() => {
-      const { namespace, serviceAccount } = new MeshNamespace("mesh", namespaceArgs);
-      return new DubboProvider("provider", { ...providerArgs, namespace, serviceAccount });
+      const mesh = new MeshNamespace("mesh", namespaceArgs);
+      const { namespace } = mesh;
+      return new DubboProvider("provider", {
+        ...providerArgs,
+        namespace,
+        serviceAccount: mesh.accountOf("a"),
+      });
     });
     expect(shape(both)).toContain(
       `${DEPLOYMENT} provider-v1 < provider after [mesh-account, mesh-namespace]`,
@@ -622,6 +661,133 @@ describe("the health check", () => {
     expect(JSON.stringify(find(declared, "check-envoy-filter"))).toContain(
       '"transport_socket_match_criteria":{"useMTLS":true}',
     );
+  });
+});
+
+describe("security", () => {
+  const allowed = {
+    callee: "mesh-provider",
+    port: 50052,
+    namespace: "demo",
+    caller: "mesh-consumer",
+    services: ["a.B", "c.D"],
+    healthCheck: healthCheckSettings.parse({}),
+  };
+  const SECURITY = "kubernetes:security.istio.io/v1";
+  const grpc = {
+    operation: {
+      ports: ["50052"],
+      methods: ["POST"],
+      paths: ["/a.B/*", "/c.D/*", "/grpc.health.v1.Health/Check"],
+    },
+  };
+
+  it("is mTLS, the calls of the consumer's identity, and a refusal of all others", async () => {
+    const args = { namespace: "demo", mtls: "STRICT" as const, allowed, defaultDeny: true };
+    const declared = await register(() => new MeshSecurity("security", args));
+    expect(shape(declared)).toEqual([
+      `${COMPONENT}:security:MeshSecurity security <  after []`,
+      `${SECURITY}:AuthorizationPolicy security-default-deny < security after []`,
+      `${SECURITY}:PeerAuthentication security-mtls < security after []`,
+      `${SECURITY}:AuthorizationPolicy security-calls < security after []`,
+    ]);
+    expect(find(declared, "security-mtls")).toEqual({
+      apiVersion: "security.istio.io/v1",
+      kind: "PeerAuthentication",
+      metadata: { name: "default", namespace: "demo" },
+      spec: { mtls: { mode: "STRICT" } },
+    });
+    const policy = { apiVersion: "security.istio.io/v1", kind: "AuthorizationPolicy" };
+    expect(find(declared, "security-calls")).toEqual({
+      ...policy,
+      metadata: { name: "mesh-provider", namespace: "demo" },
+      spec: {
+        selector: { matchLabels: { app: "mesh-provider" } },
+        action: "ALLOW",
+        rules: [
+          {
+            from: [{ source: { principals: ["cluster.local/ns/demo/sa/mesh-consumer"] } }],
+            to: [grpc],
+          },
+        ],
+      },
+    });
+    expect(find(declared, "security-default-deny")).toEqual({
+      ...policy,
+      metadata: { name: "default-deny", namespace: "demo" },
+      spec: {},
+    });
+    for (const { inputs } of declared.resources.slice(1)) expect(validateObject(inputs)).toEqual([]);
+  });
+
+  it("is mTLS alone where nothing else is asked for", async () => {
+    const args = { namespace: "demo", mtls: "PERMISSIVE" as const, defaultDeny: false };
+    const declared = await register(() => new MeshSecurity("security", args));
+    expect(declared.resources.map(({ name }) => name)).toEqual(["security", "security-mtls"]);
+    expect(find(declared, "security-mtls")).toMatchObject({ spec: { mtls: { mode: "PERMISSIVE" } } });
+  });
+
+  it.each([
+    [{ http_health_check: { path: "/live?a=b" } }, "GET", "/live"],
+    [{ http_health_check: { path: "/live", method: "HEAD" } }, "HEAD", "/live"],
+  ])("allows a check over HTTP its path, too: %j", (check, method, path) => {
+    const healthCheck = healthCheckSettings.parse(check);
+    const spec = authorizationPolicySpec({ ...allowed, healthCheck }) as { rules: { to: object[] }[] };
+    expect(spec.rules.map(({ to }) => to)).toEqual([
+      [grpc, { operation: { ports: ["50052"], methods: [method], paths: [path] } }],
+    ]);
+  });
+});
+
+describe("the network policy", () => {
+  const args = { namespace: "demo", caller: "mesh-consumer", callee: "mesh-provider", port: 50052 };
+  const NETWORK = "kubernetes:networking.k8s.io/v1:NetworkPolicy";
+  const selected = (app: string): object => ({ podSelector: { matchLabels: { app } } });
+  const tcp = (...ports: number[]): object[] => ports.map((port) => ({ protocol: "TCP", port }));
+  const metrics = { from: [{ namespaceSelector: {} }], ports: tcp(15020, 15021, 15090) };
+  const platform = [
+    { ports: [{ protocol: "UDP", port: 53 }, ...tcp(53)] },
+    { to: [{ namespaceSelector: {}, ...selected("istiod") }], ports: tcp(15012) },
+  ];
+  const policyTypes = ["Ingress", "Egress"];
+
+  it("lets the consumer call the provider, and both be measured and reach DNS and istiod", async () => {
+    const declared = await register(() => new MeshNetworkPolicy("network", { ...args, defaultDeny: false }));
+    expect(shape(declared)).toEqual([
+      `${COMPONENT}:network-policy:MeshNetworkPolicy network <  after []`,
+      `${NETWORK} network-callee < network after []`,
+      `${NETWORK} network-caller < network after []`,
+    ]);
+    expect(find(declared, "network-callee")).toEqual({
+      apiVersion: "networking.k8s.io/v1",
+      kind: "NetworkPolicy",
+      metadata: { name: "mesh-provider", namespace: "demo" },
+      spec: {
+        ...selected("mesh-provider"),
+        policyTypes,
+        ingress: [{ from: [selected("mesh-consumer")], ports: tcp(50052) }, metrics],
+        egress: platform,
+      },
+    });
+    expect(find(declared, "network-caller")).toMatchObject({
+      metadata: { name: "mesh-consumer", namespace: "demo" },
+      spec: {
+        ...selected("mesh-consumer"),
+        policyTypes,
+        ingress: [metrics],
+        egress: [{ to: [selected("mesh-provider")], ports: tcp(50052) }, ...platform],
+      },
+    });
+  });
+
+  it("refuses everything else where that is asked for", async () => {
+    const declared = await register(() => new MeshNetworkPolicy("network", { ...args, defaultDeny: true }));
+    expect(declared.resources).toHaveLength(4);
+    expect(find(declared, "network-default-deny")).toMatchObject({
+      metadata: { name: "default-deny", namespace: "demo" },
+      spec: { podSelector: {}, policyTypes },
+    });
+    for (const { inputs } of declared.resources.slice(1)) expect(validateObject(inputs)).toEqual([]);
   });
 });
 
