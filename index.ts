@@ -9,10 +9,12 @@ import { MeshNamespace } from "./components/namespace.ts";
 import { MeshNetworkPolicy } from "./components/network-policy.ts";
 import { DubboProvider, type ProviderVersion } from "./components/provider.ts";
 import { MeshSecurity } from "./components/security.ts";
+import { SidecarScope } from "./components/sidecar-scope.ts";
 import { ProviderTraffic } from "./components/traffic.ts";
 import { milliseconds, seconds } from "./lib/duration.ts";
 import { UserError } from "./lib/errors.ts";
 import { drainSeconds, type HealthCheckLoad } from "./lib/health-check.ts";
+import { proxyAnnotations } from "./lib/resources.ts";
 import { loadOf, parseSettings, PROJECT, type Settings } from "./settings.ts";
 
 /** What the stack puts out. */
@@ -70,10 +72,9 @@ function images(settings: Settings): Images {
     builtImage(application, settings, engine).digest;
   // One build for all versions without an image.
   let shared: pulumi.Output<string> | undefined;
-  const versions = provider.versions.map(({ name, replicas, image }) => ({
-    name,
-    replicas,
-    image: image ?? (shared ??= build("provider")),
+  const versions = provider.versions.map((version) => ({
+    ...version,
+    image: version.image ?? (shared ??= build("provider")),
   }));
   return { versions, consumer: consumer.image ?? build("consumer") };
 }
@@ -110,12 +111,12 @@ function meshNamespace(settings: Settings, opts: pulumi.ComponentResourceOptions
 }
 
 function dubboProvider(
-  { provider, consumer, healthCheck, drain }: Settings,
+  { provider, consumer, healthCheck, drain, proxy }: Settings,
   { mesh, clusterDomain }: Surroundings,
   versions: readonly ProviderVersion[],
   opts: pulumi.ComponentResourceOptions,
 ): DubboProvider {
-  const { name: application, port, runtime, properties } = provider;
+  const { name: application, port, runtime, properties, resources } = provider;
   const args = {
     namespace: mesh.namespace,
     serviceAccount: mesh.accountOf(application),
@@ -126,6 +127,8 @@ function dubboProvider(
     drainSeconds: drain === undefined ? drainSeconds(healthCheck) : seconds(drain),
     finishSeconds: seconds(consumer.timeout),
     properties,
+    resources,
+    annotations: proxyAnnotations(proxy),
     versions,
   };
   return new DubboProvider("provider", args, opts);
@@ -136,7 +139,7 @@ function rules(
   { mesh: { namespace } }: Surroundings,
   host: pulumi.Output<string>,
   opts: pulumi.ComponentResourceOptions,
-): [ProviderTraffic, ActiveHealthCheck] {
+): [ActiveHealthCheck, ...pulumi.Resource[]] {
   const { name, port, versions } = provider;
   const subsets = versions.map(({ name: subset, weight }) => ({ name: subset, weight }));
   const check = {
@@ -147,8 +150,10 @@ function rules(
     healthCheck,
   };
   return [
-    new ProviderTraffic("provider-traffic", { name, namespace, rules: { host, subsets, ...traffic } }, opts),
     new ActiveHealthCheck("health-check", { name: "cluster", namespace, rules: check }, opts),
+    new ProviderTraffic("provider-traffic", { name, namespace, rules: { host, subsets, ...traffic } }, opts),
+    new SidecarScope("provider-scope", { application: name, namespace, calls: [] }, opts),
+    new SidecarScope("consumer-scope", { application: consumer.name, namespace, calls: [host] }, opts),
   ];
 }
 
@@ -170,7 +175,7 @@ function security(
 }
 
 function dubboConsumer(
-  { consumer, provider }: Settings,
+  { consumer, provider, proxy }: Settings,
   { mesh, clusterDomain }: Surroundings,
   image: pulumi.Input<string>,
   opts: pulumi.ComponentResourceOptions,
@@ -184,11 +189,14 @@ function dubboConsumer(
     runtime: consumer.runtime,
     port: consumer.port,
     replicas: consumer.replicas,
+    autoscale: consumer.autoscale,
     intervalMs: milliseconds(consumer.interval),
     timeoutMs: milliseconds(consumer.timeout),
     providedBy: provider.name,
     providerPort: provider.port,
     properties: consumer.properties,
+    resources: consumer.resources,
+    annotations: proxyAnnotations(proxy),
   };
   return new DubboConsumer("consumer", args, opts);
 }
@@ -210,12 +218,12 @@ function compose(): Outputs {
   const mesh = meshNamespace(settings, opts);
   const surroundings = { mesh, clusterDomain: settings.clusterDomain };
   const provider = dubboProvider(settings, surroundings, run.versions, opts);
-  const [traffic, check] = rules(settings, surroundings, provider.host, opts);
+  const [check, ...others] = rules(settings, surroundings, provider.host, opts);
   const policies = security(settings, surroundings, opts);
   // The rules are there before the first call, and until after the last.
   const consumer = dubboConsumer(settings, surroundings, run.consumer, {
     ...opts,
-    dependsOn: [traffic, check, ...policies],
+    dependsOn: [check, ...others, ...policies],
   });
   return {
     namespace: mesh.namespace,

@@ -12,6 +12,8 @@ import {
 import { GREETER, type Runtime, RUNTIMES } from "./lib/names.ts";
 import { portNumber } from "./lib/port.ts";
 import { applicationProperties, type Properties } from "./lib/properties.ts";
+import { resourcesOf, resourcesSettings } from "./lib/resources.ts";
+import { most, oneScale, scaleKeys, withPods } from "./lib/scale.ts";
 import { type Security, securityOf, securitySettings } from "./lib/security.ts";
 import { trafficSettings } from "./lib/traffic.ts";
 
@@ -73,12 +75,15 @@ function takenProperties(application: "provider" | "consumer", versions: string)
   };
 }
 
-const version = z.strictObject({
-  name: dnsLabel.describe("label `version` of the pods and name of the subset"),
-  image: imageReference.optional().describe("an image of this version alone"),
-  replicas: z.int().min(0).max(1000).default(2).describe("pods"),
-  weight: z.int().min(0).max(100).default(100).describe("share of the calls, percent"),
-});
+const version = z
+  .strictObject({
+    name: dnsLabel.describe("label `version` of the pods and name of the subset"),
+    image: imageReference.optional().describe("an image of this version alone"),
+    ...scaleKeys(2),
+    weight: z.int().min(0).max(100).default(100).describe("share of the calls, percent"),
+  })
+  .superRefine(oneScale)
+  .transform((given) => withPods(given, 2));
 
 function weightsAddUp(versions: readonly z.infer<typeof version>[]): boolean {
   return versions.reduce((sum, { weight }) => sum + weight, 0) === 100;
@@ -103,6 +108,9 @@ const providerKeys = z.strictObject({
   properties: applicationProperties(takenProperties("provider", "use provider.versions"))
     .default({})
     .describe("further Dubbo properties of the application"),
+  resources: resourcesSettings
+    .prefault({})
+    .describe("requests and limits of the application's container (default: by runtime)"),
   versions: z
     .array(version)
     .min(1)
@@ -132,6 +140,7 @@ const provider = providerKeys
   })
   .transform((given) => ({
     ...given,
+    resources: resourcesOf(given.runtime, given.resources),
     versions: given.versions.map((each) => ({ ...each, image: versionImage(given, each) })),
   }));
 
@@ -146,7 +155,10 @@ const consumer = z
     properties: applicationProperties(takenProperties("consumer", "it is v1, the label of the pods"))
       .default({})
       .describe("further Dubbo properties of the application"),
-    replicas: z.int().min(0).max(1000).default(1).describe("pods"),
+    resources: resourcesSettings
+      .prefault({})
+      .describe("requests and limits of the application's container (default: by runtime)"),
+    ...scaleKeys(1),
     interval: positiveDuration
       .optional()
       .describe(
@@ -154,8 +166,10 @@ const consumer = z
       ),
     timeout: positiveDuration.default("30s").describe("deadline of a call"),
   })
+  .superRefine(oneScale)
   .transform(({ image, interval, ...given }) => ({
-    ...given,
+    ...withPods(given, 1),
+    resources: resourcesOf(given.runtime, given.resources),
     image: image ?? (given.runtime === "java" ? PUBLISHED_CONSUMER : undefined),
     interval: interval ?? CALL_INTERVALS[given.runtime],
   }));
@@ -204,10 +218,17 @@ const keys = z.strictObject({
     .describe("operating system and architecture of the images"),
   provider: provider
     .prefault({})
-    .describe("the Dubbo provider: name, port, runtime, image, services, properties, versions"),
+    .describe("the Dubbo provider: name, port, runtime, image, services, properties, resources, versions"),
   consumer: consumer
     .prefault({})
-    .describe("the Dubbo consumer: name, port, runtime, image, properties, replicas, interval, timeout"),
+    .describe(
+      "the Dubbo consumer: name, port, runtime, image, properties, resources, replicas, autoscale, interval, timeout",
+    ),
+  proxy: resourcesSettings
+    .prefault({})
+    .describe(
+      "requests and limits of the sidecars; one of them takes the place of all of the mesh's own (default)",
+    ),
   traffic: trafficSettings
     .prefault({})
     .describe(
@@ -243,8 +264,8 @@ export function loadOf({
   consumer: caller,
   provider: { versions },
 }: Pick<Given, "healthCheck" | "consumer" | "provider">): HealthCheckLoad {
-  const pods = versions.reduce((sum, { replicas }) => sum + replicas, 0);
-  return healthCheckLoad(healthCheck, caller.replicas, pods);
+  const pods = versions.reduce((sum, scale) => sum + most(scale), 0);
+  return healthCheckLoad(healthCheck, most(caller), pods);
 }
 
 type Refuse = (path: (string | number)[], message: string) => void;
@@ -252,7 +273,7 @@ type Refuse = (path: (string | number)[], message: string) => void;
 function refuseLoad(given: Given, refuse: Refuse): void {
   const { perProviderPod } = loadOf(given);
   if (perProviderPod <= given.healthCheckBudget) return;
-  const load = `${perProviderPod.toFixed(1)} checks/s (${given.consumer.replicas} consumer pods)`;
+  const load = `${perProviderPod.toFixed(1)} checks/s (${most(given.consumer)} consumer pods)`;
   refuse(
     ["healthCheckBudget"],
     `the health check asks each provider pod for ${load}, more than ${given.healthCheckBudget}: ` +
@@ -262,8 +283,8 @@ function refuseLoad(given: Given, refuse: Refuse): void {
 
 /** A version that calls are routed to, but of which no pod runs: they would be answered 503. */
 function refuseEmptySubsets({ provider: { versions }, traffic }: Given, refuse: Refuse): void {
-  for (const [index, { replicas, weight }] of versions.entries()) {
-    if (replicas === 0 && weight > 0)
+  for (const [index, { weight, ...scale }] of versions.entries()) {
+    if (most(scale) === 0 && weight > 0)
       refuse(
         ["provider", "versions", index, "replicas"],
         `is 0, but its weight is ${weight}: nobody would answer`,
@@ -277,7 +298,7 @@ function refuseEmptySubsets({ provider: { versions }, traffic }: Given, refuse: 
         ["traffic", "routes", index, "version"],
         `is ${name}, which provider.versions does not have (${known})`,
       );
-    } else if (target.replicas === 0) {
+    } else if (most(target) === 0) {
       refuse(
         ["traffic", "routes", index, "version"],
         `is ${name}, which has no replicas: nobody would answer`,

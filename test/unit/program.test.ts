@@ -19,11 +19,14 @@ describe("the program of a local stack", async () => {
       "EnvoyFilter/cluster",
       "Namespace/dubbo-demo",
       "PeerAuthentication/default",
+      "PodDisruptionBudget/dubbo-samples-mesh-provider-v1",
       "Role/dubbo-sa",
       "RoleBinding/dubbo-sa",
       "Service/dubbo-samples-mesh-consumer",
       "Service/dubbo-samples-mesh-provider",
       "ServiceAccount/dubbo-sa",
+      "Sidecar/dubbo-samples-mesh-consumer",
+      "Sidecar/dubbo-samples-mesh-provider",
       "Telemetry/access-logs",
       "VirtualService/dubbo-samples-mesh-provider",
     ]);
@@ -286,6 +289,36 @@ describe("the program of other stacks", () => {
     expect(objects[0]?.metadata["labels"]).toMatchObject({
       "pod-security.kubernetes.io/enforce": "restricted",
     });
+  });
+
+  it("scales by load where it is asked to, and gives the sidecars what they need", async () => {
+    const provider = {
+      image: "r/p:1",
+      versions: [{ name: "v1", autoscale: { min: 2, max: 4, cpu: 70 } }],
+    };
+    const proxy = { requests: { cpu: "20m" }, limits: { memory: "128Mi" } };
+    const { objects } = await declaredBy({ ...existing, provider, proxy });
+    expect(objects.flatMap(validateObject)).toEqual([]);
+    expect(objects.find(({ kind }) => kind === "HorizontalPodAutoscaler")).toMatchObject({
+      metadata: { name: "dubbo-samples-mesh-provider-v1" },
+      spec: { minReplicas: 2, maxReplicas: 4 },
+    });
+    const deployments = objects.filter(({ kind }) => kind === "Deployment");
+    expect(deployments.map(({ spec }) => (spec as { replicas?: number }).replicas)).toEqual(
+      expect.arrayContaining([undefined, 1]),
+    );
+    for (const { spec } of deployments) {
+      expect(spec).toMatchObject({
+        template: {
+          metadata: {
+            annotations: {
+              "sidecar.istio.io/proxyCPU": "20m",
+              "sidecar.istio.io/proxyMemoryLimit": "128Mi",
+            },
+          },
+        },
+      });
+    }
   });
 
   it("asks for neither mTLS nor identities where no sidecar is injected", async () => {

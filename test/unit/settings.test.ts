@@ -4,6 +4,7 @@ import { javaProperties, nodeProperties } from "../../components/runtime.ts";
 import { Greeter } from "../../apps/gen/greeter_pb.ts";
 import { UserError } from "../../lib/errors.ts";
 import { STREAMS } from "../../lib/names.ts";
+import { proxyAnnotations } from "../../lib/resources.ts";
 import { loadOf, parseSettings } from "../../settings.ts";
 import { projectFileText } from "../../tools/declarations.ts";
 
@@ -39,6 +40,7 @@ describe("settings of a local stack", () => {
         runtime: "node",
         services: ["org.apache.dubbo.samples.Greeter"],
         properties: {},
+        resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "256Mi" } },
         versions: [{ name: "v1", replicas: 2, weight: 100 }],
       },
       consumer: {
@@ -46,10 +48,12 @@ describe("settings of a local stack", () => {
         port: 20880,
         runtime: "node",
         properties: {},
+        resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "256Mi" } },
         replicas: 1,
         interval: "1s",
         timeout: "30s",
       },
+      proxy: { requests: {}, limits: {} },
       traffic: {
         loadBalancer: "ROUND_ROBIN",
         attempts: 2,
@@ -307,6 +311,68 @@ describe("the health check's load", () => {
     );
     expect(errorOf({ ...consumers(56), healthCheckBudget: "102" })).toBe("accepted");
     expect(errorOf({ ...consumers(56), healthCheck: "gentle" })).toBe("accepted");
+  });
+});
+
+describe("pods", () => {
+  const autoscale = "autoscale: {min: 2, max: 5, cpu: 80}";
+
+  it("are a number, or as many as an autoscaler takes", () => {
+    const provider = `versions: [{name: v1, weight: 80, ${autoscale}}, {name: v2, weight: 20}]`;
+    const settings = parseSettings({ ...LOCAL, healthCheck: "fast", consumer: autoscale, provider });
+    const scale = { min: 2, max: 5, cpu: 80 };
+    expect(settings.provider.versions).toEqual([
+      { name: "v1", weight: 80, autoscale: scale },
+      { name: "v2", weight: 20, replicas: 2 },
+    ]);
+    expect(settings.consumer).toMatchObject({ autoscale: scale });
+    expect(settings.consumer.replicas).toBeUndefined();
+    // 5 consumers, 5 + 2 providers.
+    expect(loadOf(settings).checksPerSecond).toBeCloseTo(35 / 0.55);
+  });
+
+  it.each([
+    [
+      { consumer: `{replicas: 2, ${autoscale}}` },
+      "dubbo-mesh:consumer.replicas: is set beside autoscale, which decides on it",
+    ],
+    [
+      { provider: `versions: [{name: v1, replicas: 2, ${autoscale}}]` },
+      "dubbo-mesh:provider.versions[0].replicas: is set beside autoscale, which decides on it",
+    ],
+    [
+      { consumer: "autoscale: {min: 3, max: 2, cpu: 80}" },
+      "dubbo-mesh:consumer.autoscale.max: must be min or more",
+    ],
+    [
+      { consumer: "autoscale: {min: 0, max: 2, cpu: 80}" },
+      "dubbo-mesh:consumer.autoscale.min: Too small: expected number to be >=1",
+    ],
+    [
+      { consumer: "resources: {requests: {cpu: much}}" },
+      "dubbo-mesh:consumer.resources.requests.cpu: must be a quantity such as 100m, 0.5 or 256Mi",
+    ],
+    [{ proxy: "requests: {gpu: 1}" }, "dubbo-mesh:proxy.requests.gpu: no such key"],
+  ])("of %j are refused", (raw, message) => {
+    expect(errorOf({ ...LOCAL, ...raw })).toBe(message);
+  });
+
+  it("have resources of their own, or their runtime's", () => {
+    const settings = parseSettings({
+      ...LOCAL,
+      provider: "{runtime: java, resources: {requests: {cpu: 1}, limits: {cpu: 1.5}}}",
+      proxy: "{requests: {cpu: 20m}, limits: {memory: 128Mi}}",
+    });
+    expect(settings.provider.resources).toEqual({
+      requests: { cpu: "1", memory: "256Mi" },
+      limits: { cpu: "1.5", memory: "512Mi" },
+    });
+    expect(settings.consumer.resources.requests).toEqual({ cpu: "50m", memory: "96Mi" });
+    expect(proxyAnnotations(settings.proxy)).toEqual({
+      "sidecar.istio.io/proxyCPU": "20m",
+      "sidecar.istio.io/proxyMemoryLimit": "128Mi",
+    });
+    expect(proxyAnnotations(parseSettings(LOCAL).proxy)).toEqual({});
   });
 });
 

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { UserError } from "../../lib/errors.ts";
 import type { HealthCheckLoad } from "../../lib/health-check.ts";
+import { most } from "../../lib/scale.ts";
 import { step } from "../../lib/steps.ts";
 import { loadOf, type Settings } from "../../settings.ts";
 import { Mesh } from "../mesh.ts";
@@ -50,7 +51,7 @@ export function requireVerifiable({ injection, accessLogs, consumer }: Settings)
       "Set accessLogs to true and run `make up`; the pods need no restart.",
     );
   }
-  if (consumer.replicas === 0) {
+  if (most(consumer) === 0) {
     throw new UserError(
       "the stack runs no consumer, so nothing is called",
       "Set dubbo-mesh:consumer.replicas to 1 or more, and run `make up`.",

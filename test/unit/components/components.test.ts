@@ -8,6 +8,7 @@ import { ApplicationImage } from "../../../components/image.ts";
 import { injectionLabels, MeshNamespace } from "../../../components/namespace.ts";
 import { MeshNetworkPolicy } from "../../../components/network-policy.ts";
 import { DubboProvider, type DubboProviderArgs } from "../../../components/provider.ts";
+import { SidecarScope } from "../../../components/sidecar-scope.ts";
 import { authorizationPolicySpec, MeshSecurity } from "../../../components/security.ts";
 import { destinationRuleSpec, ProviderTraffic, virtualServiceSpec } from "../../../components/traffic.ts";
 import { healthCheckSettings } from "../../../lib/health-check.ts";
@@ -42,6 +43,8 @@ const providerArgs = {
   drainSeconds: 9.5,
   finishSeconds: 2.5,
   properties: { "dubbo.application.log-format": "json" },
+  resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "256Mi" } },
+  annotations: { "sidecar.istio.io/proxyCPU": "30m" },
   versions: [
     { name: "v1", replicas: 2, image: "r/p@sha256:1" },
     { name: "v2", replicas: 0, image: "r/p@sha256:2" },
@@ -61,6 +64,8 @@ const consumerArgs = {
   providedBy: "mesh-provider",
   providerPort: 50052,
   properties: {},
+  resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "256Mi" } },
+  annotations: {},
 };
 const trafficRules = {
   ...trafficSettings.parse({ idempotentMethods: ["/a.B/c"] }),
@@ -81,6 +86,8 @@ const namespaceArgs = { name: "demo", injection: true, accessLogs: true, service
 
 const COMPONENT = "dubbo-mesh";
 const DEPLOYMENT = "kubernetes:apps/v1:Deployment";
+const BUDGET = "kubernetes:policy/v1:PodDisruptionBudget";
+const AUTOSCALER = "kubernetes:autoscaling/v2:HorizontalPodAutoscaler";
 const SERVICE = "kubernetes:core/v1:Service";
 const RBAC = "kubernetes:rbac.authorization.k8s.io/v1";
 const ISTIO = "kubernetes:networking.istio.io";
@@ -219,7 +226,7 @@ function expectedDeployment(
   { application, port }: { application: string; port: number },
   workload: { name: string; version: string; image: string; replicas: number; grace: number },
   { container, pod }: ExpectedRuntime,
-  annotations?: object,
+  annotations: object,
 ): object {
   const { name, version, image, replicas, grace } = workload;
   const labels = { app: application, version };
@@ -230,15 +237,25 @@ function expectedDeployment(
     metadata: { name, namespace: "demo", labels },
     spec: {
       replicas,
+      strategy: { type: "RollingUpdate", rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
       selector: { matchLabels: labels },
       template: {
-        metadata: { labels, ...(annotations && { annotations }) },
+        metadata: { labels, annotations },
         spec: {
           serviceAccountName: "sa",
           automountServiceAccountToken: false,
           enableServiceLinks: false,
           terminationGracePeriodSeconds: grace,
           securityContext: { seccompProfile: { type: "RuntimeDefault" } },
+          topologySpreadConstraints: ["kubernetes.io/hostname", "topology.kubernetes.io/zone"].map(
+            (topologyKey) => ({
+              maxSkew: 1,
+              topologyKey,
+              whenUnsatisfiable: "ScheduleAnyway",
+              labelSelector: { matchLabels: labels },
+              matchLabelKeys: ["pod-template-hash"],
+            }),
+          ),
           containers: [
             {
               name: "app",
@@ -248,6 +265,7 @@ function expectedDeployment(
                 { name: "grpc-tri", containerPort: port },
                 { name: "http-health", containerPort: 22222 },
               ],
+              resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "256Mi" } },
               ...container,
               startupProbe: { httpGet: httpGet("/startup"), periodSeconds: 1, failureThreshold: 300 },
               livenessProbe: { httpGet: httpGet("/live"), initialDelaySeconds: 5, periodSeconds: 5 },
@@ -259,6 +277,19 @@ function expectedDeployment(
       },
     },
   };
+}
+
+/** What a pod's proxy is told, beside `own`. */
+function proxyConfig(drain: string, own = ""): string {
+  const lines = ['  EXIT_ON_ZERO_ACTIVE_CONNECTIONS: "true"', `  MINIMUM_DRAIN_DURATION: ${drain}`];
+  return [`${own}holdApplicationUntilProxyStarts: true`, "proxyMetadata:", ...lines, ""]
+    .join("\n")
+    .replaceAll('"', "'");
+}
+
+/** Annotations of the provider's pods that drain for `drain`. */
+function providerAnnotations(drain: string): object {
+  return { "proxy.istio.io/config": proxyConfig(drain), "sidecar.istio.io/proxyCPU": "30m" };
 }
 
 function nodeParts(application: string, version: string, port: number, env: object[]): ExpectedRuntime {
@@ -273,7 +304,6 @@ function nodeParts(application: string, version: string, port: number, env: obje
   return {
     container: {
       env: [...own, ...env],
-      resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "256Mi" } },
       securityContext: RESTRICTED,
     },
   };
@@ -288,7 +318,6 @@ function javaParts(options: readonly string[], env: object[] = [], lifecycle?: o
   return {
     container: {
       env: [{ name: "JAVA_TOOL_OPTIONS", value: all.join(" ") }, ...env],
-      resources: { requests: { cpu: "100m", memory: "256Mi" }, limits: { memory: "512Mi" } },
       securityContext: { ...RESTRICTED, runAsUser: 1000, runAsGroup: 1000 },
       ...(lifecycle && { lifecycle }),
       volumeMounts: [{ name: "tmp", mountPath: "/tmp" }],
@@ -314,6 +343,7 @@ describe("the provider", async () => {
     expect(shape(declared)).toEqual([
       `${COMPONENT}:provider:DubboProvider provider <  after []`,
       `${SERVICE} provider-service < provider after []`,
+      `${BUDGET} provider-v1-budget < provider after []`,
       `${DEPLOYMENT} provider-v1 < provider after []`,
       `${DEPLOYMENT} provider-v2 < provider after []`,
     ]);
@@ -337,7 +367,12 @@ describe("the provider", async () => {
       { name: "DUBBO_APPLICATION_LOG_FORMAT", value: "json" },
     ];
     expect(find(declared, `provider-${version}`)).toEqual(
-      expectedDeployment(providerArgs, which, nodeParts("mesh-provider", version, 50052, env)),
+      expectedDeployment(
+        providerArgs,
+        which,
+        nodeParts("mesh-provider", version, 50052, env),
+        providerAnnotations("10s"),
+      ),
     );
   });
 
@@ -357,7 +392,12 @@ describe("the provider", async () => {
   it("on Java is told by system properties, sleeps before it ends, and may write to /tmp", async () => {
     const java = await register(() => new DubboProvider("provider", { ...providerArgs, runtime: "java" }));
     const parts = javaParts(javaOptions, [], { preStop: { sleep: { seconds: 10 } } });
-    const expected = expectedDeployment(providerArgs, { ...javaWhich, grace: 18 }, parts);
+    const expected = expectedDeployment(
+      providerArgs,
+      { ...javaWhich, grace: 18 },
+      parts,
+      providerAnnotations("10s"),
+    );
     expect(find(java, "provider-v1")).toEqual(expected);
     expect(validateObject(find(java, "provider-v1"))).toEqual([]);
   });
@@ -366,8 +406,66 @@ describe("the provider", async () => {
     const args = { ...providerArgs, runtime: "java" as const, drainSeconds: 0 };
     const java = await register(() => new DubboProvider("provider", args));
     expect(find(java, "provider-v1")).toEqual(
-      expectedDeployment(providerArgs, { ...javaWhich, grace: 8 }, javaParts(javaOptions)),
+      expectedDeployment(
+        providerArgs,
+        { ...javaWhich, grace: 8 },
+        javaParts(javaOptions),
+        providerAnnotations("5s"),
+      ),
     );
+  });
+
+  it("has one pod at a time evicted where there is more than one", () => {
+    expect(find(declared, "provider-v1-budget")).toEqual({
+      apiVersion: "policy/v1",
+      kind: "PodDisruptionBudget",
+      metadata: { name: "mesh-provider-v1", namespace: "demo" },
+      spec: {
+        maxUnavailable: 1,
+        unhealthyPodEvictionPolicy: "AlwaysAllow",
+        selector: { matchLabels: { app: "mesh-provider", version: "v1" } },
+      },
+    });
+    expect(validateObject(find(declared, "provider-v1-budget"))).toEqual([]);
+  });
+
+  it("leaves the number of pods to an autoscaler where one decides on it", async () => {
+    const versions = [
+      { name: "v1", image: "r/p:1", autoscale: { min: 2, max: 5, cpu: 80 } },
+      { name: "v2", image: "r/p:2", autoscale: { min: 1, max: 2, cpu: 50 } },
+    ];
+    const scaled = await register(() => new DubboProvider("provider", { ...providerArgs, versions }));
+    expect(shape(scaled).slice(2).sort()).toEqual(
+      [
+        `${DEPLOYMENT} provider-v1 < provider after []`,
+        `${DEPLOYMENT} provider-v2 < provider after []`,
+        `${AUTOSCALER} provider-v1-autoscaler < provider after []`,
+        `${AUTOSCALER} provider-v2-autoscaler < provider after []`,
+        `${BUDGET} provider-v1-budget < provider after []`,
+      ].sort(),
+    );
+    expect(find(scaled, "provider-v1")["spec"]).not.toHaveProperty("replicas");
+    expect(find(scaled, "provider-v1-autoscaler")).toEqual({
+      apiVersion: "autoscaling/v2",
+      kind: "HorizontalPodAutoscaler",
+      metadata: { name: "mesh-provider-v1", namespace: "demo" },
+      spec: {
+        scaleTargetRef: { apiVersion: "apps/v1", kind: "Deployment", name: "mesh-provider-v1" },
+        minReplicas: 2,
+        maxReplicas: 5,
+        metrics: [
+          {
+            type: "ContainerResource",
+            containerResource: {
+              name: "cpu",
+              container: "app",
+              target: { type: "Utilization", averageUtilization: 80 },
+            },
+          },
+        ],
+      },
+    });
+    expect(validateObject(find(scaled, "provider-v1-autoscaler"))).toEqual([]);
   });
 
   it("tells where it is called", async () => {
@@ -410,7 +508,7 @@ describe("the consumer", async () => {
   const counted =
     "cluster\\.outbound.*(health_check|membership|ssl|outlier_detection|upstream_cx_total|upstream_rq_).*";
   const annotations = {
-    "proxy.istio.io/config": `proxyStatsMatcher:\n  inclusionRegexps:\n    - ${counted}\n`,
+    "proxy.istio.io/config": proxyConfig("5s", `proxyStatsMatcher:\n  inclusionRegexps:\n    - ${counted}\n`),
   };
   const meshVariables = [
     { name: "CLUSTER_DOMAIN", value: "cluster.test" },
@@ -664,6 +762,27 @@ describe("the health check", () => {
   });
 });
 
+describe("the scope of sidecars", () => {
+  it("is what an application calls, and Istio's own namespace", async () => {
+    const args = { application: "mesh-consumer", namespace: "demo", calls: ["a.demo.svc.cluster.test"] };
+    const declared = await register(() => new SidecarScope("scope", args));
+    expect(shape(declared)).toEqual([
+      `${COMPONENT}:sidecar-scope:SidecarScope scope <  after []`,
+      `${ISTIO}/v1:Sidecar scope-sidecar < scope after []`,
+    ]);
+    expect(find(declared, "scope-sidecar")).toEqual({
+      apiVersion: "networking.istio.io/v1",
+      kind: "Sidecar",
+      metadata: { name: "mesh-consumer", namespace: "demo" },
+      spec: {
+        workloadSelector: { labels: { app: "mesh-consumer" } },
+        egress: [{ hosts: ["./a.demo.svc.cluster.test", "istio-system/*"] }],
+      },
+    });
+    expect(validateObject(find(declared, "scope-sidecar"))).toEqual([]);
+  });
+});
+
 describe("security", () => {
   const allowed = {
     callee: "mesh-provider",
@@ -854,7 +973,7 @@ describe("an argument's check", () => {
           finishSeconds: unknown,
           versions: [
             { name: "v1", replicas: 2, image: digest },
-            { name: "v2", replicas: unknown, image: digest },
+            { name: "v2", replicas: 1, image: digest },
           ],
         });
       }, true);
@@ -890,6 +1009,10 @@ describe("an argument's check", () => {
     [provider({ drainSeconds: -0.5 }), "drainSeconds: Too small: expected number to be >=0 (got -0.5)"],
     [provider({ finishSeconds: 0 }), "finishSeconds: Too small: expected number to be >0 (got 0)"],
     [consumer({ port: 0 }), "port: Too small: expected number to be >=1 (got 0)"],
+    [
+      consumer({ autoscale: { min: 3, max: 2, cpu: 80 } }),
+      'autoscale: must be min or more (got {"min":3,"max":2,"cpu":80})',
+    ],
     [consumer({ replicas: 1.5 }), "replicas: Invalid input: expected int, received number (got 1.5)"],
     [consumer({ intervalMs: 0 }), "intervalMs: Too small: expected number to be >=1 (got 0)"],
     [consumer({ timeoutMs: 0 }), "timeoutMs: Too small: expected number to be >=1 (got 0)"],
