@@ -13,9 +13,9 @@ import { SidecarScope } from "./components/sidecar-scope.ts";
 import { ProviderTraffic } from "./components/traffic.ts";
 import { milliseconds, seconds } from "./lib/duration.ts";
 import { UserError } from "./lib/errors.ts";
-import { drainSeconds, type HealthCheckLoad } from "./lib/health-check.ts";
+import { drainSeconds, type HealthCheckLoad, loadOf } from "./lib/health-check.ts";
 import { proxyAnnotations } from "./lib/resources.ts";
-import { loadOf, parseSettings, PROJECT, type Settings } from "./settings.ts";
+import { parseSettings, PROJECT, type Settings } from "./settings.ts";
 
 /** What the stack puts out. */
 interface Outputs {

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { duration, positiveDuration, seconds } from "./duration.ts";
+import { most, type Scale } from "./scale.ts";
 
 // Field names, types and bounds are those of envoy.config.core.v3.HealthCheck (Envoy 1.40), so that Envoy's own documentation
 // applies: https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/health_check.proto
@@ -261,5 +262,20 @@ export interface HealthCheckLoad {
 export function healthCheckLoad(check: HealthCheck, callers: number, providers: number): HealthCheckLoad {
   const shortest = Math.min(seconds(check.interval), seconds(check.no_traffic_healthy_interval));
   const mean = shortest * (1 + check.interval_jitter_percent / 200) + seconds(check.interval_jitter) / 2;
-  return { checksPerSecond: (callers * providers) / mean, perProviderPod: callers / mean };
+  const rounded = (rate: number): number => Math.round(rate * 100) / 100;
+  return { checksPerSecond: rounded((callers * providers) / mean), perProviderPod: rounded(callers / mean) };
+}
+
+/** What the check of a stack costs at most, with as many pods as may run. */
+export function loadOf({
+  healthCheck,
+  consumer,
+  provider,
+}: {
+  readonly healthCheck: HealthCheck;
+  readonly consumer: Scale;
+  readonly provider: { readonly versions: readonly Scale[] };
+}): HealthCheckLoad {
+  const pods = provider.versions.reduce((sum, scale) => sum + most(scale), 0);
+  return healthCheckLoad(healthCheck, most(consumer), pods);
 }

@@ -58,7 +58,7 @@ describe("the program of a local stack", async () => {
       providerAddress: `${HOST}:50052`,
       consumerAddress: "dubbo-samples-mesh-consumer.dubbo-demo.svc.cluster.local:20880",
       envoyFilterName: "cluster",
-      healthCheckLoad: { checksPerSecond: 2 / 5.5, perProviderPod: 1 / 5.5 },
+      healthCheckLoad: { checksPerSecond: 0.36, perProviderPod: 0.18 },
       images: { provider: images[0]?.reference, consumer: images[1]?.reference },
       kubeContext: "dubbo-mesh",
     });

@@ -5,7 +5,8 @@ import { Greeter } from "../../apps/gen/greeter_pb.ts";
 import { UserError } from "../../lib/errors.ts";
 import { STREAMS } from "../../lib/names.ts";
 import { proxyAnnotations } from "../../lib/resources.ts";
-import { loadOf, parseSettings } from "../../settings.ts";
+import { loadOf } from "../../lib/health-check.ts";
+import { parseSettings } from "../../settings.ts";
 import { projectFileText } from "../../tools/declarations.ts";
 
 const LOCAL = { cluster: "local" };

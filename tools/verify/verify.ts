@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { UserError } from "../../lib/errors.ts";
-import type { HealthCheckLoad } from "../../lib/health-check.ts";
+import { type HealthCheckLoad, loadOf } from "../../lib/health-check.ts";
 import { most } from "../../lib/scale.ts";
 import { step } from "../../lib/steps.ts";
-import { loadOf, type Settings } from "../../settings.ts";
+import type { Settings } from "../../settings.ts";
 import { Mesh } from "../mesh.ts";
 import { table } from "../report.ts";
 import type { StackFile } from "../stack-file.ts";

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { loadOf, parseSettings } from "../../../settings.ts";
+import { loadOf } from "../../../lib/health-check.ts";
+import { parseSettings } from "../../../settings.ts";
 import { windowSeconds } from "../../../tools/verify/expected.ts";
 import { requireVerifiable, verify, verifyText, watch } from "../../../tools/verify/verify.ts";
 import { userError } from "../tools/user-error.ts";
