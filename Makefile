@@ -11,7 +11,7 @@ ENGINE_FLAGS = $(STACK_FLAGS) $(if $(ENGINE),--engine $(ENGINE))
 POD_FLAGS = $(STACK_FLAGS) $(if $(POD),--pod $(POD))
 
 .DEFAULT_GOAL := help
-.PHONY: help up preview render down verify dump logs shell cluster-up cluster-down cluster-status cluster-logs \
+.PHONY: help up preview render down verify dump logs qos shell cluster-up cluster-down cluster-status cluster-logs \
 	test interop e2e bench declarations schemas generate format
 
 help: ## show this list
@@ -42,6 +42,9 @@ dump: $(DEPENDENCIES) ## print the configuration of a pod's Envoy [STACK=dev POD
 logs: $(DEPENDENCIES) ## print the logs of a pod, or of all of the stack's [STACK=dev POD= PROXY=1]
 	@$(CLI) logs $(POD_FLAGS) $(if $(PROXY),--proxy)
 
+qos: $(DEPENDENCIES) ## call ls, ready, online, offline or metrics of a pod's QOS server [STACK=dev POD= COMMAND=]
+	@$(CLI) qos $(POD_FLAGS) --command '$(COMMAND)'
+
 shell: $(DEPENDENCIES) ## open a shell in a pod's istio-proxy [STACK=dev POD=]
 	@$(CLI) shell $(POD_FLAGS)
 
@@ -68,6 +71,12 @@ e2e: $(DEPENDENCIES) ## the whole on the local cluster: up, verify, a fault, cha
 
 bench: $(DEPENDENCIES) ## time the kubectl engine beside a bare kubectl apply, on a local cluster that is up
 	@node --import tsx bench/apply.ts
+
+bench-apps: $(DEPENDENCIES) ## our provider beside Java's, under abuse, and at its end (JDK 17, Maven) [PARTS= JSON=1 BENCH_NODE=]
+	@node --import tsx bench/apps/main.ts $(PARTS) $(if $(JSON),--json)
+
+bench-apps-long: $(DEPENDENCIES) ## half an hour of abuse, with a look at the heap after each round [MINUTES=30 JSON=1 BENCH_NODE=]
+	@node --import tsx bench/apps/main.ts robustness --minutes $(or $(MINUTES),30) $(if $(JSON),--json)
 
 declarations: $(DEPENDENCIES) ## make Pulumi.yaml from settings.ts
 	@npm run --silent declarations

@@ -32,6 +32,8 @@ export class ApplicationImage extends pulumi.ComponentResource {
           platform: args.platform,
           // With one time for all that it makes, BuildKit gives the same digest on every machine.
           args: { BASE_IMAGE: args.baseImage, SOURCE_DATE_EPOCH: "0" },
+          // What it runs while it is built needs none, and BuildKit asks for the engine's bridge, which may not be there.
+          network: "none",
         },
       },
       { parent: this },

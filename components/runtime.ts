@@ -2,7 +2,7 @@ import type * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import { variableOf } from "../apps/sdk/names.ts";
-import { GREETER, type Runtime } from "../lib/names.ts";
+import { GREETER, PROBE_PORT, type Runtime } from "../lib/names.ts";
 import { type Properties, systemProperty } from "../lib/properties.ts";
 import { checked } from "./check.ts";
 
@@ -10,9 +10,6 @@ type Container = kubernetes.types.input.core.v1.Container;
 type EnvVar = kubernetes.types.input.core.v1.EnvVar;
 type PodSpec = kubernetes.types.input.core.v1.PodSpec;
 type Values = Readonly<Record<string, pulumi.Input<string | number>>>;
-
-/** The port of Dubbo's QOS server, which answers the probes. Source: the seed, 4.1. */
-export const PROBE_PORT = 22222;
 
 /** What an application calls. */
 export interface Reference {

@@ -1,12 +1,12 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
-import { APPLICATION_CONTAINER, type Runtime } from "../lib/names.ts";
+import { APPLICATION_CONTAINER, PROBE_PORT, type Runtime } from "../lib/names.ts";
 import type { Resources } from "../lib/resources.ts";
 import { autoscaleSettings, fewest, type Scale } from "../lib/scale.ts";
 import { toYaml } from "../lib/yaml.ts";
 import { checked } from "./check.ts";
-import { type DubboApplication, PROBE_PORT, RUNTIME_PARTS, type RuntimeParts } from "./runtime.ts";
+import { type DubboApplication, RUNTIME_PARTS, type RuntimeParts } from "./runtime.ts";
 
 type DeploymentArgs = kubernetes.apps.v1.DeploymentArgs;
 type ServiceArgs = kubernetes.core.v1.ServiceArgs;

@@ -19,3 +19,6 @@ export const STREAMS: readonly string[] = [
 /** What runs a Dubbo application: Node.js, or Java with Dubbo's own SDK. */
 export const RUNTIMES = ["node", "java"] as const;
 export type Runtime = (typeof RUNTIMES)[number];
+
+/** The port of Dubbo's QOS server, which answers the probes. Source: the seed, 4.1. */
+export const PROBE_PORT = 22222;

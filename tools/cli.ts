@@ -107,6 +107,13 @@ async function runShell(options: PodOptions): Promise<void> {
   process.exitCode = await shell(await stackFile(options), options.pod);
 }
 
+async function runQos(options: PodOptions & { readonly command: string }): Promise<void> {
+  const { qos } = await import("./operate.ts");
+  const answer = await qos(await stackFile(options), options.command, options.pod);
+  await print(options.json, answer, () => answer.body.trimEnd());
+  if (answer.status !== 200) process.exitCode = 1;
+}
+
 async function runClusterStatus({ json }: CommonOptions): Promise<void> {
   const { clusterStatus } = await import("../cluster/cluster.ts");
   const status = await clusterStatus();
@@ -138,6 +145,9 @@ function operatorCommands(program: Command): void {
   podCommand("logs", "print the last lines of logs", "all of the stack's")
     .option("--proxy", "of the sidecars instead of the applications", false)
     .action(runLogs);
+  podCommand("qos", "call a command of a pod's QOS server", "the consumer's first")
+    .requiredOption("--command <name>", "ls, ready, live, startup, online, offline or metrics")
+    .action(runQos);
   podCommand("shell", "open a shell in a pod's sidecar", "the consumer's first").action(runShell);
 }
 

@@ -1,5 +1,7 @@
+import { once } from "node:events";
+import { createInterface } from "node:readline";
 import { execa } from "execa";
-import { APPLICATION_CONTAINER } from "../lib/names.ts";
+import { APPLICATION_CONTAINER, PROBE_PORT } from "../lib/names.ts";
 import { UserError } from "../lib/errors.ts";
 import type { Settings } from "../settings.ts";
 import { kubectlCommand } from "./kubectl.ts";
@@ -121,4 +123,43 @@ export async function shell({ settings }: StackFile, name?: string): Promise<num
   const exec = ["exec", "-it", "-n", settings.namespace, pod, "-c", PROXY_CONTAINER, "--", "/bin/bash"];
   const { exitCode = 1 } = await execa(file, [...args, ...exec], { stdio: "inherit", reject: false });
   return exitCode;
+}
+
+/** What a pod's QOS server has answered. */
+export interface QosAnswer {
+  /** HTTP status. */
+  readonly status: number;
+  /** The text. */
+  readonly body: string;
+}
+
+/**
+ * Calls a command of a pod's QOS server from inside of the pod, by the kubelet: from there, also those are allowed that others may not call.
+ * @param command such as `ls` or `offline/org.apache.dubbo.samples.Greeter:1.0.0`
+ * @param name the pod (default: the consumer's first)
+ * @throws UserError where there is no such pod, or it cannot be reached
+ */
+export async function qos({ settings }: StackFile, command: string, name?: string): Promise<QosAnswer> {
+  const { name: pod } = choosePod(await stackPods(new Mesh(settings), settings), name);
+  const [file = "", ...args] = kubectlCommand(settings);
+  const forward = ["port-forward", "-n", settings.namespace, `pod/${pod}`, `:${PROBE_PORT}`];
+  const forwarding = execa(file, [...args, ...forward], { stdin: "ignore", reject: false });
+  try {
+    const [line] = (await Promise.race([
+      once(createInterface({ input: forwarding.stdout }), "line"),
+      forwarding.then(({ stderr }) => [stderr]),
+    ])) as [string];
+    const port = /^Forwarding from \S+:(\d+) ->/.exec(line)?.[1];
+    if (port === undefined) {
+      throw new UserError(
+        `pod ${pod} cannot be reached: ${line.trim()}`,
+        "Check that it runs, and that the context may forward ports (kubectl auth can-i create pods/portforward).",
+      );
+    }
+    const response = await fetch(`http://127.0.0.1:${port}/${command}`, { headers: { connection: "close" } });
+    return { status: response.status, body: await response.text() };
+  } finally {
+    forwarding.kill();
+    await forwarding;
+  }
 }

@@ -33,16 +33,17 @@ async function invoke({ greeter, log }: CallerOptions, call: number, start: numb
 }
 
 /**
- * Waits for the provider, then greets it until the signal says stop, one call at a time. A call starts one interval after the start of
- * the one before, or at once if that took longer.
+ * Waits for the provider, then greets it until the signal says stop, one call at a time. A call is due one interval after the one before
+ * was, or at once if that took longer.
  */
 export async function callForever(options: CallerOptions): Promise<void> {
   const { greeter, interval, signal } = options;
   await greeter.waitUntilServing(signal);
+  let due = performance.now();
   for (let call = 1; !signal.aborted; call += 1) {
-    const start = performance.now();
-    await invoke(options, call, start);
-    const rest = start + interval - performance.now();
-    if (rest > 0) await sleep(rest, undefined, { signal }).catch(() => undefined);
+    await invoke(options, call, performance.now());
+    const now = performance.now();
+    due = Math.max(due + interval, now);
+    if (due > now) await sleep(due - now, undefined, { signal }).catch(() => undefined);
   }
 }

@@ -33,6 +33,20 @@ function oneLine(message: string): string {
   );
 }
 
+/** Longest message; a peer decides how long what it sends is. */
+const MOST_CHARACTERS = 2000;
+/** Most bytes that wait for a slow reader of standard output: after that lines are lost rather than memory. */
+const MOST_WAITING = 1_000_000;
+
+function cut(message: string): string {
+  if (message.length <= MOST_CHARACTERS) return message;
+  return `${message.slice(0, MOST_CHARACTERS)}... (${message.length} characters)`;
+}
+
+function toStandardOutput(line: string): void {
+  if (process.stdout.writableLength < MOST_WAITING) process.stdout.write(line);
+}
+
 function textLine(level: Level, name: string, message: string): string {
   return `[${timestamp(new Date())}] main ${level.padStart(5)} ${name}: ${oneLine(message)}\n`;
 }
@@ -50,20 +64,20 @@ function jsonLine(level: Level, name: string, message: string): string {
 export function logger(
   name: string,
   format: LogFormat = "text",
-  write: (line: string) => unknown = (line) => process.stdout.write(line),
+  write: (line: string) => unknown = toStandardOutput,
 ): Logger {
   const line = format === "json" ? jsonLine : textLine;
   const log =
     (level: Level) =>
     (message: string): void => {
-      write(line(level, name, message));
+      write(line(level, name, cut(message)));
     };
   return {
     info: log("INFO"),
     warn: log("WARN"),
     error: log("ERROR"),
     plain(text) {
-      write(format === "json" ? jsonLine("INFO", name, text) : `${oneLine(text)}\n`);
+      write(format === "json" ? jsonLine("INFO", name, cut(text)) : `${oneLine(cut(text))}\n`);
     },
   };
 }

@@ -62,6 +62,8 @@ export async function run<S extends z.ZodObject>(
 ): Promise<void> {
   // What grpc-js writes by itself arrives here as an error too.
   setLogVerbosity(logVerbosity.NONE);
+  // A service outlives the reader of its log.
+  process.stdout.on("error", () => undefined);
   try {
     const { settings, unknown } = readSettings(schema, process.env);
     const format = (settings as { "dubbo.application.log-format"?: LogFormat })[

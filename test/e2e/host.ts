@@ -27,6 +27,19 @@ export function applicationProcess(podUid: string): number {
   return pid;
 }
 
+/** The files of an application's image, as its container sees them; what the kubelet and the kernel mount is left out. */
+export function applicationFiles(podUid: string): string[] {
+  const root = `/proc/${applicationProcess(podUid)}/root`;
+  const mounted = /^\/(proc|sys|dev|run|var\/run)(\/|$)/;
+  const walk = (folder: string): string[] =>
+    readdirSync(`${root}${folder}`, { withFileTypes: true }).flatMap((entry) => {
+      const path = `${folder}${entry.name}`;
+      if (mounted.test(path)) return [];
+      return entry.isDirectory() ? walk(`${path}/`) : [path];
+    });
+  return walk("/").sort();
+}
+
 /** What a cluster could leave on a machine. */
 export interface Traces {
   readonly mounts: readonly string[];

@@ -5,8 +5,9 @@ import { detectionBounds, drainSeconds } from "../../lib/health-check.ts";
 import type { UpReport } from "../../tools/up.ts";
 import { Mesh } from "../../tools/mesh.ts";
 import { readStackFile } from "../../tools/stack-file.ts";
-import { hang } from "./fault.ts";
-import { type Traces, traces } from "./host.ts";
+import { hang, lastReply, terminate } from "./fault.ts";
+import { applicationFiles, type Traces, traces } from "./host.ts";
+import { buildJavaImages } from "./java-image.ts";
 import { figure, make, PROJECT_DIRECTORY, STACK, writeStack } from "./make.ts";
 
 /** 20 calls a second; a check and a try that notice a hung provider well before the probes do. */
@@ -67,6 +68,35 @@ describe("a mesh on the local cluster", () => {
     expect(result.ok).toBe(true);
   });
 
+  it("runs images that hold no shell and no package manager", async () => {
+    const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
+    const [pod] = await new Mesh(settings).pods(settings.provider.name);
+    const files = applicationFiles(pod?.metadata?.uid ?? "");
+    const programs = files.filter((file) => /\/s?bin\//.test(file));
+    expect(programs).toEqual([expect.stringMatching(/\/bin\/node$/)]);
+    expect(files.filter((file) => /\/(npm|corepack|yarn|apt|dpkg|apk)(\/|$)/.test(file))).toEqual([]);
+    expect(files).toContain("/app/main.mjs");
+  });
+
+  it("lets other pods call the probes and the metrics, and no other command; its own pod may", async () => {
+    const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
+    const mesh = new Mesh(settings);
+    const [caller] = await mesh.pods(settings.consumer.name);
+    const [provider] = await mesh.pods(settings.provider.name);
+    const name = provider?.metadata?.name ?? "";
+    const ask = async (path: string): Promise<string> => {
+      const url = `http://${provider?.status?.podIP ?? ""}:22222/${path}`;
+      const script = `fetch(${JSON.stringify(url)}).then(async (r) => console.log(r.status, await r.text()))`;
+      return mesh.exec(caller?.metadata?.name ?? "", "app", ["node", "-e", script]);
+    };
+    expect(await ask("ready")).toBe("200 true\n");
+    expect(await ask("metrics")).toMatch(/^200 [^]*dubbo_provider_requests_total\{/);
+    // The sidecar hands over what comes from elsewhere from an address that Java would take for this machine.
+    expect(await ask("offline")).toBe("403 offline may not be called from 127.0.0.6\n\n");
+    const { result } = await make<{ body: string }>("qos", `POD=${name}`, "COMMAND=ls", "JSON=1");
+    expect(result.body).toContain("|org.apache.dubbo.samples.Greeter:1.0.0|mesh-I(Y)|");
+  });
+
   it("is left as it is by a second up", async () => {
     const { result, seconds } = await make<UpReport>("up", "JSON=1");
     figure("make up without a change", seconds, 60);
@@ -104,6 +134,39 @@ describe("a mesh on the local cluster", () => {
     expect(seen.backAfter).toBeLessThan(10);
     expect(seen).toMatchObject({ restarts: 0, readinessChanged: false, failed: [] });
     expect(seen.answered).toBeGreaterThan(100);
+  });
+
+  it("answers every call at 200 a second while one of two providers ends, by the seed's health check", async () => {
+    writeStack({ consumer: { replicas: 2, interval: "0.008s" } });
+    await make<UpReport>("up", "JSON=1");
+    const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
+    const drain = drainSeconds(settings.healthCheck);
+    const seen = await terminate(new Mesh(settings), settings, drain);
+    process.stdout.write(`  figure  provider ended: ${JSON.stringify(seen)}, drain ${drain} s\n`);
+    expect(seen).toMatchObject({ exitCode: 0, failed: [] });
+    expect(seen.outAfter).toBeLessThan(detectionBounds(settings.healthCheck).answering + 1);
+    expect(seen.endedAfter).toBeGreaterThan(drain);
+    expect(seen.endedAfter).toBeLessThan(drain + 5);
+    expect(seen.callsPerSecond).toBeGreaterThan(150);
+  });
+
+  it("runs Java images in place of its own, each side in turn, and their health check succeeds", async () => {
+    const images = await buildJavaImages();
+    const run = async (settings: object): Promise<string> => {
+      writeStack({ ...settings });
+      await make<UpReport>("up", "JSON=1");
+      expect((await make<{ ok: boolean }>("verify", "JSON=1")).result.ok).toBe(true);
+      const file = await readStackFile(PROJECT_DIRECTORY, STACK);
+      return lastReply(new Mesh(file.settings), file.settings);
+    };
+    const callers =
+      "client: [\\d.]+, local: dubbo-samples-mesh-provider, remote: dubbo-samples-mesh-consumer";
+    expect(await run({ provider: { runtime: "java", image: images.provider } })).toMatch(
+      new RegExp(`response from provider-v1: [\\d.]+:50052, ${callers}`),
+    );
+    expect(await run({ consumer: { runtime: "java", image: images.consumer } })).toMatch(
+      new RegExp(`response from provider: [\\d.]+:50052, ${callers}`),
+    );
   });
 
   it("goes down with nothing left", async () => {

@@ -73,6 +73,7 @@ describe("the program of a local stack", async () => {
       dockerfile: "apps/Dockerfile",
       platform: "linux/amd64",
       args: { BASE_IMAGE: "localhost:5000/dubbo-mesh/node:22", SOURCE_DATE_EPOCH: "0" },
+      network: "none",
     });
     expect(images).toEqual([build("provider"), build("consumer")]);
   });

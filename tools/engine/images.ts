@@ -67,12 +67,14 @@ async function isBuilt(image: ImageBuild, run: Run): Promise<boolean> {
 
 function buildArgs(image: ImageBuild): string[] {
   const args = Object.entries(image.args).flatMap(([key, value]) => ["--build-arg", `${key}=${value}`]);
-  const { reference, dockerfile, platform, context } = image;
+  const { reference, dockerfile, platform, network, context } = image;
   return [
     "build",
     "--quiet",
     "--platform",
     platform,
+    "--network",
+    network,
     ...args,
     "--tag",
     reference,

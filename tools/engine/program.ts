@@ -20,6 +20,7 @@ const imageInputs = z.object({
     dockerfile: z.string(),
     platform: z.string(),
     args: z.record(z.string(), z.string()),
+    network: z.string(),
   }),
 });
 
@@ -31,6 +32,7 @@ export interface ImageBuild {
   readonly dockerfile: string;
   readonly platform: string;
   readonly args: Readonly<Record<string, string>>;
+  readonly network: string;
 }
 
 /** What the program declares. */

@@ -40,3 +40,11 @@ test("what a peer sent cannot make a line of its own or steer a terminal", () =>
   logger("test", "text", (line) => lines.push(line)).plain("a\nb\r\u001b[2J\u009bü");
   expect(lines).toEqual(["a\\u000ab\\u000d\\u001b[2J\\u009bü\n"]);
 });
+
+test("a message that a peer has made long is cut, and says how long it was", () => {
+  const lines: string[] = [];
+  const log = logger("test", "text", (line) => lines.push(line));
+  log.plain("x".repeat(2000));
+  log.plain("x".repeat(5000));
+  expect(lines).toEqual([`${"x".repeat(2000)}\n`, `${"x".repeat(2000)}... (5000 characters)\n`]);
+});

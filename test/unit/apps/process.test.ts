@@ -1,9 +1,23 @@
 import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import type { Application } from "../../../apps/bundle.ts";
 import { Greeter, type GreeterReply } from "../../../apps/gen/greeter_pb.ts";
+import { Relay } from "../../../apps/gen/relay_pb.ts";
 import { hostAddress } from "../../../apps/provider/greeter.ts";
-import { AppProcess, client, eventually, freePort, health, probe, rawMethod } from "./support.ts";
+import {
+  AppProcess,
+  client,
+  eventually,
+  failure,
+  freePort,
+  health,
+  probe,
+  rawMethod,
+  unary,
+} from "./support.ts";
 
 const NOT_SERVING = 2;
 
@@ -13,7 +27,7 @@ afterEach(async () => {
   await Promise.all(running.splice(0).map((app) => app.exit()));
 });
 
-async function start(name: Application, environment: Record<string, string>): Promise<AppProcess> {
+async function start(name: Application | "relay", environment: Record<string, string>): Promise<AppProcess> {
   const app = await AppProcess.start(name, environment);
   running.push(app);
   return app;
@@ -134,4 +148,53 @@ test("a consumer waits for its provider, calls it, and drains", async () => {
   expect(await consumer.exit()).toBe(0);
   expect(consumer.lines.at(-1)).toBe("main  INFO action.GreetingServiceConsumer: drained");
   expect(consumer.lines.filter((line) => line.includes("ERROR"))).toEqual([]);
+});
+
+test("a provider outlives the reader of its log", async () => {
+  const app = await startProvider();
+  await app.line(/dubbo service started$/);
+  app.closeLog();
+  expect(await failure(unary(app.port, Greeter.method.greet, { name: "unheard" }))).toBe(
+    "the call was answered",
+  );
+  expect(await failure(unary(app.port, Greeter.method.greet, { name: "unheard" }))).toBe(
+    "the call was answered",
+  );
+  app.signal("SIGTERM");
+  expect(await app.exit()).toBe(0);
+});
+
+test("a relay calls the provider for its caller, and passes on the trace", async () => {
+  const provider = await startProvider({ DUBBO_APPLICATION_LOG_FORMAT: "json" });
+  await provider.line(/"message":"dubbo service started"/);
+  const relay = await start("relay", {
+    DUBBO_APPLICATION_NAME: "the-relay",
+    DUBBO_REFERENCE_PROVIDER_PORT: String(provider.port),
+  });
+  await relay.line(/dubbo relay started$/);
+  const reply = await unary(relay.port, Relay.method.relay, { name: "n" }, { "x-request-id": "1" });
+  expect(reply).toMatchObject({
+    via: "the-relay",
+    message: expect.stringMatching(/^hello,n, .*remote: the-relay,/) as string,
+  });
+  expect(provider.lines).toContainEqual(
+    expect.stringMatching(/"message":"Server test dubbo tri k8s received greet request name: \\"n\\""/),
+  );
+  expect(await probe(relay.qosPort, "/ls")).toContain("|org.apache.dubbo.samples.Greeter:1.0.0| 1 |");
+});
+
+test("a provider reads the seed's file, and warns of settings that it does not know", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "dubbo-mesh-process-"));
+  const path = join(folder, "dubbo-provider.properties");
+  writeFileSync(
+    path,
+    "dubbo.application.name=from-the-file\ndubbo.application.qosEnable=true\ndubbo.protocol.nam=x\n",
+  );
+  const app = await start("provider", { DUBBO_PROPERTIES_FILE: path });
+  await app.line(/dubbo service started$/);
+  expect(app.lines[0]).toBe(
+    "main  WARN samples.ProviderBootstrap: dubbo.protocol.nam is not a setting of this application and has no effect",
+  );
+  expect((await unary(app.port, Greeter.method.greet, {})).message).toContain("local: from-the-file,");
+  rmSync(folder, { recursive: true });
 });

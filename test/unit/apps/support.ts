@@ -254,6 +254,12 @@ export class AppProcess {
     );
   }
 
+  /** Closes the pipes that it writes its log to. */
+  closeLog(): void {
+    this.#process.stdout?.destroy();
+    this.#process.stderr?.destroy();
+  }
+
   signal(name: NodeJS.Signals): void {
     this.#process.kill(name);
   }

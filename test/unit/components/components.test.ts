@@ -200,7 +200,13 @@ describe("the image", () => {
     const { context, dockerfile, platform } = args;
     expect(find(declared, "provider-image")).toMatchObject({
       imageName: "r.test/p:1",
-      build: { context, dockerfile, platform, args: { BASE_IMAGE: "b:1", SOURCE_DATE_EPOCH: "0" } },
+      build: {
+        context,
+        dockerfile,
+        platform,
+        args: { BASE_IMAGE: "b:1", SOURCE_DATE_EPOCH: "0" },
+        network: "none",
+      },
     });
     expect(await valueOf(declared.result.digest)).toBe("r.test/built@sha256:9");
     expect(declared.outputs).toEqual({ provider: { digest: "r.test/built@sha256:9" } });

@@ -12,6 +12,7 @@ const IMAGE = {
   context: "apps/dist/provider",
   dockerfile: "apps/Dockerfile",
   platform: "linux/arm64",
+  network: "none",
   args: { BASE_IMAGE: "node:22", OTHER: "a b" },
 };
 const DIGEST = `localhost:5000/mesh/provider@sha256:${"1".repeat(64)}`;
@@ -19,7 +20,7 @@ const DIRECTORY = realpathSync(mkdtempSync(join(tmpdir(), "dubbo-mesh-test-")));
 
 const INSPECT = ["image", "inspect", REFERENCE];
 const BUILD = [
-  ...["build", "--quiet", "--platform", "linux/arm64"],
+  ...["build", "--quiet", "--platform", "linux/arm64", "--network", "none"],
   ...["--build-arg", "BASE_IMAGE=node:22", "--build-arg", "OTHER=a b"],
   ...["--tag", REFERENCE, "--file", "apps/Dockerfile", "apps/dist/provider"],
 ];

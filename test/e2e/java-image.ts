@@ -1,0 +1,65 @@
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { execa } from "execa";
+import { BASE_IMAGE, DOCKER_HOST, REGISTRY } from "../../cluster/local.ts";
+import { step } from "../../lib/steps.ts";
+import { buildJavaPeer } from "../interop/java-peer.ts";
+import { PROJECT_DIRECTORY } from "./make.ts";
+
+const PEER = join(PROJECT_DIRECTORY, "test/interop/java/target");
+
+/** What the peer's classes load: the whole JDK would be five times as large. */
+const MODULES = "java.se,jdk.unsupported,jdk.crypto.ec";
+
+// As jib makes them: root, no arguments but the application's own, all else by JAVA_TOOL_OPTIONS.
+function dockerfile(main: string): string {
+  return `FROM ${BASE_IMAGE}
+COPY jre /jre
+COPY lib /app/lib
+COPY peer.jar /app/
+USER 0
+ENTRYPOINT ["/jre/bin/java", "-cp", "/app/peer.jar:/app/lib/*", "mesh.dubbo.interop.${main}"]
+CMD ["--version", "1.0.0"]
+`;
+}
+
+async function fillContext(context: string): Promise<void> {
+  mkdirSync(context, { recursive: true });
+  cpSync(join(PEER, "peer.jar"), join(context, "peer.jar"));
+  cpSync(join(PEER, "lib"), join(context, "lib"), { recursive: true });
+  const options = ["--strip-debug", "--no-header-files", "--no-man-pages", "--add-modules", MODULES];
+  await execa("jlink", [...options, "--output", join(context, "jre")]);
+}
+
+async function build(context: string, main: string, name: string): Promise<string> {
+  const reference = `${REGISTRY}/dubbo-mesh/${name}:e2e`;
+  const env = { DOCKER_HOST };
+  writeFileSync(join(context, "Dockerfile"), dockerfile(main));
+  await execa("docker", ["build", "--quiet", "--tag", reference, context], { env });
+  await execa("docker", ["push", "--quiet", reference], { env });
+  return reference;
+}
+
+/** Images of the Java peer, in the local cluster's registry. */
+export interface JavaImages {
+  readonly provider: string;
+  readonly consumer: string;
+}
+
+/** Builds and pushes the Java peer as two images; needs the local cluster, a JDK and Maven. */
+export async function buildJavaImages(): Promise<JavaImages> {
+  await buildJavaPeer();
+  const context = mkdtempSync(join(tmpdir(), "dubbo-mesh-java-"));
+  try {
+    return await step("build the Java images", async () => {
+      await fillContext(context);
+      return {
+        provider: await build(context, "Provider", "java-provider"),
+        consumer: await build(context, "MeshConsumer", "java-consumer"),
+      };
+    });
+  } finally {
+    rmSync(context, { recursive: true, force: true });
+  }
+}
