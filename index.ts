@@ -6,11 +6,15 @@ import { DubboConsumer } from "./components/consumer.ts";
 import { ActiveHealthCheck } from "./components/health-check.ts";
 import { ApplicationImage } from "./components/image.ts";
 import { MeshNamespace } from "./components/namespace.ts";
+import { MeshNetworkPolicy } from "./components/network-policy.ts";
 import { DubboProvider, type ProviderVersion } from "./components/provider.ts";
+import { MeshSecurity } from "./components/security.ts";
+import { SidecarScope } from "./components/sidecar-scope.ts";
 import { ProviderTraffic } from "./components/traffic.ts";
 import { milliseconds, seconds } from "./lib/duration.ts";
 import { UserError } from "./lib/errors.ts";
-import { drainSeconds } from "./lib/health-check.ts";
+import { drainSeconds, type HealthCheckLoad, loadOf } from "./lib/health-check.ts";
+import { proxyAnnotations } from "./lib/resources.ts";
 import { parseSettings, PROJECT, type Settings } from "./settings.ts";
 
 /** What the stack puts out. */
@@ -23,6 +27,8 @@ interface Outputs {
   consumerAddress: pulumi.Output<string>;
   /** Name of the EnvoyFilter that holds the active health check. */
   envoyFilterName: pulumi.Output<string>;
+  /** Checks a second that the health check causes at most. */
+  healthCheckLoad: HealthCheckLoad;
   /** The images that run, those that were built by digest. */
   images: Record<string, pulumi.Input<string>>;
   /** The kubectl context that the stack deploys to. */
@@ -66,10 +72,9 @@ function images(settings: Settings): Images {
     builtImage(application, settings, engine).digest;
   // One build for all versions without an image.
   let shared: pulumi.Output<string> | undefined;
-  const versions = provider.versions.map(({ name, replicas, image }) => ({
-    name,
-    replicas,
-    image: image ?? (shared ??= build("provider")),
+  const versions = provider.versions.map((version) => ({
+    ...version,
+    image: version.image ?? (shared ??= build("provider")),
   }));
   return { versions, consumer: consumer.image ?? build("consumer") };
 }
@@ -93,26 +98,37 @@ function kubernetesProvider({ context, kubeconfig }: Settings): kubernetes.Provi
 
 /** What every component of the mesh is placed in. */
 interface Surroundings {
-  readonly namespace: pulumi.Output<string>;
-  readonly serviceAccount: pulumi.Output<string>;
+  readonly mesh: MeshNamespace;
   readonly clusterDomain: string;
 }
 
+function meshNamespace(settings: Settings, opts: pulumi.ComponentResourceOptions): MeshNamespace {
+  const { namespace: name, injection, revision, accessLogs, security, provider, consumer } = settings;
+  const { identities, podSecurity } = security;
+  const args = { name, injection, revision, accessLogs, podSecurity, serviceAccount: "dubbo-sa" };
+  const own = identities === "shared" ? [] : [provider.name, consumer.name];
+  return new MeshNamespace("mesh", { ...args, identities: own }, opts);
+}
+
 function dubboProvider(
-  { provider, consumer, healthCheck, drain }: Settings,
-  surroundings: Surroundings,
+  { provider, consumer, healthCheck, drain, proxy }: Settings,
+  { mesh, clusterDomain }: Surroundings,
   versions: readonly ProviderVersion[],
   opts: pulumi.ComponentResourceOptions,
 ): DubboProvider {
-  const { name: application, port, runtime, properties } = provider;
+  const { name: application, port, runtime, properties, resources } = provider;
   const args = {
-    ...surroundings,
+    namespace: mesh.namespace,
+    serviceAccount: mesh.accountOf(application),
+    clusterDomain,
     application,
     runtime,
     port,
     drainSeconds: drain === undefined ? drainSeconds(healthCheck) : seconds(drain),
     finishSeconds: seconds(consumer.timeout),
     properties,
+    resources,
+    annotations: proxyAnnotations(proxy),
     versions,
   };
   return new DubboProvider("provider", args, opts);
@@ -120,10 +136,10 @@ function dubboProvider(
 
 function rules(
   { consumer, healthCheck, provider, traffic }: Settings,
-  { namespace }: Surroundings,
+  { mesh: { namespace } }: Surroundings,
   host: pulumi.Output<string>,
   opts: pulumi.ComponentResourceOptions,
-): [ProviderTraffic, ActiveHealthCheck] {
+): [ActiveHealthCheck, ...pulumi.Resource[]] {
   const { name, port, versions } = provider;
   const subsets = versions.map(({ name: subset, weight }) => ({ name: subset, weight }));
   const check = {
@@ -134,29 +150,53 @@ function rules(
     healthCheck,
   };
   return [
-    new ProviderTraffic("provider-traffic", { name, namespace, rules: { host, subsets, ...traffic } }, opts),
     new ActiveHealthCheck("health-check", { name: "cluster", namespace, rules: check }, opts),
+    new ProviderTraffic("provider-traffic", { name, namespace, rules: { host, subsets, ...traffic } }, opts),
+    new SidecarScope("provider-scope", { application: name, namespace, calls: [] }, opts),
+    new SidecarScope("consumer-scope", { application: consumer.name, namespace, calls: [host] }, opts),
   ];
 }
 
+function security(
+  { security: { mtls, authorization, networkPolicy, defaultDeny }, healthCheck, ...settings }: Settings,
+  { mesh }: Surroundings,
+  opts: pulumi.ComponentResourceOptions,
+): pulumi.Resource[] {
+  const { namespace } = mesh;
+  const { provider, consumer } = settings;
+  const { port, services } = provider;
+  const edge = { callee: provider.name, port };
+  const calls = { ...edge, namespace, caller: mesh.accountOf(consumer.name), services, healthCheck };
+  const allowed = authorization ? calls : undefined;
+  const identities = new MeshSecurity("security", { namespace, mtls, allowed, defaultDeny }, opts);
+  if (!networkPolicy) return [identities];
+  const args = { ...edge, namespace, caller: consumer.name, defaultDeny };
+  return [identities, new MeshNetworkPolicy("network", args, opts)];
+}
+
 function dubboConsumer(
-  { consumer, provider }: Settings,
-  surroundings: Surroundings,
+  { consumer, provider, proxy }: Settings,
+  { mesh, clusterDomain }: Surroundings,
   image: pulumi.Input<string>,
   opts: pulumi.ComponentResourceOptions,
 ): DubboConsumer {
   const args = {
-    ...surroundings,
+    namespace: mesh.namespace,
+    serviceAccount: mesh.accountOf(consumer.name),
+    clusterDomain,
     application: consumer.name,
     image,
     runtime: consumer.runtime,
     port: consumer.port,
     replicas: consumer.replicas,
+    autoscale: consumer.autoscale,
     intervalMs: milliseconds(consumer.interval),
     timeoutMs: milliseconds(consumer.timeout),
     providedBy: provider.name,
     providerPort: provider.port,
     properties: consumer.properties,
+    resources: consumer.resources,
+    annotations: proxyAnnotations(proxy),
   };
   return new DubboConsumer("consumer", args, opts);
 }
@@ -175,25 +215,22 @@ function compose(): Outputs {
   const settings = loadSettings();
   const run = images(settings);
   const opts = { providers: { kubernetes: kubernetesProvider(settings) } };
-  const { namespace: name, injection, revision, accessLogs, clusterDomain } = settings;
-  const mesh = new MeshNamespace(
-    "mesh",
-    { name, injection, revision, accessLogs, serviceAccount: "dubbo-sa" },
-    opts,
-  );
-  const surroundings = { namespace: mesh.namespace, serviceAccount: mesh.serviceAccount, clusterDomain };
+  const mesh = meshNamespace(settings, opts);
+  const surroundings = { mesh, clusterDomain: settings.clusterDomain };
   const provider = dubboProvider(settings, surroundings, run.versions, opts);
-  const [traffic, check] = rules(settings, surroundings, provider.host, opts);
+  const [check, ...others] = rules(settings, surroundings, provider.host, opts);
+  const policies = security(settings, surroundings, opts);
   // The rules are there before the first call, and until after the last.
   const consumer = dubboConsumer(settings, surroundings, run.consumer, {
     ...opts,
-    dependsOn: [traffic, check],
+    dependsOn: [check, ...others, ...policies],
   });
   return {
     namespace: mesh.namespace,
     providerAddress: provider.address,
     consumerAddress: consumer.address,
     envoyFilterName: check.envoyFilterName,
+    healthCheckLoad: loadOf(settings),
     images: imageOutputs(run),
     kubeContext: settings.context,
   };

@@ -7,6 +7,11 @@ import { healthCheckSettings } from "./lib/health-check.ts";
 import { GREETER, type Runtime, RUNTIMES } from "./lib/names.ts";
 import { portNumber } from "./lib/port.ts";
 import { applicationProperties, type Properties } from "./lib/properties.ts";
+import { refuseUnworkable } from "./lib/refusals.ts";
+import { resourcesOf, resourcesSettings } from "./lib/resources.ts";
+import { oneScale, scaleKeys, withPods } from "./lib/scale.ts";
+import { type Security, securityOf, securitySettings } from "./lib/security.ts";
+import { trafficSettings } from "./lib/traffic.ts";
 
 /** The Pulumi project, and so the prefix of its configuration keys. */
 export const PROJECT = "dubbo-mesh";
@@ -35,7 +40,6 @@ const serviceName = dnsLabel.regex(/^[a-z]/, "must start with a letter");
 const imageReference = z
   .string()
   .regex(/^\S+[:@]\S+$/, "must be an image with a tag or a digest, such as registry/name:v1");
-const methodPath = z.string().regex(/^\/[\w.]+\/\w+$/, "must be a gRPC path such as /package.Service/method");
 
 const runtimeName = z
   .enum(RUNTIMES)
@@ -67,12 +71,15 @@ function takenProperties(application: "provider" | "consumer", versions: string)
   };
 }
 
-const version = z.strictObject({
-  name: dnsLabel.describe("label `version` of the pods and name of the subset"),
-  image: imageReference.optional().describe("an image of this version alone"),
-  replicas: z.int().min(0).max(1000).default(2).describe("pods"),
-  weight: z.int().min(0).max(100).default(100).describe("share of the calls, percent"),
-});
+const version = z
+  .strictObject({
+    name: dnsLabel.describe("label `version` of the pods and name of the subset"),
+    image: imageReference.optional().describe("an image of this version alone"),
+    ...scaleKeys(2),
+    weight: z.int().min(0).max(100).default(100).describe("share of the calls, percent"),
+  })
+  .superRefine(oneScale)
+  .transform((given) => withPods(given, 2));
 
 function weightsAddUp(versions: readonly z.infer<typeof version>[]): boolean {
   return versions.reduce((sum, { weight }) => sum + weight, 0) === 100;
@@ -89,9 +96,17 @@ const providerKeys = z.strictObject({
   port: portNumber.default(50052).describe("Triple port"),
   runtime: runtimeName,
   image: imageReference.optional().describe("an image to run instead of building apps/provider"),
+  services: z
+    .array(z.string().regex(/^\w+(\.\w+)+$/, "must be a gRPC service such as package.Service"))
+    .min(1)
+    .default([GREETER])
+    .describe("gRPC services that the consumer may call"),
   properties: applicationProperties(takenProperties("provider", "use provider.versions"))
     .default({})
     .describe("further Dubbo properties of the application"),
+  resources: resourcesSettings
+    .prefault({})
+    .describe("requests and limits of the application's container (default: by runtime)"),
   versions: z
     .array(version)
     .min(1)
@@ -121,6 +136,7 @@ const provider = providerKeys
   })
   .transform((given) => ({
     ...given,
+    resources: resourcesOf(given.runtime, given.resources),
     versions: given.versions.map((each) => ({ ...each, image: versionImage(given, each) })),
   }));
 
@@ -135,7 +151,10 @@ const consumer = z
     properties: applicationProperties(takenProperties("consumer", "it is v1, the label of the pods"))
       .default({})
       .describe("further Dubbo properties of the application"),
-    replicas: z.int().min(0).max(1000).default(1).describe("pods"),
+    resources: resourcesSettings
+      .prefault({})
+      .describe("requests and limits of the application's container (default: by runtime)"),
+    ...scaleKeys(1),
     interval: positiveDuration
       .optional()
       .describe(
@@ -143,37 +162,15 @@ const consumer = z
       ),
     timeout: positiveDuration.default("30s").describe("deadline of a call"),
   })
+  .superRefine(oneScale)
   .transform(({ image, interval, ...given }) => ({
-    ...given,
+    ...withPods(given, 1),
+    resources: resourcesOf(given.runtime, given.resources),
     image: image ?? (given.runtime === "java" ? PUBLISHED_CONSUMER : undefined),
     interval: interval ?? CALL_INTERVALS[given.runtime],
   }));
 
-const traffic = z.strictObject({
-  loadBalancer: z
-    .enum(["ROUND_ROBIN", "LEAST_REQUEST", "RANDOM"])
-    .default("ROUND_ROBIN")
-    .describe("how Envoy picks an endpoint"),
-  attempts: z
-    .int()
-    .min(0)
-    .max(10)
-    .default(2)
-    .describe("retries of a call on another endpoint; 0 turns them off"),
-  perTryTimeout: positiveDuration
-    .default("5s")
-    .describe("how long one try of an idempotent method may take before the next one"),
-  idempotentMethods: z
-    .array(methodPath)
-    .default(["/org.apache.dubbo.samples.Greeter/greet"])
-    .describe("unary methods that may run twice, as gRPC paths"),
-});
-
-/**
- * Every configuration key of the project, with its type, default and meaning.
- * The declarations in Pulumi.yaml are generated from it (`npm run declarations`).
- */
-export const settingsSchema = z.strictObject({
+const keys = z.strictObject({
   cluster: z
     .enum(["local", "existing"])
     .default("existing")
@@ -217,23 +214,57 @@ export const settingsSchema = z.strictObject({
     .describe("operating system and architecture of the images"),
   provider: provider
     .prefault({})
-    .describe("the Dubbo provider: name, port, runtime, image, properties, versions"),
+    .describe("the Dubbo provider: name, port, runtime, image, services, properties, resources, versions"),
   consumer: consumer
     .prefault({})
-    .describe("the Dubbo consumer: name, port, runtime, image, properties, replicas, interval, timeout"),
-  traffic: traffic
-    .prefault({})
-    .describe("calls to the provider: loadBalancer, attempts, perTryTimeout, idempotentMethods"),
-  healthCheck: healthCheckSettings
+    .describe(
+      "the Dubbo consumer: name, port, runtime, image, properties, resources, replicas, autoscale, interval, timeout",
+    ),
+  proxy: resourcesSettings
     .prefault({})
     .describe(
-      "the consumer's active check of the provider, in Envoy's words (envoy.config.core.v3.HealthCheck)",
+      "requests and limits of the sidecars; one of them takes the place of all of the mesh's own (default)",
     ),
+  traffic: trafficSettings
+    .prefault({})
+    .describe(
+      "calls to the provider: loadBalancer, warmup, locality, attempts, perTryTimeout, idempotentMethods, timeouts, routes, " +
+        "outlierDetection, connectionPool",
+    ),
+  security: securitySettings
+    .prefault({})
+    .describe("who may call whom: mtls, authorization, identities, networkPolicy, defaultDeny, podSecurity"),
+  healthCheck: healthCheckSettings
+    .prefault("seed")
+    .describe(
+      "the consumer's active check of the provider: seed (its numbers), fast (a hung peer out within 1.6 s), gentle (large meshes), or fields " +
+        "in Envoy's words (envoy.config.core.v3.HealthCheck) over those of `profile`",
+    ),
+  healthCheckBudget: z
+    .int()
+    .min(1)
+    .default(100)
+    .describe("checks a second that a provider pod may be asked to answer by all consumers together"),
   drain: duration
     .optional()
     .describe(
       "how long a provider that ends answers NOT_SERVING before it closes (default: what the health check needs to notice, and 1 s)",
     ),
+});
+
+/** The configuration after defaults, before it is known to work. */
+export type Given = z.infer<typeof keys>;
+
+/**
+ * Every configuration key of the project, with its type, default and meaning.
+ * The declarations in Pulumi.yaml are generated from it (`npm run declarations`).
+ */
+export const settingsSchema = keys.superRefine((given, context) => {
+  // A key that is wrong by itself has been named.
+  if (context.issues.length > 0) return;
+  refuseUnworkable(given, (path, message) => {
+    context.addIssue({ code: "custom", path, message });
+  });
 });
 
 /** Where a stack goes: the cluster, the docker engine and the registry. */
@@ -251,7 +282,8 @@ interface Placement {
 }
 
 /** The configuration after defaults: what index.ts composes the components from. */
-export type Settings = Omit<z.infer<typeof settingsSchema>, keyof Placement> & Placement;
+export type Settings = Omit<z.infer<typeof settingsSchema>, keyof Placement | "security"> &
+  Placement & { security: Security };
 
 type Configured = z.infer<typeof settingsSchema>;
 
@@ -344,5 +376,6 @@ export function parseSettings(raw: Readonly<Record<string, string>>): Settings {
   }
   const configured = parsed.data;
   const place = configured.cluster === "local" ? localPlacement : existingPlacement;
-  return { ...configured, ...place(configured) };
+  const security = securityOf(configured.security, configured.injection);
+  return { ...configured, ...place(configured), security };
 }

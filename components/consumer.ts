@@ -4,13 +4,14 @@ import { z } from "zod";
 import type { Runtime } from "../lib/names.ts";
 import { portNumber } from "../lib/port.ts";
 import type { Properties } from "../lib/properties.ts";
-import { toYaml } from "../lib/yaml.ts";
+import type { Resources } from "../lib/resources.ts";
+import type { Scale } from "../lib/scale.ts";
 import { checked } from "./check.ts";
 import type { Reference } from "./runtime.ts";
-import { deployment, service } from "./workload.ts";
+import { deploy, service } from "./workload.ts";
 
 /** Arguments of {@link DubboConsumer}. */
-export interface DubboConsumerArgs {
+export interface DubboConsumerArgs extends Scale {
   /** Dubbo application name and name of the Service and the Deployment. */
   application: pulumi.Input<string>;
   /** Namespace of the consumer, and of the provider that it calls. */
@@ -25,8 +26,6 @@ export interface DubboConsumerArgs {
   port: pulumi.Input<number>;
   /** DNS suffix of the cluster's Services, such as `cluster.local`. */
   clusterDomain: pulumi.Input<string>;
-  /** Pods. */
-  replicas: pulumi.Input<number>;
   /** Time from one call's start to the next, milliseconds; a Java consumer has a pace of its own. */
   intervalMs: pulumi.Input<number>;
   /** Deadline of a call, milliseconds; as long may an ending consumer take to finish its calls. */
@@ -37,6 +36,10 @@ export interface DubboConsumerArgs {
   providerPort: pulumi.Input<number>;
   /** Further Dubbo properties. */
   properties: Properties;
+  /** Resources of the application's container. */
+  resources: pulumi.Input<Resources>;
+  /** Further annotations of the pods. */
+  annotations: Readonly<Record<string, pulumi.Input<string>>>;
 }
 
 /**
@@ -72,14 +75,13 @@ export class DubboConsumer extends pulumi.ComponentResource {
       ...args,
       name: application,
       version: "v1",
-      replicas: checked(this, "replicas", args.replicas, z.int().min(0)),
       port,
       drainSeconds: DRAIN_SECONDS,
       finishSeconds: pulumi.output(reference.timeoutMs).apply((timeout) => timeout / 1000),
       reference,
-      annotations: { "proxy.istio.io/config": toYaml(PROXY_CONFIG) },
+      proxyConfig: PROXY_CONFIG,
     };
-    new kubernetes.apps.v1.Deployment(`${name}-deployment`, deployment(workload, this), { parent: this });
+    deploy(`${name}-deployment`, workload, this);
     this.address = pulumi.interpolate`${application}.${namespace}.svc.${clusterDomain}:${port}`;
     this.registerOutputs({ address: this.address });
   }

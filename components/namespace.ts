@@ -11,8 +11,12 @@ export interface MeshNamespaceArgs {
   revision?: pulumi.Input<string> | undefined;
   /** Whether the proxies write access logs; Istio's default profile writes none. */
   accessLogs: pulumi.Input<boolean>;
-  /** ServiceAccount of the applications; the seed's is `dubbo-sa`. */
+  /** Name of the applications' rights, and of their ServiceAccount unless they have their own; the seed's is `dubbo-sa`. */
   serviceAccount: pulumi.Input<string>;
+  /** Applications that have a ServiceAccount each, of their name; plain, since resources are named after them. Default: none. */
+  identities?: readonly string[];
+  /** Pod Security level that the namespace enforces; without it, the cluster's default. */
+  podSecurity?: pulumi.Input<string> | undefined;
 }
 
 /**
@@ -24,6 +28,14 @@ export function injectionLabels(injection: boolean, revision?: string): Record<s
   return revision === undefined ? { "istio-injection": "enabled" } : { "istio.io/rev": revision };
 }
 
+/**
+ * The namespace's label that refuses pods which may do more. A sidecar whose rules istio-init sets is refused by `baseline`, too.
+ * Source: https://kubernetes.io/docs/concepts/security/pod-security-admission/
+ */
+export function podSecurityLabels(level?: string): Record<string, string> {
+  return level === undefined ? {} : { "pod-security.kubernetes.io/enforce": level };
+}
+
 /** What Dubbo's Kubernetes registry reads of its namespace. Source: the seed, 3.2. */
 export const REGISTRY_RULES: kubernetes.types.input.rbac.v1.PolicyRule[] = [
   { apiGroups: [""], resources: ["services", "endpoints", "pods"], verbs: ["get", "list", "watch"] },
@@ -33,12 +45,12 @@ export const REGISTRY_RULES: kubernetes.types.input.rbac.v1.PolicyRule[] = [
 /** Turns access logs on through Istio's built-in `envoy` provider. Source: https://istio.io/latest/docs/tasks/observability/logs/access-log/ */
 export const ACCESS_LOGGING = { accessLogging: [{ providers: [{ name: "envoy" }] }] };
 
-/** The mesh's namespace: injection, the applications' account and its rights, access logs. */
+/** The mesh's namespace: injection, the applications' accounts and their rights, access logs. */
 export class MeshNamespace extends pulumi.ComponentResource {
   /** The namespace's name; who uses it is created after the namespace and removed before it. */
   readonly namespace: pulumi.Output<string>;
-  /** The account's name; who uses it is created after the account. */
-  readonly serviceAccount: pulumi.Output<string>;
+  readonly #own: ReadonlyMap<string, pulumi.Output<string>>;
+  readonly #shared: pulumi.Output<string> | undefined;
 
   constructor(name: string, args: MeshNamespaceArgs, opts?: pulumi.ComponentResourceOptions) {
     super("dubbo-mesh:namespace:MeshNamespace", name, {}, opts);
@@ -48,22 +60,49 @@ export class MeshNamespace extends pulumi.ComponentResource {
         metadata: {
           name: args.name,
           labels: pulumi
-            .all([args.injection, args.revision])
-            .apply(([injection, revision]) => injectionLabels(injection, revision)),
+            .all([args.injection, args.revision, args.podSecurity])
+            .apply(([injection, revision, level]) => ({
+              ...injectionLabels(injection, revision),
+              ...podSecurityLabels(level),
+            })),
         },
       },
       { parent: this },
     );
     this.namespace = namespace.metadata.name;
-    this.serviceAccount = this.#account(name, args.serviceAccount);
+    const { identities = [], serviceAccount } = args;
+    this.#own = new Map(
+      identities.map((application) => [
+        application,
+        this.#account(`${name}-${application}-account`, application),
+      ]),
+    );
+    this.#shared = this.#own.size === 0 ? this.#account(`${name}-account`, serviceAccount) : undefined;
+    const accounts = this.#shared === undefined ? [...this.#own.values()] : [this.#shared];
+    this.#rights(name, serviceAccount, accounts);
     this.#accessLogs(name, args.accessLogs);
-    this.registerOutputs({ namespace: this.namespace, serviceAccount: this.serviceAccount });
+    this.registerOutputs({ namespace: this.namespace, serviceAccounts: accounts });
   }
 
-  #account(name: string, serviceAccount: pulumi.Input<string>): pulumi.Output<string> {
-    const metadata = { name: serviceAccount, namespace: this.namespace };
-    const account = new kubernetes.core.v1.ServiceAccount(`${name}-account`, { metadata }, { parent: this });
-    const role = new kubernetes.rbac.v1.Role(
+  /**
+   * The account of an application, its own or that of all; who uses it is created after the account.
+   * @throws pulumi.ResourceError where only others have one
+   */
+  accountOf(application: string): pulumi.Output<string> {
+    const account = this.#own.get(application) ?? this.#shared;
+    if (account === undefined)
+      throw new pulumi.ResourceError(`identities: ${application} is none of them`, this, true);
+    return account;
+  }
+
+  #account(resource: string, name: pulumi.Input<string>): pulumi.Output<string> {
+    const metadata = { name, namespace: this.namespace };
+    return new kubernetes.core.v1.ServiceAccount(resource, { metadata }, { parent: this }).metadata.name;
+  }
+
+  #rights(name: string, role: pulumi.Input<string>, accounts: readonly pulumi.Output<string>[]): void {
+    const metadata = { name: role, namespace: this.namespace };
+    const rights = new kubernetes.rbac.v1.Role(
       `${name}-role`,
       { metadata, rules: REGISTRY_RULES },
       { parent: this },
@@ -72,12 +111,15 @@ export class MeshNamespace extends pulumi.ComponentResource {
       `${name}-role-binding`,
       {
         metadata,
-        roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name: role.metadata.name },
-        subjects: [{ kind: "ServiceAccount", name: account.metadata.name, namespace: this.namespace }],
+        roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name: rights.metadata.name },
+        subjects: accounts.map((account) => ({
+          kind: "ServiceAccount",
+          name: account,
+          namespace: this.namespace,
+        })),
       },
       { parent: this },
     );
-    return account.metadata.name;
   }
 
   #accessLogs(name: string, accessLogs: pulumi.Input<boolean>): void {

@@ -4,17 +4,17 @@ import { z } from "zod";
 import type { Runtime } from "../lib/names.ts";
 import { portNumber } from "../lib/port.ts";
 import type { Properties } from "../lib/properties.ts";
+import type { Resources } from "../lib/resources.ts";
+import type { Scale } from "../lib/scale.ts";
 import { checked } from "./check.ts";
-import { deployment, service } from "./workload.ts";
+import { deploy, service } from "./workload.ts";
 
 /** One version of the provider: a Deployment, and a subset of the traffic. */
-export interface ProviderVersion {
+export interface ProviderVersion extends Scale {
   /** Label `version` and suffix of the Deployment's name; plain, since resources are named after it. */
   name: string;
   /** The image, by digest. */
   image: pulumi.Input<string>;
-  /** Pods. */
-  replicas: pulumi.Input<number>;
 }
 
 /** Arguments of {@link DubboProvider}. */
@@ -37,6 +37,10 @@ export interface DubboProviderArgs {
   finishSeconds: pulumi.Input<number>;
   /** Further Dubbo properties. */
   properties: Properties;
+  /** Resources of the application's container. */
+  resources: pulumi.Input<Resources>;
+  /** Further annotations of the pods. */
+  annotations: Readonly<Record<string, pulumi.Input<string>>>;
   /** The versions that run, at least one. */
   versions: readonly ProviderVersion[];
 }
@@ -60,17 +64,14 @@ export class DubboProvider extends pulumi.ComponentResource {
     for (const version of args.versions) {
       const workload = {
         ...args,
+        ...version,
         name: pulumi.interpolate`${application}-${version.name}`,
         version: version.name,
-        image: version.image,
-        replicas: checked(this, "replicas", version.replicas, z.int().min(0)),
         port,
         drainSeconds,
         finishSeconds,
       };
-      new kubernetes.apps.v1.Deployment(`${name}-${version.name}`, deployment(workload, this), {
-        parent: this,
-      });
+      deploy(`${name}-${version.name}`, workload, this);
     }
     this.host = pulumi.interpolate`${application}.${namespace}.svc.${clusterDomain}`;
     this.address = pulumi.interpolate`${this.host}:${port}`;

@@ -46,7 +46,7 @@ export interface DubboApplication {
 /** What a runtime needs of a pod. */
 export interface RuntimeParts {
   /** Of the application's container. */
-  container: Pick<Container, "env" | "resources" | "securityContext" | "lifecycle" | "volumeMounts">;
+  container: Pick<Container, "env" | "securityContext" | "lifecycle" | "volumeMounts">;
   /** Of the pod. */
   pod: Pick<PodSpec, "volumes">;
 }
@@ -112,7 +112,7 @@ export function nodeProperties(application: DubboApplication): Values {
   };
 }
 
-/** What this project's own applications need: their properties as variables, and little memory. */
+/** What this project's own applications need: their properties as variables. */
 export function nodeRuntime(application: DubboApplication): RuntimeParts {
   const properties = [NODE_DEFAULTS, nodeProperties(application), application.properties].flatMap(
     Object.entries<pulumi.Input<string | number>>,
@@ -122,7 +122,6 @@ export function nodeRuntime(application: DubboApplication): RuntimeParts {
   return {
     container: {
       env: [...[...variables].map(([name, value]) => env(name, value)), ...meshVariables(application)],
-      resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "256Mi" } },
       securityContext: RESTRICTED,
     },
     pod: {},
@@ -186,7 +185,7 @@ export function javaProperties(application: DubboApplication): Values {
   };
 }
 
-/** What an application on Dubbo's Java SDK needs: its properties as options of the JVM, more memory, and a folder to write to. */
+/** What an application on Dubbo's Java SDK needs: its properties as options of the JVM, and a folder to write to. */
 export function javaRuntime(
   application: DubboApplication,
   component: pulumi.ComponentResource,
@@ -199,7 +198,6 @@ export function javaRuntime(
         env("JAVA_TOOL_OPTIONS", checked(component, "properties", options, javaOptions)),
         ...meshVariables(application),
       ],
-      resources: { requests: { cpu: "100m", memory: "256Mi" }, limits: { memory: "512Mi" } },
       // An image that jib has made runs as root unless it is told otherwise.
       securityContext: { ...RESTRICTED, runAsUser: 1000, runAsGroup: 1000 },
       ...sleepFirst(application),

@@ -1,6 +1,7 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
+import type { Traffic } from "../lib/traffic.ts";
 import { checked } from "./check.ts";
 
 /** A subset of the provider's pods, and its share of the calls. */
@@ -12,19 +13,11 @@ export interface Subset {
 }
 
 /** Plain values of the provider's traffic rules. */
-export interface TrafficRules {
+export interface TrafficRules extends Traffic {
   /** DNS name of the provider's Service. */
   host: string;
-  /** How Envoy picks an endpoint; the seed's is ROUND_ROBIN. */
-  loadBalancer: string;
   /** The subsets; their weights add up to 100. */
   subsets: readonly Subset[];
-  /** Retries of a call; 0 turns them off. */
-  attempts: number;
-  /** How long one try of an idempotent method may take, in Envoy's form, such as `5s`. */
-  perTryTimeout: string;
-  /** Unary methods that may run twice, as gRPC paths. */
-  idempotentMethods: readonly string[];
 }
 
 /** Arguments of {@link ProviderTraffic}. */
@@ -46,8 +39,13 @@ const RETRY_UNSEEN = "connect-failure,refused-stream,reset-before-request";
  */
 const RETRY_IDEMPOTENT = "connect-failure,refused-stream,unavailable,cancelled,deadline-exceeded,reset";
 
-function destinations({ host, subsets }: TrafficRules): object[] {
-  return subsets.map(({ name, weight }) => ({ destination: { host, subset: name }, weight }));
+/** What holds for some methods, or for all others. */
+interface MethodRoute {
+  readonly name: string;
+  /** The methods' paths; undefined for all that have no other route. */
+  readonly paths?: readonly string[];
+  /** Retries and timeout. */
+  readonly policy: object;
 }
 
 function retries(attempts: number, retryOn: string, perTryTimeout?: string): object {
@@ -55,34 +53,80 @@ function retries(attempts: number, retryOn: string, perTryTimeout?: string): obj
 }
 
 /**
- * The routes to the provider: idempotent unary methods are retried on any failure and after `perTryTimeout`; all others,
- * streams among them, only when the provider has not seen the call, and without a timeout that would cut a stream.
- * Source: https://istio.io/latest/docs/reference/config/networking/virtual-service/
+ * One route for the methods that are retried and limited alike: idempotent unary methods are retried on any failure and after
+ * `perTryTimeout`; all others, streams among them, only when the provider has not seen the call, and without a timeout of the route, which
+ * would cut a stream.
  */
-export function virtualServiceSpec(rules: TrafficRules): object {
-  const { host, attempts, perTryTimeout, idempotentMethods } = rules;
-  const idempotent = {
-    name: "idempotent",
-    match: idempotentMethods.map((path) => ({ uri: { exact: path } })),
-    route: destinations(rules),
-    retries: retries(attempts, RETRY_IDEMPOTENT, perTryTimeout),
-  };
-  const others = {
-    name: "default",
-    route: destinations(rules),
-    retries: retries(attempts, RETRY_UNSEEN),
-  };
-  return { hosts: [host], http: idempotentMethods.length === 0 ? [others] : [idempotent, others] };
+function methodRoutes({ attempts, perTryTimeout, idempotentMethods, timeouts }: TrafficRules): MethodRoute[] {
+  const idempotent = retries(attempts, RETRY_IDEMPOTENT, perTryTimeout);
+  const others = retries(attempts, RETRY_UNSEEN);
+  const own = new Map<string, MethodRoute>();
+  for (const path of new Set([...idempotentMethods, ...Object.keys(timeouts)])) {
+    const repeatable = idempotentMethods.includes(path);
+    const timeout = timeouts[path];
+    const kind = repeatable ? "idempotent" : "default";
+    const name = timeout === undefined ? kind : `${kind}-${timeout}`;
+    const paths = [...(own.get(name)?.paths ?? []), path];
+    own.set(name, {
+      name,
+      paths,
+      policy: { retries: repeatable ? idempotent : others, ...(timeout && { timeout }) },
+    });
+  }
+  return [...own.values(), { name: "default", policy: { retries: others } }];
+}
+
+/** The routes of the calls that have `headers`, or of all, to `destinations`. */
+function httpRoutes(
+  methods: readonly MethodRoute[],
+  destinations: readonly object[],
+  prefix = "",
+  headers?: Readonly<Record<string, string>>,
+): object[] {
+  const wanted = Object.entries(headers ?? {}).map(([name, value]) => [name, { exact: value }]);
+  const having = headers === undefined ? {} : { headers: Object.fromEntries(wanted) as object };
+  return methods.map(({ name, paths, policy }) => {
+    const match = paths?.map((path) => ({ uri: { exact: path }, ...having })) ?? (headers && [having]);
+    return { name: prefix + name, ...(match && { match }), route: destinations, ...policy };
+  });
 }
 
 /**
- * The provider's load balancing and subsets. It sets no TLS mode, so that Istio picks mTLS wherever the peer has a sidecar.
- * Source: https://istio.io/latest/docs/reference/config/networking/destination-rule/
+ * The routes to the provider: first those of calls with certain headers, then those of all others by weight.
+ * Source: https://istio.io/latest/docs/reference/config/networking/virtual-service/
  */
-export function destinationRuleSpec({ host, loadBalancer, subsets }: TrafficRules): object {
+export function virtualServiceSpec(rules: TrafficRules): object {
+  const { host, subsets, routes } = rules;
+  const methods = methodRoutes(rules);
+  const weighted = subsets.map(({ name, weight }) => ({ destination: { host, subset: name }, weight }));
+  const byHeader = routes.flatMap(({ headers, version }, index) =>
+    httpRoutes(methods, [{ destination: { host, subset: version } }], `routes-${index}-`, headers),
+  );
+  return { hosts: [host], http: [...byHeader, ...httpRoutes(methods, weighted)] };
+}
+
+/**
+ * The provider's load balancing, bounds and subsets. It sets no TLS mode, so that Istio picks mTLS wherever the peer has a sidecar. Locality
+ * is turned off by name: outlier detection would turn it on. Source: Istio's loadbalancer.go, LocalityLBSettings.ApplyToCluster;
+ * https://istio.io/latest/docs/reference/config/networking/destination-rule/
+ */
+export function destinationRuleSpec(rules: TrafficRules): object {
+  const { host, subsets, loadBalancer, warmup, locality, outlierDetection, connectionPool } = rules;
+  const { connectTimeout, maxRequests } = connectionPool;
   return {
     host,
-    trafficPolicy: { loadBalancer: { simple: loadBalancer } },
+    trafficPolicy: {
+      loadBalancer: {
+        simple: loadBalancer,
+        ...(warmup !== undefined && { warmup: { duration: warmup } }),
+        localityLbSetting: { enabled: locality },
+      },
+      connectionPool: {
+        tcp: { connectTimeout },
+        http: { http2MaxRequests: maxRequests, maxRetries: maxRequests },
+      },
+      outlierDetection,
+    },
     subsets: subsets.map(({ name }) => ({ name, labels: { version: name } })),
   };
 }

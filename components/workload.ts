@@ -1,20 +1,28 @@
-import type * as kubernetes from "@pulumi/kubernetes";
+import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
+import { z } from "zod";
 import { APPLICATION_CONTAINER, PROBE_PORT, type Runtime } from "../lib/names.ts";
+import type { Resources } from "../lib/resources.ts";
+import { autoscaleSettings, fewest, type Scale } from "../lib/scale.ts";
+import { toYaml } from "../lib/yaml.ts";
+import { checked } from "./check.ts";
 import { type DubboApplication, RUNTIME_PARTS, type RuntimeParts } from "./runtime.ts";
 
 type DeploymentArgs = kubernetes.apps.v1.DeploymentArgs;
 type ServiceArgs = kubernetes.core.v1.ServiceArgs;
 type Container = kubernetes.types.input.core.v1.Container;
 type Probe = kubernetes.types.input.core.v1.Probe;
+type TopologySpreadConstraint = kubernetes.types.input.core.v1.TopologySpreadConstraint;
 
 /** Name of the Triple port. The prefix `grpc-` tells Istio the protocol. Source: the seed, 7. */
 export const TRIPLE_PORT = "grpc-tri";
 /** Seconds that a pod may take to end when its drain and its calls are over. */
 const END_SECONDS = 5;
+/** Seconds that a proxy waits before it counts open connections, at least: Istio's default. */
+const MIN_PROXY_DRAIN_SECONDS = 5;
 
-/** What a Deployment of a Dubbo application is made of. */
-export interface Workload extends DubboApplication {
+/** What a Deployment of a Dubbo application is made of; its scale is plain, since a budget or an autoscaler is there or is not. */
+export interface Workload extends DubboApplication, Scale {
   /** Name of the Deployment. */
   name: pulumi.Input<string>;
   /** Namespace of the Deployment. */
@@ -25,10 +33,12 @@ export interface Workload extends DubboApplication {
   image: pulumi.Input<string>;
   /** What the image runs on. */
   runtime: Runtime;
-  /** Pods. */
-  replicas: pulumi.Input<number>;
-  /** Annotations of the pods. */
-  annotations?: Record<string, pulumi.Input<string>>;
+  /** Resources of the application's container. */
+  resources: pulumi.Input<Resources>;
+  /** The proxy's own configuration beside what every proxy is told; Istio's ProxyConfig. */
+  proxyConfig?: object;
+  /** Further annotations of the pods. */
+  annotations: Readonly<Record<string, pulumi.Input<string>>>;
 }
 
 function httpProbe(path: string): Probe {
@@ -45,7 +55,10 @@ export const PROBES = {
   readinessProbe: { ...httpProbe("/ready"), initialDelaySeconds: 5, periodSeconds: 5 },
 } satisfies Record<string, Probe>;
 
-function applicationContainer({ image, port }: Workload, parts: RuntimeParts["container"]): Container {
+function applicationContainer(
+  { image, port, resources }: Workload,
+  parts: RuntimeParts["container"],
+): Container {
   return {
     name: APPLICATION_CONTAINER,
     image,
@@ -54,6 +67,7 @@ function applicationContainer({ image, port }: Workload, parts: RuntimeParts["co
       { name: TRIPLE_PORT, containerPort: port },
       { name: "http-health", containerPort: PROBE_PORT },
     ],
+    resources,
     ...parts,
     ...PROBES,
   };
@@ -67,20 +81,57 @@ function gracePeriod({ drainSeconds, finishSeconds }: Workload): pulumi.Output<n
 }
 
 /**
- * The Deployment of a Dubbo application, as Kubernetes takes it.
+ * What every proxy is told. Native sidecars start before the application and end after it by themselves. Where the kubelet knows none
+ * (before 1.33), the application waits for its proxy, and the proxy, which gets SIGTERM with the application and would go after 5 s, stays
+ * for the drain and for as long as calls are open.
+ * Source: Istio's injection-template.yaml and pkg/envoy/agent.go; https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#ProxyConfig
+ */
+function proxyConfigOf({ proxyConfig, drainSeconds }: Workload): pulumi.Output<string> {
+  return pulumi.output(drainSeconds).apply((drain) =>
+    toYaml({
+      ...proxyConfig,
+      holdApplicationUntilProxyStarts: true,
+      proxyMetadata: {
+        EXIT_ON_ZERO_ACTIVE_CONNECTIONS: "true",
+        MINIMUM_DRAIN_DURATION: `${Math.max(Math.ceil(drain), MIN_PROXY_DRAIN_SECONDS)}s`,
+      },
+    }),
+  );
+}
+
+/** Pods of a version go to different nodes and zones where there is room; those of an older template do not count. */
+function spread(labels: Readonly<Record<string, pulumi.Input<string>>>): TopologySpreadConstraint[] {
+  return ["kubernetes.io/hostname", "topology.kubernetes.io/zone"].map((topologyKey) => ({
+    maxSkew: 1,
+    topologyKey,
+    whenUnsatisfiable: "ScheduleAnyway",
+    labelSelector: { matchLabels: labels },
+    matchLabelKeys: ["pod-template-hash"],
+  }));
+}
+
+/** A rollout starts a pod before it ends one: as many serve as before. */
+const STRATEGY = { type: "RollingUpdate", rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } };
+
+/**
+ * The Deployment of a Dubbo application, as Kubernetes takes it. It says nothing of replicas where an autoscaler decides on them.
  * @param component whose arguments the workload is made of
  */
-export function deployment(workload: Workload, component: pulumi.ComponentResource): DeploymentArgs {
-  const { name, namespace, application, version, annotations } = workload;
+function deployment(workload: Workload, component: pulumi.ComponentResource): DeploymentArgs {
+  const { name, namespace, application, version, autoscale, annotations } = workload;
   const labels = { app: application, version };
   const { container, pod } = RUNTIME_PARTS[workload.runtime](workload, component);
   return {
     metadata: { name, namespace, labels },
     spec: {
-      replicas: workload.replicas,
+      ...(autoscale === undefined && { replicas: workload.replicas ?? 0 }),
+      strategy: STRATEGY,
       selector: { matchLabels: labels },
       template: {
-        metadata: { labels, ...(annotations && { annotations }) },
+        metadata: {
+          labels,
+          annotations: { "proxy.istio.io/config": proxyConfigOf(workload), ...annotations },
+        },
         spec: {
           serviceAccountName: workload.serviceAccount,
           // The applications do not talk to the API server; the sidecar has a token of its own.
@@ -88,6 +139,9 @@ export function deployment(workload: Workload, component: pulumi.ComponentResour
           // A Service named dubbo-protocol would set DUBBO_PROTOCOL_PORT.
           enableServiceLinks: false,
           terminationGracePeriodSeconds: gracePeriod(workload),
+          // For the sidecar as well, which Istio gives none: Pod Security `restricted` asks for it.
+          securityContext: { seccompProfile: { type: "RuntimeDefault" } },
+          topologySpreadConstraints: spread(labels),
           containers: [applicationContainer(workload, container)],
           ...pod,
         },
@@ -113,4 +167,67 @@ export function service(
       ports: [{ name: TRIPLE_PORT, port, targetPort: TRIPLE_PORT, protocol: "TCP", appProtocol: "grpc" }],
     },
   };
+}
+
+/**
+ * One pod at a time may be evicted, and one that is not ready in any case: it serves nobody, and would hold up a node's drain.
+ * Source: https://kubernetes.io/docs/tasks/run-application/configure-pdb/
+ */
+function budget({
+  name,
+  namespace,
+  application,
+  version,
+}: Workload): kubernetes.policy.v1.PodDisruptionBudgetArgs {
+  return {
+    metadata: { name, namespace },
+    spec: {
+      maxUnavailable: 1,
+      unhealthyPodEvictionPolicy: "AlwaysAllow",
+      selector: { matchLabels: { app: application, version } },
+    },
+  };
+}
+
+/**
+ * Scales by what the application's container uses, without its sidecar, which may have no request to measure by.
+ * Source: https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/#container-resource-metrics
+ */
+function autoscaler(
+  { name, namespace }: Workload,
+  { min, max, cpu }: NonNullable<Scale["autoscale"]>,
+): kubernetes.autoscaling.v2.HorizontalPodAutoscalerArgs {
+  const target = { type: "Utilization", averageUtilization: cpu };
+  return {
+    metadata: { name, namespace },
+    spec: {
+      scaleTargetRef: { apiVersion: "apps/v1", kind: "Deployment", name },
+      minReplicas: min,
+      maxReplicas: max,
+      metrics: [
+        {
+          type: "ContainerResource",
+          containerResource: { name: "cpu", container: APPLICATION_CONTAINER, target },
+        },
+      ],
+    },
+  };
+}
+
+/**
+ * Declares a Deployment, with a budget of evictions where there is more than one pod, and with an autoscaler where it is scaled.
+ * @param resource name of the Deployment's resource
+ * @param component that they belong to, and whose arguments the workload is made of
+ */
+export function deploy(resource: string, workload: Workload, component: pulumi.ComponentResource): void {
+  void checked(component, "replicas", workload.replicas, z.int().min(0).optional());
+  void checked(component, "autoscale", workload.autoscale, autoscaleSettings.optional());
+  const opts = { parent: component };
+  new kubernetes.apps.v1.Deployment(resource, deployment(workload, component), opts);
+  if (fewest(workload) > 1)
+    new kubernetes.policy.v1.PodDisruptionBudget(`${resource}-budget`, budget(workload), opts);
+  if (workload.autoscale !== undefined) {
+    const args = autoscaler(workload, workload.autoscale);
+    new kubernetes.autoscaling.v2.HorizontalPodAutoscaler(`${resource}-autoscaler`, args, opts);
+  }
 }

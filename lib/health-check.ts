@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { duration, positiveDuration, seconds } from "./duration.ts";
+import { most, type Scale } from "./scale.ts";
 
 // Field names, types and bounds are those of envoy.config.core.v3.HealthCheck (Envoy 1.40), so that Envoy's own documentation
 // applies: https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/health_check.proto
@@ -101,26 +102,77 @@ const CHECKERS = [
 ] as const;
 
 /**
- * The active health check, in Envoy's words; every field that is left out has the seed's number. Two of the seed's fields have no
- * default here: `transport_socket_match_criteria`, with which Istio's clusters fall back to plaintext, and
- * `tls_options`, since Istio's inbound listeners look for ALPN ids of their own. Envoy's `alt_port` and `event_service` are not
- * taken: Envoy ignores them.
+ * Sets of numbers by name. `seed` is the seed's; two of its fields have no default: `transport_socket_match_criteria`, with which Istio's
+ * clusters fall back to plaintext, and `tls_options`, since Istio's inbound listeners look for ALPN ids of their own. `fast` has a hung
+ * peer out within 1.6 s, whether its cluster carries calls or not. `gentle` costs a third of the seed's checks and forgives one lost
+ * answer; its first check of an endpoint is as soon as the seed's, since an endpoint gets no calls before it.
  */
-export const healthCheckSettings = z
+const PROFILES = {
+  seed: {
+    timeout: "5s",
+    interval: "5s",
+    initial_jitter: "1s",
+    interval_jitter: "1s",
+    interval_jitter_percent: 50,
+    unhealthy_threshold: 1,
+    healthy_threshold: 1,
+    reuse_connection: true,
+    no_traffic_interval: "2s",
+    no_traffic_healthy_interval: "4s",
+    unhealthy_interval: "5s",
+    unhealthy_edge_interval: "10s",
+    healthy_edge_interval: "10s",
+  },
+  fast: {
+    timeout: "1s",
+    interval: "0.5s",
+    initial_jitter: "0.1s",
+    interval_jitter: "0s",
+    interval_jitter_percent: 20,
+    unhealthy_threshold: 1,
+    healthy_threshold: 1,
+    reuse_connection: true,
+    no_traffic_interval: "0.5s",
+    no_traffic_healthy_interval: "0.5s",
+    unhealthy_interval: "0.5s",
+    unhealthy_edge_interval: "0.5s",
+    healthy_edge_interval: "0.5s",
+  },
+  gentle: {
+    timeout: "5s",
+    interval: "15s",
+    initial_jitter: "1s",
+    interval_jitter: "0s",
+    interval_jitter_percent: 20,
+    unhealthy_threshold: 2,
+    healthy_threshold: 1,
+    reuse_connection: true,
+    no_traffic_interval: "5s",
+    no_traffic_healthy_interval: "30s",
+    unhealthy_interval: "15s",
+    unhealthy_edge_interval: "5s",
+    healthy_edge_interval: "15s",
+  },
+};
+
+const profileName = z.enum(["seed", "fast", "gentle"]);
+
+/** The message in Envoy's words. Envoy's `alt_port` and `event_service` are not taken: Envoy ignores them. */
+const message = z
   .strictObject({
-    timeout: positiveDuration.default("5s"),
-    interval: positiveDuration.default("5s"),
-    initial_jitter: duration.default("1s"),
-    interval_jitter: duration.default("1s"),
-    interval_jitter_percent: uint32.default(50),
-    unhealthy_threshold: uint32.min(1).default(1),
-    healthy_threshold: uint32.min(1).default(1),
-    reuse_connection: z.boolean().default(true),
-    no_traffic_interval: positiveDuration.default("2s"),
-    no_traffic_healthy_interval: positiveDuration.default("4s"),
-    unhealthy_interval: positiveDuration.default("5s"),
-    unhealthy_edge_interval: positiveDuration.default("10s"),
-    healthy_edge_interval: positiveDuration.default("10s"),
+    timeout: positiveDuration,
+    interval: positiveDuration,
+    initial_jitter: duration,
+    interval_jitter: duration,
+    interval_jitter_percent: uint32,
+    unhealthy_threshold: uint32.min(1),
+    healthy_threshold: uint32.min(1),
+    reuse_connection: z.boolean(),
+    no_traffic_interval: positiveDuration,
+    no_traffic_healthy_interval: positiveDuration,
+    unhealthy_interval: positiveDuration,
+    unhealthy_edge_interval: positiveDuration,
+    healthy_edge_interval: positiveDuration,
     event_log_path: z.string().min(1).optional(),
     event_logger: z.array(z.strictObject({ name: z.string().min(1), typed_config: typedConfig })).optional(),
     always_log_health_check_failures: z.boolean().optional(),
@@ -140,6 +192,23 @@ export const healthCheckSettings = z
       ? { ...check, grpc_health_check: grpcHealthCheck.parse({}) }
       : check,
   );
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** The fields that a stack gives, over those of the profile that it names. */
+function overProfile(given: string | Fields, context: z.RefinementCtx<string | Fields>): unknown {
+  const { profile = "seed", ...own } = typeof given === "string" ? { profile: given } : given;
+  const known = profileName.safeParse(profile);
+  if (known.success) return { ...PROFILES[known.data], ...own };
+  context.addIssue({ code: "custom", path: ["profile"], message: "must be seed, fast or gentle" });
+  return z.NEVER;
+}
+
+/** The active health check: a profile's name, or fields in Envoy's words over those of `profile` (default: seed). */
+export const healthCheckSettings = z
+  .union([profileName, z.looseObject({})], "must be seed, fast, gentle, or fields in Envoy's words")
+  .transform(overProfile)
+  .pipe(message);
 
 /** An active health check with its defaults filled in. */
 export type HealthCheck = z.infer<typeof healthCheckSettings>;
@@ -174,4 +243,39 @@ export function detectionBounds(check: HealthCheck): DetectionBounds {
 /** The drain that lets every caller notice before the provider closes: the check's bound and one second, whole seconds. */
 export function drainSeconds(check: HealthCheck): number {
   return Math.ceil(detectionBounds(check).answering) + 1;
+}
+
+/** What a check costs when all is well, checks a second. */
+export interface HealthCheckLoad {
+  /** All callers' checks of all endpoints. */
+  readonly checksPerSecond: number;
+  /** What each provider pod answers. */
+  readonly perProviderPod: number;
+}
+
+/**
+ * The most that a check costs while its endpoints are healthy: callers' pods x provider's pods / mean interval, since every caller's Envoy
+ * checks each pod on one cluster, that of its subset. An interval is lengthened by up to `interval_jitter_percent` of it and up to
+ * `interval_jitter`, by half of both on average; on a cluster that carries no calls it is `no_traffic_healthy_interval`, so the shorter
+ * of the two counts. Source: Envoy's health_checker_impl, interval and intervalWithJitter.
+ */
+export function healthCheckLoad(check: HealthCheck, callers: number, providers: number): HealthCheckLoad {
+  const shortest = Math.min(seconds(check.interval), seconds(check.no_traffic_healthy_interval));
+  const mean = shortest * (1 + check.interval_jitter_percent / 200) + seconds(check.interval_jitter) / 2;
+  const rounded = (rate: number): number => Math.round(rate * 100) / 100;
+  return { checksPerSecond: rounded((callers * providers) / mean), perProviderPod: rounded(callers / mean) };
+}
+
+/** What the check of a stack costs at most, with as many pods as may run. */
+export function loadOf({
+  healthCheck,
+  consumer,
+  provider,
+}: {
+  readonly healthCheck: HealthCheck;
+  readonly consumer: Scale;
+  readonly provider: { readonly versions: readonly Scale[] };
+}): HealthCheckLoad {
+  const pods = provider.versions.reduce((sum, scale) => sum + most(scale), 0);
+  return healthCheckLoad(healthCheck, most(consumer), pods);
 }

@@ -4,6 +4,18 @@ export const APPLICATION_CONTAINER = "app";
 /** The interface that the provider exports and the consumer calls. Source: the sample's greeter.proto. */
 export const GREETER = "org.apache.dubbo.samples.Greeter";
 
+/** Its methods that stream: they are neither repeated nor cut by a timeout. Source: apps/proto/greeter.proto. */
+export const STREAMS: readonly string[] = [
+  "greetStream",
+  "greetServerStream",
+  "cancelBiStream",
+  "cancelBiStream2",
+  "compressorBiStream",
+  "clientCompressorBiStream",
+  "serverCompressorBiStream",
+  "cancelServerStream",
+];
+
 /** What runs a Dubbo application: Node.js, or Java with Dubbo's own SDK. */
 export const RUNTIMES = ["node", "java"] as const;
 export type Runtime = (typeof RUNTIMES)[number];

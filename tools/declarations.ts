@@ -6,7 +6,8 @@ import { toYaml } from "../lib/yaml.ts";
 import { PROJECT, settingsSchema } from "../settings.ts";
 
 const declared = z.object({
-  type: z.enum(["string", "integer", "boolean", "array", "object"]),
+  // Absent where a key takes text or an object: Pulumi does not check the values of an untyped key.
+  type: z.enum(["string", "integer", "boolean", "array", "object"]).optional(),
   description: z.string(),
   default: z.unknown().optional(),
 });
@@ -14,7 +15,7 @@ const declared = z.object({
 // Pulumi takes a declared key without a default for one that every stack must set; empty stands for unset here.
 function declaration(schema: z.ZodType): object {
   const { type, description, default: value } = declared.parse(z.toJSONSchema(schema, { io: "input" }));
-  return { type, description, default: value ?? "" };
+  return { ...(type && { type }), description, default: value ?? "" };
 }
 
 /**

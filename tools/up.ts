@@ -1,4 +1,5 @@
 import { clusterUp } from "../cluster/cluster.ts";
+import { most } from "../lib/scale.ts";
 import { step } from "../lib/steps.ts";
 import type { Change } from "./engine/engine.ts";
 import { type EngineName, selectEngine } from "./engine/select.ts";
@@ -28,7 +29,7 @@ export async function up(file: StackFile, wanted?: EngineName): Promise<UpReport
   const mesh = new Mesh(settings);
   const engine = await selectEngine(file, wanted);
   const { changes, outputs } = await engine.up();
-  const runs = settings.consumer.replicas > 0;
+  const runs = most(settings.consumer) > 0;
   const reply = runs
     ? await step("wait for the consumer's first reply", () => firstReply(mesh, settings))
     : undefined;

@@ -54,6 +54,7 @@ describe("a mesh on the local cluster", () => {
       providerAddress: "dubbo-samples-mesh-provider.dubbo-demo.svc.cluster.local:50052",
       consumerAddress: "dubbo-samples-mesh-consumer.dubbo-demo.svc.cluster.local:20880",
       envoyFilterName: "cluster",
+      healthCheckLoad: { checksPerSecond: 0.36, perProviderPod: 0.18 },
       kubeContext: "dubbo-mesh",
       images: {
         provider: expect.stringMatching(/^localhost:5000\/.+@sha256:[0-9a-f]{64}$/) as unknown,

@@ -18,6 +18,8 @@ const CRDS = "manifests/charts/base/files/crd-all.gen.yaml";
 const KUBERNETES_KINDS = [
   ["v1", "api__v1", "core.v1", ["ConfigMap", "Namespace", "Pod", "Secret", "Service", "ServiceAccount"]],
   ["apps/v1", "apis__apps__v1", "apps.v1", ["Deployment"]],
+  ["autoscaling/v2", "apis__autoscaling__v2", "autoscaling.v2", ["HorizontalPodAutoscaler"]],
+  ["networking.k8s.io/v1", "apis__networking.k8s.io__v1", "networking.v1", ["NetworkPolicy"]],
   ["policy/v1", "apis__policy__v1", "policy.v1", ["PodDisruptionBudget"]],
   ["rbac.authorization.k8s.io/v1", "apis__rbac.authorization.k8s.io__v1", "rbac.v1", ["Role", "RoleBinding"]],
 ] as const;

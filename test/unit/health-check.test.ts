@@ -1,6 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { envoyFilterSpec } from "../../components/health-check.ts";
-import { detectionBounds, drainSeconds, healthCheckSettings } from "../../lib/health-check.ts";
+import {
+  detectionBounds,
+  drainSeconds,
+  healthCheckLoad,
+  healthCheckSettings,
+} from "../../lib/health-check.ts";
 
 const SEED = healthCheckSettings.parse({});
 const HOST = "dubbo-samples-mesh-provider.dubbo-demo.svc.cluster.local";
@@ -32,6 +37,87 @@ describe("detection bounds", () => {
   it("decide on the drain", () => {
     expect(drainSeconds(SEED)).toBe(10);
     expect(drainSeconds(healthCheckSettings.parse({ interval: "0.5s", interval_jitter: "0s" }))).toBe(2);
+  });
+});
+
+describe("profiles", () => {
+  const GREETER_CHECK = { grpc_health_check: { service_name: "org.apache.dubbo.samples.Greeter" } };
+
+  it("are given by name, or as what own fields are laid over; seed is the default", () => {
+    expect(healthCheckSettings.parse("seed")).toEqual(SEED);
+    expect(healthCheckSettings.parse({ profile: "seed" })).toEqual(SEED);
+    const fast = healthCheckSettings.parse("fast");
+    expect(fast).toEqual({
+      timeout: "1s",
+      interval: "0.5s",
+      initial_jitter: "0.1s",
+      interval_jitter: "0s",
+      interval_jitter_percent: 20,
+      unhealthy_threshold: 1,
+      healthy_threshold: 1,
+      reuse_connection: true,
+      no_traffic_interval: "0.5s",
+      no_traffic_healthy_interval: "0.5s",
+      unhealthy_interval: "0.5s",
+      unhealthy_edge_interval: "0.5s",
+      healthy_edge_interval: "0.5s",
+      ...GREETER_CHECK,
+    });
+    expect(healthCheckSettings.parse({ profile: "fast", interval: "0.7s", tcp_health_check: {} })).toEqual({
+      ...fast,
+      interval: "0.7s",
+      grpc_health_check: undefined,
+      tcp_health_check: {},
+    });
+  });
+
+  it.each([
+    ["seed", { hung: 13.5, answering: 8.5, recovered: 8.5 }, 10],
+    ["fast", { hung: 1.6, answering: 0.6, recovered: 0.6 }, 2],
+    ["gentle", { hung: 34, answering: 18, recovered: 18 }, 19],
+  ])("%s detects within its bounds, and the drain follows", (profile, bounds, drain) => {
+    const check = healthCheckSettings.parse(profile);
+    const { hung, answering, recovered } = detectionBounds(check);
+    expect(hung).toBeCloseTo(bounds.hung);
+    expect(answering).toBeCloseTo(bounds.answering);
+    expect(recovered).toBeCloseTo(bounds.recovered);
+    expect(drainSeconds(check)).toBe(drain);
+  });
+
+  it("fast has a hung peer out in less than 2 s on a cluster without calls, too", () => {
+    const fast = healthCheckSettings.parse("fast");
+    const idle = { ...fast, interval: fast.no_traffic_healthy_interval };
+    expect(detectionBounds(idle).hung).toBeLessThan(2);
+  });
+
+  it.each([
+    ["slow", [], "must be seed, fast, gentle, or fields in Envoy's words"],
+    [5, [], "must be seed, fast, gentle, or fields in Envoy's words"],
+    [{ profile: "slow" }, ["profile"], "must be seed, fast or gentle"],
+    [{ profile: "fast", intervall: "1s" }, [], 'Unrecognized key: "intervall"'],
+  ])("of another name or with another field are refused: %j", (given, path, message) => {
+    expect(healthCheckSettings.safeParse(given).error?.issues).toMatchObject([{ path, message }]);
+  });
+});
+
+describe("the load of a check", () => {
+  it.each([
+    // The seed's: every 4 s on an idle cluster, 25 % of it and 0.5 s longer on average.
+    ["seed", 1, 2, 2 / 5.5, 1 / 5.5],
+    ["fast", 10, 4, 40 / 0.55, 10 / 0.55],
+    ["gentle", 100, 50, 5000 / 16.5, 100 / 16.5],
+    ["seed", 0, 2, 0, 0],
+  ])("%s, %d callers, %d providers", (profile, callers, providers, total, each) => {
+    const load = healthCheckLoad(healthCheckSettings.parse(profile), callers, providers);
+    expect(load.checksPerSecond).toBeCloseTo(total);
+    expect(load.perProviderPod).toBeCloseTo(each);
+  });
+
+  it("of gentle is a third of the seed's", () => {
+    const [seed = 0, gentle = 0] = ["seed", "gentle"].map(
+      (profile) => healthCheckLoad(healthCheckSettings.parse(profile), 1, 1).checksPerSecond,
+    );
+    expect(seed / gentle).toBeCloseTo(3);
   });
 });
 

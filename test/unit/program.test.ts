@@ -12,16 +12,21 @@ describe("the program of a local stack", async () => {
 
   it("declares exactly these objects", () => {
     expect([...names].sort()).toEqual([
+      "AuthorizationPolicy/dubbo-samples-mesh-provider",
       "Deployment/dubbo-samples-mesh-consumer",
       "Deployment/dubbo-samples-mesh-provider-v1",
       "DestinationRule/dubbo-samples-mesh-provider",
       "EnvoyFilter/cluster",
       "Namespace/dubbo-demo",
+      "PeerAuthentication/default",
+      "PodDisruptionBudget/dubbo-samples-mesh-provider-v1",
       "Role/dubbo-sa",
       "RoleBinding/dubbo-sa",
       "Service/dubbo-samples-mesh-consumer",
       "Service/dubbo-samples-mesh-provider",
       "ServiceAccount/dubbo-sa",
+      "Sidecar/dubbo-samples-mesh-consumer",
+      "Sidecar/dubbo-samples-mesh-provider",
       "Telemetry/access-logs",
       "VirtualService/dubbo-samples-mesh-provider",
     ]);
@@ -38,6 +43,9 @@ describe("the program of a local stack", async () => {
       before("VirtualService/dubbo-samples-mesh-provider", "Deployment/dubbo-samples-mesh-consumer"),
     ).toBe(true);
     expect(before("EnvoyFilter/cluster", "Deployment/dubbo-samples-mesh-consumer")).toBe(true);
+    expect(
+      before("AuthorizationPolicy/dubbo-samples-mesh-provider", "Deployment/dubbo-samples-mesh-consumer"),
+    ).toBe(true);
   });
 
   it("declares objects that the schemas of Kubernetes and Istio accept", () => {
@@ -50,6 +58,7 @@ describe("the program of a local stack", async () => {
       providerAddress: `${HOST}:50052`,
       consumerAddress: "dubbo-samples-mesh-consumer.dubbo-demo.svc.cluster.local:20880",
       envoyFilterName: "cluster",
+      healthCheckLoad: { checksPerSecond: 0.36, perProviderPod: 0.18 },
       images: { provider: images[0]?.reference, consumer: images[1]?.reference },
       kubeContext: "dubbo-mesh",
     });
@@ -247,11 +256,107 @@ describe("the program of other stacks", () => {
     expect(objects[0]?.metadata).toEqual({ name: "dubbo-demo", labels });
   });
 
+  it("gives each application an identity, and the consumer's the right to call", async () => {
+    const security = {
+      identities: "per-workload",
+      networkPolicy: true,
+      defaultDeny: true,
+      podSecurity: "restricted",
+    };
+    const { objects } = await declaredBy({ ...existing, security });
+    expect(objects.flatMap(validateObject)).toEqual([]);
+    const accounts = objects.filter(({ kind }) => kind === "ServiceAccount");
+    expect(accounts.map(({ metadata }) => metadata.name).sort()).toEqual([
+      "dubbo-samples-mesh-consumer",
+      "dubbo-samples-mesh-provider",
+    ]);
+    const policies = objects.filter(({ kind }) => kind.endsWith("Policy"));
+    expect(policies.map(({ kind, metadata }) => `${kind}/${metadata.name}`).sort()).toEqual([
+      "AuthorizationPolicy/default-deny",
+      "AuthorizationPolicy/dubbo-samples-mesh-provider",
+      "NetworkPolicy/default-deny",
+      "NetworkPolicy/dubbo-samples-mesh-consumer",
+      "NetworkPolicy/dubbo-samples-mesh-provider",
+    ]);
+    expect(JSON.stringify(policies)).toContain(
+      '"principals":["cluster.local/ns/dubbo-demo/sa/dubbo-samples-mesh-consumer"]',
+    );
+    const deployments = objects.filter(({ kind }) => kind === "Deployment");
+    for (const { metadata, spec } of deployments) {
+      const { serviceAccountName } = (spec as { template: { spec: { serviceAccountName: string } } }).template
+        .spec;
+      expect(serviceAccountName).toBe(metadata.name.replace(/-v\d$/, ""));
+    }
+    expect(objects[0]?.metadata["labels"]).toMatchObject({
+      "pod-security.kubernetes.io/enforce": "restricted",
+    });
+  });
+
+  it("scales by load where it is asked to, and gives the sidecars what they need", async () => {
+    const provider = {
+      image: "r/p:1",
+      versions: [{ name: "v1", autoscale: { min: 2, max: 4, cpu: 70 } }],
+    };
+    const proxy = { requests: { cpu: "20m" }, limits: { memory: "128Mi" } };
+    const { objects } = await declaredBy({ ...existing, provider, proxy });
+    expect(objects.flatMap(validateObject)).toEqual([]);
+    expect(objects.find(({ kind }) => kind === "HorizontalPodAutoscaler")).toMatchObject({
+      metadata: { name: "dubbo-samples-mesh-provider-v1" },
+      spec: { minReplicas: 2, maxReplicas: 4 },
+    });
+    const deployments = objects.filter(({ kind }) => kind === "Deployment");
+    expect(deployments.map(({ spec }) => (spec as { replicas?: number }).replicas)).toEqual(
+      expect.arrayContaining([undefined, 1]),
+    );
+    for (const { spec } of deployments) {
+      expect(spec).toMatchObject({
+        template: {
+          metadata: {
+            annotations: {
+              "sidecar.istio.io/proxyCPU": "20m",
+              "sidecar.istio.io/proxyMemoryLimit": "128Mi",
+            },
+          },
+        },
+      });
+    }
+  });
+
+  it("asks for neither mTLS nor identities where no sidecar is injected", async () => {
+    const { objects } = await declaredBy({ ...existing, injection: false });
+    expect(objects.filter(({ kind }) => kind === "AuthorizationPolicy")).toEqual([]);
+    expect(objects.find(({ kind }) => kind === "PeerAuthentication")).toMatchObject({
+      spec: { mtls: { mode: "PERMISSIVE" } },
+    });
+  });
+
   it("turns access logs off where they are not wanted", async () => {
     const { objects } = await declaredBy({ ...existing, accessLogs: false });
     expect(objects.find(({ kind }) => kind === "Telemetry")).toMatchObject({
       spec: { accessLogging: [{ disabled: true }] },
     });
+  });
+
+  it("declares valid rules of every kind", async () => {
+    const traffic = {
+      loadBalancer: "LEAST_REQUEST",
+      warmup: "30s",
+      locality: true,
+      timeouts: { "/org.apache.dubbo.samples.Greeter/UpperCaseGreet": "2s" },
+      routes: [{ headers: { "x-canary": "yes" }, version: "v2" }],
+    };
+    const { objects } = await declaredBy({ ...existing, traffic });
+    expect(objects.flatMap(validateObject)).toEqual([]);
+    const service = objects.find(({ kind }) => kind === "VirtualService");
+    const { http } = service?.["spec"] as { http: { name: string }[] };
+    expect(http.map(({ name }) => name)).toEqual([
+      "routes-0-idempotent",
+      "routes-0-default-2s",
+      "routes-0-default",
+      "idempotent",
+      "default-2s",
+      "default",
+    ]);
   });
 
   it("leaves retries off where none are wanted", async () => {

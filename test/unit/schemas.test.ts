@@ -103,6 +103,22 @@ const valid: Record<string, object> = {
     },
   },
   pod: { apiVersion: "v1", kind: "Pod", metadata, spec: deployment.spec.template.spec },
+  horizontalPodAutoscaler: {
+    apiVersion: "autoscaling/v2",
+    kind: "HorizontalPodAutoscaler",
+    metadata,
+    spec: { maxReplicas: 2, scaleTargetRef: { apiVersion: "apps/v1", kind: "Deployment", name: "provider" } },
+  },
+  networkPolicy: {
+    apiVersion: "networking.k8s.io/v1",
+    kind: "NetworkPolicy",
+    metadata,
+    spec: {
+      podSelector: { matchLabels: { app: "provider" } },
+      policyTypes: ["Ingress"],
+      ingress: [{ from: [{ namespaceSelector: {} }], ports: [{ protocol: "TCP", port: 50052 }] }],
+    },
+  },
   podDisruptionBudget: {
     apiVersion: "policy/v1",
     kind: "PodDisruptionBudget",

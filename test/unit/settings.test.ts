@@ -1,7 +1,11 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { javaProperties, nodeProperties } from "../../components/runtime.ts";
+import { Greeter } from "../../apps/gen/greeter_pb.ts";
 import { UserError } from "../../lib/errors.ts";
+import { STREAMS } from "../../lib/names.ts";
+import { proxyAnnotations } from "../../lib/resources.ts";
+import { loadOf } from "../../lib/health-check.ts";
 import { parseSettings } from "../../settings.ts";
 import { projectFileText } from "../../tools/declarations.ts";
 
@@ -35,7 +39,9 @@ describe("settings of a local stack", () => {
         name: "dubbo-samples-mesh-provider",
         port: 50052,
         runtime: "node",
+        services: ["org.apache.dubbo.samples.Greeter"],
         properties: {},
+        resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "256Mi" } },
         versions: [{ name: "v1", replicas: 2, weight: 100 }],
       },
       consumer: {
@@ -43,15 +49,29 @@ describe("settings of a local stack", () => {
         port: 20880,
         runtime: "node",
         properties: {},
+        resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "256Mi" } },
         replicas: 1,
         interval: "1s",
         timeout: "30s",
       },
+      proxy: { requests: {}, limits: {} },
       traffic: {
         loadBalancer: "ROUND_ROBIN",
         attempts: 2,
         perTryTimeout: "5s",
         idempotentMethods: ["/org.apache.dubbo.samples.Greeter/greet"],
+        locality: false,
+        timeouts: {},
+        routes: [],
+        outlierDetection: {
+          consecutiveGatewayErrors: 5,
+          consecutive5xxErrors: 0,
+          interval: "10s",
+          baseEjectionTime: "30s",
+          maxEjectionPercent: 50,
+          minHealthPercent: 50,
+        },
+        connectionPool: { connectTimeout: "2s", maxRequests: 1024 },
       },
       healthCheck: {
         timeout: "5s",
@@ -68,6 +88,14 @@ describe("settings of a local stack", () => {
         unhealthy_edge_interval: "10s",
         healthy_edge_interval: "10s",
         grpc_health_check: { service_name: "org.apache.dubbo.samples.Greeter" },
+      },
+      healthCheckBudget: 100,
+      security: {
+        mtls: "STRICT",
+        authorization: true,
+        identities: "shared",
+        networkPolicy: false,
+        defaultDeny: false,
       },
     });
   });
@@ -262,8 +290,240 @@ describe("Dubbo properties of an application", () => {
   });
 });
 
+describe("the health check's load", () => {
+  it("follows from the pods of both sides", () => {
+    const provider = "versions: [{name: v1, weight: 80, replicas: 3}, {name: v2, weight: 20, replicas: 1}]";
+    const settings = parseSettings({ ...LOCAL, healthCheck: "fast", consumer: "replicas: 2", provider });
+    const { checksPerSecond, perProviderPod } = loadOf(settings);
+    expect(checksPerSecond).toBeCloseTo(8 / 0.55);
+    expect(perProviderPod).toBeCloseTo(2 / 0.55);
+  });
+
+  it("is bounded by the budget", () => {
+    const consumers = (replicas: number): Record<string, string> => ({
+      ...LOCAL,
+      healthCheck: "fast",
+      consumer: `replicas: ${replicas}`,
+    });
+    expect(errorOf(consumers(55))).toBe("accepted");
+    expect(errorOf(consumers(56))).toBe(
+      "dubbo-mesh:healthCheckBudget: the health check asks each provider pod for 101.8 checks/s (56 consumer pods), more than 100: " +
+        "choose a longer interval, such as healthCheck: gentle, or raise the budget",
+    );
+    expect(errorOf({ ...consumers(56), healthCheckBudget: "102" })).toBe("accepted");
+    expect(errorOf({ ...consumers(56), healthCheck: "gentle" })).toBe("accepted");
+  });
+});
+
+describe("pods", () => {
+  const autoscale = "autoscale: {min: 2, max: 5, cpu: 80}";
+
+  it("are a number, or as many as an autoscaler takes", () => {
+    const provider = `versions: [{name: v1, weight: 80, ${autoscale}}, {name: v2, weight: 20}]`;
+    const settings = parseSettings({ ...LOCAL, healthCheck: "fast", consumer: autoscale, provider });
+    const scale = { min: 2, max: 5, cpu: 80 };
+    expect(settings.provider.versions).toEqual([
+      { name: "v1", weight: 80, autoscale: scale },
+      { name: "v2", weight: 20, replicas: 2 },
+    ]);
+    expect(settings.consumer).toMatchObject({ autoscale: scale });
+    expect(settings.consumer.replicas).toBeUndefined();
+    // 5 consumers, 5 + 2 providers.
+    expect(loadOf(settings).checksPerSecond).toBeCloseTo(35 / 0.55);
+  });
+
+  it.each([
+    [
+      { consumer: `{replicas: 2, ${autoscale}}` },
+      "dubbo-mesh:consumer.replicas: is set beside autoscale, which decides on it",
+    ],
+    [
+      { provider: `versions: [{name: v1, replicas: 2, ${autoscale}}]` },
+      "dubbo-mesh:provider.versions[0].replicas: is set beside autoscale, which decides on it",
+    ],
+    [
+      { consumer: "autoscale: {min: 3, max: 2, cpu: 80}" },
+      "dubbo-mesh:consumer.autoscale.max: must be min or more",
+    ],
+    [
+      { consumer: "autoscale: {min: 0, max: 2, cpu: 80}" },
+      "dubbo-mesh:consumer.autoscale.min: Too small: expected number to be >=1",
+    ],
+    [
+      { consumer: "resources: {requests: {cpu: much}}" },
+      "dubbo-mesh:consumer.resources.requests.cpu: must be a quantity such as 100m, 0.5 or 256Mi",
+    ],
+    [{ proxy: "requests: {gpu: 1}" }, "dubbo-mesh:proxy.requests.gpu: no such key"],
+  ])("of %j are refused", (raw, message) => {
+    expect(errorOf({ ...LOCAL, ...raw })).toBe(message);
+  });
+
+  it("have resources of their own, or their runtime's", () => {
+    const settings = parseSettings({
+      ...LOCAL,
+      provider: "{runtime: java, resources: {requests: {cpu: 1}, limits: {cpu: 1.5}}}",
+      proxy: "{requests: {cpu: 20m}, limits: {memory: 128Mi}}",
+    });
+    expect(settings.provider.resources).toEqual({
+      requests: { cpu: "1", memory: "256Mi" },
+      limits: { cpu: "1.5", memory: "512Mi" },
+    });
+    expect(settings.consumer.resources.requests).toEqual({ cpu: "50m", memory: "96Mi" });
+    expect(proxyAnnotations(settings.proxy)).toEqual({
+      "sidecar.istio.io/proxyCPU": "20m",
+      "sidecar.istio.io/proxyMemoryLimit": "128Mi",
+    });
+    expect(proxyAnnotations(parseSettings(LOCAL).proxy)).toEqual({});
+  });
+});
+
+describe("security settings", () => {
+  it.each([
+    ["{}", "true", "STRICT", true],
+    ["{}", "false", "PERMISSIVE", false],
+    ["mtls: PERMISSIVE", "true", "PERMISSIVE", true],
+    ["authorization: false", "true", "STRICT", false],
+  ])("%s with injection %s: %s, authorization %s", (security, injection, mtls, authorization) => {
+    expect(parseSettings({ ...LOCAL, injection, security }).security).toMatchObject({ mtls, authorization });
+  });
+});
+
+describe("what cannot work", () => {
+  const GREETER_PATH = "/org.apache.dubbo.samples.Greeter";
+
+  it.each([
+    [
+      { provider: "versions: [{name: v1, weight: 80}, {name: v2, weight: 20, replicas: 0}]" },
+      "dubbo-mesh:provider.versions[1].replicas: is 0, but its weight is 20: nobody would answer",
+    ],
+    [
+      { traffic: "routes: [{headers: {x-canary: 'yes'}, version: v3}]" },
+      "dubbo-mesh:traffic.routes[0].version: is v3, which provider.versions does not have (v1)",
+    ],
+    [
+      {
+        provider: "versions: [{name: v1}, {name: v2, weight: 0, replicas: 0}]",
+        traffic: "routes: [{headers: {x-canary: 'yes'}, version: v2}]",
+      },
+      "dubbo-mesh:traffic.routes[0].version: is v2, which has no replicas: nobody would answer",
+    ],
+    [
+      { traffic: "routes: [{headers: {}, version: v1}]" },
+      "dubbo-mesh:traffic.routes[0].headers: must name a header",
+    ],
+    [
+      { traffic: "routes: [{headers: {X-Canary: 'yes'}, version: v1}]" },
+      "dubbo-mesh:traffic.routes[0].headers: must be names of headers in lower case",
+    ],
+    [
+      { traffic: `idempotentMethods: ["${GREETER_PATH}/greetStream"]` },
+      "dubbo-mesh:traffic.idempotentMethods[0]: is a stream, which cannot be repeated once it has begun",
+    ],
+    [
+      { traffic: `timeouts: {"${GREETER_PATH}/greetServerStream": 2s}` },
+      `dubbo-mesh:traffic.timeouts["${GREETER_PATH}/greetServerStream"]: is a stream, which a timeout would cut`,
+    ],
+    [
+      { traffic: "timeouts: {greet: 2s}" },
+      "dubbo-mesh:traffic.timeouts.greet: must be a gRPC path such as /package.Service/method",
+    ],
+    [
+      { traffic: `timeouts: {"${GREETER_PATH}/greet": 5s}` },
+      `dubbo-mesh:traffic.timeouts["${GREETER_PATH}/greet"]: must be longer than perTryTimeout, 5s, or no try follows the first`,
+    ],
+    [{ traffic: `{attempts: 0, timeouts: {"${GREETER_PATH}/greet": 5s}}` }, "accepted"],
+    [
+      { traffic: "{loadBalancer: RANDOM, warmup: 30s}" },
+      "dubbo-mesh:traffic.warmup: needs loadBalancer ROUND_ROBIN or LEAST_REQUEST: Envoy's RANDOM knows none",
+    ],
+    [
+      { consumer: "timeout: 5s" },
+      "dubbo-mesh:traffic.perTryTimeout: is 5s, but a call ends after consumer.timeout, 5s: a provider that hangs would never be retried",
+    ],
+    [{ consumer: "timeout: 5s", traffic: "attempts: 0" }, "accepted"],
+    [{ consumer: "timeout: 5s", traffic: "idempotentMethods: []" }, "accepted"],
+    [
+      { drain: "8s" },
+      "dubbo-mesh:drain: is 8s, but callers may notice only after 8.5 s: healthCheck says when",
+    ],
+    [{ drain: "8.5s" }, "accepted"],
+    [{ drain: "1s", healthCheck: "fast" }, "accepted"],
+  ])("%j is refused before anything is applied", (raw, message) => {
+    expect(errorOf({ ...LOCAL, ...raw })).toBe(message);
+  });
+
+  it.each([
+    [
+      { injection: "false", security: "mtls: STRICT" },
+      "dubbo-mesh:security.mtls: is STRICT, but injection is false: pods without a sidecar speak plaintext",
+    ],
+    [
+      { injection: "false", security: "authorization: true" },
+      "dubbo-mesh:security.authorization: is true, but injection is false: nobody would enforce it",
+    ],
+    [{ injection: "false" }, "accepted"],
+    [
+      { security: "{defaultDeny: true, networkPolicy: true, authorization: false}" },
+      "dubbo-mesh:security.defaultDeny: needs authorization and networkPolicy, else nothing could be called",
+    ],
+    [
+      { security: "defaultDeny: true" },
+      "dubbo-mesh:security.defaultDeny: needs authorization and networkPolicy, else nothing could be called",
+    ],
+    [{ security: "{defaultDeny: true, networkPolicy: true}" }, "accepted"],
+    [
+      { security: "podSecurity: baseline" },
+      "dubbo-mesh:security.podSecurity: is baseline, which needs Istio's CNI plugin; the local cluster has none",
+    ],
+    [{ security: "podSecurity: privileged" }, "accepted"],
+    [{ injection: "false", security: "podSecurity: restricted" }, "accepted"],
+    [
+      { healthCheck: "transport_socket_match_criteria: {useMTLS: true}" },
+      "dubbo-mesh:healthCheck.transport_socket_match_criteria: make the check plaintext, which security.mtls STRICT and " +
+        "security.authorization refuse: leave it out",
+    ],
+    [{ healthCheck: "transport_socket_match_criteria: {tlsMode: istio}" }, "accepted"],
+    [
+      {
+        healthCheck: "transport_socket_match_criteria: {useMTLS: true}",
+        security: "{mtls: PERMISSIVE, authorization: false}",
+      },
+      "accepted",
+    ],
+    [
+      { traffic: "idempotentMethods: [/a.B/c]" },
+      "dubbo-mesh:traffic.idempotentMethods[0]: is of a service that provider.services does not have (org.apache.dubbo.samples.Greeter)",
+    ],
+    [
+      { traffic: "timeouts: {/a.B/c: 2s}" },
+      'dubbo-mesh:traffic.timeouts["/a.B/c"]: is of a service that provider.services does not have (org.apache.dubbo.samples.Greeter)',
+    ],
+    [{ traffic: "idempotentMethods: [/a.B/c]", provider: "services: [a.B]" }, "accepted"],
+    [
+      { provider: "services: [Greeter]" },
+      "dubbo-mesh:provider.services[0]: must be a gRPC service such as package.Service",
+    ],
+    [
+      { provider: "name: same", consumer: "name: same" },
+      "dubbo-mesh:consumer.name: is the provider's name as well",
+    ],
+  ])("%j is refused where its ground is missing", (raw, message) => {
+    expect(errorOf({ ...LOCAL, ...raw })).toBe(message);
+  });
+
+  it("streams are those of the proto", () => {
+    const streams = Greeter.methods.filter(({ methodKind }) => methodKind !== "unary");
+    expect(STREAMS).toEqual(streams.map(({ name }) => name));
+  });
+});
+
 describe("wrong settings", () => {
   it.each([
+    [
+      { healthCheck: "slow" },
+      "dubbo-mesh:healthCheck: must be seed, fast, gentle, or fields in Envoy's words",
+    ],
+    [{ healthCheck: "profile: slow" }, "dubbo-mesh:healthCheck.profile: must be seed, fast or gentle"],
     [{ namspace: "x" }, "dubbo-mesh:namspace: no such key"],
     [{ consumer: "replica: 1" }, "dubbo-mesh:consumer.replica: no such key"],
     [{ healthCheck: "intervall: 1s" }, "dubbo-mesh:healthCheck.intervall: no such key"],

@@ -1,5 +1,6 @@
 import { seconds } from "../../lib/duration.ts";
 import { detectionBounds, type HealthCheck } from "../../lib/health-check.ts";
+import { most, type Scale } from "../../lib/scale.ts";
 import type { Settings } from "../../settings.ts";
 
 /** The call of the seed. */
@@ -11,11 +12,11 @@ export interface Expected {
   /** Label `app` of the provider. */
   readonly provider: string;
   /** The provider's versions: Deployments, subsets, shares of the calls in percent. */
-  readonly versions: readonly { readonly name: string; readonly replicas: number; readonly weight: number }[];
+  readonly versions: readonly (Scale & { readonly name: string; readonly weight: number })[];
   /** Label `app` of the consumer. */
   readonly consumer: string;
   /** Pods of the consumer. */
-  readonly consumers: number;
+  readonly consumers: Scale;
   /** DNS name of the provider's Service. */
   readonly host: string;
   /** Port of the provider. */
@@ -38,7 +39,7 @@ export function expectedOf(settings: Settings): Expected {
     provider: provider.name,
     versions: provider.versions,
     consumer: consumer.name,
-    consumers: consumer.replicas,
+    consumers: consumer,
     host: `${provider.name}.${namespace}.svc.${clusterDomain}`,
     port: provider.port,
     loadBalancer: traffic.loadBalancer,
@@ -81,7 +82,8 @@ export function windowSeconds({ healthCheck, consumer, provider }: Settings): nu
   const waits = provider.versions
     .filter(({ weight }) => weight > 0)
     .map(
-      ({ weight, replicas }) => (seconds(consumer.interval) * CALLS_PER_ENDPOINT * replicas * 100) / weight,
+      ({ weight, ...scale }) =>
+        (seconds(consumer.interval) * CALLS_PER_ENDPOINT * most(scale) * 100) / weight,
     );
   return (
     MARGIN_S + Math.max(detectionBounds(healthCheck).answering, Math.min(MAX_CALLS_S, Math.max(...waits)))

@@ -1,5 +1,6 @@
 import { type Check, count, list } from "./check.ts";
 import { clusterName, type Expected, shortName, subsetOf } from "./expected.ts";
+import { fewest, most, type Scale } from "../../lib/scale.ts";
 import type { CallerSample, MeshSample, PodSample } from "./sample.ts";
 
 function podText({ readyContainers, containers, sidecar, restarts }: PodSample): string {
@@ -10,7 +11,9 @@ function isUp({ readyContainers, containers, sidecar }: PodSample): boolean {
   return sidecar !== undefined && readyContainers === containers;
 }
 
-function readiness(deployment: string, pods: readonly PodSample[], wanted: number): Check {
+function readiness(deployment: string, pods: readonly PodSample[], scale: Scale): Check {
+  const [least, greatest] = [fewest(scale), most(scale)];
+  const wanted = least === greatest ? count(least, "pod") : `${least} to ${count(greatest, "pod")}`;
   const texts = new Set(pods.map(podText));
   const [text = "none"] = texts;
   const down = pods.filter((pod) => !isUp(pod));
@@ -19,8 +22,8 @@ function readiness(deployment: string, pods: readonly PodSample[], wanted: numbe
     check: "ready",
     of: deployment,
     seen: `${count(pods.length, "pod")}: ${texts.size > 1 ? list(details) : text}`,
-    expected: `${count(wanted, "pod")}, all containers ready, with istio-proxy`,
-    ok: pods.length === wanted && down.length === 0,
+    expected: `${wanted}, all containers ready, with istio-proxy`,
+    ok: pods.length >= least && pods.length <= greatest && down.length === 0,
   };
 }
 
@@ -28,11 +31,11 @@ function readiness(deployment: string, pods: readonly PodSample[], wanted: numbe
 export function readinessChecks(expected: Expected, { providers, consumers }: MeshSample): Check[] {
   const { provider, consumer, versions } = expected;
   return [
-    ...versions.map(({ name, replicas }) =>
+    ...versions.map(({ name, ...scale }) =>
       readiness(
         `${provider}-${name}`,
         providers.filter(({ version }) => version === name),
-        replicas,
+        scale,
       ),
     ),
     readiness(consumer, consumers, expected.consumers),

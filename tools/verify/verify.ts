@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { UserError } from "../../lib/errors.ts";
+import { type HealthCheckLoad, loadOf } from "../../lib/health-check.ts";
+import { most } from "../../lib/scale.ts";
 import { step } from "../../lib/steps.ts";
 import type { Settings } from "../../settings.ts";
 import { Mesh } from "../mesh.ts";
@@ -26,6 +28,8 @@ export interface VerifyReport {
   readonly ok: boolean;
   /** How long the mesh was watched, seconds. */
   readonly seconds: number;
+  /** Checks a second that the health check causes at most. */
+  readonly healthCheckLoad: HealthCheckLoad;
   /** The checks. */
   readonly checks: readonly Check[];
 }
@@ -34,7 +38,7 @@ export interface VerifyReport {
  * Refuses a stack in which there is nothing to verify.
  * @throws UserError that names the setting
  */
-export function requireVerifiable({ injection, accessLogs, consumer, provider }: Settings): void {
+export function requireVerifiable({ injection, accessLogs, consumer }: Settings): void {
   if (!injection) {
     throw new UserError(
       "dubbo-mesh:injection is false: the stack asks for pods without istio-proxy, so there is no mesh to verify",
@@ -47,10 +51,10 @@ export function requireVerifiable({ injection, accessLogs, consumer, provider }:
       "Set accessLogs to true and run `make up`; the pods need no restart.",
     );
   }
-  if (consumer.replicas === 0 || provider.versions.every(({ replicas }) => replicas === 0)) {
+  if (most(consumer) === 0) {
     throw new UserError(
-      "the stack runs no consumer or no provider, so nothing is called",
-      "Set dubbo-mesh:consumer.replicas and the replicas of a provider version to 1 or more, and run `make up`.",
+      "the stack runs no consumer, so nothing is called",
+      "Set dubbo-mesh:consumer.replicas to 1 or more, and run `make up`.",
     );
   }
 }
@@ -78,7 +82,8 @@ export async function watch(mesh: MeshReader, settings: Settings, pause = PAUSE_
     const checks = judge(expected, before ?? first, after);
     const ok = checks.every((check) => check.ok);
     if (ok || now() - (before === undefined ? begin : start) > limit) {
-      return { ok, seconds: Math.round((now() - begin) * 10) / 10, checks };
+      const watched = Math.round((now() - begin) * 10) / 10;
+      return { ok, seconds: watched, healthCheckLoad: loadOf(settings), checks };
     }
     await sleep(pause);
   }
@@ -96,8 +101,8 @@ export async function verify({ settings }: StackFile): Promise<VerifyReport> {
   );
 }
 
-/** A report for people: a check a line, then the sum. */
-export function verifyText({ checks, seconds }: VerifyReport): string {
+/** A report for people: a check a line, then the health check's load and the sum. */
+export function verifyText({ checks, seconds, healthCheckLoad }: VerifyReport): string {
   const rows = checks.map(({ check, of, seen, expected, ok }) => [
     ok ? "ok" : "FAIL",
     check,
@@ -106,6 +111,8 @@ export function verifyText({ checks, seconds }: VerifyReport): string {
     expected,
   ]);
   const failed = checks.filter(({ ok }) => !ok).length;
+  const { checksPerSecond, perProviderPod } = healthCheckLoad;
+  const load = `health checks: at most ${checksPerSecond.toFixed(2)} a second in all, ${perProviderPod.toFixed(2)} a provider pod`;
   const sum = `${count(checks.length - failed, "check")} ok, ${failed} failed (watched for ${seconds} s)`;
-  return `${table([["", "check", "of", "seen", "expected"], ...rows])}\n\n${sum}`;
+  return `${table([["", "check", "of", "seen", "expected"], ...rows])}\n\n${load}\n${sum}`;
 }

@@ -6,9 +6,13 @@ import { DubboConsumer, type DubboConsumerArgs } from "../../../components/consu
 import { ActiveHealthCheck, envoyFilterSpec } from "../../../components/health-check.ts";
 import { ApplicationImage } from "../../../components/image.ts";
 import { injectionLabels, MeshNamespace } from "../../../components/namespace.ts";
+import { MeshNetworkPolicy } from "../../../components/network-policy.ts";
 import { DubboProvider, type DubboProviderArgs } from "../../../components/provider.ts";
-import { ProviderTraffic, virtualServiceSpec } from "../../../components/traffic.ts";
+import { SidecarScope } from "../../../components/sidecar-scope.ts";
+import { authorizationPolicySpec, MeshSecurity } from "../../../components/security.ts";
+import { destinationRuleSpec, ProviderTraffic, virtualServiceSpec } from "../../../components/traffic.ts";
 import { healthCheckSettings } from "../../../lib/health-check.ts";
+import { trafficSettings } from "../../../lib/traffic.ts";
 import { validateObject } from "../../schemas/validate.ts";
 import { type Registered, register, type Registration, unhandled, valueOf } from "./mocks.ts";
 
@@ -39,6 +43,8 @@ const providerArgs = {
   drainSeconds: 9.5,
   finishSeconds: 2.5,
   properties: { "dubbo.application.log-format": "json" },
+  resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "256Mi" } },
+  annotations: { "sidecar.istio.io/proxyCPU": "30m" },
   versions: [
     { name: "v1", replicas: 2, image: "r/p@sha256:1" },
     { name: "v2", replicas: 0, image: "r/p@sha256:2" },
@@ -58,17 +64,16 @@ const consumerArgs = {
   providedBy: "mesh-provider",
   providerPort: 50052,
   properties: {},
+  resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "256Mi" } },
+  annotations: {},
 };
 const trafficRules = {
+  ...trafficSettings.parse({ idempotentMethods: ["/a.B/c"] }),
   host: "mesh-provider.demo.svc.cluster.test",
-  loadBalancer: "ROUND_ROBIN",
   subsets: [
     { name: "v1", weight: 80 },
     { name: "v2", weight: 20 },
   ],
-  attempts: 2,
-  perTryTimeout: "5s",
-  idempotentMethods: ["/a.B/c"],
 };
 const checkRules = {
   caller: "mesh-consumer",
@@ -81,6 +86,8 @@ const namespaceArgs = { name: "demo", injection: true, accessLogs: true, service
 
 const COMPONENT = "dubbo-mesh";
 const DEPLOYMENT = "kubernetes:apps/v1:Deployment";
+const BUDGET = "kubernetes:policy/v1:PodDisruptionBudget";
+const AUTOSCALER = "kubernetes:autoscaling/v2:HorizontalPodAutoscaler";
 const SERVICE = "kubernetes:core/v1:Service";
 const RBAC = "kubernetes:rbac.authorization.k8s.io/v1";
 const ISTIO = "kubernetes:networking.istio.io";
@@ -97,12 +104,43 @@ describe("the namespace", async () => {
       `${RBAC}:Role mesh-role < mesh after [mesh-namespace]`,
       `${RBAC}:RoleBinding mesh-role-binding < mesh after [mesh-account, mesh-namespace, mesh-role]`,
     ]);
-    expect(declared.outputs).toEqual({ mesh: { namespace: "demo", serviceAccount: "sa" } });
+    expect(declared.outputs).toEqual({ mesh: { namespace: "demo", serviceAccounts: ["sa"] } });
   });
 
-  it("hands on its name and its account's", async () => {
-    const { namespace, serviceAccount } = declared.result;
-    expect(await Promise.all([namespace, serviceAccount].map(valueOf))).toEqual(["demo", "sa"]);
+  it("hands on its name and its account's, the same for every application", async () => {
+    const { namespace } = declared.result;
+    const accounts = ["a", "b"].map((application) => declared.result.accountOf(application));
+    expect(await Promise.all([namespace, ...accounts].map(valueOf))).toEqual(["demo", "sa", "sa"]);
+  });
+
+  it("has an account of its own for each application that is to have one, and one role for them", async () => {
+    const own = await register(() => new MeshNamespace("mesh", { ...namespaceArgs, identities: ["a", "b"] }));
+    expect(shape(own).filter((line) => /ServiceAccount|Role/.test(line))).toEqual([
+      "kubernetes:core/v1:ServiceAccount mesh-a-account < mesh after [mesh-namespace]",
+      "kubernetes:core/v1:ServiceAccount mesh-b-account < mesh after [mesh-namespace]",
+      `${RBAC}:Role mesh-role < mesh after [mesh-namespace]`,
+      `${RBAC}:RoleBinding mesh-role-binding < mesh after [mesh-a-account, mesh-b-account, mesh-namespace, mesh-role]`,
+    ]);
+    expect(find(own, "mesh-a-account")).toMatchObject({ metadata: { name: "a", namespace: "demo" } });
+    expect(find(own, "mesh-role-binding")).toMatchObject({
+      metadata: { name: "sa" },
+      subjects: ["a", "b"].map((name) => ({ kind: "ServiceAccount", name, namespace: "demo" })),
+    });
+    expect(await valueOf(own.result.accountOf("b"))).toBe("b");
+    expect(() => own.result.accountOf("c")).toThrow("identities: c is none of them");
+  });
+
+  it("enforces a level of Pod Security where one is asked for", async () => {
+    const args = { ...namespaceArgs, podSecurity: "restricted" };
+    expect(find(await register(() => new MeshNamespace("mesh", args)), "mesh-namespace")).toMatchObject({
+      metadata: {
+        labels: { "istio-injection": "enabled", "pod-security.kubernetes.io/enforce": "restricted" },
+      },
+    });
+    expect(find(declared, "mesh-namespace")["metadata"]).toEqual({
+      name: "demo",
+      labels: { "istio-injection": "enabled" },
+    });
   });
 
   it("gives the account what Dubbo's registry reads, and no more", () => {
@@ -194,7 +232,7 @@ function expectedDeployment(
   { application, port }: { application: string; port: number },
   workload: { name: string; version: string; image: string; replicas: number; grace: number },
   { container, pod }: ExpectedRuntime,
-  annotations?: object,
+  annotations: object,
 ): object {
   const { name, version, image, replicas, grace } = workload;
   const labels = { app: application, version };
@@ -205,14 +243,25 @@ function expectedDeployment(
     metadata: { name, namespace: "demo", labels },
     spec: {
       replicas,
+      strategy: { type: "RollingUpdate", rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
       selector: { matchLabels: labels },
       template: {
-        metadata: { labels, ...(annotations && { annotations }) },
+        metadata: { labels, annotations },
         spec: {
           serviceAccountName: "sa",
           automountServiceAccountToken: false,
           enableServiceLinks: false,
           terminationGracePeriodSeconds: grace,
+          securityContext: { seccompProfile: { type: "RuntimeDefault" } },
+          topologySpreadConstraints: ["kubernetes.io/hostname", "topology.kubernetes.io/zone"].map(
+            (topologyKey) => ({
+              maxSkew: 1,
+              topologyKey,
+              whenUnsatisfiable: "ScheduleAnyway",
+              labelSelector: { matchLabels: labels },
+              matchLabelKeys: ["pod-template-hash"],
+            }),
+          ),
           containers: [
             {
               name: "app",
@@ -222,6 +271,7 @@ function expectedDeployment(
                 { name: "grpc-tri", containerPort: port },
                 { name: "http-health", containerPort: 22222 },
               ],
+              resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "256Mi" } },
               ...container,
               startupProbe: { httpGet: httpGet("/startup"), periodSeconds: 1, failureThreshold: 300 },
               livenessProbe: { httpGet: httpGet("/live"), initialDelaySeconds: 5, periodSeconds: 5 },
@@ -233,6 +283,19 @@ function expectedDeployment(
       },
     },
   };
+}
+
+/** What a pod's proxy is told, beside `own`. */
+function proxyConfig(drain: string, own = ""): string {
+  const lines = ['  EXIT_ON_ZERO_ACTIVE_CONNECTIONS: "true"', `  MINIMUM_DRAIN_DURATION: ${drain}`];
+  return [`${own}holdApplicationUntilProxyStarts: true`, "proxyMetadata:", ...lines, ""]
+    .join("\n")
+    .replaceAll('"', "'");
+}
+
+/** Annotations of the provider's pods that drain for `drain`. */
+function providerAnnotations(drain: string): object {
+  return { "proxy.istio.io/config": proxyConfig(drain), "sidecar.istio.io/proxyCPU": "30m" };
 }
 
 function nodeParts(application: string, version: string, port: number, env: object[]): ExpectedRuntime {
@@ -247,7 +310,6 @@ function nodeParts(application: string, version: string, port: number, env: obje
   return {
     container: {
       env: [...own, ...env],
-      resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "256Mi" } },
       securityContext: RESTRICTED,
     },
   };
@@ -262,7 +324,6 @@ function javaParts(options: readonly string[], env: object[] = [], lifecycle?: o
   return {
     container: {
       env: [{ name: "JAVA_TOOL_OPTIONS", value: all.join(" ") }, ...env],
-      resources: { requests: { cpu: "100m", memory: "256Mi" }, limits: { memory: "512Mi" } },
       securityContext: { ...RESTRICTED, runAsUser: 1000, runAsGroup: 1000 },
       ...(lifecycle && { lifecycle }),
       volumeMounts: [{ name: "tmp", mountPath: "/tmp" }],
@@ -288,6 +349,7 @@ describe("the provider", async () => {
     expect(shape(declared)).toEqual([
       `${COMPONENT}:provider:DubboProvider provider <  after []`,
       `${SERVICE} provider-service < provider after []`,
+      `${BUDGET} provider-v1-budget < provider after []`,
       `${DEPLOYMENT} provider-v1 < provider after []`,
       `${DEPLOYMENT} provider-v2 < provider after []`,
     ]);
@@ -311,7 +373,12 @@ describe("the provider", async () => {
       { name: "DUBBO_APPLICATION_LOG_FORMAT", value: "json" },
     ];
     expect(find(declared, `provider-${version}`)).toEqual(
-      expectedDeployment(providerArgs, which, nodeParts("mesh-provider", version, 50052, env)),
+      expectedDeployment(
+        providerArgs,
+        which,
+        nodeParts("mesh-provider", version, 50052, env),
+        providerAnnotations("10s"),
+      ),
     );
   });
 
@@ -331,7 +398,12 @@ describe("the provider", async () => {
   it("on Java is told by system properties, sleeps before it ends, and may write to /tmp", async () => {
     const java = await register(() => new DubboProvider("provider", { ...providerArgs, runtime: "java" }));
     const parts = javaParts(javaOptions, [], { preStop: { sleep: { seconds: 10 } } });
-    const expected = expectedDeployment(providerArgs, { ...javaWhich, grace: 18 }, parts);
+    const expected = expectedDeployment(
+      providerArgs,
+      { ...javaWhich, grace: 18 },
+      parts,
+      providerAnnotations("10s"),
+    );
     expect(find(java, "provider-v1")).toEqual(expected);
     expect(validateObject(find(java, "provider-v1"))).toEqual([]);
   });
@@ -340,8 +412,66 @@ describe("the provider", async () => {
     const args = { ...providerArgs, runtime: "java" as const, drainSeconds: 0 };
     const java = await register(() => new DubboProvider("provider", args));
     expect(find(java, "provider-v1")).toEqual(
-      expectedDeployment(providerArgs, { ...javaWhich, grace: 8 }, javaParts(javaOptions)),
+      expectedDeployment(
+        providerArgs,
+        { ...javaWhich, grace: 8 },
+        javaParts(javaOptions),
+        providerAnnotations("5s"),
+      ),
     );
+  });
+
+  it("has one pod at a time evicted where there is more than one", () => {
+    expect(find(declared, "provider-v1-budget")).toEqual({
+      apiVersion: "policy/v1",
+      kind: "PodDisruptionBudget",
+      metadata: { name: "mesh-provider-v1", namespace: "demo" },
+      spec: {
+        maxUnavailable: 1,
+        unhealthyPodEvictionPolicy: "AlwaysAllow",
+        selector: { matchLabels: { app: "mesh-provider", version: "v1" } },
+      },
+    });
+    expect(validateObject(find(declared, "provider-v1-budget"))).toEqual([]);
+  });
+
+  it("leaves the number of pods to an autoscaler where one decides on it", async () => {
+    const versions = [
+      { name: "v1", image: "r/p:1", autoscale: { min: 2, max: 5, cpu: 80 } },
+      { name: "v2", image: "r/p:2", autoscale: { min: 1, max: 2, cpu: 50 } },
+    ];
+    const scaled = await register(() => new DubboProvider("provider", { ...providerArgs, versions }));
+    expect(shape(scaled).slice(2).sort()).toEqual(
+      [
+        `${DEPLOYMENT} provider-v1 < provider after []`,
+        `${DEPLOYMENT} provider-v2 < provider after []`,
+        `${AUTOSCALER} provider-v1-autoscaler < provider after []`,
+        `${AUTOSCALER} provider-v2-autoscaler < provider after []`,
+        `${BUDGET} provider-v1-budget < provider after []`,
+      ].sort(),
+    );
+    expect(find(scaled, "provider-v1")["spec"]).not.toHaveProperty("replicas");
+    expect(find(scaled, "provider-v1-autoscaler")).toEqual({
+      apiVersion: "autoscaling/v2",
+      kind: "HorizontalPodAutoscaler",
+      metadata: { name: "mesh-provider-v1", namespace: "demo" },
+      spec: {
+        scaleTargetRef: { apiVersion: "apps/v1", kind: "Deployment", name: "mesh-provider-v1" },
+        minReplicas: 2,
+        maxReplicas: 5,
+        metrics: [
+          {
+            type: "ContainerResource",
+            containerResource: {
+              name: "cpu",
+              container: "app",
+              target: { type: "Utilization", averageUtilization: 80 },
+            },
+          },
+        ],
+      },
+    });
+    expect(validateObject(find(scaled, "provider-v1-autoscaler"))).toEqual([]);
   });
 
   it("tells where it is called", async () => {
@@ -352,8 +482,13 @@ describe("the provider", async () => {
 
   it("comes after the namespace and the account that it is given", async () => {
     const both = await register(() => {
-      const { namespace, serviceAccount } = new MeshNamespace("mesh", namespaceArgs);
-      return new DubboProvider("provider", { ...providerArgs, namespace, serviceAccount });
+      const mesh = new MeshNamespace("mesh", namespaceArgs);
+      const { namespace } = mesh;
+      return new DubboProvider("provider", {
+        ...providerArgs,
+        namespace,
+        serviceAccount: mesh.accountOf("a"),
+      });
     });
     expect(shape(both)).toContain(
       `${DEPLOYMENT} provider-v1 < provider after [mesh-account, mesh-namespace]`,
@@ -379,7 +514,7 @@ describe("the consumer", async () => {
   const counted =
     "cluster\\.outbound.*(health_check|membership|ssl|outlier_detection|upstream_cx_total|upstream_rq_).*";
   const annotations = {
-    "proxy.istio.io/config": `proxyStatsMatcher:\n  inclusionRegexps:\n    - ${counted}\n`,
+    "proxy.istio.io/config": proxyConfig("5s", `proxyStatsMatcher:\n  inclusionRegexps:\n    - ${counted}\n`),
   };
   const meshVariables = [
     { name: "CLUSTER_DOMAIN", value: "cluster.test" },
@@ -448,14 +583,28 @@ describe("the traffic rules", async () => {
     expect(declared.outputs).toEqual({ traffic: {} });
   });
 
-  it("balance, and name a subset a version", () => {
+  it("balance, bound, take out who fails, and name a subset a version", () => {
     expect(find(declared, "traffic-destination-rule")).toEqual({
       apiVersion: "networking.istio.io/v1",
       kind: "DestinationRule",
       metadata,
       spec: {
         host,
-        trafficPolicy: { loadBalancer: { simple: "ROUND_ROBIN" } },
+        trafficPolicy: {
+          loadBalancer: { simple: "ROUND_ROBIN", localityLbSetting: { enabled: false } },
+          connectionPool: {
+            tcp: { connectTimeout: "2s" },
+            http: { http2MaxRequests: 1024, maxRetries: 1024 },
+          },
+          outlierDetection: {
+            consecutiveGatewayErrors: 5,
+            consecutive5xxErrors: 0,
+            interval: "10s",
+            baseEjectionTime: "30s",
+            maxEjectionPercent: 50,
+            minHealthPercent: 50,
+          },
+        },
         subsets: [
           { name: "v1", labels: { version: "v1" } },
           { name: "v2", labels: { version: "v2" } },
@@ -500,6 +649,85 @@ describe("the traffic rules", async () => {
   });
 });
 
+describe("traffic rules of other settings", () => {
+  const { host } = trafficRules;
+  const weighted = [
+    { destination: { host, subset: "v1" }, weight: 80 },
+    { destination: { host, subset: "v2" }, weight: 20 },
+  ];
+  const idempotent = {
+    attempts: 2,
+    retryOn: "connect-failure,refused-stream,unavailable,cancelled,deadline-exceeded,reset",
+    perTryTimeout: "5s",
+  };
+  const others = { attempts: 2, retryOn: "connect-failure,refused-stream,reset-before-request" };
+
+  it("limit the methods that have a timeout, and no others", () => {
+    const timeouts = { "/a.B/c": "9s", "/a.B/d": "2s", "/a.B/e": "2s" };
+    const idempotentMethods = ["/a.B/c", "/a.B/f"];
+    expect(virtualServiceSpec({ ...trafficRules, timeouts, idempotentMethods })).toEqual({
+      hosts: [host],
+      http: [
+        {
+          name: "idempotent-9s",
+          match: [{ uri: { exact: "/a.B/c" } }],
+          route: weighted,
+          retries: idempotent,
+          timeout: "9s",
+        },
+        { name: "idempotent", match: [{ uri: { exact: "/a.B/f" } }], route: weighted, retries: idempotent },
+        {
+          name: "default-2s",
+          match: [{ uri: { exact: "/a.B/d" } }, { uri: { exact: "/a.B/e" } }],
+          route: weighted,
+          retries: others,
+          timeout: "2s",
+        },
+        { name: "default", route: weighted, retries: others },
+      ],
+    });
+  });
+
+  it("send calls with certain headers to a version, retried as all others are", () => {
+    const routes = [{ headers: { "x-canary": "yes", "tri-consumer-appname": "web" }, version: "v2" }];
+    const spec = virtualServiceSpec({ ...trafficRules, routes }) as { http: object[] };
+    const headers = { "x-canary": { exact: "yes" }, "tri-consumer-appname": { exact: "web" } };
+    const route = [{ destination: { host, subset: "v2" } }];
+    expect(spec.http).toHaveLength(4);
+    expect(spec.http.slice(0, 2)).toEqual([
+      {
+        name: "routes-0-idempotent",
+        match: [{ uri: { exact: "/a.B/c" }, headers }],
+        route,
+        retries: idempotent,
+      },
+      { name: "routes-0-default", match: [{ headers }], route, retries: others },
+    ]);
+    expect(spec.http.slice(2)).toEqual((virtualServiceSpec(trafficRules) as { http: object[] }).http);
+  });
+
+  it("let new endpoints warm up, prefer those near, and retry as many calls as are made", () => {
+    const traffic = trafficSettings.parse({
+      loadBalancer: "LEAST_REQUEST",
+      warmup: "30s",
+      locality: true,
+      connectionPool: { maxRequests: 10 },
+      outlierDetection: { consecutive5xxErrors: 3 },
+    });
+    expect(destinationRuleSpec({ ...trafficRules, ...traffic })).toMatchObject({
+      trafficPolicy: {
+        loadBalancer: {
+          simple: "LEAST_REQUEST",
+          warmup: { duration: "30s" },
+          localityLbSetting: { enabled: true },
+        },
+        connectionPool: { tcp: { connectTimeout: "2s" }, http: { http2MaxRequests: 10, maxRetries: 10 } },
+        outlierDetection: { consecutiveGatewayErrors: 5, consecutive5xxErrors: 3 },
+      },
+    });
+  });
+});
+
 describe("the health check", () => {
   const args = { name: "cluster", namespace: "demo", rules: checkRules };
 
@@ -537,6 +765,154 @@ describe("the health check", () => {
     expect(JSON.stringify(find(declared, "check-envoy-filter"))).toContain(
       '"transport_socket_match_criteria":{"useMTLS":true}',
     );
+  });
+});
+
+describe("the scope of sidecars", () => {
+  it("is what an application calls, and Istio's own namespace", async () => {
+    const args = { application: "mesh-consumer", namespace: "demo", calls: ["a.demo.svc.cluster.test"] };
+    const declared = await register(() => new SidecarScope("scope", args));
+    expect(shape(declared)).toEqual([
+      `${COMPONENT}:sidecar-scope:SidecarScope scope <  after []`,
+      `${ISTIO}/v1:Sidecar scope-sidecar < scope after []`,
+    ]);
+    expect(find(declared, "scope-sidecar")).toEqual({
+      apiVersion: "networking.istio.io/v1",
+      kind: "Sidecar",
+      metadata: { name: "mesh-consumer", namespace: "demo" },
+      spec: {
+        workloadSelector: { labels: { app: "mesh-consumer" } },
+        egress: [{ hosts: ["./a.demo.svc.cluster.test", "istio-system/*"] }],
+      },
+    });
+    expect(validateObject(find(declared, "scope-sidecar"))).toEqual([]);
+  });
+});
+
+describe("security", () => {
+  const allowed = {
+    callee: "mesh-provider",
+    port: 50052,
+    namespace: "demo",
+    caller: "mesh-consumer",
+    services: ["a.B", "c.D"],
+    healthCheck: healthCheckSettings.parse({}),
+  };
+  const SECURITY = "kubernetes:security.istio.io/v1";
+  const grpc = {
+    operation: {
+      ports: ["50052"],
+      methods: ["POST"],
+      paths: ["/a.B/*", "/c.D/*", "/grpc.health.v1.Health/Check"],
+    },
+  };
+
+  it("is mTLS, the calls of the consumer's identity, and a refusal of all others", async () => {
+    const args = { namespace: "demo", mtls: "STRICT" as const, allowed, defaultDeny: true };
+    const declared = await register(() => new MeshSecurity("security", args));
+    expect(shape(declared)).toEqual([
+      `${COMPONENT}:security:MeshSecurity security <  after []`,
+      `${SECURITY}:AuthorizationPolicy security-default-deny < security after []`,
+      `${SECURITY}:PeerAuthentication security-mtls < security after []`,
+      `${SECURITY}:AuthorizationPolicy security-calls < security after []`,
+    ]);
+    expect(find(declared, "security-mtls")).toEqual({
+      apiVersion: "security.istio.io/v1",
+      kind: "PeerAuthentication",
+      metadata: { name: "default", namespace: "demo" },
+      spec: { mtls: { mode: "STRICT" } },
+    });
+    const policy = { apiVersion: "security.istio.io/v1", kind: "AuthorizationPolicy" };
+    expect(find(declared, "security-calls")).toEqual({
+      ...policy,
+      metadata: { name: "mesh-provider", namespace: "demo" },
+      spec: {
+        selector: { matchLabels: { app: "mesh-provider" } },
+        action: "ALLOW",
+        rules: [
+          {
+            from: [{ source: { principals: ["cluster.local/ns/demo/sa/mesh-consumer"] } }],
+            to: [grpc],
+          },
+        ],
+      },
+    });
+    expect(find(declared, "security-default-deny")).toEqual({
+      ...policy,
+      metadata: { name: "default-deny", namespace: "demo" },
+      spec: {},
+    });
+    for (const { inputs } of declared.resources.slice(1)) expect(validateObject(inputs)).toEqual([]);
+  });
+
+  it("is mTLS alone where nothing else is asked for", async () => {
+    const args = { namespace: "demo", mtls: "PERMISSIVE" as const, defaultDeny: false };
+    const declared = await register(() => new MeshSecurity("security", args));
+    expect(declared.resources.map(({ name }) => name)).toEqual(["security", "security-mtls"]);
+    expect(find(declared, "security-mtls")).toMatchObject({ spec: { mtls: { mode: "PERMISSIVE" } } });
+  });
+
+  it.each([
+    [{ http_health_check: { path: "/live?a=b" } }, "GET", "/live"],
+    [{ http_health_check: { path: "/live", method: "HEAD" } }, "HEAD", "/live"],
+  ])("allows a check over HTTP its path, too: %j", (check, method, path) => {
+    const healthCheck = healthCheckSettings.parse(check);
+    const spec = authorizationPolicySpec({ ...allowed, healthCheck }) as { rules: { to: object[] }[] };
+    expect(spec.rules.map(({ to }) => to)).toEqual([
+      [grpc, { operation: { ports: ["50052"], methods: [method], paths: [path] } }],
+    ]);
+  });
+});
+
+describe("the network policy", () => {
+  const args = { namespace: "demo", caller: "mesh-consumer", callee: "mesh-provider", port: 50052 };
+  const NETWORK = "kubernetes:networking.k8s.io/v1:NetworkPolicy";
+  const selected = (app: string): object => ({ podSelector: { matchLabels: { app } } });
+  const tcp = (...ports: number[]): object[] => ports.map((port) => ({ protocol: "TCP", port }));
+  const metrics = { from: [{ namespaceSelector: {} }], ports: tcp(15020, 15021, 15090) };
+  const platform = [
+    { ports: [{ protocol: "UDP", port: 53 }, ...tcp(53)] },
+    { to: [{ namespaceSelector: {}, ...selected("istiod") }], ports: tcp(15012) },
+  ];
+  const policyTypes = ["Ingress", "Egress"];
+
+  it("lets the consumer call the provider, and both be measured and reach DNS and istiod", async () => {
+    const declared = await register(() => new MeshNetworkPolicy("network", { ...args, defaultDeny: false }));
+    expect(shape(declared)).toEqual([
+      `${COMPONENT}:network-policy:MeshNetworkPolicy network <  after []`,
+      `${NETWORK} network-callee < network after []`,
+      `${NETWORK} network-caller < network after []`,
+    ]);
+    expect(find(declared, "network-callee")).toEqual({
+      apiVersion: "networking.k8s.io/v1",
+      kind: "NetworkPolicy",
+      metadata: { name: "mesh-provider", namespace: "demo" },
+      spec: {
+        ...selected("mesh-provider"),
+        policyTypes,
+        ingress: [{ from: [selected("mesh-consumer")], ports: tcp(50052) }, metrics],
+        egress: platform,
+      },
+    });
+    expect(find(declared, "network-caller")).toMatchObject({
+      metadata: { name: "mesh-consumer", namespace: "demo" },
+      spec: {
+        ...selected("mesh-consumer"),
+        policyTypes,
+        ingress: [metrics],
+        egress: [{ to: [selected("mesh-provider")], ports: tcp(50052) }, ...platform],
+      },
+    });
+  });
+
+  it("refuses everything else where that is asked for", async () => {
+    const declared = await register(() => new MeshNetworkPolicy("network", { ...args, defaultDeny: true }));
+    expect(declared.resources).toHaveLength(4);
+    expect(find(declared, "network-default-deny")).toMatchObject({
+      metadata: { name: "default-deny", namespace: "demo" },
+      spec: { podSelector: {}, policyTypes },
+    });
+    for (const { inputs } of declared.resources.slice(1)) expect(validateObject(inputs)).toEqual([]);
   });
 });
 
@@ -603,7 +979,7 @@ describe("an argument's check", () => {
           finishSeconds: unknown,
           versions: [
             { name: "v1", replicas: 2, image: digest },
-            { name: "v2", replicas: unknown, image: digest },
+            { name: "v2", replicas: 1, image: digest },
           ],
         });
       }, true);
@@ -639,6 +1015,10 @@ describe("an argument's check", () => {
     [provider({ drainSeconds: -0.5 }), "drainSeconds: Too small: expected number to be >=0 (got -0.5)"],
     [provider({ finishSeconds: 0 }), "finishSeconds: Too small: expected number to be >0 (got 0)"],
     [consumer({ port: 0 }), "port: Too small: expected number to be >=1 (got 0)"],
+    [
+      consumer({ autoscale: { min: 3, max: 2, cpu: 80 } }),
+      'autoscale: must be min or more (got {"min":3,"max":2,"cpu":80})',
+    ],
     [consumer({ replicas: 1.5 }), "replicas: Invalid input: expected int, received number (got 1.5)"],
     [consumer({ intervalMs: 0 }), "intervalMs: Too small: expected number to be >=1 (got 0)"],
     [consumer({ timeoutMs: 0 }), "timeoutMs: Too small: expected number to be >=1 (got 0)"],

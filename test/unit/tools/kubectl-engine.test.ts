@@ -234,6 +234,7 @@ describe("the kubectl engine", async () => {
       providerAddress: "dubbo-samples-mesh-provider.dubbo-demo.svc.cluster.local:50052",
       consumerAddress: "dubbo-samples-mesh-consumer.dubbo-demo.svc.cluster.local:20880",
       envoyFilterName: "cluster",
+      healthCheckLoad: { checksPerSecond: 0.36, perProviderPod: 0.18 },
       images: { provider: "r.test/provider@sha256:1", consumer: "r.test/consumer@sha256:2" },
       kubeContext: "minikube",
     });

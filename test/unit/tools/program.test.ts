@@ -24,6 +24,8 @@ const ARGS = {
   drainSeconds: 1,
   finishSeconds: 1,
   properties: {},
+  resources: { requests: {}, limits: {} },
+  annotations: {},
   versions: [{ name: "v1", replicas: 1, image: "i" }],
 };
 

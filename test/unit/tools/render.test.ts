@@ -43,16 +43,21 @@ describe("a rendered stack", () => {
     const directory = newFolder();
     const files = await render(await stack(CONFIG), directory);
     expect(files.map((file) => basename(file).replace(/^\d\d-/, "")).sort()).toEqual([
+      "authorizationpolicy-dubbo-samples-mesh-provider.yaml",
       "deployment-dubbo-samples-mesh-consumer.yaml",
       "deployment-dubbo-samples-mesh-provider-v1.yaml",
       "destinationrule-dubbo-samples-mesh-provider.yaml",
       "envoyfilter-cluster.yaml",
       "namespace-dubbo-demo.yaml",
+      "peerauthentication-default.yaml",
+      "poddisruptionbudget-dubbo-samples-mesh-provider-v1.yaml",
       "role-dubbo-sa.yaml",
       "rolebinding-dubbo-sa.yaml",
       "service-dubbo-samples-mesh-consumer.yaml",
       "service-dubbo-samples-mesh-provider.yaml",
       "serviceaccount-dubbo-sa.yaml",
+      "sidecar-dubbo-samples-mesh-consumer.yaml",
+      "sidecar-dubbo-samples-mesh-provider.yaml",
       "telemetry-access-logs.yaml",
       "virtualservice-dubbo-samples-mesh-provider.yaml",
     ]);
@@ -71,7 +76,7 @@ describe("a rendered stack", () => {
     await render(await stack(CONFIG), first);
     expect(contents(second)).toEqual(once);
     expect(contents(first)).toEqual(once);
-    expect(Object.keys(once)).toHaveLength(12);
+    expect(Object.keys(once)).toHaveLength(17);
   });
 
   it("takes the place of an earlier one and leaves all other files alone", async () => {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { loadOf } from "../../../lib/health-check.ts";
 import { parseSettings } from "../../../settings.ts";
 import { windowSeconds } from "../../../tools/verify/expected.ts";
 import { requireVerifiable, verify, verifyText, watch } from "../../../tools/verify/verify.ts";
@@ -9,8 +10,9 @@ describe("verify", () => {
   it("ends as soon as every check is ok", async () => {
     const before = recording("good", "before");
     const mesh = new RecordedMesh(before, before, recording("good", "after"));
-    const { ok, seconds, checks } = await watch(mesh, SETTINGS, 1);
+    const { ok, seconds, checks, healthCheckLoad } = await watch(mesh, SETTINGS, 1);
     expect({ ok, checks: checks.length, quick: seconds < 2 }).toEqual({ ok: true, checks: 10, quick: true });
+    expect(healthCheckLoad).toEqual(loadOf(SETTINGS));
   });
 
   it("begins anew when the pods are ready, since checks fail before", async () => {
@@ -21,7 +23,8 @@ describe("verify", () => {
 
   it("gives up when the configured check and calls had time enough", async () => {
     const healthCheck = JSON.stringify({ interval: "0.001s", initial_jitter: "0s", interval_jitter: "0s" });
-    const settings = parseSettings({ cluster: "local", healthCheck, consumer: '{"interval": "0.001s"}' });
+    const quick = { consumer: '{"interval": "0.001s"}', healthCheck, healthCheckBudget: "1000" };
+    const settings = parseSettings({ cluster: "local", ...quick });
     const limit = windowSeconds(settings);
     expect(limit).toBeCloseTo(3.01);
     const look = recording("good", "after");
@@ -51,8 +54,7 @@ describe("verify", () => {
   it.each<[Record<string, string>, RegExp]>([
     [{ injection: "false" }, /^dubbo-mesh:injection is false/],
     [{ accessLogs: "false" }, /^dubbo-mesh:accessLogs is false/],
-    [{ consumer: '{"replicas": 0}' }, /runs no consumer or no provider/],
-    [{ provider: '{"versions": [{"name": "v1", "replicas": 0}]}' }, /runs no consumer or no provider/],
+    [{ consumer: '{"replicas": 0}' }, /runs no consumer, so nothing is called/],
   ])("refuses %o", async (configured, message) => {
     const settings = parseSettings({ cluster: "local", ...configured });
     const file = {
@@ -99,6 +101,7 @@ describe("a report", () => {
     const report = {
       ok: false,
       seconds: 1.5,
+      healthCheckLoad: { checksPerSecond: 0.3636, perProviderPod: 0.1818 },
       checks: [
         { check: "ready", ...row, ok: true },
         { check: "calls", ...row, ok: false },
@@ -110,6 +113,7 @@ describe("a report", () => {
         "ok    ready  x   1     2",
         "FAIL  calls  x   1     2",
         "",
+        "health checks: at most 0.36 a second in all, 0.18 a provider pod",
         "1 check ok, 1 failed (watched for 1.5 s)",
       ].join("\n"),
     );

@@ -1,0 +1,38 @@
+import * as kubernetes from "@pulumi/kubernetes";
+import * as pulumi from "@pulumi/pulumi";
+
+/** Arguments of {@link SidecarScope}. */
+export interface SidecarScopeArgs {
+  /** Label `app` of the pods, and name of the Sidecar. */
+  application: pulumi.Input<string>;
+  /** Namespace of the pods and of what they call. */
+  namespace: pulumi.Input<string>;
+  /** DNS names of the Services that they call. */
+  calls: readonly pulumi.Input<string>[];
+}
+
+/**
+ * Keeps the configuration of an application's proxies as small as what it calls, however many services the mesh has. Calls to others still
+ * go out, but without the mesh. Source: https://istio.io/latest/docs/reference/config/networking/sidecar/
+ */
+export class SidecarScope extends pulumi.ComponentResource {
+  constructor(name: string, args: SidecarScopeArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("dubbo-mesh:sidecar-scope:SidecarScope", name, {}, opts);
+    const { application, namespace } = args;
+    const hosts = args.calls.map((host) => pulumi.interpolate`./${host}`);
+    new kubernetes.apiextensions.CustomResource(
+      `${name}-sidecar`,
+      {
+        apiVersion: "networking.istio.io/v1",
+        kind: "Sidecar",
+        metadata: { name: application, namespace },
+        spec: {
+          workloadSelector: { labels: { app: application } },
+          egress: [{ hosts: [...hosts, "istio-system/*"] }],
+        },
+      },
+      { parent: this },
+    );
+    this.registerOutputs({});
+  }
+}

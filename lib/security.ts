@@ -1,0 +1,53 @@
+import { z } from "zod";
+
+/** What a namespace lets its pods do. Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/ */
+const podSecurity = z.enum(["privileged", "baseline", "restricted"]);
+
+/** Who may call whom, and as whom. */
+export const securitySettings = z.strictObject({
+  mtls: z
+    .enum(["STRICT", "PERMISSIVE"])
+    .optional()
+    .describe("whether pods refuse plaintext (default: STRICT where the sidecar is injected)"),
+  authorization: z
+    .boolean()
+    .optional()
+    .describe(
+      "let the provider answer the consumer's identity alone, provider.services and the health check (default: where the sidecar is injected)",
+    ),
+  identities: z
+    .enum(["shared", "per-workload"])
+    .default("shared")
+    .describe("shared: dubbo-sa for all; per-workload: a ServiceAccount each, of the application's name"),
+  networkPolicy: z
+    .boolean()
+    .default(false)
+    .describe(
+      "let the pod network, too, pass the calls alone, with DNS and istiod; needs a CNI that enforces it",
+    ),
+  defaultDeny: z
+    .boolean()
+    .default(false)
+    .describe(
+      "refuse whatever no policy allows, in the whole namespace; needs authorization and networkPolicy",
+    ),
+  podSecurity: podSecurity
+    .optional()
+    .describe(
+      "Pod Security level that the namespace enforces; baseline and restricted need Istio's CNI plugin, since istio-init has NET_ADMIN (default: the cluster's)",
+    ),
+});
+
+/** Who may call whom, after defaults. */
+export type Security = Omit<z.infer<typeof securitySettings>, "mtls" | "authorization"> & {
+  /** Whether pods refuse plaintext. */
+  mtls: "STRICT" | "PERMISSIVE";
+  /** Whether the provider answers the consumer's identity alone. */
+  authorization: boolean;
+};
+
+/** The settings with those defaults that injection decides on: without sidecars there is neither mTLS nor an identity. */
+export function securityOf(given: z.infer<typeof securitySettings>, injection: boolean): Security {
+  const { mtls = injection ? "STRICT" : "PERMISSIVE", authorization = injection } = given;
+  return { ...given, mtls, authorization };
+}
