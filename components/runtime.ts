@@ -49,6 +49,8 @@ export interface RuntimeParts {
   container: Pick<Container, "env" | "securityContext" | "lifecycle" | "volumeMounts">;
   /** Of the pod. */
   pod: Pick<PodSpec, "volumes">;
+  /** Annotations of the pod. */
+  annotations: Readonly<Record<string, string>>;
 }
 
 /** Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted */
@@ -98,6 +100,16 @@ function nodeReference({ reference }: DubboApplication): Values {
   };
 }
 
+/**
+ * Where Prometheus finds the metrics. Istio's agent asks there, inside the pod, and puts them out with the sidecar's own on 15020, so that
+ * they can be had under STRICT mTLS. Source: https://istio.io/latest/docs/ops/integrations/prometheus/#option-1-metrics-merging
+ */
+const SCRAPED = {
+  "prometheus.io/scrape": "true",
+  "prometheus.io/port": String(PROBE_PORT),
+  "prometheus.io/path": "/metrics",
+};
+
 /** What holds where the stack's properties do not say otherwise: Prometheus asks from another pod. Anybody may call the probes. */
 const NODE_DEFAULTS: Values = { "dubbo.application.qos-anonymous-allow-commands": "metrics" };
 
@@ -125,6 +137,7 @@ export function nodeRuntime(application: DubboApplication): RuntimeParts {
       securityContext: RESTRICTED,
     },
     pod: {},
+    annotations: SCRAPED,
   };
 }
 
@@ -204,6 +217,7 @@ export function javaRuntime(
       volumeMounts: [{ name: "tmp", mountPath: "/tmp" }],
     },
     pod: { volumes: [{ name: "tmp", emptyDir: {} }] },
+    annotations: {},
   };
 }
 

@@ -120,7 +120,7 @@ const STRATEGY = { type: "RollingUpdate", rollingUpdate: { maxSurge: 1, maxUnava
 function deployment(workload: Workload, component: pulumi.ComponentResource): DeploymentArgs {
   const { name, namespace, application, version, autoscale, annotations } = workload;
   const labels = { app: application, version };
-  const { container, pod } = RUNTIME_PARTS[workload.runtime](workload, component);
+  const { container, pod, annotations: own } = RUNTIME_PARTS[workload.runtime](workload, component);
   return {
     metadata: { name, namespace, labels },
     spec: {
@@ -130,7 +130,7 @@ function deployment(workload: Workload, component: pulumi.ComponentResource): De
       template: {
         metadata: {
           labels,
-          annotations: { "proxy.istio.io/config": proxyConfigOf(workload), ...annotations },
+          annotations: { "proxy.istio.io/config": proxyConfigOf(workload), ...own, ...annotations },
         },
         spec: {
           serviceAccountName: workload.serviceAccount,

@@ -29,6 +29,19 @@ const FAULT_SETTINGS = {
 const targets = ({ changes }: UpReport): string[] =>
   changes.map(({ operation, target }) => `${operation} ${target.split(/[ /]/).at(-1) ?? ""}`).sort();
 
+/** Asks the provider's first pod something over HTTP from within the consumer. */
+async function asker(): Promise<(path: string) => Promise<string>> {
+  const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
+  const mesh = new Mesh(settings);
+  const [caller] = await mesh.pods(settings.consumer.name);
+  const [provider] = await mesh.pods(settings.provider.name);
+  return async (path) => {
+    const url = `http://${provider?.status?.podIP ?? ""}${path}`;
+    const script = `fetch(${JSON.stringify(url)}).then(async (r) => console.log(r.status, await r.text()))`;
+    return mesh.exec(caller?.metadata?.name ?? "", "app", ["node", "-e", script]);
+  };
+}
+
 let before: Traces;
 
 beforeAll(async () => {
@@ -78,22 +91,14 @@ describe("a mesh on the local cluster", () => {
     expect(files).toContain("/app/main.mjs");
   });
 
-  it("lets other pods call the probes and the metrics, and no other command; its own pod may", async () => {
+  it("lets nobody but the pod itself call commands, and puts out the metrics beside the sidecar's", async () => {
+    const ask = await asker();
+    expect(await ask(":22222/ready")).toBe("403 RBAC: access denied\n");
+    expect(await ask(":15020/stats/prometheus")).toMatch(/^200 [^]*\ndubbo_provider_requests_total\{/);
     const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
-    const mesh = new Mesh(settings);
-    const [caller] = await mesh.pods(settings.consumer.name);
-    const [provider] = await mesh.pods(settings.provider.name);
-    const name = provider?.metadata?.name ?? "";
-    const ask = async (path: string): Promise<string> => {
-      const url = `http://${provider?.status?.podIP ?? ""}:22222/${path}`;
-      const script = `fetch(${JSON.stringify(url)}).then(async (r) => console.log(r.status, await r.text()))`;
-      return mesh.exec(caller?.metadata?.name ?? "", "app", ["node", "-e", script]);
-    };
-    expect(await ask("ready")).toBe("200 true\n");
-    expect(await ask("metrics")).toMatch(/^200 [^]*dubbo_provider_requests_total\{/);
-    // The sidecar hands over what comes from elsewhere from an address that Java would take for this machine.
-    expect(await ask("offline")).toBe("403 offline may not be called from 127.0.0.6\n\n");
-    const { result } = await make<{ body: string }>("qos", `POD=${name}`, "COMMAND=ls", "JSON=1");
+    const [provider] = await new Mesh(settings).pods(settings.provider.name);
+    const pod = provider?.metadata?.name ?? "";
+    const { result } = await make<{ body: string }>("qos", `POD=${pod}`, "COMMAND=ls", "JSON=1");
     expect(result.body).toContain("|org.apache.dubbo.samples.Greeter:1.0.0|mesh-I(Y)|");
   });
 
@@ -167,6 +172,16 @@ describe("a mesh on the local cluster", () => {
     expect(await run({ consumer: { runtime: "java", image: images.consumer } })).toMatch(
       new RegExp(`response from provider: [\\d.]+:50052, ${callers}`),
     );
+  });
+
+  it("without the mesh's authorization lets other pods call the probes and the metrics, and no other command", async () => {
+    writeStack({ security: { authorization: false } });
+    await make<UpReport>("up", "JSON=1");
+    const ask = await asker();
+    expect(await ask(":22222/ready")).toBe("200 true\n");
+    expect(await ask(":22222/metrics")).toMatch(/^200 [^]*\ndubbo_provider_requests_total\{/);
+    // The sidecar hands over what comes from elsewhere from an address that Java would take for this machine.
+    expect(await ask(":22222/offline")).toBe("403 offline may not be called from 127.0.0.6\n\n");
   });
 
   it("goes down with nothing left", async () => {

@@ -217,6 +217,7 @@ describe("the image", () => {
 interface ExpectedRuntime {
   readonly container: object;
   readonly pod?: object;
+  readonly annotations?: object;
 }
 
 const RESTRICTED = {
@@ -231,7 +232,7 @@ const RESTRICTED = {
 function expectedDeployment(
   { application, port }: { application: string; port: number },
   workload: { name: string; version: string; image: string; replicas: number; grace: number },
-  { container, pod }: ExpectedRuntime,
+  { container, pod, annotations: own }: ExpectedRuntime,
   annotations: object,
 ): object {
   const { name, version, image, replicas, grace } = workload;
@@ -246,7 +247,7 @@ function expectedDeployment(
       strategy: { type: "RollingUpdate", rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
       selector: { matchLabels: labels },
       template: {
-        metadata: { labels, annotations },
+        metadata: { labels, annotations: { ...annotations, ...own } },
         spec: {
           serviceAccountName: "sa",
           automountServiceAccountToken: false,
@@ -311,6 +312,11 @@ function nodeParts(application: string, version: string, port: number, env: obje
     container: {
       env: [...own, ...env],
       securityContext: RESTRICTED,
+    },
+    annotations: {
+      "prometheus.io/scrape": "true",
+      "prometheus.io/port": "22222",
+      "prometheus.io/path": "/metrics",
     },
   };
 }
