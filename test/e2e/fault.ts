@@ -48,7 +48,7 @@ interface Host {
   readonly health_status: { readonly failed_active_health_check?: boolean };
 }
 
-/** Whether an endpoint is out by the active check, by Envoy's own account. */
+/** Whether an endpoint is out, by Envoy's own account: by the active check, or gone because its pod is not ready. */
 async function isOut(mesh: Mesh, consumer: string, address: string): Promise<boolean> {
   const text = await askProxy(mesh, consumer, "clusters?format=json");
   const { cluster_statuses: clusters } = JSON.parse(text) as {
@@ -58,8 +58,7 @@ async function isOut(mesh: Mesh, consumer: string, address: string): Promise<boo
     .filter(({ name }) => /^outbound\|\d+\|.+\|/.test(name))
     .flatMap(({ host_statuses: statuses = [] }) => statuses);
   const host = hosts.find((candidate) => candidate.address.socket_address?.address === address);
-  if (host === undefined) throw new Error(`Envoy has no endpoint ${address}`);
-  return host.health_status.failed_active_health_check === true;
+  return host === undefined || host.health_status.failed_active_health_check === true;
 }
 
 /** Seconds until Envoy's state of an endpoint is as wanted. */
@@ -119,6 +118,8 @@ async function scene(mesh: Mesh, { provider, consumer }: Settings): Promise<Scen
   if (victim === undefined || caller === undefined || uid === undefined || address === undefined) {
     throw new Error("the mesh has no provider or no consumer");
   }
+  if (await isOut(mesh, caller, address))
+    throw new Error(`Envoy has ${address} out before anything has happened`);
   const before = await consumerLogs(mesh, callers);
   return {
     victim,

@@ -37,7 +37,8 @@ async function asker(): Promise<(path: string) => Promise<string>> {
   const [provider] = await mesh.pods(settings.provider.name);
   return async (path) => {
     const url = `http://${provider?.status?.podIP ?? ""}${path}`;
-    const script = `fetch(${JSON.stringify(url)}).then(async (r) => console.log(r.status, await r.text()))`;
+    const show = "async (r) => console.log(r.status, await r.text()), ({ cause }) => console.log(cause.code)";
+    const script = `fetch(${JSON.stringify(url)}).then(${show})`;
     return mesh.exec(caller?.metadata?.name ?? "", "app", ["node", "-e", script]);
   };
 }
@@ -93,7 +94,7 @@ describe("a mesh on the local cluster", () => {
 
   it("lets nobody but the pod itself call commands, and puts out the metrics beside the sidecar's", async () => {
     const ask = await asker();
-    expect(await ask(":22222/ready")).toBe("403 RBAC: access denied\n");
+    expect(await ask(":22222/ready")).toBe("ECONNRESET\n");
     expect(await ask(":15020/stats/prometheus")).toMatch(/^200 [^]*\ndubbo_provider_requests_total\{/);
     const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
     const [provider] = await new Mesh(settings).pods(settings.provider.name);
@@ -174,8 +175,8 @@ describe("a mesh on the local cluster", () => {
     );
   });
 
-  it("without the mesh's authorization lets other pods call the probes and the metrics, and no other command", async () => {
-    writeStack({ security: { authorization: false } });
+  it("without the mesh's mTLS and authorization lets other pods call the probes and the metrics, and no other command", async () => {
+    writeStack({ security: { mtls: "PERMISSIVE", authorization: false } });
     await make<UpReport>("up", "JSON=1");
     const ask = await asker();
     expect(await ask(":22222/ready")).toBe("200 true\n");

@@ -1,0 +1,118 @@
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { execa } from "execa";
+import { bundleApplication } from "../../apps/bundle.ts";
+import { UserError } from "../../lib/errors.ts";
+import { Connection } from "./connection.ts";
+import { type Command, freePort, ServerProcess } from "./process.ts";
+
+const PROJECT = join(import.meta.dirname, "../..");
+const JAVA_PROJECT = join(PROJECT, "test/interop/java");
+const JAVA_TARGET = join(JAVA_PROJECT, "target");
+/** Time from one look whether a provider answers to the next, ms. */
+const LOOK_MS = 5;
+/** A provider that does not answer by then never will, ms. */
+const START_LIMIT_MS = 60_000;
+
+/** Ports of a provider. */
+export interface Ports {
+  readonly port: number;
+  readonly qosPort: number;
+}
+
+export async function freePorts(): Promise<Ports> {
+  return { port: await freePort(), qosPort: await freePort() };
+}
+
+/** Folder of our provider's part of its image. */
+export function bundled(): string {
+  const { context } = bundleApplication("provider", { baseImage: "none", platform: "linux/amd64" });
+  return join(PROJECT, context);
+}
+
+/** Our provider; variables that the caller gives win. */
+export function ours({ port, qosPort }: Ports, env: Readonly<Record<string, string>> = {}): Command {
+  return {
+    file: process.execPath,
+    args: [join(bundled(), "main.mjs")],
+    env: {
+      DUBBO_APPLICATION_NAME: "our-provider",
+      DUBBO_PROTOCOL_PORT: String(port),
+      DUBBO_APPLICATION_QOS_PORT: String(qosPort),
+      DUBBO_SERVICE_SHUTDOWN_WAIT: "0",
+      ...env,
+    },
+  };
+}
+
+/** The Java provider, which like ours logs every greeting. */
+export function java({ port, qosPort }: Ports): Command {
+  const classes = `${join(JAVA_TARGET, "peer.jar")}:${join(JAVA_TARGET, "lib")}/*`;
+  const options = { port, "qos-port": qosPort, version: "1.0.0", name: "java-provider" };
+  const flags = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
+  return { file: "java", args: ["-cp", classes, "mesh.dubbo.interop.Provider", ...flags], env: {} };
+}
+
+/** Builds the Java provider where it has not been built. */
+export async function buildJava(): Promise<void> {
+  if (existsSync(join(JAVA_TARGET, "peer.jar"))) return;
+  try {
+    await execa("mvn", ["-q", "-B", "-f", JAVA_PROJECT, "package"]);
+  } catch (error) {
+    throw new UserError("the Java provider cannot be built", "Install a JDK (17 or newer) and Maven.", {
+      cause: error,
+    });
+  }
+}
+
+/** The bytes of what the Java provider is made of: its classes and its libraries. */
+export function javaBytes(): number {
+  return statSync(join(JAVA_TARGET, "peer.jar")).size + folderBytes(join(JAVA_TARGET, "lib"));
+}
+
+/** The bytes of the files in a folder. */
+export function folderBytes(folder: string): number {
+  return readdirSync(folder)
+    .map((name) => statSync(join(folder, name)).size)
+    .reduce((sum, size) => sum + size, 0);
+}
+
+async function greeted(port: number): Promise<boolean> {
+  const connection = await Connection.open(port).catch(() => undefined);
+  if (connection === undefined) return false;
+  try {
+    await connection.greet("first");
+    return true;
+  } catch {
+    // Java listens before it has exported its services.
+    return false;
+  } finally {
+    connection.close();
+  }
+}
+
+async function listens(port: number): Promise<boolean> {
+  const connection = await Connection.open(port).catch(() => undefined);
+  connection?.close();
+  return connection !== undefined;
+}
+
+async function poll(what: string, server: ServerProcess, condition: () => Promise<boolean>): Promise<void> {
+  const end = performance.now() + START_LIMIT_MS;
+  while (!(await condition())) {
+    if (server.ended) throw new Error(`the provider has ended: ${server.stderr}`);
+    if (performance.now() > end) throw new Error(`the provider ${what} not within ${START_LIMIT_MS} ms`);
+    await sleep(LOOK_MS);
+  }
+}
+
+/** Waits for the first greeting that a provider answers. */
+export function untilGreeted(port: number, server: ServerProcess): Promise<void> {
+  return poll("answers", server, () => greeted(port));
+}
+
+/** Waits until a provider listens, without a call. */
+export function untilListening(port: number, server: ServerProcess): Promise<void> {
+  return poll("listens", server, () => listens(port));
+}

@@ -1,0 +1,35 @@
+import { framed } from "../connection.ts";
+import { path, request } from "../greeter.ts";
+import { inParallel, type Scenario } from "../target.ts";
+import { callHeaders, END_HEADERS, FRAME, frame, OPENING, PREFACE, RawSocket } from "../wire.ts";
+
+const CONCURRENCY = 100;
+/** One connection of so many ends in an orderly way; that leaves a port in TIME_WAIT, of which there are not enough for all. */
+const ORDERLY = 10;
+
+/** What a connection has sent when it is dropped. */
+const SENT: readonly Buffer[] = [
+  Buffer.alloc(0),
+  PREFACE.subarray(0, 7),
+  OPENING,
+  Buffer.concat([OPENING, frame(FRAME.headers, END_HEADERS, 1, callHeaders(path("greet")))]),
+  Buffer.concat([
+    OPENING,
+    frame(FRAME.headers, END_HEADERS, 1, callHeaders(path("greetStream"))),
+    frame(FRAME.data, 0, 1, framed(request("dropped"))),
+  ]),
+];
+
+/** Connections that are opened and dropped: before the preface, in it, after it, before a call's request, in a stream. */
+export const drops: Scenario = {
+  title: "dropped connections",
+  async run({ port }, size) {
+    await inParallel(size.connections, CONCURRENCY, async (index) => {
+      const socket = await RawSocket.open(port);
+      const bytes = SENT[index % SENT.length];
+      if (bytes !== undefined && bytes.length > 0) await socket.send(bytes);
+      await socket.drop(Math.floor(index / SENT.length) % ORDERLY !== 0);
+    });
+    return `${size.connections} connections opened and dropped at ${SENT.length} points, ${CONCURRENCY} at a time`;
+  },
+};

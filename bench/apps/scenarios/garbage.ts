@@ -1,0 +1,178 @@
+import { randomBytes } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { GreeterClient, path } from "../greeter.ts";
+import { inParallel, type Scenario, type Target } from "../target.ts";
+import {
+  callHeaders,
+  END_HEADERS,
+  END_STREAM,
+  FRAME,
+  frame,
+  frameTypes,
+  OPENING,
+  PREFACE,
+  RawSocket,
+} from "../wire.ts";
+
+/** How the server ends a kind of garbage: it refuses the connection, or goes on since nothing is wrong, or not wrong yet. */
+type Outcome = "refused" | "kept";
+
+interface Kind {
+  readonly outcome: Outcome;
+  readonly bytes: () => Buffer;
+  /** Whether node 20 sends GOAWAY and then keeps the socket for ever, whatever the peer does; node 22 closes it. */
+  readonly leaksOnNode20?: boolean;
+}
+
+const HEADERS = callHeaders(path("greetStream"));
+const EMPTY = Buffer.alloc(0);
+const CANCEL = Buffer.of(0, 0, 0, 8);
+/** How often a frame comes in a flood: more than what nghttp2 puts up with. */
+const FLOOD = 20_000;
+/** Calls that are begun and cancelled at once on one connection. */
+const RESETS = 500;
+/** How long the server may take to refuse, ms. */
+const PATIENCE_MS = 10_000;
+/** How long a connection that is kept is looked at, ms. */
+const KEPT_MS = 200;
+const CONCURRENCY = 20;
+
+function afterOpening(...frames: readonly Buffer[]): () => Buffer {
+  return () => Buffer.concat([OPENING, ...frames]);
+}
+
+function flood(unit: Buffer): Buffer {
+  return Buffer.concat(Array.from({ length: FLOOD }, () => unit));
+}
+
+function rapidResets(): Buffer[] {
+  return Array.from({ length: RESETS }, (_, index) => {
+    const stream = 2 * index + 1;
+    return Buffer.concat([
+      frame(FRAME.headers, END_HEADERS, stream, HEADERS),
+      frame(FRAME.reset, 0, stream, CANCEL),
+    ]);
+  });
+}
+
+const TLS_HELLO = Buffer.from("16030100f1010000ed0303", "hex");
+
+const KINDS: Readonly<Record<string, Kind>> = {
+  "random bytes": { outcome: "refused", bytes: () => randomBytes(4096) },
+  "HTTP/1.1": { outcome: "refused", bytes: () => Buffer.from("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n") },
+  "a TLS hello": { outcome: "refused", bytes: () => Buffer.concat([TLS_HELLO, randomBytes(232)]) },
+  "a wrong preface": { outcome: "refused", bytes: () => Buffer.from("PRI * HTTP/3.0\r\n\r\nSM\r\n\r\n") },
+  "half a preface": { outcome: "kept", bytes: () => PREFACE.subarray(0, 10) },
+  "a preface and half a frame": { outcome: "kept", bytes: () => OPENING.subarray(0, OPENING.length - 4) },
+  "an unknown frame": { outcome: "kept", bytes: afterOpening(frame(0xfa, 0, 0, Buffer.alloc(3))) },
+  "DATA on stream 0": {
+    outcome: "refused",
+    bytes: afterOpening(frame(FRAME.data, 0, 0, Buffer.from("x"))),
+    leaksOnNode20: true,
+  },
+  "DATA on an idle stream": {
+    outcome: "refused",
+    bytes: afterOpening(frame(FRAME.data, 0, 5, Buffer.from("x"))),
+    leaksOnNode20: true,
+  },
+  "a frame of 16 MB": {
+    outcome: "refused",
+    bytes: afterOpening(frame(FRAME.data, 0, 1, Buffer.alloc(100), 0xff_ff_ff)),
+    leaksOnNode20: true,
+  },
+  "SETTINGS of 5 bytes": {
+    outcome: "refused",
+    bytes: afterOpening(frame(FRAME.settings, 0, 0, Buffer.alloc(5))),
+    leaksOnNode20: true,
+  },
+  "bad HPACK": {
+    outcome: "refused",
+    bytes: afterOpening(frame(FRAME.headers, END_HEADERS | END_STREAM, 1, Buffer.alloc(10, 0xff))),
+    leaksOnNode20: true,
+  },
+  "CONTINUATION alone": {
+    outcome: "refused",
+    bytes: afterOpening(frame(FRAME.continuation, END_HEADERS, 1, Buffer.alloc(3))),
+    leaksOnNode20: true,
+  },
+  "WINDOW_UPDATE by 0": {
+    outcome: "refused",
+    bytes: afterOpening(frame(FRAME.windowUpdate, 0, 0, Buffer.alloc(4))),
+  },
+  "a stream of the server's": {
+    outcome: "refused",
+    bytes: afterOpening(frame(FRAME.headers, END_HEADERS | END_STREAM, 2, HEADERS)),
+  },
+  PUSH_PROMISE: {
+    outcome: "refused",
+    bytes: afterOpening(frame(FRAME.pushPromise, END_HEADERS, 1, Buffer.alloc(8))),
+  },
+  "a flood of PING": {
+    outcome: "refused",
+    bytes: afterOpening(flood(frame(FRAME.ping, 0, 0, Buffer.alloc(8)))),
+  },
+  "a flood of SETTINGS": {
+    outcome: "refused",
+    bytes: afterOpening(flood(frame(FRAME.settings, 0, 0, EMPTY))),
+  },
+  "a flood of CONTINUATION": {
+    outcome: "refused",
+    bytes: afterOpening(frame(FRAME.headers, 0, 1, HEADERS), flood(frame(FRAME.continuation, 0, 1, EMPTY))),
+  },
+  "a flood of empty DATA": {
+    outcome: "refused",
+    bytes: afterOpening(frame(FRAME.headers, END_HEADERS, 1, HEADERS), flood(frame(FRAME.data, 0, 1, EMPTY))),
+  },
+  "calls that are cancelled at once": { outcome: "kept", bytes: afterOpening(...rapidResets()) },
+};
+
+/** Whether the server has closed the connection, or has said that it will. */
+function refused(socket: RawSocket): boolean {
+  return socket.closed || frameTypes(socket.received).includes(FRAME.goAway);
+}
+
+async function until(condition: () => boolean, patience: number): Promise<boolean> {
+  const end = performance.now() + patience;
+  while (!condition() && performance.now() < end) await sleep(10);
+  return condition();
+}
+
+async function send(port: number, name: string, { outcome, bytes }: Kind): Promise<void> {
+  const socket = await RawSocket.open(port);
+  try {
+    void socket.send(bytes());
+    const wasRefused = await until(() => refused(socket), outcome === "refused" ? PATIENCE_MS : KEPT_MS);
+    if (wasRefused !== (outcome === "refused"))
+      throw new Error(`${name}: the server should have ${outcome} the connection`);
+  } finally {
+    await socket.drop(false);
+  }
+}
+
+/** The kinds that leave nothing behind on this server's node. */
+function kindsFor({ nodeMajor }: Target): [string, Kind][] {
+  return Object.entries(KINDS).filter(([, { leaksOnNode20 = false }]) => !leaksOnNode20 || nodeMajor >= 22);
+}
+
+/** Bytes that are no HTTP/2, or wrong HTTP/2, while a client greets: it must not notice. */
+export const garbage: Scenario = {
+  title: "garbage on the port",
+  async run(target, size) {
+    const kinds = kindsFor(target);
+    const client = new GreeterClient(target.port);
+    let greeted = 0;
+    try {
+      for (const [name, kind] of kinds) {
+        const sent = inParallel(size.garbage, CONCURRENCY, () => send(target.port, name, kind));
+        await Promise.all([sent, client.greet(`while ${name} arrives`)]);
+        greeted += 1;
+      }
+    } finally {
+      client.close();
+    }
+    const left = Object.keys(KINDS).length - kinds.length;
+    const leftOut =
+      left === 0 ? "" : `; ${left} kinds left out, after which node ${target.nodeMajor} keeps sockets`;
+    return `${kinds.length} kinds, ${size.garbage} times each, all refused or ignored, ${greeted} greetings meanwhile${leftOut}`;
+  },
+};

@@ -1,0 +1,11 @@
+import type { Scenario } from "../target.ts";
+import { calls } from "./calls.ts";
+import { drops } from "./drops.ts";
+import { garbage } from "./garbage.ts";
+import { headers } from "./headers.ts";
+import { messages } from "./messages.ts";
+import { readers } from "./readers.ts";
+import { streams } from "./streams.ts";
+
+/** What a provider must get through, in this order. */
+export const scenarios: readonly Scenario[] = [streams, messages, readers, garbage, headers, calls, drops];

@@ -1,0 +1,136 @@
+import { once } from "node:events";
+import { type ClientHttp2Stream, connect } from "node:http2";
+import { Readable } from "node:stream";
+import { buffer } from "node:stream/consumers";
+import { setTimeout as sleep } from "node:timers/promises";
+import { framed } from "../connection.ts";
+import { path, replyMessage, request } from "../greeter.ts";
+import type { Scenario, Target } from "../target.ts";
+
+const MB = 1024 * 1024;
+/** Replies to one request. */
+const REPLIES = 10;
+/** A message of middle size, and how many of them make 10 MiB. */
+const MIDDLE = "m".repeat(64 * 1024);
+const MESSAGES = 160;
+/** What is held beside, however few the readers are, MiB. */
+const REST = 32;
+/** How long nobody reads, ms. */
+const STALL_MS = 1000;
+/** A stream on which nothing comes for so long is broken, ms. */
+const PATIENCE_MS = 30_000;
+/** Time from one look at the provider's memory to the next, ms. */
+const LOOK_MS = 200;
+
+/** A stream that nobody reads: node's own client, since that of grpc-js reads ahead without bound. */
+function stalled(port: number, method: string, requests: readonly string[]): ClientHttp2Stream {
+  const session = connect(`http://127.0.0.1:${port}`);
+  session.on("error", () => undefined);
+  const stream = session.request({
+    ":method": "POST",
+    ":path": path(method),
+    "content-type": "application/grpc",
+    te: "trailers",
+  });
+  stream.pause();
+  stream.on("close", () => {
+    session.close();
+  });
+  // What goes wrong shows when the replies are read. A session takes no more than 10 MB at once, so the requests wait for each other.
+  stream.on("error", () => undefined);
+  Readable.from(requests.map((name) => framed(request(name)))).pipe(stream);
+  return stream;
+}
+
+async function readAll(stream: ClientHttp2Stream, replies: readonly string[]): Promise<void> {
+  stream.setTimeout(PATIENCE_MS, () => stream.destroy(new Error(`nothing came for ${PATIENCE_MS} ms`)));
+  const trailers = once(stream, "trailers") as Promise<[Record<string, string>]>;
+  const bytes = await buffer(stream);
+  let offset = 0;
+  for (const [index, reply] of replies.entries()) {
+    const end = offset + 5 + bytes.readUInt32BE(offset + 1);
+    if (replyMessage(bytes.subarray(offset + 5, end)) !== reply)
+      throw new Error(`reply ${index} came changed`);
+    offset = end;
+  }
+  const [{ "grpc-status": status }] = await trailers;
+  if (offset !== bytes.length || status !== "0")
+    throw new Error(`status ${String(status)} after ${bytes.length} bytes`);
+}
+
+/** Bytes that the provider holds: its heap after full collections, and buffers outside of it. */
+async function held({ server }: Target): Promise<number> {
+  const { heapUsed, external } = await server.heap();
+  return heapUsed + external;
+}
+
+/** What readers of one kind ask for, and what they get. */
+interface Reading {
+  readonly method: string;
+  readonly requests: readonly string[];
+  readonly replies: readonly string[];
+  /** Most that the provider may hold for each reader that has stopped, MiB. */
+  readonly mostStopped: number;
+  /** Most that it may hold for each when they go on, MiB: copies on their way, but no log of what has been. */
+  readonly mostGoing: number;
+}
+
+/** Looks at what is held for each reader, MiB, until the work is done; returns the most. */
+async function mostHeld(work: Promise<unknown>, each: () => Promise<number>): Promise<number> {
+  const over = work.then(() => true);
+  let most = 0;
+  do most = Math.max(most, await each());
+  while (!(await Promise.race([over, sleep(LOOK_MS, false)])));
+  return most;
+}
+
+/** Stops reading, and goes on. */
+async function stop(target: Target, count: number, reading: Reading): Promise<string> {
+  const { method, requests, replies, mostStopped, mostGoing } = reading;
+  const before = await held(target);
+  const each = async (): Promise<number> => ((await held(target)) - before) / MB / count;
+  const open = Array.from({ length: count }, () => stalled(target.port, method, requests));
+  try {
+    await sleep(STALL_MS);
+    const stopped = await each();
+    // What all has been sent to is no slow reader.
+    if (stopped < 0.2) throw new Error(`${method}: nothing is held, so nobody is waited for`);
+    const going = await mostHeld(Promise.all(open.map((stream) => readAll(stream, replies))), each);
+    const text = `${method} ${stopped.toFixed(1)} MiB each, then at most ${going.toFixed(1)} MiB`;
+    if (stopped > mostStopped || going > mostGoing + REST / count) {
+      throw new Error(`held for slow readers of ${text}; allowed ${mostStopped} and ${mostGoing}`);
+    }
+    return text;
+  } finally {
+    for (const stream of open) stream.session?.destroy();
+  }
+}
+
+const BIG = "r".repeat(MB);
+const READINGS: readonly Reading[] = [
+  {
+    method: "greetServerStream",
+    requests: [BIG],
+    replies: Array.from({ length: REPLIES }, (_, index) => `${BIG}--${index}`),
+    // The request as bytes and as text; one reply as text, as bytes, and as bytes with a prefix. All ten would be 12 or more.
+    mostStopped: 6,
+    mostGoing: 12,
+  },
+  {
+    method: "greetStream",
+    requests: Array.from({ length: MESSAGES }, () => MIDDLE),
+    replies: Array.from({ length: MESSAGES }, (_, index) => `${MIDDLE} ${index + 1}`),
+    mostStopped: 2,
+    mostGoing: 8,
+  },
+];
+
+/** Readers that stop reading: the provider waits for them with little in hand, and goes on when they do. */
+export const readers: Scenario = {
+  title: "slow readers",
+  async run(target, size) {
+    const seen: string[] = [];
+    for (const reading of READINGS) seen.push(await stop(target, size.readers, reading));
+    return `${size.readers} at a time stopped reading 10 MiB; held: ${seen.join(", ")}; all replies came`;
+  },
+};
