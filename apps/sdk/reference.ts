@@ -105,7 +105,13 @@ export interface ReferenceOptions extends ServiceIdentity {
   readonly log: Logger;
 }
 
-function rpcError(error: ServiceError): RpcError {
+function isServiceError(error: unknown): error is ServiceError {
+  return error instanceof Error && "code" in error && "details" in error && "metadata" in error;
+}
+
+/** A call's failure. */
+function rpcError(error: unknown): RpcError {
+  if (!isServiceError(error)) return asRpcError(error);
   // grpc-js leaves the characters encoded that it would not encode itself; of them, a provider here encodes the plus.
   const details = error.details.replaceAll("%2B", "+");
   return new RpcError(error.code, details, { attachments: attachmentsOf(error.metadata), cause: error });
@@ -288,7 +294,7 @@ export class DubboReference<S extends DescService> {
     try {
       yield* call as AsyncIterable<Message>;
     } catch (error) {
-      throw unsent === undefined ? rpcError(error as ServiceError) : asRpcError(unsent);
+      throw rpcError(unsent ?? error);
     } finally {
       over.abort();
       stopWatching();
@@ -301,9 +307,10 @@ export class DubboReference<S extends DescService> {
   #metadata(method: DescMethod, { attachments = {} }: CallOptions): Metadata {
     const { consumer, version, group } = this.#options;
     const metadata = new Metadata();
-    putAttachments(metadata, attachments);
     const served = currentCall();
     if (served !== undefined) forwardHeaders(served.metadata, metadata);
+    // After what is passed on, so that a handler may name a span of its own.
+    putAttachments(metadata, attachments);
     metadata.set(CONSUMER_HEADER, consumer);
     // They are those of the reference's interface; the health service has neither.
     const own = method.parent.typeName === this.#service.typeName;

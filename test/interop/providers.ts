@@ -2,7 +2,8 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { bundleApplication } from "../../apps/bundle.ts";
-import { eventually, freePort } from "../unit/apps/support.ts";
+import { freePort } from "../../bench/apps/process.ts";
+import { eventually } from "../unit/apps/support.ts";
 import { javaCommand } from "./java-peer.ts";
 
 /** Whose provider or consumer it is. */

@@ -410,6 +410,7 @@ test("calls that a handler makes carry on trace, request id and deadline, and ar
       return inner.call.greet({});
     },
     upperCaseGreet: () => inner.call.upperCaseGreet({}),
+    greetWithAttachment: () => inner.call.greet({}, { attachments: { traceparent: "00-own" } }),
     async *greetServerStream() {
       yield await inner.call.greet({});
       await sleep(1);
@@ -436,9 +437,13 @@ test("calls that a handler makes carry on trace, request id and deadline, and ar
   expect(seen[0]?.get("secret")).toEqual([]);
   expect(deadlines[0]).toBeLessThan(before + 3000);
   expect(seen[0]?.get("tri-consumer-appname")).toEqual(["consumer-under-test"]);
+  // A handler that names a span of its own has the last word.
+  await outer.call.greetWithAttachment({}, { attachments: trace });
+  expect(seen[3]?.get("traceparent")).toEqual(["00-own"]);
+  expect(seen[3]?.get("tracestate")).toEqual(["a=b"]);
   // A call that serves nothing carries nothing on.
   await inner.call.greet({});
-  expect(seen[3]?.get("x-request-id")).toEqual([]);
+  expect(seen[4]?.get("x-request-id")).toEqual([]);
 
   expect((await error(outer.call.upperCaseGreet({}, { timeout: 200 }))).code).toBe(status.DEADLINE_EXCEEDED);
   await eventually("the cancellation", () => gone);

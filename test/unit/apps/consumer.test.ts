@@ -6,7 +6,8 @@ import { Greeter } from "../../../apps/gen/greeter_pb.ts";
 import { RpcError } from "../../../apps/sdk/error.ts";
 import { DubboReference } from "../../../apps/sdk/reference.ts";
 import type { Handlers } from "../../../apps/sdk/service.ts";
-import { application, eventually, freePort, provider, recorder } from "./support.ts";
+import { freePort } from "../../../bench/apps/process.ts";
+import { application, eventually, provider, recorder } from "./support.ts";
 
 const ending: (() => unknown)[] = [];
 afterEach(async () => {

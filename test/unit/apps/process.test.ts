@@ -7,17 +7,8 @@ import type { Application } from "../../../apps/bundle.ts";
 import { Greeter, type GreeterReply } from "../../../apps/gen/greeter_pb.ts";
 import { Relay } from "../../../apps/gen/relay_pb.ts";
 import { hostAddress } from "../../../apps/provider/greeter.ts";
-import {
-  AppProcess,
-  client,
-  eventually,
-  failure,
-  freePort,
-  health,
-  probe,
-  rawMethod,
-  unary,
-} from "./support.ts";
+import { freePort } from "../../../bench/apps/process.ts";
+import { AppProcess, client, eventually, failure, health, probe, rawMethod, unary } from "./support.ts";
 
 const NOT_SERVING = 2;
 

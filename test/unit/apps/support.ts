@@ -1,6 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
@@ -25,6 +24,7 @@ import { Greeter } from "../../../apps/gen/greeter_pb.ts";
 import { Health, HealthCheckRequestSchema } from "../../../apps/gen/health_pb.ts";
 import { greeter } from "../../../apps/provider/greeter.ts";
 import { type ApplicationOptions, DubboApplication } from "../../../apps/sdk/application.ts";
+import { freePort } from "../../../bench/apps/process.ts";
 import { type Logger, logger } from "../../../apps/sdk/logger.ts";
 import { clientMethod, encode, type Frame } from "../../../apps/sdk/method.ts";
 import type { Handlers } from "../../../apps/sdk/service.ts";
@@ -173,20 +173,6 @@ export async function probe(qosPort: number, path: string, method = "GET"): Prom
     headers: { connection: "close" },
   });
   return `${response.status} ${await response.text()}`;
-}
-
-/** A port that nobody listens on, below the range from which connections get theirs. */
-export async function freePort(): Promise<number> {
-  for (;;) {
-    const port = 21_000 + Math.floor(Math.random() * 10_000);
-    const server = createServer().listen(port, "0.0.0.0");
-    const free = await once(server, "listening").then(
-      () => true,
-      () => false,
-    );
-    server.close();
-    if (free) return port;
-  }
 }
 
 // The applications dial names of a cluster's DNS: to them every name is this machine.
