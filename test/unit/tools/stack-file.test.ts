@@ -212,3 +212,16 @@ config:
     expect(error.message).toBe("dubbo-mesh:registry: must be host[:port][/organisation]");
   });
 });
+
+describe("the project's own stacks", () => {
+  it("are accepted, and none takes another's namespace", async () => {
+    const root = join(import.meta.dirname, "../../..");
+    const places = await Promise.all(
+      ["canary", "dev"].map(async (stack) => {
+        const { settings } = await readStackFile(root, stack);
+        return `${settings.context}/${settings.namespace}`;
+      }),
+    );
+    expect(places).toEqual(["dubbo-mesh/dubbo-canary", "dubbo-mesh/dubbo-demo"]);
+  });
+});
