@@ -125,7 +125,7 @@ export function nodeProperties(application: DubboApplication): Values {
 }
 
 /** What this project's own applications need: their properties as variables. */
-export function nodeRuntime(application: DubboApplication): RuntimeParts {
+function nodeRuntime(application: DubboApplication): RuntimeParts {
   const properties = [NODE_DEFAULTS, nodeProperties(application), application.properties].flatMap(
     Object.entries<pulumi.Input<string | number>>,
   );
@@ -199,10 +199,7 @@ export function javaProperties(application: DubboApplication): Values {
 }
 
 /** What an application on Dubbo's Java SDK needs: its properties as options of the JVM, and a folder to write to. */
-export function javaRuntime(
-  application: DubboApplication,
-  component: pulumi.ComponentResource,
-): RuntimeParts {
+function javaRuntime(application: DubboApplication, component: pulumi.ComponentResource): RuntimeParts {
   const properties = { ...javaProperties(application), ...application.properties };
   const options = pulumi.output(properties).apply(javaToolOptions);
   return {

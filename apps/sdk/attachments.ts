@@ -4,7 +4,7 @@ import { RpcError } from "./error.ts";
 /** A value as it arrives: text, or the bytes of a binary attachment. */
 export type Attachment = string | Uint8Array;
 
-/** What travels beside a message, by key; keys arrive in lower case. */
+/** What travels beside a message, by key; keys arrive in lower case unless the peer says how they were spelt. */
 export type Attachments = ReadonlyMap<string, Attachment>;
 
 /** Attachments to send. Numbers and booleans become text. */

@@ -13,7 +13,7 @@ export type RawCall = Pick<
  * Headers that are passed on from the call that is served to the calls that are made meanwhile, so that the mesh's traces stay whole: W3C
  * trace context, Envoy's request id, B3. Source: https://istio.io/latest/docs/tasks/observability/distributed-tracing/overview/
  */
-export const FORWARDED_HEADERS = [
+const FORWARDED_HEADERS = [
   "traceparent",
   "tracestate",
   "baggage",

@@ -15,7 +15,7 @@ type Side = "provider" | "consumer";
 /** Called with a call's status when it has ended. */
 export type End = (code: status) => void;
 
-/** The calls of one method, counted in plain numbers: a metric's own counting costs as much as the rest of a call's bookkeeping. */
+/** The calls of one method, counted in plain numbers: a metric would look its labels up for each of them. */
 class MethodCalls {
   readonly labels: Labels;
   begun = 0;

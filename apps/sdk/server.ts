@@ -15,6 +15,7 @@ import { GROUP_HEADER, header, putAttachments, VERSION_HEADER } from "./attachme
 import { Call, type RawCall, serving } from "./call.ts";
 import { asRpcError, RpcError } from "./error.ts";
 import { encode, type Frame, gzipped, serverMethod } from "./method.ts";
+import type { End } from "./metrics.ts";
 import { type AnyHandler, type DubboService, serviceKey } from "./service.ts";
 
 /** The version that Dubbo falls back to. Source: Dubbo 3.3, TripleConstants. */
@@ -25,7 +26,7 @@ const LARGE = 16_384;
 /** What a server tells of its calls. */
 export interface CallObserver {
   /** A call has begun; what is returned is called with its status when it has ended. */
-  begin(service: DubboService, method: DescMethod): (code: status) => void;
+  begin(service: DubboService, method: DescMethod): End;
   /** A handler has thrown something that is no RpcError. */
   failed(method: DescMethod, error: unknown): void;
 }
@@ -39,7 +40,10 @@ export interface ExportOptions {
   readonly fallback: boolean;
   /** Who is told of the calls. */
   readonly observer: CallObserver;
-  /** Whether handlers make calls, to which the trace and the deadline of the one that they serve are passed on; it costs a tenth of a call. */
+  /**
+   * Whether handlers make calls, to which the trace and the deadline of the one that they serve are passed on. Node then follows each promise
+   * of a call, which those that make none need not pay for.
+   */
   readonly carriesOn: boolean;
 }
 
@@ -238,7 +242,7 @@ class Method {
     fail: (error: ReturnType<typeof failure>) => void,
   ): Promise<void> {
     const call = new Call(raw);
-    let ended: (code: status) => void = () => undefined;
+    let ended: End = () => undefined;
     try {
       const { service, handler } = this.#resolve(raw.metadata);
       ended = this.#observer.begin(service, this.#method);

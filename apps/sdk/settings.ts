@@ -34,7 +34,7 @@ export const flag = z
   .transform((text) => text.toLowerCase() === "true");
 
 /** A name or a domain as DNS takes it: labels of lower-case letters, digits and dashes, with dots between them. */
-export const dnsName = z
+const dnsName = z
   .string()
   .regex(
     /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$/,

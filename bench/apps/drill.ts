@@ -4,7 +4,7 @@ import { ServerProcess } from "./process.ts";
 import { freePorts, ours, type Ports, untilGreeted } from "./providers.ts";
 
 /** Calls begun a second. */
-export const RATE = 200;
+const RATE = 200;
 /** Time from one look whether calls are due to the next, ms. */
 const TICK_MS = 5;
 

@@ -1,15 +1,12 @@
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { execa } from "execa";
 import { bundleApplication } from "../../apps/bundle.ts";
-import { UserError } from "../../lib/errors.ts";
+import { buildJavaPeer, javaCommand, PEER_JAR, PEER_LIBRARIES } from "../../test/interop/java-peer.ts";
 import { Connection } from "./connection.ts";
 import { type Command, freePort, ServerProcess } from "./process.ts";
 
 const PROJECT = join(import.meta.dirname, "../..");
-const JAVA_PROJECT = join(PROJECT, "test/interop/java");
-const JAVA_TARGET = join(JAVA_PROJECT, "target");
 /** Time from one look whether a provider answers to the next, ms. */
 const LOOK_MS = 5;
 /** A provider that does not answer by then never will, ms. */
@@ -48,27 +45,20 @@ export function ours({ port, qosPort }: Ports, env: Readonly<Record<string, stri
 
 /** The Java provider, which like ours logs every greeting. */
 export function java({ port, qosPort }: Ports): Command {
-  const classes = `${join(JAVA_TARGET, "peer.jar")}:${join(JAVA_TARGET, "lib")}/*`;
   const options = { port, "qos-port": qosPort, version: "1.0.0", name: "java-provider" };
   const flags = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
-  return { file: "java", args: ["-cp", classes, "mesh.dubbo.interop.Provider", ...flags], env: {} };
+  const [file, ...args] = javaCommand("Provider", flags);
+  return { file, args, env: {} };
 }
 
-/** Builds the Java provider where it has not been built. */
+/** Builds the Java provider where it has not been built: a Java process whose classes are built anew breaks. */
 export async function buildJava(): Promise<void> {
-  if (existsSync(join(JAVA_TARGET, "peer.jar"))) return;
-  try {
-    await execa("mvn", ["-q", "-B", "-f", JAVA_PROJECT, "package"]);
-  } catch (error) {
-    throw new UserError("the Java provider cannot be built", "Install a JDK (17 or newer) and Maven.", {
-      cause: error,
-    });
-  }
+  if (!existsSync(PEER_JAR)) await buildJavaPeer();
 }
 
 /** The bytes of what the Java provider is made of: its classes and its libraries. */
 export function javaBytes(): number {
-  return statSync(join(JAVA_TARGET, "peer.jar")).size + folderBytes(join(JAVA_TARGET, "lib"));
+  return statSync(PEER_JAR).size + folderBytes(PEER_LIBRARIES);
 }
 
 /** The bytes of the files in a folder. */

@@ -47,7 +47,7 @@ function literal(text: string): Buffer {
 }
 
 /** Headers as HPACK's literals without indexing, not Huffman-coded. Source: RFC 7541, 6.2.2. */
-export function headerBlock(headers: Readonly<Record<string, string>>): Buffer {
+function headerBlock(headers: Readonly<Record<string, string>>): Buffer {
   const fields = Object.entries(headers).flatMap(([name, value]) => [
     Buffer.of(0),
     literal(name),

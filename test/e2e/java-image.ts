@@ -4,10 +4,7 @@ import { join } from "node:path";
 import { execa } from "execa";
 import { BASE_IMAGE, DOCKER_HOST, REGISTRY } from "../../cluster/local.ts";
 import { step } from "../../lib/steps.ts";
-import { buildJavaPeer } from "../interop/java-peer.ts";
-import { PROJECT_DIRECTORY } from "./make.ts";
-
-const PEER = join(PROJECT_DIRECTORY, "test/interop/java/target");
+import { buildJavaPeer, PEER_JAR, PEER_LIBRARIES } from "../interop/java-peer.ts";
 
 /** What the peer's classes load: the whole JDK would be five times as large. */
 const MODULES = "java.se,jdk.unsupported,jdk.crypto.ec";
@@ -26,8 +23,8 @@ CMD ["--version", "1.0.0"]
 
 async function fillContext(context: string): Promise<void> {
   mkdirSync(context, { recursive: true });
-  cpSync(join(PEER, "peer.jar"), join(context, "peer.jar"));
-  cpSync(join(PEER, "lib"), join(context, "lib"), { recursive: true });
+  cpSync(PEER_JAR, join(context, "peer.jar"));
+  cpSync(PEER_LIBRARIES, join(context, "lib"), { recursive: true });
   const options = ["--strip-debug", "--no-header-files", "--no-man-pages", "--add-modules", MODULES];
   await execa("jlink", [...options, "--output", join(context, "jre")]);
 }
