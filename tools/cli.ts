@@ -45,7 +45,7 @@ async function runUp(options: CommonOptions): Promise<void> {
   await print(options.json, result, ({ changesText, outputsText }) =>
     [
       changesText(result.changes),
-      result.reply ?? "the stack runs no consumer",
+      result.reply ?? "the stack runs no consumer that logs its replies",
       outputsText(result.outputs),
     ].join("\n\n"),
   );
@@ -141,14 +141,14 @@ function operatorCommands(program: Command): void {
   stackCommand(program, "verify", "check the live mesh: pods, addresses, calls, logs, health checks").action(
     runVerify,
   );
-  podCommand("dump", "print the configuration of a pod's Envoy", "the consumer's first").action(runDump);
+  podCommand("dump", "print the configuration of a pod's Envoy", "a caller's first").action(runDump);
   podCommand("logs", "print the last lines of logs", "all of the stack's")
     .option("--proxy", "of the sidecars instead of the applications", false)
     .action(runLogs);
-  podCommand("qos", "call a command of a pod's QOS server", "the consumer's first")
+  podCommand("qos", "call a command of a pod's QOS server", "a caller's first")
     .requiredOption("--command <name>", "ls, ready, live, startup, online, offline or metrics")
     .action(runQos);
-  podCommand("shell", "open a shell in a pod's sidecar", "the consumer's first").action(runShell);
+  podCommand("shell", "open a shell in a pod's sidecar", "a caller's first").action(runShell);
 }
 
 function clusterCommands(program: Command): void {
