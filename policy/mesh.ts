@@ -16,7 +16,7 @@ export interface Workload {
   readonly annotations: Labels;
   /** Spec of the pods. */
   readonly pod: Fields;
-  /** The application's containers, with their paths: not the sidecar, whose settings are Istio's. */
+  /** The application's containers, those that run first among them, with their paths: not Istio's own. */
   readonly containers: readonly { readonly path: string; readonly fields: Fields }[];
   /** Pods that run at least. */
   readonly replicas: number;
@@ -129,11 +129,15 @@ export function serviceKey(host: string, namespace: string): string | undefined 
 
 const WORKLOADS = ["Deployment", "StatefulSet", "DaemonSet"];
 
+const INJECTED = ["istio-proxy", "istio-init", "istio-validation"];
+
 function containersOf(spec: Fields): Workload["containers"] {
-  return items(spec["containers"]).flatMap((container, index) =>
-    at(container, "name") === "istio-proxy"
-      ? []
-      : [{ path: `spec.template.spec.containers[${index}]`, fields: fields(container) }],
+  return ["containers", "initContainers"].flatMap((list) =>
+    items(spec[list]).flatMap((container, index) =>
+      INJECTED.includes(text(at(container, "name")) ?? "")
+        ? []
+        : [{ path: `spec.template.spec.${list}[${index}]`, fields: fields(container) }],
+    ),
   );
 }
 
@@ -358,6 +362,13 @@ function carriedBy(key: string, mesh: Draft): Cluster[] {
   return [...new Map(clusters.map((cluster) => [JSON.stringify(cluster), cluster])).values()];
 }
 
+/** Whether there may be such a Service: where the objects hold Services of its namespace, it is one of them. */
+function mayExist(services: readonly Service[], key: string): boolean {
+  const [namespace] = key.split("/");
+  const own = services.filter((service) => service.namespace === namespace);
+  return key !== "" && (own.length === 0 || own.some((service) => service.key === key));
+}
+
 /** Reads a set of objects. */
 export function meshOf(objects: readonly KubernetesObject[], built: readonly string[]): Mesh {
   const workloads = objects
@@ -369,7 +380,7 @@ export function meshOf(objects: readonly KubernetesObject[], built: readonly str
   const routes = objects.filter(({ kind }) => kind === "VirtualService").flatMap(routesOf);
   const checks = objects.filter(({ kind }) => kind === "EnvoyFilter").flatMap(checksOf);
   const draft = { objects, workloads, services, routes, checks, built };
-  const called = [...calledKeys(objects, checks)].filter((key) => key !== "");
+  const called = [...calledKeys(objects, checks)].filter((key) => mayExist(services, key));
   return { ...draft, carried: new Map(called.map((key) => [key, carriedBy(key, draft)])) };
 }
 
