@@ -35,7 +35,7 @@ function objectsOf(document: unknown, place: string): KubernetesObject[] {
   if (document === null || document === undefined) return [];
   const asList = list.safeParse(document);
   if (asList.success)
-    return asList.data.items.flatMap((item, index) => objectsOf(item, `${place}, item ${index + 1}`));
+    return asList.data.items.flatMap((item, index) => objectsOf(item, `item ${index + 1} of ${place}`));
   const object = kubernetesObject.safeParse(document);
   if (object.success) return [object.data];
   const faults = object.error.issues.map(({ path, message }) => `${path.join(".") || "it"}: ${message}`);
@@ -46,24 +46,31 @@ function objectsOf(document: unknown, place: string): KubernetesObject[] {
   );
 }
 
+/** Number of the document that a line of a file is in; what comes before the first `---` is one where it is more than comments. */
+function documentAt(content: string, line: number): number {
+  const lines = content.split("\n").slice(0, line + 1);
+  const first = lines.findIndex((each) => !/^\s*(#|$)/.test(each));
+  return lines.slice(first + 1).filter((each) => /^---(\s|$)/.test(each)).length + 1;
+}
+
 /**
  * The objects of a file's text, document by document; documents without content are none.
  * @throws UserError that names the file and the document where one is no YAML or no Kubernetes object
  */
 export function parseObjects(content: string, file: string): KubernetesObject[] {
-  const documents: unknown[] = [];
   try {
-    yaml.loadAll(content, (document) => documents.push(document), { filename: file });
+    const documents: unknown[] = yaml.loadAll(content);
+    return documents.flatMap((document, index) =>
+      objectsOf(document, `document ${index + 1} of ${titleOf(file)}`),
+    );
   } catch (error) {
+    if (!(error instanceof yaml.YAMLException)) throw error;
     throw new UserError(
-      `${titleOf(file)}, document ${documents.length + 1}, is no YAML: ${messageOf(error)}`,
+      `document ${documentAt(content, error.mark.line)} of ${titleOf(file)} is no YAML: ${error.message}`,
       "Mend the document.",
       { cause: error },
     );
   }
-  return documents.flatMap((document, index) =>
-    objectsOf(document, `${titleOf(file)}, document ${index + 1},`),
-  );
 }
 
 /** Files that hold manifests in a folder. */

@@ -41,7 +41,7 @@ export function all(...changes: readonly Change[]): Change {
 }
 
 /** A copy of `object` with `value` at `path`; `undefined` takes the field away. */
-function put<T>(object: T, path: readonly (string | number)[], value: unknown): T {
+export function put<T>(object: T, path: readonly (string | number)[], value: unknown): T {
   const copy = structuredClone(object);
   let parent = copy as Record<string | number, unknown>;
   for (const key of path.slice(0, -1)) {
