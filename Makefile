@@ -11,7 +11,7 @@ ENGINE_FLAGS = $(STACK_FLAGS) $(if $(ENGINE),--engine $(ENGINE))
 POD_FLAGS = $(STACK_FLAGS) $(if $(POD),--pod $(POD))
 
 .DEFAULT_GOAL := help
-.PHONY: help up preview render lint down verify dump logs qos shell cluster-up cluster-down cluster-status cluster-logs \
+.PHONY: help up preview render lint envs down verify dump logs qos shell cluster-up cluster-down cluster-status cluster-logs \
 	test interop e2e bench declarations schemas generate format
 
 help: ## show this list
@@ -32,6 +32,9 @@ render: $(DEPENDENCIES) ## write a stack's objects as YAML, without docker or cl
 
 lint: $(DEPENDENCIES) ## judge manifests by the rules of policy/, anybody's or a stack's own [FILES="a.yaml folder -" STACK=dev JSON=1]
 	@$(CLI) lint $(STACK_FLAGS) $(FILES)
+
+envs: $(DEPENDENCIES) ## show in what the stacks differ [JSON=1]
+	@$(CLI) envs $(if $(JSON),--json)
 
 down: $(DEPENDENCIES) ## remove a stack [as up]
 	@$(CLI) down $(ENGINE_FLAGS)
