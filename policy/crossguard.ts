@@ -1,4 +1,9 @@
-import { type PolicyResource, PolicyPack, type StackValidationPolicy, UnknownValueError } from "@pulumi/policy";
+import {
+  type PolicyResource,
+  PolicyPack,
+  type StackValidationPolicy,
+  UnknownValueError,
+} from "@pulumi/policy";
 import { type KubernetesObject, kubernetesObject } from "../tools/engine/program.ts";
 import { type Rule, titleOf } from "./rule.ts";
 import { check, RULES } from "./rules.ts";

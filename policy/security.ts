@@ -169,7 +169,7 @@ function admits(policy: KubernetesObject, caller: Caller, asked: Asked, port: nu
 
 /** What a caller's Envoy asks a Service's pods for, each once. */
 function askedOf(mesh: Mesh, service: Service, caller: Caller): Asked[] {
-  const clusters = [...mesh.carried.values()].flat().filter(({ key }) => key === service.key);
+  const clusters = [...mesh.routed.values()].flat().filter(({ key }) => key === service.key);
   const asked = mesh.checks
     .filter(({ object }) => object === caller.object || filterAppliesTo(object, caller))
     .filter((patch) => clusters.some((cluster) => hits(patch, cluster)))

@@ -11,6 +11,10 @@ const STACKS = readdirSync(ROOT)
   .flatMap((file) => /^Pulumi\.(.+)\.yaml$/.exec(file)?.[1] ?? [])
   .filter((stack) => stack !== "e2e");
 
+function versionOf(name: string, weight: number): object {
+  return { name, replicas: 1, weight };
+}
+
 describe("the project's stacks", () => {
   test.each(STACKS)("%s keeps the rules", async (stack) => {
     const { objects, built } = await stackObjects(stack);
@@ -18,7 +22,7 @@ describe("the project's stacks", () => {
   });
 
   it("keep them all, and are these at least", () => {
-    expect(STACKS).toEqual(expect.arrayContaining(["canary", "dev"]));
+    expect(STACKS).toEqual(expect.arrayContaining(["canary", "dev", "prod", "staging"]));
   });
 
   it("break these where the end-to-end tests turn security off on purpose", async () => {
@@ -31,6 +35,40 @@ describe("the project's stacks", () => {
       "error mtls-strict PeerAuthentication dubbo-demo/default spec.mtls.mode: is PERMISSIVE: pods take plaintext",
       "error authorization-covers-calls Deployment dubbo-demo/dubbo-samples-mesh-provider-v1: is called, and no AuthorizationPolicy says by whom: anybody may",
     ]);
+  });
+
+  test.each([
+    [
+      "a service that nobody calls yet",
+      { services: [{ app: "provider" }, { app: "relay" }, { app: "consumer" }] },
+    ],
+    [
+      "a version that is ready to get calls, and is checked already",
+      {
+        services: [
+          { app: "provider", versions: [versionOf("v1", 100), versionOf("v2", 0)] },
+          { app: "consumer" },
+        ],
+      },
+    ],
+    [
+      "methods with timeouts, calls by header, a slow start",
+      {
+        traffic: { loadBalancer: "LEAST_REQUEST", warmup: "30s" },
+        services: [
+          {
+            app: "provider",
+            versions: [versionOf("v1", 100), versionOf("v2", 0)],
+            methods: { "/org.apache.dubbo.samples.Greeter/UpperCaseGreet": { timeout: "2s" } },
+            routes: [{ headers: { "x-canary": "yes" }, version: "v2" }],
+          },
+          { app: "consumer" },
+        ],
+      },
+    ],
+  ])("keep them with %s", async (_title, config) => {
+    const { objects, images } = await declaredBy({ cluster: "local", ...config });
+    expect(lines(objects, { built: images.map(({ reference }) => reference) })).toEqual([]);
   });
 
   it("name the images that nobody builds by tag", async () => {
