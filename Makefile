@@ -12,7 +12,7 @@ POD_FLAGS = $(STACK_FLAGS) $(if $(POD),--pod $(POD))
 
 .DEFAULT_GOAL := help
 .PHONY: help up preview render lint envs down verify dump logs qos shell cluster-up cluster-down cluster-status cluster-logs \
-	test interop e2e bench declarations schemas generate format
+	test interop e2e bench declarations rules schemas generate format
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | awk '{ name = $$1; $$1 = ""; printf "%-16s%s\n", name, $$0 }'
@@ -86,6 +86,9 @@ bench-apps-long: $(DEPENDENCIES) ## half an hour of abuse, with a look at the he
 
 declarations: $(DEPENDENCIES) ## make Pulumi.yaml from settings.ts
 	@npm run --silent declarations
+
+rules: $(DEPENDENCIES) ## make the table of policy/README.md from the rules
+	@npm run --silent rules
 
 schemas: $(DEPENDENCIES) ## make test/schemas/*.json from the pinned Kubernetes and Istio (Go 1.26)
 	@npm run --silent schemas
