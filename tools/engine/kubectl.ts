@@ -94,6 +94,15 @@ export class KubectlEngine implements Engine {
     return this.apply(withDigests(objects, await this.#pushed(images)), ["--dry-run=server"]);
   }
 
+  /** The cluster is compared with what the program declares: there is no other record of what `up` left. */
+  async drift(): Promise<readonly Change[]> {
+    return this.preview();
+  }
+
+  async repair(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
+
   async down(): Promise<void> {
     const { objects } = await runProgram(this.#file);
     if ((await this.#namespace()).length === 0) return;
