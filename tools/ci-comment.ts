@@ -1,5 +1,5 @@
+import type { Finding } from "../policy/rules.ts";
 import type { CiPreview, EnvironmentChange, ObjectChange } from "./ci-preview.ts";
-import type { Finding } from "./policy.ts";
 
 /** By this line the workflow finds its comment again. */
 export const MARKER = "<!-- dubbo-mesh: preview -->";

@@ -4,10 +4,10 @@ import { execa } from "execa";
 import yaml from "js-yaml";
 import { messageOf, UserError } from "../lib/errors.ts";
 import { toYaml } from "../lib/yaml.ts";
+import { check, type Finding } from "../policy/rules.ts";
 import type { Operation } from "./engine/engine.ts";
 import { type KubernetesObject, kubernetesObject } from "./engine/program.ts";
-import { environments, GOLDEN, goldenObjects, type GoldenObjects } from "./golden.ts";
-import type { Check, Finding } from "./policy.ts";
+import { builtImages, environments, GOLDEN, goldenObjects, type GoldenObjects } from "./golden.ts";
 
 /** One object that a pull request changes. */
 export interface ObjectChange {
@@ -94,6 +94,11 @@ export function objectChanges(before: GoldenObjects, after: GoldenObjects): Obje
   });
 }
 
+function findingsOf(objects: GoldenObjects): Finding[] {
+  const all = [...objects.values()];
+  return check(all, { built: builtImages(all) });
+}
+
 /** Findings apart by whether they are new; one is the same as another where rule, object and path are. */
 export function findingChanges(before: readonly Finding[], after: readonly Finding[]): FindingChanges {
   const key = ({ rule, object, path }: Finding): string => JSON.stringify([rule, object, path]);
@@ -108,10 +113,9 @@ export function findingChanges(before: readonly Finding[], after: readonly Findi
 /**
  * Compares what the checkout declares with what was committed where its work parted from the base. Needs neither docker nor cluster.
  * @param base a revision, such as `origin/main`
- * @param check the policy
  * @throws UserError where the base is not there, or a stack's configuration is wrong
  */
-export async function ciPreview(directory: string, base: string, check: Check): Promise<CiPreview> {
+export async function ciPreview(directory: string, base: string): Promise<CiPreview> {
   const commit = await forkPoint(directory, base);
   const before = await committedObjects(directory, commit);
   const now = await environments(directory);
@@ -125,7 +129,7 @@ export async function ciPreview(directory: string, base: string, check: Check): 
     changed.push({
       stack,
       changes: objectChanges(old, after),
-      findings: findingChanges(check([...old.values()]), check([...after.values()])),
+      findings: findingChanges(findingsOf(old), findingsOf(after)),
     });
   }
   return { base: commit, environments: changed };

@@ -123,12 +123,11 @@ async function enginePreview(stack: string): Promise<string> {
 }
 
 async function runCiPreview({ base, preview, json }: CiPreviewOptions): Promise<void> {
-  const [{ ciPreview }, { ciComment }, { check }] = await Promise.all([
+  const [{ ciPreview }, { ciComment }] = await Promise.all([
     import("./ci-preview.ts"),
     import("./ci-comment.ts"),
-    import("../policy/index.ts"),
   ]);
-  const changed = await ciPreview(DIRECTORY, base, check);
+  const changed = await ciPreview(DIRECTORY, base);
   const previews = new Map<string, string>();
   for (const stack of preview.split(/[ ,]+/).filter((name) => name !== "")) {
     previews.set(stack, await enginePreview(stack));

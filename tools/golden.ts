@@ -55,6 +55,12 @@ export async function goldenObjects(directory: string, stack: string): Promise<G
   return named;
 }
 
+/** The images among golden objects that a stack builds, as they stand there. */
+export function builtImages(objects: readonly KubernetesObject[]): string[] {
+  const found = JSON.stringify(objects).matchAll(/"(registry\.invalid\/[^"]+)"/g);
+  return [...found].map(([, image = ""]) => image);
+}
+
 /** Files of an environment by name. */
 export type GoldenFiles = ReadonlyMap<string, string>;
 

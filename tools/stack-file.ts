@@ -108,7 +108,7 @@ function ownValues(config: FileContent["config"]): [string, unknown][] {
 }
 
 function asRaw(values: readonly (readonly [string, unknown])[]): Record<string, string> {
-  return Object.fromEntries(values.map(([key, value]) => [key, asText(value)])) as Record<string, string>;
+  return Object.fromEntries(values.map(([key, value]) => [key, asText(value)]));
 }
 
 /**

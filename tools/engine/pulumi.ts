@@ -169,7 +169,7 @@ export class PulumiEngine implements Engine {
     const changes: Change[] = [];
     const found = { onEvent: (event: EngineEvent) => changes.push(...driftOf(event)) };
     const { value } = await this.#run("pulumi refresh", async (stack, options) => {
-      const { deployment } = await stack.exportStack();
+      const state: { readonly deployment: unknown } = await stack.exportStack();
       const refresh = (): Promise<unknown> =>
         stack.refresh({ ...options, ...found, clearPendingCreates: true });
       const unlocked = await refresh().then(
@@ -182,7 +182,7 @@ export class PulumiEngine implements Engine {
           return true;
         },
       );
-      return { unlocked, interrupted: pendingOperations(deployment) };
+      return { unlocked, interrupted: pendingOperations(state.deployment) };
     });
     return { ...value, changes };
   }
