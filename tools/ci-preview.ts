@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import { createTwoFilesPatch } from "diff";
-import { execa } from "execa";
+import { execa, ExecaError } from "execa";
 import yaml from "js-yaml";
 import { messageOf, UserError } from "../lib/errors.ts";
 import { toYaml } from "../lib/yaml.ts";
@@ -46,11 +46,17 @@ async function git(directory: string, ...args: readonly string[]): Promise<strin
   return (await execa("git", args, { cwd: directory, stripFinalNewline: false })).stdout;
 }
 
+/** What git says, which is nothing where there is no such commit. */
+function reasonOf(error: unknown): string {
+  const said = error instanceof ExecaError ? String(error.stderr).trim() : messageOf(error);
+  return said === "" ? "" : `: ${said}`;
+}
+
 /** The commit at which the work parted from the base. */
 async function forkPoint(directory: string, base: string): Promise<string> {
   const printed = await git(directory, "merge-base", base, "HEAD").catch((error: unknown) => {
     throw new UserError(
-      `${base} and HEAD have no commit in common here: ${messageOf(error)}`,
+      `${base} and HEAD have no commit in common here${reasonOf(error)}`,
       "Name a base that is there (BASE=main), or fetch it with its history (git fetch --unshallow origin).",
       { cause: error },
     );

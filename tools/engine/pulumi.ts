@@ -214,7 +214,9 @@ export class PulumiEngine implements Engine {
       if (error instanceof UserError) throw error;
       throw new UserError(
         `${title} failed: ${diagnostics(messageOf(error))}`,
-        "Mend what it names and run the command again; the stack's state is kept.",
+        error instanceof ConcurrentUpdateError
+          ? `If no command works on it any more, run \`make repair STACK=${this.#file.stack}\`.`
+          : "Mend what it names and run the command again; the stack's state is kept.",
         { cause: error },
       );
     }
