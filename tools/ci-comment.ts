@@ -16,8 +16,10 @@ const FINDING_LIMIT = 400;
 /** Characters of all previews by the engine. */
 const ENGINE_LIMIT = 15_000;
 
-/** Left free for what is said where something is cut. */
-const RESERVE = 500;
+/** Left free for the note that says what is missing. */
+const RESERVE = 200;
+
+const SEPARATOR = "\n\n";
 
 /** What an engine says that it would change, by stack. */
 export type EnginePreviews = ReadonlyMap<string, string>;
@@ -123,22 +125,25 @@ function engineSections(previews: EnginePreviews): string[] {
 
 const VERBS = { create: "new", update: "changed", delete: "gone" } as const;
 
-/** The manifests' diffs, as many as there is room for. */
-function diffSections(environments: readonly EnvironmentChange[], room: number): string[] {
-  const sections: string[] = [];
+function diffSections(environments: readonly EnvironmentChange[]): string[] {
+  return environments.flatMap(({ stack, changes }) =>
+    changes.map(({ operation, file, diff }) =>
+      details(`${stack}: ${VERBS[operation]} <code>${file}</code>`, fenced("diff", diff)),
+    ),
+  );
+}
+
+/** Sections, as many as there is room for, and a note that says how many are missing. */
+function fitting(sections: readonly string[], room: number): string[] {
   let left = room;
-  let missing = 0;
-  for (const { stack, changes } of environments) {
-    for (const { operation, file, diff } of changes) {
-      const section = details(`${stack}: ${VERBS[operation]} <code>${file}</code>`, fenced("diff", diff));
-      const fits = section.length + 2 <= left;
-      if (fits) sections.push(section);
-      left -= fits ? section.length + 2 : 0;
-      missing += fits ? 0 : 1;
-    }
-  }
-  const note = `${plural(missing, "object")} more that change find no room here: \`make ci-preview JSON=1\` shows all.`;
-  return missing === 0 ? sections : [...sections, note];
+  const kept = sections.filter(({ length }) => {
+    const fits = length + SEPARATOR.length <= left;
+    if (fits) left -= length + SEPARATOR.length;
+    return fits;
+  });
+  const missing = sections.length - kept.length;
+  if (missing === 0) return kept;
+  return [...kept, `${plural(missing, "part")} of this found no room: \`make ci-preview JSON=1\` shows all.`];
 }
 
 /**
@@ -147,16 +152,19 @@ function diffSections(environments: readonly EnvironmentChange[], room: number):
  */
 export function ciComment(preview: CiPreview, previews: EnginePreviews): string {
   const { base, environments } = preview;
-  const changes = environments.flatMap((environment) => environment.changes);
+  const diffs = diffSections(environments);
   const head = [
     MARKER,
     "## What this changes",
     `Rendered without a cluster, beside ${base.slice(0, 12)}.`,
     summary(environments),
+  ];
+  const sections = [
     ...findingSections(preview),
     ...engineSections(previews),
-    changes.length === 0 ? "No object changes." : "### Objects",
+    diffs.length === 0 ? "No object changes." : "### Objects",
+    ...diffs,
   ];
-  const room = COMMENT_LIMIT - head.join("\n\n").length - RESERVE;
-  return [...head, ...diffSections(environments, room)].join("\n\n");
+  const room = COMMENT_LIMIT - head.join(SEPARATOR).length - RESERVE;
+  return [...head, ...fitting(sections, room)].join(SEPARATOR);
 }
