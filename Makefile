@@ -14,7 +14,8 @@ ENGINE_FLAGS = $(STACK_FLAGS) $(if $(ENGINE),--engine $(ENGINE))
 POD_FLAGS = $(STACK_FLAGS) $(if $(POD),--pod $(POD))
 
 .DEFAULT_GOAL := help
-.PHONY: help up preview render down drift repair golden ci-preview review-stack actionlint verify dump logs qos shell cluster-up cluster-down cluster-status cluster-logs \
+.PHONY: help up preview render envs down drift repair golden ci-preview review-stack actionlint verify dump logs qos shell \
+	cluster-up cluster-down cluster-status cluster-logs \
 	test interop e2e bench declarations schemas generate format
 
 help: ## show this list
@@ -32,6 +33,9 @@ preview: $(DEPENDENCIES) ## show what up would change [as up]
 
 render: $(DEPENDENCIES) ## write a stack's objects as YAML, without docker or cluster [STACK=dev OUT=rendered]
 	@$(CLI) render $(STACK_FLAGS) --out $(OUT)
+
+envs: $(DEPENDENCIES) ## show in what the stacks differ [JSON=1]
+	@$(CLI) envs $(if $(JSON),--json)
 
 down: $(DEPENDENCIES) ## remove a stack, and tell what stays [as up; CONFIRM=prod of prod, IMAGES=1 for its images in docker]
 	@$(CLI) down $(ENGINE_FLAGS) $(if $(CONFIRM),--confirm "$$CONFIRM") $(if $(IMAGES),--images)

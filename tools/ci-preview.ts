@@ -7,7 +7,7 @@ import { toYaml } from "../lib/yaml.ts";
 import { check, type Finding } from "../policy/rules.ts";
 import type { Operation } from "./engine/engine.ts";
 import { type KubernetesObject, kubernetesObject } from "./engine/program.ts";
-import { builtImages, environments, GOLDEN, goldenObjects, type GoldenObjects } from "./golden.ts";
+import { builtImages, committedStacks, GOLDEN, goldenObjects, type GoldenObjects } from "./golden.ts";
 
 /** One object that a pull request changes. */
 export interface ObjectChange {
@@ -124,7 +124,7 @@ export function findingChanges(before: readonly Finding[], after: readonly Findi
 export async function ciPreview(directory: string, base: string): Promise<CiPreview> {
   const commit = await forkPoint(directory, base);
   const before = await committedObjects(directory, commit);
-  const now = await environments(directory);
+  const now = await committedStacks(directory);
   const changed: EnvironmentChange[] = [];
   // One after another: a run of the program has the process for itself.
   for (const stack of [...new Set([...now, ...before.keys()])].sort()) {

@@ -39,6 +39,14 @@ async function stackFile(options: CommonOptions): Promise<StackFile> {
   return readStackFile(DIRECTORY, options.stack, overridesOf(options));
 }
 
+/** The stack's file, if it can go where it says. */
+async function deployable(options: CommonOptions): Promise<StackFile> {
+  const { refuseCollision } = await import("./stack-file.ts");
+  const file = await stackFile(options);
+  await refuseCollision(file);
+  return file;
+}
+
 /** Prints a result: as one JSON object, or as the text that is made of it. */
 async function print(json: boolean, result: unknown, text: (report: typeof Report) => string): Promise<void> {
   process.stdout.write(`${json ? JSON.stringify(result) : text(await import("./report.ts"))}\n`);
@@ -46,19 +54,18 @@ async function print(json: boolean, result: unknown, text: (report: typeof Repor
 
 async function runUp(options: CommonOptions): Promise<void> {
   const { up } = await import("./up.ts");
-  const result = await up(await stackFile(options), options.engine);
+  const result = await up(await deployable(options), options.engine);
   await print(options.json, result, ({ changesText, outputsText }) =>
     [
       changesText(result.changes),
-      result.reply ?? "the stack runs no consumer",
+      result.reply ?? "the stack runs no consumer that logs its replies",
       outputsText(result.outputs),
     ].join("\n\n"),
   );
 }
 
 /** The engine of a stack whose context exists: Pulumi's previews one that does not as if it did. */
-async function engineOf(options: CommonOptions): Promise<Engine> {
-  const file = await stackFile(options);
+async function engineOf(options: CommonOptions, file: StackFile): Promise<Engine> {
   const [{ selectEngine }, { kubeConfig }] = await Promise.all([
     import("./engine/select.ts"),
     import("./mesh.ts"),
@@ -68,7 +75,7 @@ async function engineOf(options: CommonOptions): Promise<Engine> {
 }
 
 async function runPreview(options: CommonOptions): Promise<void> {
-  const engine = await engineOf(options);
+  const engine = await engineOf(options, await deployable(options));
   const changes = await engine.preview();
   await print(options.json, { engine: engine.name, changes }, ({ changesText }) => changesText(changes));
 }
@@ -76,7 +83,7 @@ async function runPreview(options: CommonOptions): Promise<void> {
 async function runDown(options: DownOptions): Promise<void> {
   const { confirmRemoval, down } = await import("./down.ts");
   await confirmRemoval(options.stack, options.confirm);
-  const engine = await engineOf(options);
+  const engine = await engineOf(options, await stackFile(options));
   const { readMaskedStackFile } = await import("./stack-file.ts");
   const file = await readMaskedStackFile(DIRECTORY, options.stack, overridesOf(options));
   const result = await down(file, engine, options.images);
@@ -84,14 +91,14 @@ async function runDown(options: DownOptions): Promise<void> {
 }
 
 async function runDrift(options: CommonOptions): Promise<void> {
-  const engine = await engineOf(options);
+  const engine = await engineOf(options, await stackFile(options));
   const changes = await engine.drift();
   await print(options.json, { engine: engine.name, changes }, ({ changesText }) => changesText(changes));
   if (changes.length > 0) process.exitCode = 1;
 }
 
 async function runRepair(options: CommonOptions): Promise<void> {
-  const engine = await engineOf(options);
+  const engine = await engineOf(options, await stackFile(options));
   const repair = await engine.repair();
   await print(options.json, { engine: engine.name, repair: repair ?? null }, ({ repairText }) =>
     repairText(options.stack, repair),
@@ -113,7 +120,8 @@ interface CiPreviewOptions {
 /** What the engine would change in a stack, for people; one that cannot be previewed is a failure that is told, too. */
 async function enginePreview(stack: string): Promise<string> {
   try {
-    const engine = await engineOf({ stack, json: false });
+    const options = { stack, json: false };
+    const engine = await engineOf(options, await deployable(options));
     return (await import("./report.ts")).changesText(await engine.preview());
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
@@ -178,6 +186,12 @@ async function runQos(options: PodOptions & { readonly command: string }): Promi
   if (answer.status !== 200) process.exitCode = 1;
 }
 
+async function runEnvs({ json }: CommonOptions): Promise<void> {
+  const { environments, environmentsText } = await import("./envs.ts");
+  const found = await environments(DIRECTORY);
+  await print(json, found, () => environmentsText(found));
+}
+
 async function runClusterStatus({ json }: CommonOptions): Promise<void> {
   const { clusterStatus } = await import("../cluster/cluster.ts");
   const status = await clusterStatus();
@@ -205,14 +219,14 @@ function operatorCommands(program: Command): void {
   stackCommand(program, "verify", "check the live mesh: pods, addresses, calls, logs, health checks").action(
     runVerify,
   );
-  podCommand("dump", "print the configuration of a pod's Envoy", "the consumer's first").action(runDump);
+  podCommand("dump", "print the configuration of a pod's Envoy", "a caller's first").action(runDump);
   podCommand("logs", "print the last lines of logs", "all of the stack's")
     .option("--proxy", "of the sidecars instead of the applications", false)
     .action(runLogs);
-  podCommand("qos", "call a command of a pod's QOS server", "the consumer's first")
+  podCommand("qos", "call a command of a pod's QOS server", "a caller's first")
     .requiredOption("--command <name>", "ls, ready, live, startup, online, offline or metrics")
     .action(runQos);
-  podCommand("shell", "open a shell in a pod's sidecar", "the consumer's first").action(runShell);
+  podCommand("shell", "open a shell in a pod's sidecar", "a caller's first").action(runShell);
 }
 
 function clusterCommands(program: Command): void {
@@ -273,6 +287,11 @@ function commands(): Command {
   stackCommand(program, "repair", "make the state fit the cluster after an interrupted command").action(
     runRepair,
   );
+  program
+    .command("envs")
+    .description("show in what the stacks differ")
+    .option("--json", "print one JSON object", false)
+    .action(runEnvs);
   pullRequestCommands(program);
   operatorCommands(program);
   clusterCommands(program);

@@ -20,7 +20,7 @@ export type GoldenObjects = ReadonlyMap<string, KubernetesObject>;
  * The environments: the stacks whose files are committed. A stack of somebody's own, or of a test, is none.
  * @throws UserError where the project is no git checkout
  */
-export async function environments(directory: string): Promise<string[]> {
+export async function committedStacks(directory: string): Promise<string[]> {
   const { stdout } = await execa("git", ["ls-files", "--", "Pulumi.*.yaml"], { cwd: directory }).catch(
     (error: unknown) => {
       throw new UserError(
@@ -68,7 +68,7 @@ export type GoldenFiles = ReadonlyMap<string, string>;
 export async function expectedGolden(directory: string): Promise<GoldenFiles> {
   const files = new Map<string, string>();
   // One after another: a run of the program has the process for itself.
-  for (const stack of await environments(directory)) {
+  for (const stack of await committedStacks(directory)) {
     for (const [name, object] of await goldenObjects(directory, stack)) {
       files.set(`${stack}/${name}`, toYaml(object));
     }

@@ -4,7 +4,7 @@ import { join, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
 import {
   builtImages,
-  environments,
+  committedStacks,
   expectedGolden,
   goldenObjects,
   presentGolden,
@@ -27,7 +27,7 @@ describe("test/golden", async () => {
 
   it("has a folder for each committed stack", async () => {
     const folders = new Set([...present.keys()].map((name) => name.split("/")[0]));
-    expect([...folders].sort()).toEqual((await environments(ROOT)).sort());
+    expect([...folders].sort()).toEqual((await committedStacks(ROOT)).sort());
   });
 
   it("has nothing of a machine: no address of its registry, no path", () => {
@@ -67,12 +67,12 @@ describe("the environments", () => {
     repository.stack("prod", { cluster: "local" });
     await repository.commit();
     repository.stack("mine", { cluster: "local" });
-    expect(await environments(repository.directory)).toEqual(["dev", "prod"]);
+    expect(await committedStacks(repository.directory)).toEqual(["dev", "prod"]);
   });
 
   it("cannot be told outside of a checkout", async () => {
     const directory = mkdtempSync(join(tmpdir(), "dubbo-mesh-test-"));
-    expect(await userError(environments(directory))).toMatchObject({
+    expect(await userError(committedStacks(directory))).toMatchObject({
       fix: "Run it with git, in a checkout of the project.",
     });
   });
