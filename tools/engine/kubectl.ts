@@ -6,7 +6,7 @@ import { step } from "../../lib/steps.ts";
 import { toYaml } from "../../lib/yaml.ts";
 import { kubectl } from "../kubectl.ts";
 import type { StackFile } from "../stack-file.ts";
-import type { Change, Engine, UpResult } from "./engine.ts";
+import type { Change, Engine, Repair, UpResult } from "./engine.ts";
 import { buildAndPush, pushedDigest } from "./images.ts";
 import { type ImageBuild, type KubernetesObject, kubernetesObject, runProgram } from "./program.ts";
 
@@ -99,7 +99,7 @@ export class KubectlEngine implements Engine {
     return this.preview();
   }
 
-  async repair(): Promise<undefined> {
+  async repair(): Promise<Repair | undefined> {
     return Promise.resolve(undefined);
   }
 
