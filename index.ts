@@ -13,6 +13,7 @@ import {
   sidecarScope,
   trafficRules,
 } from "./stack/mesh.ts";
+import { hasSecrets, hideSpec } from "./stack/secrets.ts";
 
 /** What the stack puts out. */
 interface Outputs {
@@ -60,7 +61,10 @@ function compose(): Outputs {
   const settings = loadSettings();
   const { services } = settings;
   const run = images(settings);
-  const opts = { providers: { kubernetes: kubernetesProvider(settings) } };
+  const opts = {
+    providers: { kubernetes: kubernetesProvider(settings) },
+    ...(hasSecrets(process.env) && { transformations: [hideSpec] }),
+  };
   const mesh = meshNamespace(settings, opts);
   const surroundings = { settings, mesh, opts };
   const callers = services.filter(({ calls }) => calls.length > 0);

@@ -6,7 +6,7 @@ import { step } from "../../lib/steps.ts";
 import { toYaml } from "../../lib/yaml.ts";
 import { kubectl } from "../kubectl.ts";
 import type { StackFile } from "../stack-file.ts";
-import type { Change, Engine, UpResult } from "./engine.ts";
+import type { Change, Engine, Repair, UpResult } from "./engine.ts";
 import { buildAndPush, pushedDigest } from "./images.ts";
 import { type ImageBuild, type KubernetesObject, kubernetesObject, runProgram } from "./program.ts";
 
@@ -92,6 +92,15 @@ export class KubectlEngine implements Engine {
     if ((await this.#namespace()).length === 0)
       return objects.map((object) => ({ operation: "create", target: targetOf(object) }));
     return this.apply(withDigests(objects, await this.#pushed(images)), ["--dry-run=server"]);
+  }
+
+  /** The cluster is compared with what the program declares: there is no other record of what `up` left. */
+  async drift(): Promise<readonly Change[]> {
+    return this.preview();
+  }
+
+  async repair(): Promise<Repair | undefined> {
+    return Promise.resolve(undefined);
   }
 
   async down(): Promise<void> {

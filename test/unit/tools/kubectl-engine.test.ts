@@ -109,6 +109,16 @@ describe("the changes between two states", () => {
   });
 });
 
+describe("the kubectl engine without a state", () => {
+  it("has nothing to repair", async () => {
+    vi.stubEnv("PATH", "/nowhere");
+    const directory = mkdtempSync(join(tmpdir(), "dubbo-mesh-test-"));
+    writeFileSync(join(directory, "Pulumi.test.yaml"), "config:\n  dubbo-mesh:cluster: local\n");
+    expect(await new KubectlEngine(await readStackFile(directory, "test")).repair()).toBeUndefined();
+    vi.unstubAllEnvs();
+  });
+});
+
 describe("images by digest", () => {
   it("stand wherever the same image stood by tag, and nowhere else", () => {
     const value = { image: "r/p:1", images: ["r/p:1", "r/p:12"], "r/p:1": true, none: null, count: 1 };
@@ -304,6 +314,12 @@ describe("the kubectl engine", async () => {
     expect(await (await engine()).preview()).toEqual(
       names.map((target) => ({ operation: "create", target })),
     );
+    expect(argsOf(fake)).toEqual([GET_NAMESPACE]);
+  });
+
+  it("tells of drift what its preview tells: it knows the cluster and the program alone", async () => {
+    const fake = fakeKubectl({});
+    expect(await (await engine()).drift()).toHaveLength(names.length);
     expect(argsOf(fake)).toEqual([GET_NAMESPACE]);
   });
 
