@@ -5,6 +5,7 @@ import { type Application, bundleApplication } from "./apps/bundle.ts";
 import { DubboConsumer } from "./components/consumer.ts";
 import { ActiveHealthCheck } from "./components/health-check.ts";
 import { ApplicationImage } from "./components/image.ts";
+import { IstioControlPlane } from "./components/istio.ts";
 import { MeshNamespace } from "./components/namespace.ts";
 import { MeshNetworkPolicy } from "./components/network-policy.ts";
 import { DubboProvider, type ProviderVersion } from "./components/provider.ts";
@@ -14,6 +15,7 @@ import { ProviderTraffic } from "./components/traffic.ts";
 import { milliseconds, seconds } from "./lib/duration.ts";
 import { UserError } from "./lib/errors.ts";
 import { drainSeconds, type HealthCheckLoad, loadOf } from "./lib/health-check.ts";
+import { installationOf, listOperation } from "./lib/istio.ts";
 import { proxyAnnotations } from "./lib/resources.ts";
 import { parseSettings, PROJECT, type Settings } from "./settings.ts";
 
@@ -96,6 +98,15 @@ function kubernetesProvider({ context, kubeconfig }: Settings): kubernetes.Provi
   });
 }
 
+/** Istio, where the stack installs it: all else is created after it and removed before it. */
+function controlPlane(
+  { istio, revision }: Settings,
+  opts: pulumi.ComponentResourceOptions,
+): IstioControlPlane[] {
+  const installation = installationOf(istio, revision);
+  return installation === undefined ? [] : [new IstioControlPlane("istio", installation, opts)];
+}
+
 /** What every component of the mesh is placed in. */
 interface Surroundings {
   readonly mesh: MeshNamespace;
@@ -105,7 +116,8 @@ interface Surroundings {
 function meshNamespace(settings: Settings, opts: pulumi.ComponentResourceOptions): MeshNamespace {
   const { namespace: name, injection, revision, accessLogs, security, provider, consumer } = settings;
   const { identities, podSecurity } = security;
-  const args = { name, injection, revision, accessLogs, podSecurity, serviceAccount: "dubbo-sa" };
+  const { tracing } = settings.observability;
+  const args = { name, injection, revision, accessLogs, tracing, podSecurity, serviceAccount: "dubbo-sa" };
   const own = identities === "shared" ? [] : [provider.name, consumer.name];
   return new MeshNamespace("mesh", { ...args, identities: own }, opts);
 }
@@ -135,7 +147,7 @@ function dubboProvider(
 }
 
 function rules(
-  { consumer, healthCheck, provider, traffic }: Settings,
+  { consumer, healthCheck, istio, provider, traffic }: Settings,
   { mesh: { namespace } }: Surroundings,
   host: pulumi.Output<string>,
   opts: pulumi.ComponentResourceOptions,
@@ -148,6 +160,7 @@ function rules(
     port,
     subsets: subsets.map((subset) => subset.name),
     healthCheck,
+    operation: listOperation(istio),
   };
   return [
     new ActiveHealthCheck("health-check", { name: "cluster", namespace, rules: check }, opts),
@@ -214,7 +227,8 @@ function runError(error: unknown): unknown {
 function compose(): Outputs {
   const settings = loadSettings();
   const run = images(settings);
-  const opts = { providers: { kubernetes: kubernetesProvider(settings) } };
+  const cluster = { providers: { kubernetes: kubernetesProvider(settings) } };
+  const opts = { ...cluster, dependsOn: controlPlane(settings, cluster) };
   const mesh = meshNamespace(settings, opts);
   const surroundings = { mesh, clusterDomain: settings.clusterDomain };
   const provider = dubboProvider(settings, surroundings, run.versions, opts);
@@ -223,7 +237,7 @@ function compose(): Outputs {
   // The rules are there before the first call, and until after the last.
   const consumer = dubboConsumer(settings, surroundings, run.consumer, {
     ...opts,
-    dependsOn: [check, ...others, ...policies],
+    dependsOn: [...opts.dependsOn, check, ...others, ...policies],
   });
   return {
     namespace: mesh.namespace,

@@ -1,6 +1,7 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { HealthCheck } from "../lib/health-check.ts";
+import type { ListOperation } from "../lib/istio.ts";
 import { portNumber } from "../lib/port.ts";
 import { checked } from "./check.ts";
 
@@ -16,6 +17,8 @@ export interface HealthCheckRules {
   subsets: readonly string[];
   /** The check, in Envoy's words. */
   healthCheck: HealthCheck;
+  /** How it is merged into a cluster: before Istio 1.31, MERGE is the only way. */
+  operation: ListOperation;
 }
 
 /** Arguments of {@link ActiveHealthCheck}. */
@@ -36,24 +39,29 @@ function healthCheckOf({ host, healthCheck }: HealthCheckRules): HealthCheck {
     : { ...healthCheck, grpc_health_check: { ...grpc, authority: grpc.authority ?? host } };
 }
 
+/** Patches of the default priority, 0, come before those of this one, whenever they were made: what replaces has to be the last. */
+const LAST = 10;
+
 /**
  * An EnvoyFilter that gives each cluster that carries calls one health check. MERGE appends to `health_checks`, so a cluster
  * must be matched by one patch only: one a subset, and none for the cluster without subset, which carries no call.
+ * MERGE_AND_REPLACE_LIST takes the place of what earlier patches have put there.
  * Source: https://istio.io/latest/docs/reference/config/networking/envoy-filter/
  */
 export function envoyFilterSpec(rules: HealthCheckRules): object {
-  const { caller, host, port, subsets } = rules;
+  const { caller, host, port, subsets, operation } = rules;
   const value = {
     health_checks: [healthCheckOf(rules)],
     // Without it, a pod that is gone stays in the cluster for as long as its checks pass.
     ignore_health_on_host_removal: true,
   };
   return {
+    ...(operation === "MERGE_AND_REPLACE_LIST" && { priority: LAST }),
     workloadSelector: { labels: { app: caller } },
     configPatches: subsets.map((subset) => ({
       applyTo: "CLUSTER",
       match: { context: "SIDECAR_OUTBOUND", cluster: { service: host, portNumber: port, subset } },
-      patch: { operation: "MERGE", value },
+      patch: { operation, value },
     })),
   };
 }

@@ -1,6 +1,7 @@
 import type { Given } from "../settings.ts";
 import { seconds } from "./duration.ts";
 import { detectionBounds, loadOf } from "./health-check.ts";
+import { refuseIstio } from "./istio.ts";
 import { most } from "./scale.ts";
 import { securityOf } from "./security.ts";
 
@@ -118,6 +119,7 @@ const REFUSALS = [
   refuseShortDrain,
   refusePlaintextChecks,
   refuseWeakGround,
+  refuseIstio,
 ];
 
 /** Refuses what no key says by itself, but several say together: each fault with an error that names a key. */

@@ -81,6 +81,7 @@ const checkRules = {
   port: 50052,
   subsets: ["v1", "v2"],
   healthCheck: healthCheckSettings.parse({}),
+  operation: "MERGE" as const,
 };
 const namespaceArgs = { name: "demo", injection: true, accessLogs: true, serviceAccount: "sa" };
 
