@@ -3,6 +3,7 @@ import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { type Application, bundleApplication } from "./apps/bundle.ts";
 import { DubboConsumer } from "./components/consumer.ts";
+import { MeshDashboard } from "./components/dashboard.ts";
 import { ActiveHealthCheck } from "./components/health-check.ts";
 import { ApplicationImage } from "./components/image.ts";
 import { IstioControlPlane } from "./components/istio.ts";
@@ -234,6 +235,7 @@ function compose(): Outputs {
   const provider = dubboProvider(settings, surroundings, run.versions, opts);
   const [check, ...others] = rules(settings, surroundings, provider.host, opts);
   const policies = security(settings, surroundings, opts);
+  if (settings.observability.dashboard) new MeshDashboard("dashboard", { namespace: mesh.namespace }, opts);
   // The rules are there before the first call, and until after the last.
   const consumer = dubboConsumer(settings, surroundings, run.consumer, {
     ...opts,

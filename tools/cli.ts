@@ -52,24 +52,25 @@ async function runUp(options: CommonOptions): Promise<void> {
 }
 
 /** The engine of a stack whose context exists: Pulumi's previews one that does not as if it did. */
-async function engineOf(options: CommonOptions): Promise<Engine> {
-  const file = await stackFile(options);
+async function engineOf(file: StackFile, wanted: EngineName | undefined): Promise<Engine> {
   const [{ selectEngine }, { kubeConfig }] = await Promise.all([
     import("./engine/select.ts"),
     import("./mesh.ts"),
   ]);
   kubeConfig(file.settings);
-  return selectEngine(file, options.engine);
+  return selectEngine(file, wanted);
 }
 
 async function runPreview(options: CommonOptions): Promise<void> {
-  const engine = await engineOf(options);
+  const file = await stackFile(options);
+  const [engine, { checkIstio }] = await Promise.all([engineOf(file, options.engine), import("./istio.ts")]);
+  await checkIstio(file.settings);
   const changes = await engine.preview();
   await print(options.json, { engine: engine.name, changes }, ({ changesText }) => changesText(changes));
 }
 
 async function runDown(options: CommonOptions): Promise<void> {
-  const engine = await engineOf(options);
+  const engine = await engineOf(await stackFile(options), options.engine);
   await engine.down();
   await print(
     options.json,

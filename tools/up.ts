@@ -3,6 +3,7 @@ import { most } from "../lib/scale.ts";
 import { step } from "../lib/steps.ts";
 import type { Change } from "./engine/engine.ts";
 import { type EngineName, selectEngine } from "./engine/select.ts";
+import { checkIstio } from "./istio.ts";
 import { firstReply } from "./first-reply.ts";
 import { Mesh } from "./mesh.ts";
 import type { StackFile } from "./stack-file.ts";
@@ -27,6 +28,7 @@ export async function up(file: StackFile, wanted?: EngineName): Promise<UpReport
   const { settings } = file;
   if (settings.cluster === "local") await clusterUp();
   const mesh = new Mesh(settings);
+  await checkIstio(settings);
   const engine = await selectEngine(file, wanted);
   const { changes, outputs } = await engine.up();
   const runs = most(settings.consumer) > 0;

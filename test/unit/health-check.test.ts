@@ -9,7 +9,7 @@ import {
 
 const SEED = healthCheckSettings.parse({});
 const HOST = "dubbo-samples-mesh-provider.dubbo-demo.svc.cluster.local";
-const RULES = { caller: "dubbo-samples-mesh-consumer", host: HOST, port: 50052 };
+const RULES = { caller: "dubbo-samples-mesh-consumer", host: HOST, port: 50052, operation: "MERGE" as const };
 
 describe("detection bounds", () => {
   it("of the seed's numbers are those of its own traffic case", () => {
@@ -151,6 +151,22 @@ describe("the EnvoyFilter", () => {
       workloadSelector: { labels: { app: "dubbo-samples-mesh-consumer" } },
       configPatches: [patch("v1"), patch("v2")],
     });
+  });
+
+  it("takes the place of other owners' checks where Istio can, as the last patch", () => {
+    const operation = "MERGE_AND_REPLACE_LIST" as const;
+    const spec = envoyFilterSpec({ ...RULES, subsets: ["v1", "v2"], healthCheck: SEED, operation });
+    expect(spec).toMatchObject({
+      priority: 10,
+      configPatches: [{ patch: { operation } }, { patch: { operation } }],
+    });
+    const object = {
+      apiVersion: "networking.istio.io/v1alpha3",
+      kind: "EnvoyFilter",
+      metadata: { name: "cluster" },
+      spec,
+    };
+    expect(validateObject(object)).toEqual([]);
   });
 
   it("keeps an authority and another checker as they are given", () => {
