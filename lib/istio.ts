@@ -27,7 +27,7 @@ export function minorOf(version: string): number {
 const versionText = z
   .string('must be text such as 1.30.4 or, in quotes, "1.30"')
   .regex(/^\d+\.\d+(\.\d+)?(-[\w.-]+)?$/, 'must be a version such as 1.30.4 or "1.30"')
-  .refine((version) => minorOf(version) >= minorOf(OLDEST_ISTIO), `must be ${OLDEST_ISTIO} or newer`);
+  .refine((version) => !(minorOf(version) < minorOf(OLDEST_ISTIO)), `must be ${OLDEST_ISTIO} or newer`);
 
 const revision = z.strictObject({
   name: z

@@ -6,6 +6,7 @@ import {
   healthCheckLoad,
   healthCheckSettings,
 } from "../../lib/health-check.ts";
+import { validateObject } from "../schemas/validate.ts";
 
 const SEED = healthCheckSettings.parse({});
 const HOST = "dubbo-samples-mesh-provider.dubbo-demo.svc.cluster.local";

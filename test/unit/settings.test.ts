@@ -32,7 +32,9 @@ describe("settings of a local stack", () => {
       baseImage: "localhost:5000/dubbo-mesh/node:22",
       namespace: "dubbo-demo",
       injection: true,
+      istio: { mode: "existing" },
       accessLogs: true,
+      observability: { dashboard: false },
       clusterDomain: "cluster.local",
       platform: "linux/amd64",
       provider: {

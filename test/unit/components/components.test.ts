@@ -5,7 +5,7 @@ import { checked } from "../../../components/check.ts";
 import { DubboConsumer, type DubboConsumerArgs } from "../../../components/consumer.ts";
 import { ActiveHealthCheck, envoyFilterSpec } from "../../../components/health-check.ts";
 import { ApplicationImage } from "../../../components/image.ts";
-import { injectionLabels, MeshNamespace } from "../../../components/namespace.ts";
+import { injectionLabels, MeshNamespace, telemetrySpec } from "../../../components/namespace.ts";
 import { MeshNetworkPolicy } from "../../../components/network-policy.ts";
 import { DubboProvider, type DubboProviderArgs } from "../../../components/provider.ts";
 import { SidecarScope } from "../../../components/sidecar-scope.ts";
@@ -732,6 +732,28 @@ describe("traffic rules of other settings", () => {
         outlierDetection: { consecutiveGatewayErrors: 5, consecutive5xxErrors: 3 },
       },
     });
+  });
+});
+
+describe("what proxies tell", () => {
+  it.each([
+    [true, undefined, { accessLogging: [{ providers: [{ name: "envoy" }] }] }],
+    [false, undefined, { accessLogging: [{ disabled: true }] }],
+    [
+      true,
+      { sampling: 5 },
+      { accessLogging: [{ providers: [{ name: "envoy" }] }], tracing: [{ randomSamplingPercentage: 5 }] },
+    ],
+    [
+      false,
+      { sampling: 0, provider: "otel" },
+      {
+        accessLogging: [{ disabled: true }],
+        tracing: [{ providers: [{ name: "otel" }], randomSamplingPercentage: 0 }],
+      },
+    ],
+  ])("with access logs %j and tracing %j", (logs, tracing, spec) => {
+    expect(telemetrySpec(logs, tracing)).toEqual(spec);
   });
 });
 
