@@ -5,19 +5,27 @@ import type { ListOperation } from "../lib/istio.ts";
 import { portNumber } from "../lib/port.ts";
 import { checked } from "./check.ts";
 
+/** A provider whose pods are checked. */
+export interface CheckedProvider {
+  /** DNS name of its Service. */
+  host: string;
+  /** Port of its Service. */
+  port: number;
+  /** The subsets that calls are routed to: the clusters that carry traffic. */
+  subsets: readonly string[];
+  /** The gRPC service that is asked for where the check names none. */
+  service: string;
+  /** The check, in Envoy's words. */
+  healthCheck: HealthCheck;
+}
+
 /** Plain values of the health check's EnvoyFilter. */
 export interface HealthCheckRules {
   /** Label `app` of the callers whose Envoys check. */
   caller: string;
-  /** DNS name of the provider's Service. */
-  host: string;
-  /** Port of the provider's Service. */
-  port: number;
-  /** The subsets that calls are routed to: the clusters that carry traffic. */
-  subsets: readonly string[];
-  /** The check, in Envoy's words. */
-  healthCheck: HealthCheck;
-  /** How it is merged into a cluster: before Istio 1.31, MERGE is the only way. */
+  /** The providers that they call. */
+  providers: readonly CheckedProvider[];
+  /** How a check is merged into a cluster: before Istio 1.31, MERGE is the only way. */
   operation: ListOperation;
 }
 
@@ -27,16 +35,35 @@ export interface ActiveHealthCheckArgs {
   name: pulumi.Input<string>;
   /** Namespace of the callers. */
   namespace: pulumi.Input<string>;
-  /** What is checked, and how. */
-  rules: { [K in keyof HealthCheckRules]: pulumi.Input<HealthCheckRules[K]> };
+  /** Label `app` of the callers whose Envoys check. */
+  caller: pulumi.Input<string>;
+  /** What is checked, and how; each provider once, since two checks on one cluster are refused by Envoy. */
+  providers: readonly { [K in keyof CheckedProvider]: pulumi.Input<CheckedProvider[K]> }[];
+  /** How a check is merged into a cluster; MERGE_AND_REPLACE_LIST takes Istio 1.31 or newer. */
+  operation: pulumi.Input<ListOperation>;
 }
 
-/** The check with its authority, as Envoy takes it. */
-function healthCheckOf({ host, healthCheck }: HealthCheckRules): HealthCheck {
+/** The check with its authority and its service, as Envoy takes it. */
+function healthCheckOf({ host, service, healthCheck }: CheckedProvider): HealthCheck {
   const grpc = healthCheck.grpc_health_check;
-  return grpc === undefined
-    ? healthCheck
-    : { ...healthCheck, grpc_health_check: { ...grpc, authority: grpc.authority ?? host } };
+  if (grpc === undefined) return healthCheck;
+  const named = { service_name: service, authority: host };
+  return { ...healthCheck, grpc_health_check: { ...named, ...grpc } };
+}
+
+/** One patch a subset. */
+function patchesOf(provider: CheckedProvider, operation: ListOperation): object[] {
+  const { host, port, subsets } = provider;
+  const value = {
+    health_checks: [healthCheckOf(provider)],
+    // Without it, a pod that is gone stays in the cluster for as long as its checks pass.
+    ignore_health_on_host_removal: true,
+  };
+  return subsets.map((subset) => ({
+    applyTo: "CLUSTER",
+    match: { context: "SIDECAR_OUTBOUND", cluster: { service: host, portNumber: port, subset } },
+    patch: { operation, value },
+  }));
 }
 
 /** Patches of the default priority, 0, come before those of this one, whenever they were made: what replaces has to be the last. */
@@ -48,33 +75,27 @@ const LAST = 10;
  * MERGE_AND_REPLACE_LIST takes the place of what earlier patches have put there.
  * Source: https://istio.io/latest/docs/reference/config/networking/envoy-filter/
  */
-export function envoyFilterSpec(rules: HealthCheckRules): object {
-  const { caller, host, port, subsets, operation } = rules;
-  const value = {
-    health_checks: [healthCheckOf(rules)],
-    // Without it, a pod that is gone stays in the cluster for as long as its checks pass.
-    ignore_health_on_host_removal: true,
-  };
+export function envoyFilterSpec({ caller, providers, operation }: HealthCheckRules): object {
   return {
     ...(operation === "MERGE_AND_REPLACE_LIST" && { priority: LAST }),
     workloadSelector: { labels: { app: caller } },
-    configPatches: subsets.map((subset) => ({
-      applyTo: "CLUSTER",
-      match: { context: "SIDECAR_OUTBOUND", cluster: { service: host, portNumber: port, subset } },
-      patch: { operation, value },
-    })),
+    configPatches: providers.flatMap((provider) => patchesOf(provider, operation)),
   };
 }
 
-/** Lets the callers' Envoys check a provider actively, on every cluster that carries calls to it. */
+/** Lets the callers' Envoys check what they call, actively, on every cluster that carries their calls. */
 export class ActiveHealthCheck extends pulumi.ComponentResource {
   /** The EnvoyFilter's name. */
   readonly envoyFilterName: pulumi.Output<string>;
 
   constructor(name: string, args: ActiveHealthCheckArgs, opts?: pulumi.ComponentResourceOptions) {
     super("dubbo-mesh:health-check:ActiveHealthCheck", name, {}, opts);
-    const port = checked(this, "port", args.rules.port, portNumber);
-    const rules = pulumi.output({ ...args.rules, port }) as pulumi.Output<HealthCheckRules>;
+    const providers = args.providers.map((provider) => ({
+      ...provider,
+      port: checked(this, "port", provider.port, portNumber),
+    }));
+    const { caller, operation } = args;
+    const rules = pulumi.output({ caller, providers, operation }) as pulumi.Output<HealthCheckRules>;
     const filter = new kubernetes.apiextensions.CustomResource(
       `${name}-envoy-filter`,
       {
@@ -82,7 +103,10 @@ export class ActiveHealthCheck extends pulumi.ComponentResource {
         kind: "EnvoyFilter",
         metadata: { name: args.name, namespace: args.namespace },
         spec: rules.apply((plain) => {
-          this.#warnOfPlaintext(plain.healthCheck);
+          const plaintext = plain.providers.find(
+            ({ healthCheck }) => healthCheck.transport_socket_match_criteria,
+          );
+          if (plaintext !== undefined) this.#warnOfPlaintext();
           return envoyFilterSpec(plain);
         }),
       },
@@ -92,8 +116,7 @@ export class ActiveHealthCheck extends pulumi.ComponentResource {
     this.registerOutputs({ envoyFilterName: this.envoyFilterName });
   }
 
-  #warnOfPlaintext(healthCheck: HealthCheck): void {
-    if (healthCheck.transport_socket_match_criteria === undefined) return;
+  #warnOfPlaintext(): void {
     void pulumi.log.warn(
       "healthCheck.transport_socket_match_criteria: unless it matches Istio's own tlsMode: istio, the check goes out in plaintext " +
         "and fails under STRICT mTLS; leave it out to check over mTLS",

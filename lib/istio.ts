@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { Given } from "../settings.ts";
+import { dnsLabel } from "./services.ts";
 
 /** What brings Istio about. */
 export const ISTIO_MODES = ["existing", "crds", "install"] as const;
@@ -30,10 +31,7 @@ const versionText = z
   .refine((version) => !(minorOf(version) < minorOf(OLDEST_ISTIO)), `must be ${OLDEST_ISTIO} or newer`);
 
 const revision = z.strictObject({
-  name: z
-    .string()
-    .regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, "must be a DNS label such as 1-30")
-    .describe("the revision: label istio.io/rev of the namespaces that it injects"),
+  name: dnsLabel.describe("the revision: label istio.io/rev of the namespaces that it injects"),
   version: versionText.optional().describe("its version (default: istio.version)"),
 });
 

@@ -3,7 +3,7 @@ import { UserError } from "../../lib/errors.ts";
 import { installationOf, istioSettings, listOperation, minorOf } from "../../lib/istio.ts";
 import { parseSettings } from "../../settings.ts";
 
-const IMAGES = { provider: "image: r/p:1", consumer: "image: r/c:1" };
+const IMAGES = { services: "[{ app: provider, image: 'r/p:1' }, { app: consumer, image: 'r/c:1' }]" };
 const EXISTING = { context: "c", ...IMAGES };
 
 function errorOf(raw: Readonly<Record<string, string>>): string {

@@ -100,8 +100,7 @@ describe("the control plane", () => {
 describe("a stack that installs Istio", () => {
   const config = {
     context: "c",
-    provider: "image: r/p:1",
-    consumer: "image: r/c:1",
+    services: "[{ app: provider, image: 'r/p:1' }, { app: consumer, image: 'r/c:1' }]",
     istio: "mode: install",
     observability: "dashboard: true",
     security: "networkPolicy: true",

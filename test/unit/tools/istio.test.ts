@@ -92,7 +92,7 @@ async function check(cluster: Cluster, stack: Readonly<Record<string, string>> =
     `clusters: [{ name: c, cluster: { server: "${address}", insecure-skip-tls-verify: true } }]\nusers: [{ name: u, user: {} }]\n` +
       "contexts: [{ name: x, context: { cluster: c, user: u } }]\n",
   );
-  const images = { provider: "image: r/p:1", consumer: "image: r/c:1" };
+  const images = { services: "[{ app: provider, image: 'r/p:1' }, { app: consumer, image: 'r/c:1' }]" };
   try {
     await checkIstio(parseSettings({ context: "x", kubeconfig, ...images, ...stack }));
     return asked.map(decodeURIComponent).sort();
