@@ -10,8 +10,15 @@ export const PROJECT_DIRECTORY = resolve(import.meta.dirname, "../..");
 /** The stack that the tests make and change; its file is not committed. */
 export const STACK = "e2e";
 
+/** What a stack says: the sample's provider and consumer, and all else by key. */
+export interface StackSettings {
+  readonly provider?: object;
+  readonly consumer?: object;
+  readonly [key: string]: unknown;
+}
+
 /** Writes the stack's file: the local cluster and these settings. */
-export function writeStack(settings: Readonly<Record<string, unknown>>): void {
+export function writeStack(settings: StackSettings): void {
   const config = Object.entries({ cluster: "local", ...settings }).map(([key, value]) => [
     `dubbo-mesh:${key}`,
     value,
