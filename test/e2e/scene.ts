@@ -14,6 +14,8 @@ export const CONSUMER = "dubbo-samples-mesh-consumer";
 
 const POLL_MS = 500;
 const SETTLE_SECONDS = 180;
+/** Time until Envoy's workers know what its main thread shows. Source: Envoy's CommonLbConfig, update_merge_window, default 1 s. */
+const MERGE_MS = 1500;
 
 /** Seconds of this process's clock. */
 export function now(): number {
@@ -101,6 +103,7 @@ export class Scene {
       }
       return consumers.length > 0 ? true : undefined;
     });
+    await sleep(MERGE_MS);
   }
 
   /** How many pods the Deployments are to have. */
