@@ -11,7 +11,7 @@ ENGINE_FLAGS = $(STACK_FLAGS) $(if $(ENGINE),--engine $(ENGINE))
 POD_FLAGS = $(STACK_FLAGS) $(if $(POD),--pod $(POD))
 
 .DEFAULT_GOAL := help
-.PHONY: help up preview render down verify dump logs qos shell cluster-up cluster-down cluster-status cluster-logs \
+.PHONY: help up preview render envs down verify dump logs qos shell cluster-up cluster-down cluster-status cluster-logs \
 	test interop e2e bench declarations schemas generate format
 
 help: ## show this list
@@ -29,6 +29,9 @@ preview: $(DEPENDENCIES) ## show what up would change [as up]
 
 render: $(DEPENDENCIES) ## write a stack's objects as YAML, without docker or cluster [STACK=dev OUT=rendered]
 	@$(CLI) render $(STACK_FLAGS) --out $(OUT)
+
+envs: $(DEPENDENCIES) ## show in what the stacks differ [JSON=1]
+	@$(CLI) envs $(if $(JSON),--json)
 
 down: $(DEPENDENCIES) ## remove a stack [as up]
 	@$(CLI) down $(ENGINE_FLAGS)

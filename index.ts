@@ -1,19 +1,21 @@
 import * as docker from "@pulumi/docker";
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
-import { type Application, bundleApplication } from "./apps/bundle.ts";
-import { DubboConsumer } from "./components/consumer.ts";
+import { bundleApplication, type ImageBuild } from "./apps/bundle.ts";
 import { ActiveHealthCheck } from "./components/health-check.ts";
 import { ApplicationImage } from "./components/image.ts";
 import { MeshNamespace } from "./components/namespace.ts";
 import { MeshNetworkPolicy } from "./components/network-policy.ts";
-import { DubboProvider, type ProviderVersion } from "./components/provider.ts";
 import { MeshSecurity } from "./components/security.ts";
+import { DubboService, type ServiceCalls, type ServiceVersion } from "./components/service.ts";
 import { SidecarScope } from "./components/sidecar-scope.ts";
 import { ProviderTraffic } from "./components/traffic.ts";
-import { milliseconds, seconds } from "./lib/duration.ts";
+import { contextImage } from "./lib/build-context.ts";
+import { milliseconds } from "./lib/duration.ts";
 import { UserError } from "./lib/errors.ts";
-import { drainSeconds, type HealthCheckLoad, loadOf } from "./lib/health-check.ts";
+import { calleesFirst, calleesOf, callersOf, loadOf, type Service } from "./lib/graph.ts";
+import type { HealthCheckLoad } from "./lib/health-check.ts";
+import { envoyFilterName } from "./lib/names.ts";
 import { proxyAnnotations } from "./lib/resources.ts";
 import { parseSettings, PROJECT, type Settings } from "./settings.ts";
 
@@ -21,15 +23,13 @@ import { parseSettings, PROJECT, type Settings } from "./settings.ts";
 interface Outputs {
   /** Namespace of the mesh. */
   namespace: pulumi.Output<string>;
-  /** Where the provider is called in the cluster, host:port. */
-  providerAddress: pulumi.Output<string>;
-  /** Where the consumer's health is served in the cluster, host:port. */
-  consumerAddress: pulumi.Output<string>;
-  /** Name of the EnvoyFilter that holds the active health check. */
-  envoyFilterName: pulumi.Output<string>;
+  /** Where each service is called in the cluster, host:port, by its name. */
+  serviceAddresses: Record<string, pulumi.Output<string>>;
+  /** Name of the EnvoyFilter that holds the active health checks of a caller, by the caller's name. */
+  envoyFilterNames: Record<string, pulumi.Output<string>>;
   /** Checks a second that the health check causes at most. */
   healthCheckLoad: HealthCheckLoad;
-  /** The images that run, those that were built by digest. */
+  /** The images that run, those that were built by digest, by service; by `service-VERSION` where its versions run different ones. */
   images: Record<string, pulumi.Input<string>>;
   /** The kubectl context that the stack deploys to. */
   kubeContext: string;
@@ -42,49 +42,48 @@ function loadSettings(): Settings {
   return parseSettings(Object.fromEntries(own.map(([key, value]) => [key.slice(prefix.length), value])));
 }
 
-function builtImage(
-  application: Application,
-  settings: Settings,
-  provider: docker.Provider,
-): ApplicationImage {
+/** How the image of a service is built: from apps/, or from a folder of the user's own. */
+function buildOf({ app, build, name }: Service, { baseImage, platform }: Settings): ImageBuild {
+  if (build !== undefined) return contextImage(build, { baseImage, platform });
+  if (app !== undefined) return bundleApplication(app, { baseImage, platform });
+  throw new UserError(`service ${name} has neither app nor build nor image`, "Set one of them.");
+}
+
+function builtImage(service: Service, settings: Settings, engine: docker.Provider): pulumi.Output<string> {
   const { baseImage, platform, registry } = settings;
-  const { context, dockerfile, tag } = bundleApplication(application, { baseImage, platform });
-  const reference = `${registry ?? ""}/${settings[application].name}:${tag}`;
-  return new ApplicationImage(
-    application,
-    { reference, context, dockerfile, baseImage, platform },
-    { providers: { docker: provider } },
-  );
+  const { context, dockerfile, tag } = buildOf(service, settings);
+  const reference = `${registry ?? ""}/${service.name}:${tag}`;
+  // What apps/ runs while it is built needs no network, and BuildKit asks for the engine's bridge, which may not be there.
+  const network = service.build === undefined ? "none" : "default";
+  const args = { reference, context, dockerfile, baseImage, platform, network };
+  return new ApplicationImage(service.name, args, { providers: { docker: engine } }).digest;
 }
 
-/** What runs, with its images. */
-interface Images {
-  /** The provider's versions. */
-  readonly versions: readonly ProviderVersion[];
-  /** The consumer's image. */
-  readonly consumer: pulumi.Input<string>;
-}
+/** The versions that run, by service. */
+type Versions = ReadonlyMap<string, readonly ServiceVersion[]>;
 
-function images(settings: Settings): Images {
-  const { dockerHost, provider, consumer } = settings;
+function images(settings: Settings): Versions {
+  const { dockerHost, services } = settings;
   const engine = new docker.Provider("docker", { ...(dockerHost !== undefined && { host: dockerHost }) });
-  const build = (application: Application): pulumi.Output<string> =>
-    builtImage(application, settings, engine).digest;
-  // One build for all versions without an image.
-  let shared: pulumi.Output<string> | undefined;
-  const versions = provider.versions.map((version) => ({
-    ...version,
-    image: version.image ?? (shared ??= build("provider")),
-  }));
-  return { versions, consumer: consumer.image ?? build("consumer") };
+  const run = services.map((service) => {
+    // One build for all versions without an image.
+    let shared: pulumi.Output<string> | undefined;
+    const versions = service.versions.map((version) => ({
+      ...version,
+      image: version.image ?? (shared ??= builtImage(service, settings, engine)),
+    }));
+    return [service.name, versions] as const;
+  });
+  return new Map(run);
 }
 
-/** The images by application; the provider's by `provider-VERSION` where its versions run different ones. */
-function imageOutputs({ versions, consumer }: Images): Outputs["images"] {
-  const [first, ...others] = new Set(versions.map(({ image }) => image));
-  if (first !== undefined && others.length === 0) return { provider: first, consumer };
-  const byVersion = versions.map(({ name, image }) => [`provider-${name}`, image] as const);
-  return { ...Object.fromEntries(byVersion), consumer };
+function imageOutputs(run: Versions): Outputs["images"] {
+  const named = [...run].flatMap(([service, versions]) => {
+    const [first, ...others] = new Set(versions.map(({ image }) => image));
+    if (first !== undefined && others.length === 0) return [[service, first] as const];
+    return versions.map(({ name, image }) => [`${service}-${name}`, image] as const);
+  });
+  return Object.fromEntries(named);
 }
 
 function kubernetesProvider({ context, kubeconfig }: Settings): kubernetes.Provider {
@@ -96,109 +95,130 @@ function kubernetesProvider({ context, kubeconfig }: Settings): kubernetes.Provi
   });
 }
 
-/** What every component of the mesh is placed in. */
-interface Surroundings {
-  readonly mesh: MeshNamespace;
-  readonly clusterDomain: string;
-}
-
 function meshNamespace(settings: Settings, opts: pulumi.ComponentResourceOptions): MeshNamespace {
-  const { namespace: name, injection, revision, accessLogs, security, provider, consumer } = settings;
+  const { namespace: name, injection, revision, accessLogs, security, services } = settings;
   const { identities, podSecurity } = security;
   const args = { name, injection, revision, accessLogs, podSecurity, serviceAccount: "dubbo-sa" };
-  const own = identities === "shared" ? [] : [provider.name, consumer.name];
+  const own = identities === "shared" ? [] : services.map((service) => service.name);
   return new MeshNamespace("mesh", { ...args, identities: own }, opts);
 }
 
-function dubboProvider(
-  { provider, consumer, healthCheck, drain, proxy }: Settings,
-  { mesh, clusterDomain }: Surroundings,
-  versions: readonly ProviderVersion[],
-  opts: pulumi.ComponentResourceOptions,
-): DubboProvider {
-  const { name: application, port, runtime, properties, resources } = provider;
+/** What every component of a service is placed in. */
+interface Surroundings {
+  readonly settings: Settings;
+  readonly mesh: MeshNamespace;
+  readonly opts: pulumi.ComponentResourceOptions;
+}
+
+function hostOf({ name }: Service, { settings, mesh }: Surroundings): pulumi.Output<string> {
+  return pulumi.interpolate`${name}.${mesh.namespace}.svc.${settings.clusterDomain}`;
+}
+
+/** The rules of calls to a service: nobody has to be told of one that offers nothing. */
+function trafficRules(service: Service, surroundings: Surroundings): pulumi.Resource[] {
+  const { name, offers, versions, methods, routes, traffic } = service;
+  if (offers.length === 0) return [];
+  const { mesh, opts } = surroundings;
+  const subsets = versions.map(({ name: subset, weight }) => ({ name: subset, weight }));
+  const rules = { host: hostOf(service, surroundings), subsets, methods, routes, ...traffic };
+  return [new ProviderTraffic(`${name}-traffic`, { name, namespace: mesh.namespace, rules }, opts)];
+}
+
+function sidecarScope(service: Service, surroundings: Surroundings): SidecarScope {
+  const { settings, mesh, opts } = surroundings;
+  const calls = calleesOf(settings.services, service).map((callee) => hostOf(callee, surroundings));
+  const args = { application: service.name, namespace: mesh.namespace, calls };
+  return new SidecarScope(`${service.name}-scope`, args, opts);
+}
+
+function healthChecks(caller: Service, surroundings: Surroundings): ActiveHealthCheck {
+  const { settings, mesh, opts } = surroundings;
+  const providers = calleesOf(settings.services, caller).map((callee) => ({
+    host: hostOf(callee, surroundings),
+    port: callee.port,
+    subsets: callee.versions.map(({ name }) => name),
+    service: callee.offers[0] ?? "",
+    healthCheck: callee.healthCheck,
+  }));
   const args = {
+    name: envoyFilterName(caller.name),
     namespace: mesh.namespace,
-    serviceAccount: mesh.accountOf(application),
-    clusterDomain,
-    application,
-    runtime,
-    port,
-    drainSeconds: drain === undefined ? drainSeconds(healthCheck) : seconds(drain),
-    finishSeconds: seconds(consumer.timeout),
-    properties,
-    resources,
-    annotations: proxyAnnotations(proxy),
+    caller: caller.name,
+    providers,
+  };
+  return new ActiveHealthCheck(`${caller.name}-health-check`, args, opts);
+}
+
+function meshSecurity({ settings, mesh, opts }: Surroundings): pulumi.Resource[] {
+  const { security, services } = settings;
+  const { mtls, authorization, networkPolicy, defaultDeny } = security;
+  const { namespace } = mesh;
+  const called = services.filter(({ offers }) => authorization && offers.length > 0);
+  const allowed = called.map((service) => {
+    const { name: callee, port, offers, healthCheck } = service;
+    const callers = pulumi.all(callersOf(services, service).map(({ name }) => mesh.accountOf(name)));
+    return [callee, { callee, port, namespace, callers, services: offers, healthCheck }] as const;
+  });
+  const args = { namespace, mtls, allowed: new Map(allowed), defaultDeny };
+  const identities = new MeshSecurity("security", args, opts);
+  if (!networkPolicy) return [identities];
+  const networked = services.map(
+    ({ name, port, calls }) => [name, { application: name, port, calls }] as const,
+  );
+  const network = { namespace, services: new Map(networked), defaultDeny };
+  return [identities, new MeshNetworkPolicy("network", network, opts)];
+}
+
+function callsOf(service: Service, { services }: Settings): ServiceCalls | undefined {
+  const { interval, timeout } = service;
+  const callees = calleesOf(services, service);
+  if (callees.length === 0) return undefined;
+  return {
+    callees: callees.map(({ name, port, offers }) => ({ application: name, port, services: offers })),
+    intervalMs: interval === undefined ? undefined : milliseconds(interval),
+    timeoutMs: milliseconds(timeout),
+  };
+}
+
+function dubboService(
+  service: Service,
+  versions: readonly ServiceVersion[],
+  { settings, mesh, opts }: Surroundings,
+  dependsOn: pulumi.Resource[],
+): DubboService {
+  const { name, offers } = service;
+  const args = {
+    ...service,
+    application: name,
+    namespace: mesh.namespace,
+    serviceAccount: mesh.accountOf(name),
+    clusterDomain: settings.clusterDomain,
+    called: offers.length > 0,
+    calls: callsOf(service, settings),
+    annotations: proxyAnnotations(settings.proxy),
     versions,
   };
-  return new DubboProvider("provider", args, opts);
+  return new DubboService(name, args, { ...opts, dependsOn });
 }
 
-function rules(
-  { consumer, healthCheck, provider, traffic }: Settings,
-  { mesh: { namespace } }: Surroundings,
-  host: pulumi.Output<string>,
-  opts: pulumi.ComponentResourceOptions,
-): [ActiveHealthCheck, ...pulumi.Resource[]] {
-  const { name, port, versions } = provider;
-  const subsets = versions.map(({ name: subset, weight }) => ({ name: subset, weight }));
-  const check = {
-    caller: consumer.name,
-    host,
-    port,
-    subsets: subsets.map((subset) => subset.name),
-    healthCheck,
-  };
-  return [
-    new ActiveHealthCheck("health-check", { name: "cluster", namespace, rules: check }, opts),
-    new ProviderTraffic("provider-traffic", { name, namespace, rules: { host, subsets, ...traffic } }, opts),
-    new SidecarScope("provider-scope", { application: name, namespace, calls: [] }, opts),
-    new SidecarScope("consumer-scope", { application: consumer.name, namespace, calls: [host] }, opts),
-  ];
-}
-
-function security(
-  { security: { mtls, authorization, networkPolicy, defaultDeny }, healthCheck, ...settings }: Settings,
-  { mesh }: Surroundings,
-  opts: pulumi.ComponentResourceOptions,
-): pulumi.Resource[] {
-  const { namespace } = mesh;
-  const { provider, consumer } = settings;
-  const { port, services } = provider;
-  const edge = { callee: provider.name, port };
-  const calls = { ...edge, namespace, caller: mesh.accountOf(consumer.name), services, healthCheck };
-  const allowed = authorization ? calls : undefined;
-  const identities = new MeshSecurity("security", { namespace, mtls, allowed, defaultDeny }, opts);
-  if (!networkPolicy) return [identities];
-  const args = { ...edge, namespace, caller: consumer.name, defaultDeny };
-  return [identities, new MeshNetworkPolicy("network", args, opts)];
-}
-
-function dubboConsumer(
-  { consumer, provider, proxy }: Settings,
-  { mesh, clusterDomain }: Surroundings,
-  image: pulumi.Input<string>,
-  opts: pulumi.ComponentResourceOptions,
-): DubboConsumer {
-  const args = {
-    namespace: mesh.namespace,
-    serviceAccount: mesh.accountOf(consumer.name),
-    clusterDomain,
-    application: consumer.name,
-    image,
-    runtime: consumer.runtime,
-    port: consumer.port,
-    replicas: consumer.replicas,
-    autoscale: consumer.autoscale,
-    intervalMs: milliseconds(consumer.interval),
-    timeoutMs: milliseconds(consumer.timeout),
-    providedBy: provider.name,
-    providerPort: provider.port,
-    properties: consumer.properties,
-    resources: consumer.resources,
-    annotations: proxyAnnotations(proxy),
-  };
-  return new DubboConsumer("consumer", args, opts);
+/**
+ * The services. The rules are there before a caller's first call, and until after its last. An application on Node.js waits for its providers
+ * by itself; one on Java would fail, so its pods come after theirs.
+ */
+function dubboServices(
+  run: Versions,
+  rules: readonly pulumi.Resource[],
+  surroundings: Surroundings,
+): ReadonlyMap<string, DubboService> {
+  const { services } = surroundings.settings;
+  const made = new Map<string, DubboService>();
+  for (const service of calleesFirst(services)) {
+    const providers = service.calls.flatMap((callee) => made.get(callee) ?? []);
+    const before =
+      service.calls.length === 0 ? [] : [...rules, ...(service.runtime === "java" ? providers : [])];
+    made.set(service.name, dubboService(service, run.get(service.name) ?? [], surroundings, before));
+  }
+  return made;
 }
 
 /** The error as the engine is to print it: without the SDK's frames, on which Node 20 spends minutes (nodejs/node#64011). */
@@ -213,24 +233,25 @@ function runError(error: unknown): unknown {
 
 function compose(): Outputs {
   const settings = loadSettings();
+  const { services } = settings;
   const run = images(settings);
   const opts = { providers: { kubernetes: kubernetesProvider(settings) } };
   const mesh = meshNamespace(settings, opts);
-  const surroundings = { mesh, clusterDomain: settings.clusterDomain };
-  const provider = dubboProvider(settings, surroundings, run.versions, opts);
-  const [check, ...others] = rules(settings, surroundings, provider.host, opts);
-  const policies = security(settings, surroundings, opts);
-  // The rules are there before the first call, and until after the last.
-  const consumer = dubboConsumer(settings, surroundings, run.consumer, {
-    ...opts,
-    dependsOn: [check, ...others, ...policies],
-  });
+  const surroundings = { settings, mesh, opts };
+  const callers = services.filter(({ calls }) => calls.length > 0);
+  const checks = callers.map((caller) => [caller.name, healthChecks(caller, surroundings)] as const);
+  const rules = [
+    ...checks.map(([, check]) => check),
+    ...services.flatMap((service) => trafficRules(service, surroundings)),
+    ...services.map((service) => sidecarScope(service, surroundings)),
+    ...meshSecurity(surroundings),
+  ];
+  const deployed = dubboServices(run, rules, surroundings);
   return {
     namespace: mesh.namespace,
-    providerAddress: provider.address,
-    consumerAddress: consumer.address,
-    envoyFilterName: check.envoyFilterName,
-    healthCheckLoad: loadOf(settings),
+    serviceAddresses: Object.fromEntries([...deployed].map(([name, { address }]) => [name, address])),
+    envoyFilterNames: Object.fromEntries(checks.map(([name, check]) => [name, check.envoyFilterName])),
+    healthCheckLoad: loadOf(services),
     images: imageOutputs(run),
     kubeContext: settings.context,
   };

@@ -1,17 +1,17 @@
 import yaml from "js-yaml";
 import { z } from "zod";
 import * as local from "./cluster/local.ts";
-import { duration, positiveDuration } from "./lib/duration.ts";
+import { duration } from "./lib/duration.ts";
 import { messageOf, UserError } from "./lib/errors.ts";
+import { type Service, servicesOf } from "./lib/graph.ts";
 import { healthCheckSettings } from "./lib/health-check.ts";
-import { GREETER, type Runtime, RUNTIMES } from "./lib/names.ts";
-import { portNumber } from "./lib/port.ts";
-import { applicationProperties, type Properties } from "./lib/properties.ts";
+import { refuseWeakProduction } from "./lib/production.ts";
 import { refuseUnworkable } from "./lib/refusals.ts";
-import { resourcesOf, resourcesSettings } from "./lib/resources.ts";
-import { oneScale, scaleKeys, withPods } from "./lib/scale.ts";
+import { resourcesSettings } from "./lib/resources.ts";
 import { type Security, securityOf, securitySettings } from "./lib/security.ts";
+import { dnsLabel, imageReference, serviceSettings } from "./lib/services.ts";
 import { trafficSettings } from "./lib/traffic.ts";
+import { without } from "./lib/without.ts";
 
 /** The Pulumi project, and so the prefix of its configuration keys. */
 export const PROJECT = "dubbo-mesh";
@@ -19,156 +19,8 @@ export const PROJECT = "dubbo-mesh";
 /** Image that the applications' images take Node.js from where the stack does not say. */
 const PUBLIC_BASE_IMAGE = "node:22-bookworm-slim";
 
-/** The Java images that Apache publishes, of the provider by version. Source: the sample's deploy/. */
-const PUBLISHED_PROVIDERS: ReadonlyMap<string, string> = new Map([
-  ["v1", "apache/dubbo-demo:dubbo-samples-mesh-provider-v1_0.0.1"],
-  ["v2", "apache/dubbo-demo:dubbo-samples-mesh-provider-v2_0.0.1"],
-]);
-const PUBLISHED_CONSUMER = "apache/dubbo-demo:dubbo-samples-mesh-consumer_0.0.1";
-
-/** Time from one call's start to the next where the stack does not say; Apache's Java consumer has its own. Source: ConsumerBootstrap.java. */
-const CALL_INTERVALS: Readonly<Record<Runtime, string>> = { node: "1s", java: "5s" };
-
-const dnsLabel = z
-  .string()
-  .regex(
-    /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/,
-    "must be a DNS label: lower-case letters, digits and dashes, at most 63",
-  );
-// A Service's name starts with a letter, RFC 1035.
-const serviceName = dnsLabel.regex(/^[a-z]/, "must start with a letter");
-const imageReference = z
-  .string()
-  .regex(/^\S+[:@]\S+$/, "must be an image with a tag or a digest, such as registry/name:v1");
-
-const runtimeName = z
-  .enum(RUNTIMES)
-  .default("node")
-  .describe("node: this project's application; java: an image with Dubbo's Java SDK, by default Apache's");
-
-/** The Dubbo properties that the stack sets of an application, and what to do instead. */
-function takenProperties(application: "provider" | "consumer", versions: string): Properties {
-  return {
-    "dubbo.application.name": `use ${application}.name`,
-    "dubbo.application.version": versions,
-    "dubbo.application.qos-enable": "the probes need it",
-    "dubbo.application.qos-accept-foreign-ip":
-      "the probes need it; dubbo.application.qos-anonymous-allow-commands says what else may be called",
-    "dubbo.application.qos-port": "the probes ask port 22222",
-    "dubbo.protocol.port": `use ${application}.port`,
-    "dubbo.service.shutdown.wait": "use drain",
-    "dubbo.service.shutdown.wait.seconds": "use drain",
-    "dubbo.service.shutdown.timeout": "use consumer.timeout",
-    "dubbo.tri.builtin.service.init": "the health check needs it",
-    "dubbo.consumer.interval": "use consumer.interval",
-    "dubbo.consumer.timeout": "use consumer.timeout",
-    "dubbo.consumer.retries": "use traffic.attempts",
-    "dubbo.consumer.mesh-enable": "the mesh needs it",
-    "dubbo.reference.provided-by": "use provider.name",
-    "dubbo.reference.provider-port": "use provider.port",
-    [`dubbo.reference.${GREETER}.provided-by`]: "use provider.name",
-    [`dubbo.reference.${GREETER}.provider-port`]: "use provider.port",
-  };
-}
-
-const version = z
-  .strictObject({
-    name: dnsLabel.describe("label `version` of the pods and name of the subset"),
-    image: imageReference.optional().describe("an image of this version alone"),
-    ...scaleKeys(2),
-    weight: z.int().min(0).max(100).default(100).describe("share of the calls, percent"),
-  })
-  .superRefine(oneScale)
-  .transform((given) => withPods(given, 2));
-
-function weightsAddUp(versions: readonly z.infer<typeof version>[]): boolean {
-  return versions.reduce((sum, { weight }) => sum + weight, 0) === 100;
-}
-
-function namesDiffer(versions: readonly z.infer<typeof version>[]): boolean {
-  return new Set(versions.map(({ name }) => name)).size === versions.length;
-}
-
-const providerKeys = z.strictObject({
-  name: serviceName
-    .default("dubbo-samples-mesh-provider")
-    .describe("Dubbo application name, Service and label `app`"),
-  port: portNumber.default(50052).describe("Triple port"),
-  runtime: runtimeName,
-  image: imageReference.optional().describe("an image to run instead of building apps/provider"),
-  services: z
-    .array(z.string().regex(/^\w+(\.\w+)+$/, "must be a gRPC service such as package.Service"))
-    .min(1)
-    .default([GREETER])
-    .describe("gRPC services that the consumer may call"),
-  properties: applicationProperties(takenProperties("provider", "use provider.versions"))
-    .default({})
-    .describe("further Dubbo properties of the application"),
-  resources: resourcesSettings
-    .prefault({})
-    .describe("requests and limits of the application's container (default: by runtime)"),
-  versions: z
-    .array(version)
-    .min(1)
-    .refine(weightsAddUp, "the weights must add up to 100")
-    .refine(namesDiffer, "two versions have the same name")
-    .prefault([{ name: "v1" }])
-    .describe("one Deployment and one subset each"),
-});
-
-/** The image of a version, if it is not to be built. */
-function versionImage(
-  { runtime, image }: z.infer<typeof providerKeys>,
-  { name, image: own }: z.infer<typeof version>,
-): string | undefined {
-  return own ?? image ?? (runtime === "java" ? PUBLISHED_PROVIDERS.get(name) : undefined);
-}
-
-const provider = providerKeys
-  .superRefine((given, context) => {
-    if (given.runtime === "node") return;
-    for (const [index, each] of given.versions.entries()) {
-      if (versionImage(given, each) !== undefined) continue;
-      const published = [...PUBLISHED_PROVIDERS.keys()].join(" and ");
-      const message = `is not set, and Apache publishes Java images of ${published} only`;
-      context.addIssue({ code: "custom", path: ["versions", index, "image"], message });
-    }
-  })
-  .transform((given) => ({
-    ...given,
-    resources: resourcesOf(given.runtime, given.resources),
-    versions: given.versions.map((each) => ({ ...each, image: versionImage(given, each) })),
-  }));
-
-const consumer = z
-  .strictObject({
-    name: serviceName
-      .default("dubbo-samples-mesh-consumer")
-      .describe("Dubbo application name, Service and label `app`"),
-    port: portNumber.default(20880).describe("Triple port, on which the consumer serves its health"),
-    runtime: runtimeName,
-    image: imageReference.optional().describe("an image to run instead of building apps/consumer"),
-    properties: applicationProperties(takenProperties("consumer", "it is v1, the label of the pods"))
-      .default({})
-      .describe("further Dubbo properties of the application"),
-    resources: resourcesSettings
-      .prefault({})
-      .describe("requests and limits of the application's container (default: by runtime)"),
-    ...scaleKeys(1),
-    interval: positiveDuration
-      .optional()
-      .describe(
-        "time from one call's start to the next (default: 1s); of Java, which has its own, what verify reckons with",
-      ),
-    timeout: positiveDuration.default("30s").describe("deadline of a call"),
-  })
-  .superRefine(oneScale)
-  .transform(({ image, interval, ...given }) => ({
-    ...withPods(given, 1),
-    resources: resourcesOf(given.runtime, given.resources),
-    image: image ?? (given.runtime === "java" ? PUBLISHED_CONSUMER : undefined),
-    interval: interval ?? CALL_INTERVALS[given.runtime],
-  }));
+/** What a stack deploys where it does not say: the sample's pair. */
+const SAMPLE_PAIR = [{ app: "provider" }, { app: "consumer" }];
 
 const keys = z.strictObject({
   cluster: z
@@ -190,6 +42,13 @@ const keys = z.strictObject({
   namespace: dnsLabel
     .default("dubbo-demo")
     .describe("namespace of the mesh; created and removed with the stack"),
+  production: z
+    .boolean()
+    .default(false)
+    .describe(
+      "refuse what is too weak for production: anything but STRICT mTLS, authorization, identities per workload, networkPolicy and defaultDeny; a " +
+        "single pod; an image by tag",
+    ),
   injection: z.boolean().default(true).describe("inject the Istio sidecar into the namespace's new pods"),
   revision: dnsLabel
     .optional()
@@ -212,13 +71,13 @@ const keys = z.strictObject({
     .enum(["linux/amd64", "linux/arm64"])
     .default("linux/amd64")
     .describe("operating system and architecture of the images"),
-  provider: provider
-    .prefault({})
-    .describe("the Dubbo provider: name, port, runtime, image, services, properties, resources, versions"),
-  consumer: consumer
-    .prefault({})
+  services: z
+    .array(serviceSettings)
+    .min(1)
+    .prefault(SAMPLE_PAIR)
     .describe(
-      "the Dubbo consumer: name, port, runtime, image, properties, resources, replicas, autoscale, interval, timeout",
+      "the Dubbo applications of the mesh: app, build or image, name, port, runtime, offers, methods, calls, versions (or replicas, autoscale), " +
+        "interval, timeout, routes, traffic, healthCheck, drain, properties, resources",
     ),
   proxy: resourcesSettings
     .prefault({})
@@ -226,10 +85,9 @@ const keys = z.strictObject({
       "requests and limits of the sidecars; one of them takes the place of all of the mesh's own (default)",
     ),
   traffic: trafficSettings
-    .prefault({})
+    .default({})
     .describe(
-      "calls to the provider: loadBalancer, warmup, locality, attempts, perTryTimeout, idempotentMethods, timeouts, routes, " +
-        "outlierDetection, connectionPool",
+      "calls to every service: loadBalancer, warmup, locality, attempts, perTryTimeout, outlierDetection, connectionPool",
     ),
   security: securitySettings
     .prefault({})
@@ -237,18 +95,18 @@ const keys = z.strictObject({
   healthCheck: healthCheckSettings
     .prefault("seed")
     .describe(
-      "the consumer's active check of the provider: seed (its numbers), fast (a hung peer out within 1.6 s), gentle (large meshes), or fields " +
+      "the callers' active check of what they call: seed (its numbers), fast (a hung peer out within 1.6 s), gentle (large meshes), or fields " +
         "in Envoy's words (envoy.config.core.v3.HealthCheck) over those of `profile`",
     ),
   healthCheckBudget: z
     .int()
     .min(1)
     .default(100)
-    .describe("checks a second that a provider pod may be asked to answer by all consumers together"),
+    .describe("checks a second that a pod may be asked to answer by all callers together"),
   drain: duration
     .optional()
     .describe(
-      "how long a provider that ends answers NOT_SERVING before it closes (default: what the health check needs to notice, and 1 s)",
+      "how long a pod that ends answers NOT_SERVING before it closes (default: what the health check needs to notice, and 1 s)",
     ),
 });
 
@@ -262,9 +120,11 @@ export type Given = z.infer<typeof keys>;
 export const settingsSchema = keys.superRefine((given, context) => {
   // A key that is wrong by itself has been named.
   if (context.issues.length > 0) return;
-  refuseUnworkable(given, (path, message) => {
-    context.addIssue({ code: "custom", path, message });
-  });
+  for (const check of [refuseUnworkable, refuseWeakProduction]) {
+    check(given, (path, message) => {
+      context.addIssue({ code: "custom", path, message });
+    });
+  }
 });
 
 /** Where a stack goes: the cluster, the docker engine and the registry. */
@@ -282,8 +142,16 @@ interface Placement {
 }
 
 /** The configuration after defaults: what index.ts composes the components from. */
-export type Settings = Omit<z.infer<typeof settingsSchema>, keyof Placement | "security"> &
-  Placement & { security: Security };
+export type Settings = Omit<
+  z.infer<typeof settingsSchema>,
+  keyof Placement | "security" | "services" | "traffic" | "healthCheck" | "drain"
+> &
+  Placement & {
+    /** Who may call whom. */
+    security: Security;
+    /** The applications, each with what the stack says of all of them. */
+    services: readonly Service[];
+  };
 
 type Configured = z.infer<typeof settingsSchema>;
 
@@ -294,8 +162,11 @@ function isText(schema: Shape[keyof Shape]): boolean {
   return type === "string";
 }
 
-/** Pulumi hands every value over as text; what is not a string is YAML, of which JSON is a part. */
-function decode(key: string, text: string): unknown {
+/**
+ * The value of a key. Pulumi hands every value over as text; what is not a string is YAML, of which JSON is a part.
+ * @throws UserError that names the key where the text is no YAML
+ */
+export function decode(key: string, text: string): unknown {
   const schema = settingsSchema.shape[key as keyof Shape] as Shape[keyof Shape] | undefined;
   if (schema === undefined || isText(schema)) return text;
   try {
@@ -318,6 +189,8 @@ function describeIssue(issue: z.core.$ZodIssue): string {
     })
     .join("");
   const key = `${PROJECT}:${path.replace(/^\./, "")}`;
+  // The name of a record's key is wrong; why, its own issue says.
+  if (issue.code === "invalid_key") return `${key}: ${issue.issues[0]?.message ?? issue.message}`;
   if (issue.code !== "unrecognized_keys") return `${key}: ${issue.message}`;
   return issue.keys.map((name) => `${path === "" ? key : `${key}.`}${name}: no such key`).join("; ");
 }
@@ -347,12 +220,11 @@ function existingPlacement(configured: Configured): Placement {
       `Set it (\`pulumi config set context NAME\`, or \`make up CONTEXT=NAME\`), or set cluster to local.`,
     );
   }
-  const { provider: called, consumer: caller } = configured;
-  const images = [...called.versions, caller].map(({ image }) => image);
+  const images = configured.services.flatMap(({ versions }) => versions.map(({ image }) => image));
   if (images.includes(undefined) && registry === undefined) {
     throw new UserError(
       `${PROJECT}:registry is not set: the stack does not say where its images are pushed to`,
-      `Set it (\`pulumi config set registry HOST/ORGANISATION\`, or \`make up REGISTRY=...\`), or set provider.image and consumer.image.`,
+      `Set it (\`pulumi config set registry HOST/ORGANISATION\`, or \`make up REGISTRY=...\`), or give every service an image.`,
     );
   }
   return { context, kubeconfig, dockerHost: undefined, registry, baseImage };
@@ -376,6 +248,10 @@ export function parseSettings(raw: Readonly<Record<string, string>>): Settings {
   }
   const configured = parsed.data;
   const place = configured.cluster === "local" ? localPlacement : existingPlacement;
-  const security = securityOf(configured.security, configured.injection);
-  return { ...configured, ...place(configured), security };
+  return {
+    ...without(configured, "traffic", "healthCheck", "drain"),
+    ...place(configured),
+    security: securityOf(configured.security, configured.injection),
+    services: servicesOf(configured),
+  };
 }

@@ -1,10 +1,17 @@
-import { createHash } from "node:crypto";
-import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { buildSync } from "esbuild";
-
-/** The applications that a stack deploys, each a folder beside this file with a `main.ts`. */
-export type Application = "provider" | "consumer";
+import { UserError } from "../lib/errors.ts";
+import { digestOf } from "../lib/digest.ts";
 
 /** What an image is made with, beside the application. */
 export interface ImageOptions {
@@ -119,24 +126,24 @@ function fill(folder: string, files: Readonly<Record<string, Uint8Array>>): void
   }
 }
 
-function digest(parts: readonly (string | Uint8Array)[]): string {
-  const hash = createHash("sha256");
-  for (const part of parts) hash.update(`${part.length}:`).update(part);
-  return hash.digest("hex").slice(0, 16);
-}
-
 /**
- * Bundles an application into its image's build context, `apps/dist/<application>`. The same sources give the same bytes wherever
+ * Bundles an application, a folder beside this file with a `main.ts`, into its image's build context, `apps/dist/<application>`. The same sources give the same bytes wherever
  * the checkout lies, and an unchanged file is not written again.
- * @throws esbuild's BuildFailure, which names file and line
+ * @throws UserError where there is no such application; esbuild's BuildFailure, which names file and line
  */
-export function bundleApplication(application: Application | "relay", options: ImageOptions): ImageBuild {
+export function bundleApplication(application: string, options: ImageOptions): ImageBuild {
+  if (!existsSync(join(APPS, application, "main.ts"))) {
+    throw new UserError(
+      `there is no application apps/${application}: main.ts is not there`,
+      "Write it as apps/README.md says, or set app to one of its folders.",
+    );
+  }
   const context = join(APPS, "dist", application);
   const files = bundle(application);
   fill(context, files);
   return {
     context: relative(PROJECT, context),
     dockerfile: relative(PROJECT, DOCKERFILE),
-    tag: digest([...Object.values(files), readFileSync(DOCKERFILE), options.baseImage, options.platform]),
+    tag: digestOf([...Object.values(files), readFileSync(DOCKERFILE), options.baseImage, options.platform]),
   };
 }

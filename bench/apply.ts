@@ -1,11 +1,13 @@
 // From the first object sent to the consumer's first reply: the kubectl engine beside a bare `kubectl apply` of the same objects,
 // in turns, in one run. Needs a local cluster that is up: make cluster-up bench
 import { resolve } from "node:path";
+import type { Service } from "../lib/graph.ts";
 import { step } from "../lib/steps.ts";
+import type { Settings } from "../settings.ts";
 import { buildAndPush } from "../tools/engine/images.ts";
 import { KubectlEngine, withDigests } from "../tools/engine/kubectl.ts";
 import { type KubernetesObject, runProgram } from "../tools/engine/program.ts";
-import { firstReply } from "../tools/first-reply.ts";
+import { firstReply, loggingConsumer } from "../tools/first-reply.ts";
 import { kubectl } from "../tools/kubectl.ts";
 import { Mesh } from "../tools/mesh.ts";
 import { table } from "../tools/report.ts";
@@ -29,12 +31,18 @@ async function pushed(): Promise<KubernetesObject[]> {
   return withDigests([...objects], digests);
 }
 
+function consumerOf({ services }: Settings): Service {
+  const consumer = loggingConsumer(services);
+  if (consumer === undefined) throw new Error("the stack runs no consumer");
+  return consumer;
+}
+
 async function secondsToReply(title: string, apply: () => Promise<unknown>): Promise<number> {
   await kubectl(settings, ["delete", "namespace", settings.namespace, "--ignore-not-found", "--wait"]);
   const start = performance.now();
   await step(title, async () => {
     await apply();
-    await firstReply(mesh, settings);
+    await firstReply(mesh, consumerOf(settings));
   });
   return (performance.now() - start) / 1000;
 }

@@ -4,18 +4,26 @@ import type { HealthCheck } from "../lib/health-check.ts";
 import { portNumber } from "../lib/port.ts";
 import { checked } from "./check.ts";
 
+/** A provider whose pods are checked. */
+export interface CheckedProvider {
+  /** DNS name of its Service. */
+  host: string;
+  /** Port of its Service. */
+  port: number;
+  /** The subsets that calls are routed to: the clusters that carry traffic. */
+  subsets: readonly string[];
+  /** The gRPC service that is asked for where the check names none. */
+  service: string;
+  /** The check, in Envoy's words. */
+  healthCheck: HealthCheck;
+}
+
 /** Plain values of the health check's EnvoyFilter. */
 export interface HealthCheckRules {
   /** Label `app` of the callers whose Envoys check. */
   caller: string;
-  /** DNS name of the provider's Service. */
-  host: string;
-  /** Port of the provider's Service. */
-  port: number;
-  /** The subsets that calls are routed to: the clusters that carry traffic. */
-  subsets: readonly string[];
-  /** The check, in Envoy's words. */
-  healthCheck: HealthCheck;
+  /** The providers that they call. */
+  providers: readonly CheckedProvider[];
 }
 
 /** Arguments of {@link ActiveHealthCheck}. */
@@ -24,16 +32,33 @@ export interface ActiveHealthCheckArgs {
   name: pulumi.Input<string>;
   /** Namespace of the callers. */
   namespace: pulumi.Input<string>;
-  /** What is checked, and how. */
-  rules: { [K in keyof HealthCheckRules]: pulumi.Input<HealthCheckRules[K]> };
+  /** Label `app` of the callers whose Envoys check. */
+  caller: pulumi.Input<string>;
+  /** What is checked, and how; each provider once, since two checks on one cluster are refused by Envoy. */
+  providers: readonly { [K in keyof CheckedProvider]: pulumi.Input<CheckedProvider[K]> }[];
 }
 
-/** The check with its authority, as Envoy takes it. */
-function healthCheckOf({ host, healthCheck }: HealthCheckRules): HealthCheck {
+/** The check with its authority and its service, as Envoy takes it. */
+function healthCheckOf({ host, service, healthCheck }: CheckedProvider): HealthCheck {
   const grpc = healthCheck.grpc_health_check;
-  return grpc === undefined
-    ? healthCheck
-    : { ...healthCheck, grpc_health_check: { ...grpc, authority: grpc.authority ?? host } };
+  if (grpc === undefined) return healthCheck;
+  const named = { service_name: service, authority: host };
+  return { ...healthCheck, grpc_health_check: { ...named, ...grpc } };
+}
+
+/** One patch a subset. */
+function patchesOf(provider: CheckedProvider): object[] {
+  const { host, port, subsets } = provider;
+  const value = {
+    health_checks: [healthCheckOf(provider)],
+    // Without it, a pod that is gone stays in the cluster for as long as its checks pass.
+    ignore_health_on_host_removal: true,
+  };
+  return subsets.map((subset) => ({
+    applyTo: "CLUSTER",
+    match: { context: "SIDECAR_OUTBOUND", cluster: { service: host, portNumber: port, subset } },
+    patch: { operation: "MERGE", value },
+  }));
 }
 
 /**
@@ -41,32 +66,22 @@ function healthCheckOf({ host, healthCheck }: HealthCheckRules): HealthCheck {
  * must be matched by one patch only: one a subset, and none for the cluster without subset, which carries no call.
  * Source: https://istio.io/latest/docs/reference/config/networking/envoy-filter/
  */
-export function envoyFilterSpec(rules: HealthCheckRules): object {
-  const { caller, host, port, subsets } = rules;
-  const value = {
-    health_checks: [healthCheckOf(rules)],
-    // Without it, a pod that is gone stays in the cluster for as long as its checks pass.
-    ignore_health_on_host_removal: true,
-  };
-  return {
-    workloadSelector: { labels: { app: caller } },
-    configPatches: subsets.map((subset) => ({
-      applyTo: "CLUSTER",
-      match: { context: "SIDECAR_OUTBOUND", cluster: { service: host, portNumber: port, subset } },
-      patch: { operation: "MERGE", value },
-    })),
-  };
+export function envoyFilterSpec({ caller, providers }: HealthCheckRules): object {
+  return { workloadSelector: { labels: { app: caller } }, configPatches: providers.flatMap(patchesOf) };
 }
 
-/** Lets the callers' Envoys check a provider actively, on every cluster that carries calls to it. */
+/** Lets the callers' Envoys check what they call, actively, on every cluster that carries their calls. */
 export class ActiveHealthCheck extends pulumi.ComponentResource {
   /** The EnvoyFilter's name. */
   readonly envoyFilterName: pulumi.Output<string>;
 
   constructor(name: string, args: ActiveHealthCheckArgs, opts?: pulumi.ComponentResourceOptions) {
     super("dubbo-mesh:health-check:ActiveHealthCheck", name, {}, opts);
-    const port = checked(this, "port", args.rules.port, portNumber);
-    const rules = pulumi.output({ ...args.rules, port }) as pulumi.Output<HealthCheckRules>;
+    const providers = args.providers.map((provider) => ({
+      ...provider,
+      port: checked(this, "port", provider.port, portNumber),
+    }));
+    const rules = pulumi.output({ caller: args.caller, providers }) as pulumi.Output<HealthCheckRules>;
     const filter = new kubernetes.apiextensions.CustomResource(
       `${name}-envoy-filter`,
       {
@@ -74,7 +89,10 @@ export class ActiveHealthCheck extends pulumi.ComponentResource {
         kind: "EnvoyFilter",
         metadata: { name: args.name, namespace: args.namespace },
         spec: rules.apply((plain) => {
-          this.#warnOfPlaintext(plain.healthCheck);
+          const plaintext = plain.providers.find(
+            ({ healthCheck }) => healthCheck.transport_socket_match_criteria,
+          );
+          if (plaintext !== undefined) this.#warnOfPlaintext();
           return envoyFilterSpec(plain);
         }),
       },
@@ -84,8 +102,7 @@ export class ActiveHealthCheck extends pulumi.ComponentResource {
     this.registerOutputs({ envoyFilterName: this.envoyFilterName });
   }
 
-  #warnOfPlaintext(healthCheck: HealthCheck): void {
-    if (healthCheck.transport_socket_match_criteria === undefined) return;
+  #warnOfPlaintext(): void {
     void pulumi.log.warn(
       "healthCheck.transport_socket_match_criteria: unless it matches Istio's own tlsMode: istio, the check goes out in plaintext " +
         "and fails under STRICT mTLS; leave it out to check over mTLS",

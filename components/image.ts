@@ -13,6 +13,8 @@ export interface ApplicationImageArgs {
   baseImage: pulumi.Input<string>;
   /** Operating system and architecture, such as `linux/amd64`. */
   platform: pulumi.Input<string>;
+  /** Network of what runs while it is built: `none`, or docker's `default`. */
+  network: pulumi.Input<string>;
 }
 
 /** Builds an application's image and pushes it. Docker's own login is used for the registry. */
@@ -32,8 +34,7 @@ export class ApplicationImage extends pulumi.ComponentResource {
           platform: args.platform,
           // With one time for all that it makes, BuildKit gives the same digest on every machine.
           args: { BASE_IMAGE: args.baseImage, SOURCE_DATE_EPOCH: "0" },
-          // What it runs while it is built needs none, and BuildKit asks for the engine's bridge, which may not be there.
-          network: "none",
+          network: args.network,
         },
       },
       { parent: this },

@@ -7,16 +7,22 @@ type NetworkPolicySpec = kubernetes.types.input.networking.v1.NetworkPolicySpec;
 type IngressRule = kubernetes.types.input.networking.v1.NetworkPolicyIngressRule;
 type EgressRule = kubernetes.types.input.networking.v1.NetworkPolicyEgressRule;
 
+/** A service, as the pod network sees it. */
+export interface NetworkedService {
+  /** Label `app` of its pods. */
+  application: pulumi.Input<string>;
+  /** Its Triple port. */
+  port: pulumi.Input<number>;
+  /** Names of the services that it calls. */
+  calls: readonly string[];
+}
+
 /** Arguments of {@link MeshNetworkPolicy}. */
 export interface MeshNetworkPolicyArgs {
   /** Namespace of the mesh. */
   namespace: pulumi.Input<string>;
-  /** Label `app` of the consumer. */
-  caller: pulumi.Input<string>;
-  /** Label `app` of the provider. */
-  callee: pulumi.Input<string>;
-  /** Triple port of the provider. */
-  port: pulumi.Input<number>;
+  /** The services by their names; plain, since resources are named after them. */
+  services: ReadonlyMap<string, NetworkedService>;
   /** Whether all other pods of the namespace send and take nothing; plain, since a policy is there or is not. */
   defaultDeny: boolean;
 }
@@ -36,13 +42,25 @@ const DNS = { ports: [{ protocol: "UDP", port: 53 }, ...tcp(53)] };
 /** Configuration and certificates, from istiod in whatever namespace. */
 const ISTIOD = { to: [{ namespaceSelector: {}, ...podsOf("istiod") }], ports: tcp(15012) };
 
-/** A policy of the pods of `app`: they talk to DNS, istiod and `calls`, and are called by metrics and `callers`. */
-function policyOf(app: pulumi.Input<string>, callers: IngressRule[], calls: EgressRule[]): NetworkPolicySpec {
+/** Pods of a service talk to DNS, istiod and what they call, and are called by metrics and their callers. */
+function policyOf(
+  { application, port }: NetworkedService,
+  callers: readonly NetworkedService[],
+  callees: readonly NetworkedService[],
+): NetworkPolicySpec {
+  const ingress: IngressRule[] = callers.map((caller) => ({
+    from: [podsOf(caller.application)],
+    ports: tcp(port),
+  }));
+  const egress: EgressRule[] = callees.map((callee) => ({
+    to: [podsOf(callee.application)],
+    ports: tcp(callee.port),
+  }));
   return {
-    ...podsOf(app),
+    ...podsOf(application),
     policyTypes: ["Ingress", "Egress"],
-    ingress: [...callers, { from: [{ namespaceSelector: {} }], ports: tcp(...PROXY_PORTS) }],
-    egress: [...calls, DNS, ISTIOD],
+    ingress: [...ingress, { from: [{ namespaceSelector: {} }], ports: tcp(...PROXY_PORTS) }],
+    egress: [...egress, DNS, ISTIOD],
   };
 }
 
@@ -54,25 +72,36 @@ function policyOf(app: pulumi.Input<string>, callers: IngressRule[], calls: Egre
 export class MeshNetworkPolicy extends pulumi.ComponentResource {
   constructor(name: string, args: MeshNetworkPolicyArgs, opts?: pulumi.ComponentResourceOptions) {
     super("dubbo-mesh:network-policy:MeshNetworkPolicy", name, {}, opts);
-    const { namespace, caller, callee } = args;
-    const ports = tcp(checked(this, "port", args.port, portNumber));
-    const policies: [string, pulumi.Input<string>, NetworkPolicySpec][] = [
-      ["callee", callee, policyOf(callee, [{ from: [podsOf(caller)], ports }], [])],
-      ["caller", caller, policyOf(caller, [], [{ to: [podsOf(callee)], ports }])],
-    ];
-    if (args.defaultDeny)
-      policies.push([
-        "default-deny",
-        "default-deny",
-        { podSelector: {}, policyTypes: ["Ingress", "Egress"] },
-      ]);
-    for (const [suffix, policy, spec] of policies) {
-      new kubernetes.networking.v1.NetworkPolicy(
-        `${name}-${suffix}`,
-        { metadata: { name: policy, namespace }, spec },
-        { parent: this },
+    const services = new Map(
+      [...args.services].map(([key, service]) => [
+        key,
+        { ...service, port: checked(this, "port", service.port, portNumber) },
+      ]),
+    );
+    for (const [key, service] of services) {
+      const callers = [...services.values()].filter(({ calls }) => calls.includes(key));
+      const callees = service.calls.flatMap((callee) => services.get(callee) ?? []);
+      this.#policy(
+        `${name}-${key}`,
+        args.namespace,
+        service.application,
+        policyOf(service, callers, callees),
       );
     }
+    if (args.defaultDeny) {
+      const nothing = { podSelector: {}, policyTypes: ["Ingress", "Egress"] };
+      this.#policy(`${name}-default-deny`, args.namespace, "default-deny", nothing);
+    }
     this.registerOutputs({});
+  }
+
+  #policy(
+    resource: string,
+    namespace: pulumi.Input<string>,
+    policy: pulumi.Input<string>,
+    spec: NetworkPolicySpec,
+  ): void {
+    const metadata = { name: policy, namespace };
+    new kubernetes.networking.v1.NetworkPolicy(resource, { metadata, spec }, { parent: this });
   }
 }

@@ -2,7 +2,7 @@ import type * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import { variableOf } from "../apps/sdk/names.ts";
-import { GREETER, PROBE_PORT, type Runtime } from "../lib/names.ts";
+import { PROBE_PORT, type Runtime } from "../lib/names.ts";
 import { type Properties, systemProperty } from "../lib/properties.ts";
 import { checked } from "./check.ts";
 
@@ -11,16 +11,24 @@ type EnvVar = kubernetes.types.input.core.v1.EnvVar;
 type PodSpec = kubernetes.types.input.core.v1.PodSpec;
 type Values = Readonly<Record<string, pulumi.Input<string | number>>>;
 
+/** A provider, as its callers are told of it. */
+export interface Callee {
+  /** Dubbo application name: the `providedBy` of a Dubbo reference. */
+  application: pulumi.Input<string>;
+  /** Triple port: the `providerPort` of a Dubbo reference, which has no usable default in mesh mode. */
+  port: pulumi.Input<number>;
+  /** The gRPC services that are called, by which Dubbo names its references; plain, since properties are named after them. */
+  services: readonly string[];
+}
+
 /** What an application calls. */
 export interface Reference {
-  /** Time from one call's start to the next, milliseconds; a Java consumer has a pace of its own. */
-  intervalMs: pulumi.Input<number>;
+  /** Whom it calls, at least one. */
+  callees: readonly Callee[];
+  /** Time from one call's start to the next, milliseconds; undefined where it is not told. */
+  intervalMs?: pulumi.Input<number> | undefined;
   /** Deadline of a call, milliseconds. */
   timeoutMs: pulumi.Input<number>;
-  /** Dubbo application name of the provider. */
-  providedBy: pulumi.Input<string>;
-  /** Triple port of the provider. */
-  providerPort: pulumi.Input<number>;
   /** DNS suffix of the cluster's Services. */
   clusterDomain: pulumi.Input<string>;
 }
@@ -90,13 +98,29 @@ function meshVariables({ reference }: DubboApplication): EnvVar[] {
   ];
 }
 
+/** Where the gRPC services of each provider are, by their names. */
+function namedReferences({ callees }: Reference): Values {
+  const values: Record<string, pulumi.Input<string | number>> = {};
+  for (const { application, port, services } of callees) {
+    for (const service of services) {
+      values[`dubbo.reference.${service}.provided-by`] = application;
+      values[`dubbo.reference.${service}.provider-port`] = port;
+    }
+  }
+  return values;
+}
+
+/** One provider is that of all references; of several, each is that of its gRPC services. */
 function nodeReference({ reference }: DubboApplication): Values {
   if (reference === undefined) return {};
+  const { callees, intervalMs, timeoutMs } = reference;
+  const [only, ...others] = callees;
   return {
-    "dubbo.consumer.interval": reference.intervalMs,
-    "dubbo.consumer.timeout": reference.timeoutMs,
-    "dubbo.reference.provided-by": reference.providedBy,
-    "dubbo.reference.provider-port": reference.providerPort,
+    ...(intervalMs !== undefined && { "dubbo.consumer.interval": intervalMs }),
+    "dubbo.consumer.timeout": timeoutMs,
+    ...(only !== undefined && others.length === 0
+      ? { "dubbo.reference.provided-by": only.application, "dubbo.reference.provider-port": only.port }
+      : namedReferences(reference)),
   };
 }
 
@@ -168,8 +192,7 @@ function javaReference({ reference }: DubboApplication): Values {
     "dubbo.consumer.timeout": reference.timeoutMs,
     "dubbo.consumer.retries": 0,
     "dubbo.consumer.mesh-enable": "true",
-    [`dubbo.reference.${GREETER}.provided-by`]: reference.providedBy,
-    [`dubbo.reference.${GREETER}.provider-port`]: reference.providerPort,
+    ...namedReferences(reference),
   };
 }
 

@@ -5,7 +5,7 @@ import { portNumber } from "../lib/port.ts";
 import type { Security } from "../lib/security.ts";
 import { checked } from "./check.ts";
 
-/** An edge of the call graph: who may call what. */
+/** Who may call a service. */
 export interface AllowedCalls {
   /** Label `app` of the pods that are called. */
   callee: string;
@@ -13,8 +13,8 @@ export interface AllowedCalls {
   port: number;
   /** Namespace of the callers. */
   namespace: string;
-  /** ServiceAccount of the callers. */
-  caller: string;
+  /** ServiceAccounts of the callers; where there are none, nobody may call. */
+  callers: readonly string[];
   /** gRPC services that they may call, each of its methods. */
   services: readonly string[];
   /** The active check, which the callers' Envoys make under the same identity. */
@@ -27,8 +27,8 @@ export interface MeshSecurityArgs {
   namespace: pulumi.Input<string>;
   /** Whether pods refuse plaintext; Istio's default is PERMISSIVE. */
   mtls: pulumi.Input<Security["mtls"]>;
-  /** The calls that are allowed; undefined for all. Plain, since a policy is there or is not. */
-  allowed?: { [K in keyof AllowedCalls]: pulumi.Input<AllowedCalls[K]> } | undefined;
+  /** Who may call each service, by its name; a service that is not named answers everybody. Plain, since a policy is there or is not. */
+  allowed: ReadonlyMap<string, { [K in keyof AllowedCalls]: pulumi.Input<AllowedCalls[K]> }>;
   /** Whether all other pods of the namespace refuse every call; plain, since a policy is there or is not. */
   defaultDeny: boolean;
 }
@@ -43,21 +43,24 @@ function checkOperations({ http_health_check: http }: HealthCheck, port: string)
 }
 
 /**
- * Lets the callers' identity call the services and ask for health, on the Triple port; whatever else arrives at the pods through their
+ * Lets the callers' identities call the services and ask for health, on the Triple port; whatever else arrives at the pods through their
  * Envoy is refused. The kubelet's probes do not: Istio has them answered by its agent on 15020, which asks the application inside the pod.
  * `cluster.local` stands for the mesh's trust domain, whatever its name. Source: Istio's trustdomain/bundle.go;
  * https://istio.io/latest/docs/reference/config/security/authorization-policy/
  */
 export function authorizationPolicySpec(calls: AllowedCalls): object {
-  const { callee, namespace, caller, services, healthCheck } = calls;
+  const { callee, namespace, callers, services, healthCheck } = calls;
+  const selected = { selector: { matchLabels: { app: callee } }, action: "ALLOW" };
+  // Without a rule, nobody may call.
+  if (callers.length === 0) return selected;
   const port = String(calls.port);
   const paths = [...services.map((service) => `/${service}/*`), HEALTH_PATH];
+  const principals = [...new Set(callers)].map((account) => `cluster.local/ns/${namespace}/sa/${account}`);
   return {
-    selector: { matchLabels: { app: callee } },
-    action: "ALLOW",
+    ...selected,
     rules: [
       {
-        from: [{ source: { principals: [`cluster.local/ns/${namespace}/sa/${caller}`] } }],
+        from: [{ source: { principals } }],
         to: [
           { operation: { ports: [port], methods: ["POST"], paths } },
           ...checkOperations(healthCheck, port),
@@ -71,7 +74,7 @@ export function authorizationPolicySpec(calls: AllowedCalls): object {
 export class MeshSecurity extends pulumi.ComponentResource {
   constructor(name: string, args: MeshSecurityArgs, opts?: pulumi.ComponentResourceOptions) {
     super("dubbo-mesh:security:MeshSecurity", name, {}, opts);
-    const { namespace, allowed } = args;
+    const { namespace } = args;
     new kubernetes.apiextensions.CustomResource(
       `${name}-mtls`,
       {
@@ -82,10 +85,15 @@ export class MeshSecurity extends pulumi.ComponentResource {
       },
       { parent: this },
     );
-    if (allowed !== undefined) {
+    for (const [service, allowed] of args.allowed) {
       const port = checked(this, "port", allowed.port, portNumber);
       const calls = pulumi.output({ ...allowed, port }) as pulumi.Output<AllowedCalls>;
-      this.#policy(`${name}-calls`, namespace, allowed.callee, calls.apply(authorizationPolicySpec));
+      this.#policy(
+        `${name}-${service}-calls`,
+        namespace,
+        allowed.callee,
+        calls.apply(authorizationPolicySpec),
+      );
     }
     // A policy without rules allows nothing: https://istio.io/latest/docs/concepts/security/#allow-nothing-deny-all-and-allow-all-policy
     if (args.defaultDeny) this.#policy(`${name}-default-deny`, namespace, "default-deny", {});

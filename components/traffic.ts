@@ -1,6 +1,7 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
+import type { Method } from "../lib/services.ts";
 import type { Traffic } from "../lib/traffic.ts";
 import { checked } from "./check.ts";
 
@@ -12,12 +13,24 @@ export interface Subset {
   weight: number;
 }
 
+/** Calls with certain headers, and who answers them. */
+export interface HeaderRoute {
+  /** Values by name; a call that has all of them takes this route. */
+  headers: Readonly<Record<string, string>>;
+  /** The subset that answers it. */
+  version: string;
+}
+
 /** Plain values of the provider's traffic rules. */
 export interface TrafficRules extends Traffic {
   /** DNS name of the provider's Service. */
   host: string;
   /** The subsets; their weights add up to 100. */
   subsets: readonly Subset[];
+  /** What is to know of its methods, by gRPC path. */
+  methods: Readonly<Record<string, Method>>;
+  /** Calls with certain headers. */
+  routes: readonly HeaderRoute[];
 }
 
 /** Arguments of {@link ProviderTraffic}. */
@@ -57,13 +70,12 @@ function retries(attempts: number, retryOn: string, perTryTimeout?: string): obj
  * `perTryTimeout`; all others, streams among them, only when the provider has not seen the call, and without a timeout of the route, which
  * would cut a stream.
  */
-function methodRoutes({ attempts, perTryTimeout, idempotentMethods, timeouts }: TrafficRules): MethodRoute[] {
+function methodRoutes({ attempts, perTryTimeout, methods }: TrafficRules): MethodRoute[] {
   const idempotent = retries(attempts, RETRY_IDEMPOTENT, perTryTimeout);
   const others = retries(attempts, RETRY_UNSEEN);
   const own = new Map<string, MethodRoute>();
-  for (const path of new Set([...idempotentMethods, ...Object.keys(timeouts)])) {
-    const repeatable = idempotentMethods.includes(path);
-    const timeout = timeouts[path];
+  for (const [path, { idempotent: repeatable, timeout }] of Object.entries(methods)) {
+    if (!repeatable && timeout === undefined) continue;
     const kind = repeatable ? "idempotent" : "default";
     const name = timeout === undefined ? kind : `${kind}-${timeout}`;
     const paths = [...(own.get(name)?.paths ?? []), path];

@@ -1,6 +1,5 @@
 import { z } from "zod";
 import { duration, positiveDuration, seconds } from "./duration.ts";
-import { most, type Scale } from "./scale.ts";
 
 // Field names, types and bounds are those of envoy.config.core.v3.HealthCheck (Envoy 1.40), so that Envoy's own documentation
 // applies: https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/health_check.proto
@@ -86,8 +85,8 @@ const tcpHealthCheck = z.strictObject({
 const grpcHealthCheck = z.strictObject({
   service_name: z
     .string()
-    .default("org.apache.dubbo.samples.Greeter")
-    .describe("the gRPC service asked for; empty for the whole server"),
+    .optional()
+    .describe("the gRPC service asked for, empty for the whole server (default: the first that is offered)"),
   authority: visible.optional().describe("default: the provider's DNS name"),
   initial_metadata: z.array(headerOption).max(1000).optional(),
 });
@@ -188,9 +187,7 @@ const message = z
     error: `takes one of ${CHECKERS.join(", ")}`,
   })
   .transform((check) =>
-    CHECKERS.every((checker) => check[checker] === undefined)
-      ? { ...check, grpc_health_check: grpcHealthCheck.parse({}) }
-      : check,
+    CHECKERS.every((checker) => check[checker] === undefined) ? { ...check, grpc_health_check: {} } : check,
   );
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -223,13 +220,25 @@ export interface DetectionBounds {
   readonly recovered: number;
 }
 
+/** The longest wait for the next check, seconds. */
+function longest(
+  { interval_jitter_percent: percent, interval_jitter: jitter }: HealthCheck,
+  interval: string,
+): number {
+  return seconds(interval) * (1 + percent / 100) + seconds(jitter);
+}
+
+/** How long an endpoint that is healthy goes unchecked on a cluster that carries no calls, seconds at most. */
+export function unusedBound(check: HealthCheck): number {
+  return longest(check, check.no_traffic_healthy_interval);
+}
+
 /**
  * The bounds of a check on a cluster that Envoy knows to carry traffic, for which it must count `upstream_cx_total`.
  * From Envoy's health checker: each wait is the interval, up to `interval_jitter_percent` of it and up to `interval_jitter`.
  */
 export function detectionBounds(check: HealthCheck): DetectionBounds {
-  const wait = (interval: string): number =>
-    seconds(interval) * (1 + check.interval_jitter_percent / 100) + seconds(check.interval_jitter);
+  const wait = (interval: string): number => longest(check, interval);
   const timeout = seconds(check.timeout);
   const further = (check.unhealthy_threshold - 1) * (wait(check.unhealthy_edge_interval) + timeout);
   const confirmations = (check.healthy_threshold - 1) * wait(check.healthy_edge_interval);
@@ -264,18 +273,4 @@ export function healthCheckLoad(check: HealthCheck, callers: number, providers: 
   const mean = shortest * (1 + check.interval_jitter_percent / 200) + seconds(check.interval_jitter) / 2;
   const rounded = (rate: number): number => Math.round(rate * 100) / 100;
   return { checksPerSecond: rounded((callers * providers) / mean), perProviderPod: rounded(callers / mean) };
-}
-
-/** What the check of a stack costs at most, with as many pods as may run. */
-export function loadOf({
-  healthCheck,
-  consumer,
-  provider,
-}: {
-  readonly healthCheck: HealthCheck;
-  readonly consumer: Scale;
-  readonly provider: { readonly versions: readonly Scale[] };
-}): HealthCheckLoad {
-  const pods = provider.versions.reduce((sum, scale) => sum + most(scale), 0);
-  return healthCheckLoad(healthCheck, most(consumer), pods);
 }

@@ -1,7 +1,7 @@
 /** Name of the application's container in every pod; the sidecar's is `istio-proxy`. */
 export const APPLICATION_CONTAINER = "app";
 
-/** The interface that the provider exports and the consumer calls. Source: the sample's greeter.proto. */
+/** The interface that the sample's provider exports and its consumer calls. Source: the sample's greeter.proto. */
 export const GREETER = "org.apache.dubbo.samples.Greeter";
 
 /** Its methods that stream: they are neither repeated nor cut by a timeout. Source: apps/proto/greeter.proto. */
@@ -15,6 +15,11 @@ export const STREAMS: readonly string[] = [
   "serverCompressorBiStream",
   "cancelServerStream",
 ];
+
+/** Name of the EnvoyFilter with a caller's health checks: that of the seed's consumer is the seed's. */
+export function envoyFilterName(caller: string): string {
+  return caller === "dubbo-samples-mesh-consumer" ? "cluster" : `cluster-${caller}`;
+}
 
 /** What runs a Dubbo application: Node.js, or Java with Dubbo's own SDK. */
 export const RUNTIMES = ["node", "java"] as const;

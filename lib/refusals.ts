@@ -1,69 +1,203 @@
+import { variableOf } from "../apps/sdk/names.ts";
 import type { Given } from "../settings.ts";
 import { seconds } from "./duration.ts";
-import { detectionBounds, loadOf } from "./health-check.ts";
+import { calleesOf, callersOf, loadOn, mostPods, type Service, servicesOf } from "./graph.ts";
+import { detectionBounds, type HealthCheck } from "./health-check.ts";
+import { GREETER } from "./names.ts";
+import { GREETER_CALLERS } from "./presets.ts";
 import { most } from "./scale.ts";
 import { securityOf } from "./security.ts";
 
-/** Notes a fault of the key at `path`. */
-type Refuse = (path: (string | number)[], message: string) => void;
+type Path = (string | number)[];
 
-function refuseLoad(given: Given, refuse: Refuse): void {
-  const { perProviderPod } = loadOf(given);
-  if (perProviderPod <= given.healthCheckBudget) return;
-  const load = `${perProviderPod.toFixed(1)} checks/s (${most(given.consumer)} consumer pods)`;
-  refuse(
-    ["healthCheckBudget"],
-    `the health check asks each provider pod for ${load}, more than ${given.healthCheckBudget}: ` +
-      "choose a longer interval, such as healthCheck: gentle, or raise the budget",
-  );
+/** Notes a fault of the key at `path`. */
+type Refuse = (path: Path, message: string) => void;
+
+/** What all keys say together. */
+interface Whole {
+  readonly given: Given;
+  /** The services with all that holds for each. */
+  readonly services: readonly Service[];
 }
 
-/** A version that calls are routed to, but of which no pod runs: they would be answered 503. */
-function refuseEmptySubsets({ provider: { versions }, traffic }: Given, refuse: Refuse): void {
-  for (const [index, { weight, ...scale }] of versions.entries()) {
-    if (most(scale) === 0 && weight > 0)
-      refuse(
-        ["provider", "versions", index, "replicas"],
-        `is 0, but its weight is ${weight}: nobody would answer`,
-      );
+/** A check of one service; its paths begin at the service. */
+type Check = (service: Service, whole: Whole, refuse: Refuse) => void;
+
+/** Names that objects of the namespace have by themselves. */
+const RESERVED = ["default", "default-deny"];
+
+/** The names of a service's Deployments. */
+function deploymentsOf({ name, offers, versions }: Service): string[] {
+  return offers.length === 0 ? [name] : versions.map((version) => `${name}-${version.name}`);
+}
+
+function refuseNamesakes(service: Service, { services }: Whole, refuse: Refuse): void {
+  if (RESERVED.includes(service.name))
+    refuse(["name"], `is ${service.name}, which the namespace has already`);
+  const earlier = services.slice(0, services.indexOf(service));
+  if (earlier.some(({ name }) => name === service.name)) {
+    refuse(["name"], `is ${service.name}, as another service's`);
+    return;
   }
-  for (const [index, { version: name }] of traffic.routes.entries()) {
-    const target = versions.find((each) => each.name === name);
-    if (target === undefined) {
-      const known = versions.map((each) => each.name).join(", ");
-      refuse(
-        ["traffic", "routes", index, "version"],
-        `is ${name}, which provider.versions does not have (${known})`,
-      );
-    } else if (most(target) === 0) {
-      refuse(
-        ["traffic", "routes", index, "version"],
-        `is ${name}, which has no replicas: nobody would answer`,
-      );
+  const taken = new Set(earlier.flatMap(deploymentsOf));
+  const twice = deploymentsOf(service).find((name) => taken.has(name));
+  if (twice !== undefined) refuse(["name"], `makes a second Deployment ${twice}`);
+}
+
+/** Calls to nobody, or to somebody who answers none. */
+function refuseCalls({ name: self, calls }: Service, { services }: Whole, refuse: Refuse): void {
+  for (const [index, name] of calls.entries()) {
+    const callee = services.find((each) => each.name === name);
+    if (callee === undefined) refuse(["calls", index], `is ${name}, which is the name of no service`);
+    else if (callee.offers.length === 0) refuse(["calls", index], `is ${name}, which offers nothing`);
+    else if (calls.indexOf(name) < index) refuse(["calls", index], `is ${name}, which is named twice`);
+    else if (callee.name === self) refuse(["calls", index], `is ${name}, the service itself`);
+  }
+}
+
+/** The applications of apps/ call the service that they are made for. */
+function refuseOtherCalls(service: Service, { services }: Whole, refuse: Refuse): void {
+  const { app, calls } = service;
+  if (app === undefined || !GREETER_CALLERS.includes(app)) return;
+  const callees = calleesOf(services, service);
+  // A name that nobody has is a fault of its own.
+  if (callees.length < calls.length) return;
+  if (callees.length === 1 && callees.every(({ offers }) => offers.includes(GREETER))) return;
+  refuse(["calls"], `must be one service that offers ${GREETER}, which app ${app} calls`);
+}
+
+/** Dubbo names references after what they call, so that a gRPC service can have one provider only. */
+function refuseTwoProviders(service: Service, { services }: Whole, refuse: Refuse): void {
+  const seen = new Map<string, string>();
+  for (const { name, offers } of calleesOf(services, service)) {
+    for (const offer of offers) {
+      const other = seen.get(variableOf(offer));
+      const index = service.calls.indexOf(name);
+      if (other === undefined) seen.set(variableOf(offer), name);
+      else if (other !== name)
+        refuse(["calls", index], `is ${name}, which offers ${offer}, as ${other} does, which it calls too`);
     }
   }
 }
 
+/** The stack itself says where the services are that an application calls. */
+function refuseTakenReferences(service: Service, { services }: Whole, refuse: Refuse): void {
+  const taken = new Set(
+    calleesOf(services, service)
+      .flatMap(({ offers }) => offers)
+      .flatMap((offer) => ["provided-by", "provider-port"].map((end) => `dubbo.reference.${offer}.${end}`))
+      .map(variableOf),
+  );
+  for (const name of Object.keys(service.properties)) {
+    if (taken.has(variableOf(name)))
+      refuse(["properties", name], "is set by the stack itself: calls says what is called");
+  }
+}
+
+/** A version that calls are routed to, but of which no pod runs: they would be answered 503. */
+function refuseEmptySubsets({ versions, routes, offers }: Service, _: Whole, refuse: Refuse): void {
+  if (offers.length === 0) return;
+  for (const [index, { weight, ...scale }] of versions.entries()) {
+    if (most(scale) === 0 && weight > 0)
+      refuse(["versions", index, "replicas"], `is 0, but its weight is ${weight}: nobody would answer`);
+  }
+  for (const [index, { version: name }] of routes.entries()) {
+    const target = versions.find((each) => each.name === name);
+    const path = ["routes", index, "version"];
+    const known = versions.map((each) => each.name).join(", ");
+    if (target === undefined) refuse(path, `is ${name}, which versions does not have (${known})`);
+    else if (most(target) === 0) refuse(path, `is ${name}, which has no replicas: nobody would answer`);
+  }
+}
+
 /** A first try that may take as long as the whole call leaves no time for a second. */
-function refuseLongTries({ traffic, consumer: { timeout } }: Given, refuse: Refuse): void {
-  const { attempts, idempotentMethods, perTryTimeout } = traffic;
-  if (attempts === 0 || idempotentMethods.length === 0 || seconds(perTryTimeout) < seconds(timeout)) return;
+function refuseLongTries(service: Service, { services }: Whole, refuse: Refuse): void {
+  const { attempts, perTryTimeout } = service.traffic;
+  if (attempts === 0) return;
+  const methods = Object.entries(service.methods).filter(([, { idempotent }]) => idempotent);
+  for (const [path, { timeout }] of methods) {
+    if (timeout === undefined || seconds(timeout) > seconds(perTryTimeout)) continue;
+    refuse(
+      ["methods", path, "timeout"],
+      `must be longer than perTryTimeout, ${perTryTimeout}, or no try follows the first`,
+    );
+  }
+  const hasty = callersOf(services, service).find(
+    ({ timeout }) => seconds(timeout) <= seconds(perTryTimeout),
+  );
+  if (methods.length === 0 || hasty === undefined) return;
   refuse(
     ["traffic", "perTryTimeout"],
-    `is ${perTryTimeout}, but a call ends after consumer.timeout, ${timeout}: a provider that hangs would never be retried`,
+    `is ${perTryTimeout}, but a call of ${hasty.name} ends after its timeout, ${hasty.timeout}: a provider that hangs would never be retried`,
   );
 }
 
-/** A provider that closes before its callers have noticed loses their calls. */
-function refuseShortDrain({ drain, healthCheck }: Given, refuse: Refuse): void {
+function refuseWarmup({ traffic: { warmup, loadBalancer } }: Service, _: Whole, refuse: Refuse): void {
+  if (warmup !== undefined && loadBalancer === "RANDOM")
+    refuse(
+      ["traffic", "warmup"],
+      "needs loadBalancer ROUND_ROBIN or LEAST_REQUEST: Envoy's RANDOM knows none",
+    );
+}
+
+/** A service that closes before its callers have noticed loses their calls. */
+function refuseShortDrain({ offers, healthCheck, drainSeconds }: Service, _: Whole, refuse: Refuse): void {
   const { answering } = detectionBounds(healthCheck);
-  if (drain === undefined || seconds(drain) >= answering) return;
-  refuse(["drain"], `is ${drain}, but callers may notice only after ${answering} s: healthCheck says when`);
+  if (offers.length === 0 || drainSeconds >= answering) return;
+  refuse(
+    ["drain"],
+    `is ${drainSeconds} s, but callers may notice only after ${answering} s: healthCheck says when`,
+  );
+}
+
+function isPlaintext({ transport_socket_match_criteria: criteria }: HealthCheck): boolean {
+  return criteria !== undefined && criteria["tlsMode"] !== "istio";
+}
+
+/** A check whose sockets Istio does not know goes out in plaintext, without an identity. */
+function refusePlaintextChecks({ healthCheck }: Service, { given }: Whole, refuse: Refuse): void {
+  const { mtls, authorization } = securityOf(given.security, given.injection);
+  if (!isPlaintext(healthCheck) || (mtls === "PERMISSIVE" && !authorization)) return;
+  refuse(
+    ["healthCheck", "transport_socket_match_criteria"],
+    "make the check plaintext, which security.mtls STRICT and security.authorization refuse: leave it out",
+  );
+}
+
+const CHECKS: readonly Check[] = [
+  refuseNamesakes,
+  refuseCalls,
+  refuseOtherCalls,
+  refuseTwoProviders,
+  refuseTakenReferences,
+  refuseEmptySubsets,
+  refuseLongTries,
+  refuseWarmup,
+  refuseShortDrain,
+  refusePlaintextChecks,
+];
+
+function refuseLoad({ given, services }: Whole, refuse: Refuse): void {
+  const budget = given.healthCheckBudget;
+  const busiest = services
+    .filter(({ offers }) => offers.length > 0)
+    .map((service) => ({ service, load: loadOn(service, services).perProviderPod }))
+    .reduce<{ service?: Service; load: number }>((most, each) => (each.load > most.load ? each : most), {
+      load: budget,
+    });
+  if (busiest.service === undefined) return;
+  const callers = callersOf(services, busiest.service).reduce((sum, caller) => sum + mostPods(caller), 0);
+  refuse(
+    ["healthCheckBudget"],
+    `the health check asks each pod of ${busiest.service.name} for ${busiest.load.toFixed(1)} checks/s (${callers} pods call it), more than ${budget}: ` +
+      "choose a longer interval, such as healthCheck: gentle, or raise the budget",
+  );
 }
 
 /** What needs sidecars where there are none, and a policy without the others that it stands on. */
-function refuseWeakGround({ security: given, injection, cluster }: Given, refuse: Refuse): void {
-  const security = securityOf(given, injection);
+function refuseWeakGround({ given }: Whole, refuse: Refuse): void {
+  const { injection, cluster } = given;
+  const security = securityOf(given.security, injection);
   if (!injection && security.mtls === "STRICT")
     refuse(["security", "mtls"], "is STRICT, but injection is false: pods without a sidecar speak plaintext");
   if (!injection && security.authorization)
@@ -81,46 +215,33 @@ function refuseWeakGround({ security: given, injection, cluster }: Given, refuse
     );
 }
 
-/** A method of a service that the provider would not answer. */
-function refuseStrangers({ provider: { services }, traffic }: Given, refuse: Refuse): void {
-  const known = (path: string): boolean => services.includes(path.split("/")[1] ?? "");
-  const message = `is of a service that provider.services does not have (${services.join(", ")})`;
-  for (const [index, path] of traffic.idempotentMethods.entries()) {
-    if (!known(path)) refuse(["traffic", "idempotentMethods", index], message);
+/** Whether the stack says it of all services, and not the service of itself. */
+function isOfAll(path: Path, { given }: Whole, index: number): boolean {
+  const [key, part] = path;
+  const entry = given.services[index];
+  if (key === "drain" || key === "healthCheck") return entry?.[key] === undefined;
+  if (key !== "traffic") return false;
+  const own: Readonly<Record<string, unknown>> = entry?.traffic ?? {};
+  return own[String(part)] === undefined;
+}
+
+function refuseOfServices(whole: Whole, refuse: Refuse): void {
+  const said = new Set<string>();
+  for (const [index, service] of whole.services.entries()) {
+    for (const check of CHECKS) {
+      check(service, whole, (path, message) => {
+        const full = isOfAll(path, whole, index) ? path : ["services", index, ...path];
+        // What the stack says of all is one fault, however many services it is a fault of.
+        const text = JSON.stringify(full);
+        if (!said.has(text)) refuse(full, message);
+        said.add(text);
+      });
+    }
   }
-  for (const path of Object.keys(traffic.timeouts)) {
-    if (!known(path)) refuse(["traffic", "timeouts", path], message);
-  }
 }
-
-/** A check whose sockets Istio does not know goes out in plaintext, without an identity. */
-function refusePlaintextChecks({ healthCheck, security, injection }: Given, refuse: Refuse): void {
-  const criteria = healthCheck.transport_socket_match_criteria;
-  if (criteria === undefined || criteria["tlsMode"] === "istio") return;
-  const { mtls, authorization } = securityOf(security, injection);
-  if (mtls === "PERMISSIVE" && !authorization) return;
-  refuse(
-    ["healthCheck", "transport_socket_match_criteria"],
-    "make the check plaintext, which security.mtls STRICT and security.authorization refuse: leave it out",
-  );
-}
-
-function refuseNamesakes({ provider, consumer }: Given, refuse: Refuse): void {
-  if (provider.name === consumer.name) refuse(["consumer", "name"], "is the provider's name as well");
-}
-
-const REFUSALS = [
-  refuseNamesakes,
-  refuseLoad,
-  refuseEmptySubsets,
-  refuseLongTries,
-  refuseStrangers,
-  refuseShortDrain,
-  refusePlaintextChecks,
-  refuseWeakGround,
-];
 
 /** Refuses what no key says by itself, but several say together: each fault with an error that names a key. */
 export function refuseUnworkable(given: Given, refuse: Refuse): void {
-  for (const check of REFUSALS) check(given, refuse);
+  const whole = { given, services: servicesOf(given) };
+  for (const check of [refuseOfServices, refuseLoad, refuseWeakGround]) check(whole, refuse);
 }

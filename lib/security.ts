@@ -13,7 +13,7 @@ export const securitySettings = z.strictObject({
     .boolean()
     .optional()
     .describe(
-      "let the provider answer the consumer's identity alone, provider.services and the health check (default: where the sidecar is injected)",
+      "let a service answer the identities of its callers alone, what it offers and the health check (default: where the sidecar is injected)",
     ),
   identities: z
     .enum(["shared", "per-workload"])

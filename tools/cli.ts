@@ -34,6 +34,14 @@ async function stackFile(options: CommonOptions): Promise<StackFile> {
   return readStackFile(DIRECTORY, options.stack, overridesOf(options));
 }
 
+/** The stack's file, if it can go where it says. */
+async function deployable(options: CommonOptions): Promise<StackFile> {
+  const { refuseCollision } = await import("./stack-file.ts");
+  const file = await stackFile(options);
+  await refuseCollision(file);
+  return file;
+}
+
 /** Prints a result: as one JSON object, or as the text that is made of it. */
 async function print(json: boolean, result: unknown, text: (report: typeof Report) => string): Promise<void> {
   process.stdout.write(`${json ? JSON.stringify(result) : text(await import("./report.ts"))}\n`);
@@ -41,19 +49,18 @@ async function print(json: boolean, result: unknown, text: (report: typeof Repor
 
 async function runUp(options: CommonOptions): Promise<void> {
   const { up } = await import("./up.ts");
-  const result = await up(await stackFile(options), options.engine);
+  const result = await up(await deployable(options), options.engine);
   await print(options.json, result, ({ changesText, outputsText }) =>
     [
       changesText(result.changes),
-      result.reply ?? "the stack runs no consumer",
+      result.reply ?? "the stack runs no consumer that logs its replies",
       outputsText(result.outputs),
     ].join("\n\n"),
   );
 }
 
 /** The engine of a stack whose context exists: Pulumi's previews one that does not as if it did. */
-async function engineOf(options: CommonOptions): Promise<Engine> {
-  const file = await stackFile(options);
+async function engineOf(options: CommonOptions, file: StackFile): Promise<Engine> {
   const [{ selectEngine }, { kubeConfig }] = await Promise.all([
     import("./engine/select.ts"),
     import("./mesh.ts"),
@@ -63,13 +70,13 @@ async function engineOf(options: CommonOptions): Promise<Engine> {
 }
 
 async function runPreview(options: CommonOptions): Promise<void> {
-  const engine = await engineOf(options);
+  const engine = await engineOf(options, await deployable(options));
   const changes = await engine.preview();
   await print(options.json, { engine: engine.name, changes }, ({ changesText }) => changesText(changes));
 }
 
 async function runDown(options: CommonOptions): Promise<void> {
-  const engine = await engineOf(options);
+  const engine = await engineOf(options, await stackFile(options));
   await engine.down();
   await print(
     options.json,
@@ -114,6 +121,12 @@ async function runQos(options: PodOptions & { readonly command: string }): Promi
   if (answer.status !== 200) process.exitCode = 1;
 }
 
+async function runEnvs({ json }: CommonOptions): Promise<void> {
+  const { environments, environmentsText } = await import("./envs.ts");
+  const found = await environments(DIRECTORY);
+  await print(json, found, () => environmentsText(found));
+}
+
 async function runClusterStatus({ json }: CommonOptions): Promise<void> {
   const { clusterStatus } = await import("../cluster/cluster.ts");
   const status = await clusterStatus();
@@ -141,14 +154,14 @@ function operatorCommands(program: Command): void {
   stackCommand(program, "verify", "check the live mesh: pods, addresses, calls, logs, health checks").action(
     runVerify,
   );
-  podCommand("dump", "print the configuration of a pod's Envoy", "the consumer's first").action(runDump);
+  podCommand("dump", "print the configuration of a pod's Envoy", "a caller's first").action(runDump);
   podCommand("logs", "print the last lines of logs", "all of the stack's")
     .option("--proxy", "of the sidecars instead of the applications", false)
     .action(runLogs);
-  podCommand("qos", "call a command of a pod's QOS server", "the consumer's first")
+  podCommand("qos", "call a command of a pod's QOS server", "a caller's first")
     .requiredOption("--command <name>", "ls, ready, live, startup, online, offline or metrics")
     .action(runQos);
-  podCommand("shell", "open a shell in a pod's sidecar", "the consumer's first").action(runShell);
+  podCommand("shell", "open a shell in a pod's sidecar", "a caller's first").action(runShell);
 }
 
 function clusterCommands(program: Command): void {
@@ -180,6 +193,11 @@ function commands(): Command {
     .requiredOption("--out <directory>", "folder to write to")
     .action(runRender);
   stackCommand(program, "down", "remove the stack").action(runDown);
+  program
+    .command("envs")
+    .description("show in what the stacks differ")
+    .option("--json", "print one JSON object", false)
+    .action(runEnvs);
   operatorCommands(program);
   clusterCommands(program);
   return program;

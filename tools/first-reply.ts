@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { V1Pod } from "@kubernetes/client-node";
 import { UserError } from "../lib/errors.ts";
-import type { Settings } from "../settings.ts";
+import { mostPods, type Service } from "../lib/graph.ts";
 import { APPLICATION_CONTAINER } from "../lib/names.ts";
 import { logMessages } from "./log-line.ts";
 import type { Mesh } from "./mesh.ts";
@@ -11,6 +11,11 @@ const TIMEOUT_MS = 300_000;
 
 /** What the consumer logs of a reply: the seed's words. */
 const REPLY = /consumer Unary reply <-message:\s*".*"/;
+
+/** The sample's consumer of a stack, which logs its replies; undefined where none runs. */
+export function loggingConsumer(services: readonly Service[]): Service | undefined {
+  return services.find((service) => service.app === "consumer" && mostPods(service) > 0);
+}
 
 /** The first reply in a consumer's log. */
 export function replyIn(log: string): string | undefined {
@@ -36,10 +41,10 @@ export function whyNot(pod: V1Pod): string {
 }
 
 /**
- * Waits until a consumer of the stack has been answered, and returns that line of its log.
+ * Waits until a consumer has been answered, and returns that line of its log.
  * @throws UserError after 300 s, with what the pods wait for
  */
-export async function firstReply(mesh: Mesh, { consumer }: Settings): Promise<string> {
+export async function firstReply(mesh: Mesh, consumer: Service): Promise<string> {
   const deadline = Date.now() + TIMEOUT_MS;
   let pods: V1Pod[] = [];
   while (Date.now() < deadline) {

@@ -3,6 +3,7 @@ import { createInterface } from "node:readline";
 import { execa } from "execa";
 import { APPLICATION_CONTAINER, PROBE_PORT } from "../lib/names.ts";
 import { UserError } from "../lib/errors.ts";
+import { calleesFirst } from "../lib/graph.ts";
 import type { Settings } from "../settings.ts";
 import { kubectlCommand } from "./kubectl.ts";
 import { Mesh } from "./mesh.ts";
@@ -31,14 +32,15 @@ export interface LogOptions {
   readonly proxy?: boolean | undefined;
 }
 
-/** The stack's pods: the consumer's, then the provider's. */
-async function stackPods(mesh: MeshReader, { consumer, provider }: Settings): Promise<PodSample[]> {
-  const pods = await Promise.all([consumer.name, provider.name].map((name) => mesh.pods(name)));
+/** The stack's pods, callers first: their proxies have the rules of the calls. */
+async function stackPods(mesh: MeshReader, { services }: Settings): Promise<PodSample[]> {
+  const callersFirst = calleesFirst(services).reverse();
+  const pods = await Promise.all(callersFirst.map(({ name }) => mesh.pods(name)));
   return pods.flat().map(podSample);
 }
 
 /**
- * The pod of this name, or the first, which is the consumer's.
+ * The pod of this name, or the first, which is a caller's.
  * @throws UserError that lists the pods where none has this name
  */
 export function choosePod(pods: readonly PodSample[], name?: string): PodSample {
@@ -67,7 +69,7 @@ async function podWithSidecar(mesh: MeshReader, settings: Settings, name?: strin
 
 /**
  * All that a pod's Envoy is configured with, as JSON.
- * @param name the pod (default: the consumer's first)
+ * @param name the pod (default: a caller's first)
  * @throws UserError where there is no such pod, or its proxy does not answer
  */
 export async function dump(
@@ -108,7 +110,7 @@ export function logsText(podLogs: readonly PodLog[]): string {
 
 /**
  * Opens a shell in a pod's sidecar, on this terminal, and returns its exit code.
- * @param name the pod (default: the consumer's first)
+ * @param name the pod (default: a caller's first)
  * @throws UserError without a terminal, and where there is no such pod or it has no sidecar
  */
 export async function shell({ settings }: StackFile, name?: string): Promise<number> {
@@ -136,7 +138,7 @@ export interface QosAnswer {
 /**
  * Calls a command of a pod's QOS server from inside of the pod, by the kubelet: from there, also those are allowed that others may not call.
  * @param command such as `ls` or `offline/org.apache.dubbo.samples.Greeter:1.0.0`
- * @param name the pod (default: the consumer's first)
+ * @param name the pod (default: a caller's first)
  * @throws UserError where there is no such pod, or it cannot be reached
  */
 export async function qos({ settings }: StackFile, command: string, name?: string): Promise<QosAnswer> {

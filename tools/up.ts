@@ -1,9 +1,8 @@
 import { clusterUp } from "../cluster/cluster.ts";
-import { most } from "../lib/scale.ts";
 import { step } from "../lib/steps.ts";
 import type { Change } from "./engine/engine.ts";
 import { type EngineName, selectEngine } from "./engine/select.ts";
-import { firstReply } from "./first-reply.ts";
+import { firstReply, loggingConsumer } from "./first-reply.ts";
 import { Mesh } from "./mesh.ts";
 import type { StackFile } from "./stack-file.ts";
 
@@ -29,9 +28,10 @@ export async function up(file: StackFile, wanted?: EngineName): Promise<UpReport
   const mesh = new Mesh(settings);
   const engine = await selectEngine(file, wanted);
   const { changes, outputs } = await engine.up();
-  const runs = most(settings.consumer) > 0;
-  const reply = runs
-    ? await step("wait for the consumer's first reply", () => firstReply(mesh, settings))
-    : undefined;
+  const consumer = loggingConsumer(settings.services);
+  const reply =
+    consumer === undefined
+      ? undefined
+      : await step("wait for the consumer's first reply", () => firstReply(mesh, consumer));
   return { engine: engine.name, changes, reply, outputs };
 }

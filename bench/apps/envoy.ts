@@ -5,7 +5,7 @@ import { CACHE_DIR } from "../../cluster/local.ts";
 import { virtualServiceSpec } from "../../components/traffic.ts";
 import { drainSeconds, type HealthCheck, healthCheckSettings } from "../../lib/health-check.ts";
 import { step } from "../../lib/steps.ts";
-import { settingsSchema } from "../../settings.ts";
+import { parseSettings } from "../../settings.ts";
 import { type Drill, drill, LEAVING, type Pair, startPair, STAYING, stopPair } from "./drill.ts";
 import { GreeterClient } from "./greeter.ts";
 import { freePort, ServerProcess } from "./process.ts";
@@ -37,8 +37,10 @@ interface Retries {
 
 /** The retries of an idempotent method, as the stack has them. */
 function retries(): Retries {
-  const { traffic } = settingsSchema.parse({ cluster: "local" });
-  const { http } = virtualServiceSpec({ ...traffic, host: "provider", subsets: [] }) as {
+  const provider = parseSettings({ cluster: "local" }).services.find(({ app }) => app === "provider");
+  if (provider === undefined) throw new Error("the stack has no provider");
+  const { traffic, methods, routes } = provider;
+  const { http } = virtualServiceSpec({ ...traffic, methods, routes, host: "provider", subsets: [] }) as {
     http: readonly { name: string; retries: Retries }[];
   };
   const idempotent = http.find(({ name }) => name === "idempotent");

@@ -2,16 +2,16 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { UpReport } from "../../tools/up.ts";
 import { applicationProcess } from "./host.ts";
-import { make, type StackSettings, writeStack } from "./make.ts";
+import { make, type PairStack, writeStack } from "./make.ts";
 import { CONSUMER, nameOf, now, PROVIDER, Scene, until } from "./scene.ts";
 import { type Change, givenUp, type Seen, Watch } from "./watch.ts";
 
 /** A consumer of 20 calls a second; all else is the default unless a drill says otherwise. */
-function stack({ consumer, ...settings }: StackSettings = {}): StackSettings {
+function stack({ consumer, ...settings }: PairStack = {}): PairStack {
   return { namespace: "dubbo-drills", consumer: { interval: "0.05s", ...consumer }, ...settings };
 }
 
-async function up(settings: StackSettings): Promise<UpReport> {
+async function up(settings: PairStack): Promise<UpReport> {
   writeStack(settings);
   return (await make<UpReport>("up", "JSON=1")).result;
 }
@@ -64,7 +64,7 @@ describe("0 failed calls of a consumer at 20 calls a second", () => {
   });
 
   it("while the provider is scaled from 4 pods to 1 and back", async () => {
-    const versions = (replicas: number): StackSettings =>
+    const versions = (replicas: number): PairStack =>
       stack({ provider: { versions: [{ name: "v1", replicas }] } });
     await up(versions(4));
     const seen = await drill("scale 4 to 1 and back", async () => {
@@ -177,7 +177,7 @@ describe("0 failed calls of a consumer at 20 calls a second", () => {
   });
 
   it("while a canary goes from 0 to 100 percent in steps", async () => {
-    const weights = (v1: number): StackSettings => {
+    const weights = (v1: number): PairStack => {
       const versions = [
         { name: "v1", replicas: 2, weight: v1 },
         { name: "v2", replicas: 2, weight: 100 - v1 },

@@ -1,36 +1,36 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import yaml from "js-yaml";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { UpReport } from "../../tools/up.ts";
-import { make, type StackSettings, writeStack } from "./make.ts";
+import { make, PROJECT_DIRECTORY, writeStack } from "./make.ts";
 import { Scene } from "./scene.ts";
 import { type Seen, Watch } from "./watch.ts";
 
-const consumer = { interval: "0.05s" };
+/** The stacks of this project: what differs between their files beside where they go. */
+const ENVIRONMENTS = ["dev", "canary", "staging", "prod"] as const;
 
-/** What differs from environment to environment; the namespace, the names and the cluster do not. */
-const ENVIRONMENTS = {
-  dev: { consumer },
-  canary: {
-    consumer,
-    provider: {
-      versions: [
-        { name: "v1", replicas: 2, weight: 80 },
-        { name: "v2", replicas: 2, weight: 20 },
-      ],
-    },
-  },
-  staging: { consumer, security: { identities: "per-workload", networkPolicy: true } },
-  prod: {
-    consumer: { ...consumer, replicas: 2 },
-    provider: { versions: [{ name: "v1", autoscale: { min: 3, max: 4, cpu: 80 } }] },
-    security: { identities: "per-workload", networkPolicy: true, defaultDeny: true },
-    healthCheck: "fast",
-    accessLogs: false,
-    proxy: { requests: { cpu: "20m" } },
-  },
-} satisfies Record<string, StackSettings>;
+type Environment = (typeof ENVIRONMENTS)[number];
 
-type Environment = keyof typeof ENVIRONMENTS;
+/** Where a stack goes; the test holds it equal. */
+const PLACE = ["cluster", "context", "namespace", "registry"].map((key) => `dubbo-mesh:${key}`);
+
+interface Application {
+  readonly app?: string;
+  readonly [key: string]: unknown;
+}
+
+/** What a stack's file says beside where it goes, with a consumer at 20 calls a second. */
+function settingsOf(environment: Environment): Readonly<Record<string, unknown>> {
+  const text = readFileSync(join(PROJECT_DIRECTORY, `Pulumi.${environment}.yaml`), "utf8");
+  const { config } = yaml.load(text) as { config: Readonly<Record<string, unknown>> };
+  const given = Object.entries(config).filter(([key]) => !PLACE.includes(key));
+  const settings = Object.fromEntries(given.map(([key, value]) => [key.replace("dubbo-mesh:", ""), value]));
+  const services = (settings["services"] ?? [{ app: "provider" }, { app: "consumer" }]) as Application[];
+  const faster = services.map((each) => (each.app === "consumer" ? { ...each, interval: "0.05s" } : each));
+  return { ...settings, services: faster };
+}
 
 /** The kinds that a stack makes, pods and what Kubernetes derives aside. */
 const KINDS = [
@@ -52,7 +52,7 @@ const KINDS = [
 ];
 
 async function up(environment: Environment): Promise<void> {
-  writeStack({ namespace: "dubbo-environments", ...ENVIRONMENTS[environment] });
+  writeStack({ namespace: "dubbo-environments", ...settingsOf(environment) });
   await make<UpReport>("up", "JSON=1");
   await (await Scene.now()).settled();
 }

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { V1ContainerStatus, V1Pod } from "@kubernetes/client-node";
 import { APPLICATION_CONTAINER } from "../../lib/names.ts";
 import type { Settings } from "../../settings.ts";
+import { pairOf } from "./make.ts";
 import { logMessages } from "../../tools/log-line.ts";
 import type { Mesh } from "../../tools/mesh.ts";
 import { askProxy } from "../../tools/verify/proxy.ts";
@@ -103,13 +104,15 @@ async function consumerLogs(mesh: Mesh, names: readonly string[]): Promise<strin
 }
 
 /** What the consumer was answered last. */
-export async function lastReply(mesh: Mesh, { consumer }: Settings): Promise<string> {
+export async function lastReply(mesh: Mesh, settings: Settings): Promise<string> {
+  const { consumer } = pairOf(settings);
   const pod = (await mesh.pods(consumer.name)).at(-1)?.metadata?.name ?? "";
   const replies = matching(logMessages(await mesh.log(pod)), /consumer Unary reply <-/);
   return replies.at(-1) ?? "none";
 }
 
-async function scene(mesh: Mesh, { provider, consumer }: Settings): Promise<Scene> {
+async function scene(mesh: Mesh, settings: Settings): Promise<Scene> {
+  const { provider, consumer } = pairOf(settings);
   const [victim] = await mesh.pods(provider.name);
   const callers = (await mesh.pods(consumer.name)).map(({ metadata }) => metadata?.name ?? "");
   const caller = callers.at(-1);
@@ -141,8 +144,8 @@ function now(): number {
   return performance.now() / 1000;
 }
 
-async function podNow(mesh: Mesh, { provider }: Settings, pod: V1Pod): Promise<V1Pod> {
-  const found = await mesh.pods(provider.name);
+async function podNow(mesh: Mesh, settings: Settings, pod: V1Pod): Promise<V1Pod> {
+  const found = await mesh.pods(pairOf(settings).provider.name);
   return found.find(({ metadata }) => metadata?.uid === pod.metadata?.uid) ?? pod;
 }
 

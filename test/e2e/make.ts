@@ -2,7 +2,9 @@ import { writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { execa } from "execa";
 import yaml from "js-yaml";
+import type { Service } from "../../lib/graph.ts";
 import { toYaml } from "../../lib/yaml.ts";
+import type { Settings } from "../../settings.ts";
 
 /** The checkout. */
 export const PROJECT_DIRECTORY = resolve(import.meta.dirname, "../..");
@@ -10,21 +12,35 @@ export const PROJECT_DIRECTORY = resolve(import.meta.dirname, "../..");
 /** The stack that the tests make and change; its file is not committed. */
 export const STACK = "e2e";
 
-/** What a stack says: the sample's provider and consumer, and all else by key. */
-export interface StackSettings {
+/** Settings of the sample's pair, and of the stack. */
+export interface PairStack extends Readonly<Record<string, unknown>> {
+  /** Further keys of the provider. */
   readonly provider?: object;
+  /** Further keys of the consumer. */
   readonly consumer?: object;
-  readonly [key: string]: unknown;
 }
 
-/** Writes the stack's file: the local cluster and these settings. */
-export function writeStack(settings: StackSettings): void {
-  const config = Object.entries({ cluster: "local", ...settings }).map(([key, value]) => [
-    `dubbo-mesh:${key}`,
-    value,
-  ]);
+/** Writes the stack's file: the local cluster, a namespace of its own, the sample's pair, and these settings. */
+export function writeStack({ provider, consumer, ...settings }: PairStack): void {
+  const services = [
+    { app: "provider", ...provider },
+    { app: "consumer", ...consumer },
+  ];
+  const config = Object.entries({ cluster: "local", namespace: "dubbo-e2e", services, ...settings }).map(
+    ([key, value]) => [`dubbo-mesh:${key}`, value],
+  );
   const text = toYaml({ config: Object.fromEntries(config) as object });
   writeFileSync(join(PROJECT_DIRECTORY, `Pulumi.${STACK}.yaml`), text);
+}
+
+/** The sample's pair of a stack. */
+export function pairOf({ services }: Settings): { readonly provider: Service; readonly consumer: Service } {
+  const [provider, consumer] = ["provider", "consumer"].map((app) =>
+    services.find((each) => each.app === app),
+  );
+  if (provider === undefined || consumer === undefined)
+    throw new Error("the stack has not the sample's pair");
+  return { provider, consumer };
 }
 
 /** A command's answer and the seconds that it took. */

@@ -8,7 +8,7 @@ import { readStackFile } from "../../tools/stack-file.ts";
 import { hang, lastReply, terminate } from "./fault.ts";
 import { applicationFiles, type Traces, traces } from "./host.ts";
 import { buildJavaImages } from "./java-image.ts";
-import { figure, make, PROJECT_DIRECTORY, STACK, writeStack } from "./make.ts";
+import { figure, make, pairOf, PROJECT_DIRECTORY, STACK, writeStack } from "./make.ts";
 
 /** 20 calls a second; a check and a try that notice a hung provider well before the probes do. */
 const FAULT_SETTINGS = {
@@ -33,8 +33,8 @@ const targets = ({ changes }: UpReport): string[] =>
 async function asker(): Promise<(path: string) => Promise<string>> {
   const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
   const mesh = new Mesh(settings);
-  const [caller] = await mesh.pods(settings.consumer.name);
-  const [provider] = await mesh.pods(settings.provider.name);
+  const [caller] = await mesh.pods(pairOf(settings).consumer.name);
+  const [provider] = await mesh.pods(pairOf(settings).provider.name);
   return async (path) => {
     const url = `http://${provider?.status?.podIP ?? ""}${path}`;
     const show = "async (r) => console.log(r.status, await r.text()), ({ cause }) => console.log(cause.code)";
@@ -64,15 +64,21 @@ describe("a mesh on the local cluster", () => {
       /consumer Unary reply <-message: ?"hello,service mesh, response from provider(-v1)?: [\d.]+:50052, client: [\d.]+, local: dubbo-samples-mesh-provider, remote: .+, isProviderSide: true"/,
     );
     expect(result.outputs).toMatchObject({
-      namespace: "dubbo-demo",
-      providerAddress: "dubbo-samples-mesh-provider.dubbo-demo.svc.cluster.local:50052",
-      consumerAddress: "dubbo-samples-mesh-consumer.dubbo-demo.svc.cluster.local:20880",
-      envoyFilterName: "cluster",
+      namespace: "dubbo-e2e",
+      serviceAddresses: {
+        "dubbo-samples-mesh-provider": "dubbo-samples-mesh-provider.dubbo-e2e.svc.cluster.local:50052",
+        "dubbo-samples-mesh-consumer": "dubbo-samples-mesh-consumer.dubbo-e2e.svc.cluster.local:20880",
+      },
+      envoyFilterNames: { "dubbo-samples-mesh-consumer": "cluster" },
       healthCheckLoad: { checksPerSecond: 0.36, perProviderPod: 0.18 },
       kubeContext: "dubbo-mesh",
       images: {
-        provider: expect.stringMatching(/^localhost:5000\/.+@sha256:[0-9a-f]{64}$/) as unknown,
-        consumer: expect.stringMatching(/^localhost:5000\/.+@sha256:[0-9a-f]{64}$/) as unknown,
+        "dubbo-samples-mesh-provider": expect.stringMatching(
+          /^localhost:5000\/.+@sha256:[0-9a-f]{64}$/,
+        ) as unknown,
+        "dubbo-samples-mesh-consumer": expect.stringMatching(
+          /^localhost:5000\/.+@sha256:[0-9a-f]{64}$/,
+        ) as unknown,
       },
     });
   });
@@ -84,7 +90,7 @@ describe("a mesh on the local cluster", () => {
 
   it("runs images that hold no shell and no package manager", async () => {
     const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
-    const [pod] = await new Mesh(settings).pods(settings.provider.name);
+    const [pod] = await new Mesh(settings).pods(pairOf(settings).provider.name);
     const files = applicationFiles(pod?.metadata?.uid ?? "");
     const programs = files.filter((file) => /\/s?bin\//.test(file));
     expect(programs).toEqual([expect.stringMatching(/\/bin\/node$/)]);
@@ -97,7 +103,7 @@ describe("a mesh on the local cluster", () => {
     expect(await ask(":22222/ready")).toBe("ECONNRESET\n");
     expect(await ask(":15020/stats/prometheus")).toMatch(/^200 [^]*\ndubbo_provider_requests_total\{/);
     const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
-    const [provider] = await new Mesh(settings).pods(settings.provider.name);
+    const [provider] = await new Mesh(settings).pods(pairOf(settings).provider.name);
     const pod = provider?.metadata?.name ?? "";
     const { result } = await make<{ body: string }>("qos", `POD=${pod}`, "COMMAND=ls", "JSON=1");
     expect(result.body).toContain("|org.apache.dubbo.samples.Greeter:1.0.0|mesh-I(Y)|");
@@ -128,7 +134,7 @@ describe("a mesh on the local cluster", () => {
 
   it("takes a hung provider out within the check's bound and back in, with no failed call", async () => {
     const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
-    const bounds = detectionBounds(settings.healthCheck);
+    const bounds = detectionBounds(pairOf(settings).provider.healthCheck);
     expect(bounds.hung).toBeLessThan(5);
     const seen = await hang(new Mesh(settings), settings, 8);
     process.stdout.write(
@@ -146,11 +152,11 @@ describe("a mesh on the local cluster", () => {
     writeStack({ consumer: { replicas: 2, interval: "0.008s" } });
     await make<UpReport>("up", "JSON=1");
     const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
-    const drain = drainSeconds(settings.healthCheck);
+    const drain = drainSeconds(pairOf(settings).provider.healthCheck);
     const seen = await terminate(new Mesh(settings), settings, drain);
     process.stdout.write(`  figure  provider ended: ${JSON.stringify(seen)}, drain ${drain} s\n`);
     expect(seen).toMatchObject({ exitCode: 0, failed: [] });
-    expect(seen.outAfter).toBeLessThan(detectionBounds(settings.healthCheck).answering + 1);
+    expect(seen.outAfter).toBeLessThan(detectionBounds(pairOf(settings).provider.healthCheck).answering + 1);
     expect(seen.endedAfter).toBeGreaterThan(drain);
     expect(seen.endedAfter).toBeLessThan(drain + 5);
     expect(seen.callsPerSecond).toBeGreaterThan(150);
@@ -188,7 +194,7 @@ describe("a mesh on the local cluster", () => {
   it("goes down with nothing left", async () => {
     const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
     const { seconds } = await make("down", "JSON=1");
-    const goal = 12 + drainSeconds(settings.healthCheck);
+    const goal = 12 + drainSeconds(pairOf(settings).provider.healthCheck);
     figure("make down", seconds, goal);
     expect(seconds).toBeLessThan(2 * goal);
     const again = await make<{ removed: string }>("down", "JSON=1");

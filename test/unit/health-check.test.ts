@@ -9,7 +9,9 @@ import {
 
 const SEED = healthCheckSettings.parse({});
 const HOST = "dubbo-samples-mesh-provider.dubbo-demo.svc.cluster.local";
-const RULES = { caller: "dubbo-samples-mesh-consumer", host: HOST, port: 50052 };
+const GREETER = "org.apache.dubbo.samples.Greeter";
+const PROVIDER = { host: HOST, port: 50052, subsets: ["v1", "v2"], service: GREETER, healthCheck: SEED };
+const CALLER = "dubbo-samples-mesh-consumer";
 
 describe("detection bounds", () => {
   it("of the seed's numbers are those of its own traffic case", () => {
@@ -41,8 +43,6 @@ describe("detection bounds", () => {
 });
 
 describe("profiles", () => {
-  const GREETER_CHECK = { grpc_health_check: { service_name: "org.apache.dubbo.samples.Greeter" } };
-
   it("are given by name, or as what own fields are laid over; seed is the default", () => {
     expect(healthCheckSettings.parse("seed")).toEqual(SEED);
     expect(healthCheckSettings.parse({ profile: "seed" })).toEqual(SEED);
@@ -61,7 +61,8 @@ describe("profiles", () => {
       unhealthy_interval: "0.5s",
       unhealthy_edge_interval: "0.5s",
       healthy_edge_interval: "0.5s",
-      ...GREETER_CHECK,
+      // Whom to ask for is the provider's to say.
+      grpc_health_check: {},
     });
     expect(healthCheckSettings.parse({ profile: "fast", interval: "0.7s", tcp_health_check: {} })).toEqual({
       ...fast,
@@ -122,46 +123,83 @@ describe("the load of a check", () => {
 });
 
 describe("the EnvoyFilter", () => {
+  const SEED_CHECK = {
+    timeout: "5s",
+    interval: "5s",
+    initial_jitter: "1s",
+    interval_jitter: "1s",
+    interval_jitter_percent: 50,
+    unhealthy_threshold: 1,
+    healthy_threshold: 1,
+    reuse_connection: true,
+    no_traffic_interval: "2s",
+    no_traffic_healthy_interval: "4s",
+    unhealthy_interval: "5s",
+    unhealthy_edge_interval: "10s",
+    healthy_edge_interval: "10s",
+  };
+  const patch = (service: string, portNumber: number, subset: string, healthCheck: object): object => ({
+    applyTo: "CLUSTER",
+    match: { context: "SIDECAR_OUTBOUND", cluster: { service, portNumber, subset } },
+    patch: {
+      operation: "MERGE",
+      value: { health_checks: [healthCheck], ignore_health_on_host_removal: true },
+    },
+  });
+
   it("patches the cluster of each subset once, without plaintext criteria", () => {
-    const healthCheck = {
-      timeout: "5s",
-      interval: "5s",
-      initial_jitter: "1s",
-      interval_jitter: "1s",
-      interval_jitter_percent: 50,
-      unhealthy_threshold: 1,
-      healthy_threshold: 1,
-      reuse_connection: true,
-      no_traffic_interval: "2s",
-      no_traffic_healthy_interval: "4s",
-      unhealthy_interval: "5s",
-      unhealthy_edge_interval: "10s",
-      healthy_edge_interval: "10s",
-      grpc_health_check: { service_name: "org.apache.dubbo.samples.Greeter", authority: HOST },
-    };
-    const patch = (subset: string): object => ({
-      applyTo: "CLUSTER",
-      match: { context: "SIDECAR_OUTBOUND", cluster: { service: HOST, portNumber: 50052, subset } },
-      patch: {
-        operation: "MERGE",
-        value: { health_checks: [healthCheck], ignore_health_on_host_removal: true },
-      },
-    });
-    expect(envoyFilterSpec({ ...RULES, subsets: ["v1", "v2"], healthCheck: SEED })).toEqual({
-      workloadSelector: { labels: { app: "dubbo-samples-mesh-consumer" } },
-      configPatches: [patch("v1"), patch("v2")],
+    const healthCheck = { ...SEED_CHECK, grpc_health_check: { service_name: GREETER, authority: HOST } };
+    expect(envoyFilterSpec({ caller: CALLER, providers: [PROVIDER] })).toEqual({
+      workloadSelector: { labels: { app: CALLER } },
+      configPatches: ["v1", "v2"].map((subset) => patch(HOST, 50052, subset, healthCheck)),
     });
   });
 
-  it("keeps an authority and another checker as they are given", () => {
-    const checkOf = (given: unknown): unknown =>
-      envoyFilterSpec({ ...RULES, subsets: ["v1"], healthCheck: healthCheckSettings.parse(given) });
-    expect(checkOf({ grpc_health_check: { authority: "other" } })).toMatchObject({
+  it("asks each of several providers for its own service, by its own check", () => {
+    const grpc_health_check = { service_name: "other.Service", authority: "other" };
+    const interval = "7s";
+    const other = {
+      host: "b.demo.svc.cluster.local",
+      port: 50053,
+      subsets: ["blue"],
+      service: "b.B",
+      healthCheck: healthCheckSettings.parse({ interval, grpc_health_check }),
+    };
+    expect(envoyFilterSpec({ caller: "a", providers: [{ ...PROVIDER, subsets: ["v1"] }, other] })).toEqual({
+      workloadSelector: { labels: { app: "a" } },
       configPatches: [
-        { patch: { value: { health_checks: [{ grpc_health_check: { authority: "other" } }] } } },
+        patch(HOST, 50052, "v1", {
+          ...SEED_CHECK,
+          grpc_health_check: { service_name: GREETER, authority: HOST },
+        }),
+        // What the check names by itself is kept.
+        patch("b.demo.svc.cluster.local", 50053, "blue", { ...SEED_CHECK, interval, grpc_health_check }),
       ],
     });
-    const tcp = JSON.stringify(checkOf({ tcp_health_check: {} }));
+  });
+
+  it.each([
+    [{ authority: "other" }, { service_name: GREETER, authority: "other" }],
+    [{ service_name: "other.Service" }, { service_name: "other.Service", authority: HOST }],
+    // Envoy's word for the whole server.
+    [{ service_name: "" }, { service_name: "", authority: HOST }],
+  ])("fills in what a check over gRPC leaves open: %j", (given, asked) => {
+    const healthCheck = healthCheckSettings.parse({ grpc_health_check: given });
+    const spec = envoyFilterSpec({
+      caller: CALLER,
+      providers: [{ ...PROVIDER, subsets: ["v1"], healthCheck }],
+    });
+    expect(spec).toEqual({
+      workloadSelector: { labels: { app: CALLER } },
+      configPatches: [patch(HOST, 50052, "v1", { ...SEED_CHECK, grpc_health_check: asked })],
+    });
+  });
+
+  it("keeps another checker as it is given", () => {
+    const healthCheck = healthCheckSettings.parse({ tcp_health_check: {} });
+    const tcp = JSON.stringify(
+      envoyFilterSpec({ caller: CALLER, providers: [{ ...PROVIDER, healthCheck }] }),
+    );
     expect(tcp).toContain('"tcp_health_check":{}');
     expect(tcp).not.toContain("grpc_health_check");
   });

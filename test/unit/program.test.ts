@@ -1,6 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { validateObject } from "../schemas/validate.ts";
 import type { Declared } from "../../tools/engine/program.ts";
+import * as pulumi from "@pulumi/pulumi";
+import program from "../../index.ts";
+import { register } from "./components/mocks.ts";
 import { declaredBy } from "./program.ts";
 
 const HOST = "dubbo-samples-mesh-provider.dubbo-demo.svc.cluster.local";
@@ -55,11 +58,16 @@ describe("the program of a local stack", async () => {
   it("puts out addresses, the EnvoyFilter, images and context", () => {
     expect(outputs).toEqual({
       namespace: "dubbo-demo",
-      providerAddress: `${HOST}:50052`,
-      consumerAddress: "dubbo-samples-mesh-consumer.dubbo-demo.svc.cluster.local:20880",
-      envoyFilterName: "cluster",
+      serviceAddresses: {
+        "dubbo-samples-mesh-provider": `${HOST}:50052`,
+        "dubbo-samples-mesh-consumer": "dubbo-samples-mesh-consumer.dubbo-demo.svc.cluster.local:20880",
+      },
+      envoyFilterNames: { "dubbo-samples-mesh-consumer": "cluster" },
       healthCheckLoad: { checksPerSecond: 0.36, perProviderPod: 0.18 },
-      images: { provider: images[0]?.reference, consumer: images[1]?.reference },
+      images: {
+        "dubbo-samples-mesh-provider": images[0]?.reference,
+        "dubbo-samples-mesh-consumer": images[1]?.reference,
+      },
       kubeContext: "dubbo-mesh",
     });
   });
@@ -112,23 +120,25 @@ describe("the program of a local stack", async () => {
 });
 
 describe("the program of other stacks", () => {
-  const existing = {
-    context: "minikube",
-    provider: {
-      image: "r/p@sha256:1",
-      versions: [
-        { name: "v1", weight: 80 },
-        { name: "v2", weight: 20, replicas: 1 },
-      ],
-    },
-    consumer: { image: "r/c@sha256:2" },
+  const provider = {
+    app: "provider",
+    image: "r/p@sha256:1",
+    versions: [
+      { name: "v1", weight: 80 },
+      { name: "v2", weight: 20, replicas: 1 },
+    ],
   };
+  const consumer = { app: "consumer", image: "r/c@sha256:2" };
+  const existing = { context: "minikube", services: [provider, consumer] };
 
   it("runs given images without a build, a Deployment and a checked subset a version", async () => {
     const { images, objects, outputs } = await declaredBy(existing);
     expect(images).toEqual([]);
     expect(outputs).toMatchObject({
-      images: { provider: "r/p@sha256:1", consumer: "r/c@sha256:2" },
+      images: {
+        "dubbo-samples-mesh-provider": "r/p@sha256:1",
+        "dubbo-samples-mesh-consumer": "r/c@sha256:2",
+      },
       kubeContext: "minikube",
     });
     expect(objects.flatMap(validateObject)).toEqual([]);
@@ -172,6 +182,8 @@ describe("the program of other stacks", () => {
       ]),
     );
   };
+  const prefixed = (images: Record<string, string | undefined>): Record<string, string | undefined> =>
+    Object.fromEntries(Object.entries(images).map(([name, image]) => [`dubbo-samples-mesh-${name}`, image]));
   const imagesOf = (declared: Declared): Record<string, string | undefined> =>
     Object.fromEntries(
       Object.entries(podsOf(declared)).map(([name, { containers }]) => [name, containers[0]?.image]),
@@ -182,18 +194,23 @@ describe("the program of other stacks", () => {
       { name: "v1", weight: 80 },
       { name: "v2", weight: 20 },
     ];
-    const provider = { runtime: "java", versions };
-    const declared = await declaredBy({ context: "minikube", provider, consumer: { runtime: "java" } });
+    const java = ["provider", "consumer"].map((app) => ({ app, runtime: "java" }));
+    const services = [{ ...java[0], versions }, java[1]];
+    const declared = await declaredBy({ context: "minikube", services });
     const images = {
       "provider-v1": "apache/dubbo-demo:dubbo-samples-mesh-provider-v1_0.0.1",
       "provider-v2": "apache/dubbo-demo:dubbo-samples-mesh-provider-v2_0.0.1",
       consumer: "apache/dubbo-demo:dubbo-samples-mesh-consumer_0.0.1",
     };
     expect(declared.images).toEqual([]);
-    expect(declared.outputs["images"]).toEqual(images);
+    expect(declared.outputs["images"]).toEqual(prefixed(images));
     expect(imagesOf(declared)).toEqual(images);
     expect(declared.objects.flatMap(validateObject)).toEqual([]);
-    const onNode = await declaredBy({ context: "minikube", registry: "r.test", provider: { versions } });
+    const onNode = await declaredBy({
+      context: "minikube",
+      registry: "r.test",
+      services: [{ app: "provider", versions }, { app: "consumer" }],
+    });
     const others = ({ objects }: Declared): object[] => objects.filter(({ kind }) => kind !== "Deployment");
     expect(others(declared)).toEqual(others(onNode));
     const variables = Object.values(podsOf(declared)).map(({ containers }) =>
@@ -204,14 +221,16 @@ describe("the program of other stacks", () => {
   });
 
   it("mixes runtimes, and builds what has no image once for all versions", async () => {
-    const provider = {
-      versions: [
-        { name: "v1", weight: 50 },
-        { name: "v2", weight: 30 },
-        { name: "v3", weight: 20, image: "r/p:3" },
-      ],
-    };
-    const declared = await declaredBy({ cluster: "local", provider, consumer: { runtime: "java" } });
+    const versions = [
+      { name: "v1", weight: 50 },
+      { name: "v2", weight: 30 },
+      { name: "v3", weight: 20, image: "r/p:3" },
+    ];
+    const services = [
+      { app: "provider", versions },
+      { app: "consumer", runtime: "java" },
+    ];
+    const declared = await declaredBy({ cluster: "local", services });
     const built = declared.images.map(({ reference }) => reference);
     expect(built).toEqual([expect.stringMatching(/dubbo-samples-mesh-provider:[0-9a-f]{16}$/)]);
     const images = {
@@ -221,25 +240,23 @@ describe("the program of other stacks", () => {
       consumer: "apache/dubbo-demo:dubbo-samples-mesh-consumer_0.0.1",
     };
     expect(imagesOf(declared)).toEqual(images);
-    expect(declared.outputs["images"]).toEqual(images);
+    expect(declared.outputs["images"]).toEqual(prefixed(images));
   });
 
   it("hands Dubbo properties on to the application", async () => {
     const properties = { "dubbo.application.logFormat": "json", "dubbo.protocol.threads": 8 };
-    const java = { ...existing.provider, runtime: "java", properties };
-    const declared = await declaredBy({
-      ...existing,
-      provider: java,
-      consumer: { ...existing.consumer, properties },
-    });
-    const { consumer, "provider-v2": provider } = podsOf(declared);
-    expect(consumer?.containers[0]?.env).toEqual(
+    const services = [
+      { ...provider, runtime: "java", properties },
+      { ...consumer, properties },
+    ];
+    const pods = podsOf(await declaredBy({ ...existing, services }));
+    expect(pods["consumer"]?.containers[0]?.env).toEqual(
       expect.arrayContaining([
         { name: "DUBBO_APPLICATION_LOG_FORMAT", value: "json" },
         { name: "DUBBO_PROTOCOL_THREADS", value: "8" },
       ]),
     );
-    expect(provider?.containers[0]?.env[0]).toEqual({
+    expect(pods["provider-v2"]?.containers[0]?.env[0]).toEqual({
       name: "JAVA_TOOL_OPTIONS",
       value: expect.stringMatching(
         / -Ddubbo\.application\.logFormat=json -Ddubbo\.protocol\.threads=8$/,
@@ -293,12 +310,9 @@ describe("the program of other stacks", () => {
   });
 
   it("scales by load where it is asked to, and gives the sidecars what they need", async () => {
-    const provider = {
-      image: "r/p:1",
-      versions: [{ name: "v1", autoscale: { min: 2, max: 4, cpu: 70 } }],
-    };
+    const scaled = { ...provider, versions: [{ name: "v1", autoscale: { min: 2, max: 4, cpu: 70 } }] };
     const proxy = { requests: { cpu: "20m" }, limits: { memory: "128Mi" } };
-    const { objects } = await declaredBy({ ...existing, provider, proxy });
+    const { objects } = await declaredBy({ ...existing, services: [scaled, consumer], proxy });
     expect(objects.flatMap(validateObject)).toEqual([]);
     expect(objects.find(({ kind }) => kind === "HorizontalPodAutoscaler")).toMatchObject({
       metadata: { name: "dubbo-samples-mesh-provider-v1" },
@@ -330,6 +344,99 @@ describe("the program of other stacks", () => {
     });
   });
 
+  it("follows the call graph: a chain of services, each with what it calls and who calls it", async () => {
+    const services = [
+      { app: "consumer", image: "r/c:1" },
+      { app: "provider", image: "r/p:1" },
+      { app: "relay", image: "r/r:1" },
+      {
+        name: "shop",
+        image: "r/s:1",
+        port: 50060,
+        calls: ["dubbo-samples-mesh-relay", "dubbo-samples-mesh-provider"],
+      },
+    ];
+    const security = { identities: "per-workload", networkPolicy: true };
+    const { objects, outputs } = await declaredBy({ context: "minikube", services, security });
+    expect(objects.flatMap(validateObject)).toEqual([]);
+    const names = (kind: string): string[] =>
+      objects
+        .filter((object) => object.kind === kind)
+        .map(({ metadata }) => metadata.name)
+        .sort();
+    expect(names("EnvoyFilter")).toEqual(["cluster", "cluster-dubbo-samples-mesh-relay", "cluster-shop"]);
+    expect(names("AuthorizationPolicy")).toEqual(["dubbo-samples-mesh-provider", "dubbo-samples-mesh-relay"]);
+    expect(names("Deployment")).toEqual([
+      "dubbo-samples-mesh-consumer",
+      "dubbo-samples-mesh-provider-v1",
+      "dubbo-samples-mesh-relay-v1",
+      "shop",
+    ]);
+    const specOf = (kind: string, name: string): unknown =>
+      objects.find((object) => object.kind === kind && object.metadata.name === name)?.["spec"];
+    expect(specOf("AuthorizationPolicy", "dubbo-samples-mesh-provider")).toMatchObject({
+      rules: [
+        {
+          from: [
+            {
+              source: {
+                principals: ["dubbo-samples-mesh-consumer", "dubbo-samples-mesh-relay", "shop"].map(
+                  (name) => `cluster.local/ns/dubbo-demo/sa/${name}`,
+                ),
+              },
+            },
+          ],
+        },
+      ],
+    });
+    const relay = "dubbo-samples-mesh-relay.dubbo-demo.svc.cluster.local";
+    expect(specOf("Sidecar", "shop")).toMatchObject({
+      egress: [{ hosts: [`./${HOST}`, `./${relay}`, "istio-system/*"] }],
+    });
+    expect(specOf("EnvoyFilter", "cluster-shop")).toMatchObject({
+      workloadSelector: { labels: { app: "shop" } },
+      configPatches: [
+        { match: { cluster: { service: HOST, portNumber: 50052, subset: "v1" } } },
+        {
+          match: { cluster: { service: relay, portNumber: 50053, subset: "v1" } },
+          patch: {
+            value: {
+              health_checks: [
+                {
+                  grpc_health_check: { service_name: "org.apache.dubbo.samples.Relay", authority: relay },
+                },
+              ],
+            },
+          },
+        },
+      ],
+    });
+    expect(specOf("NetworkPolicy", "dubbo-samples-mesh-relay")).toMatchObject({
+      ingress: [{ from: [{ podSelector: { matchLabels: { app: "shop" } } }] }, {}],
+      egress: [{ to: [{ podSelector: { matchLabels: { app: "dubbo-samples-mesh-provider" } } }] }, {}, {}],
+    });
+    expect(outputs).toMatchObject({
+      serviceAddresses: { shop: "shop.dubbo-demo.svc.cluster.local:50060" },
+      envoyFilterNames: { shop: "cluster-shop" },
+    });
+  });
+
+  it.each([
+    ["java", true],
+    ["node", false],
+  ])("starts a caller on %s after the pods that it calls: %s", async (runtime, waits) => {
+    const services = [{ ...consumer, runtime }, provider];
+    const config = { "dubbo-mesh:context": "minikube", "dubbo-mesh:services": JSON.stringify(services) };
+    const { resources } = await register(() => {
+      pulumi.runtime.setAllConfig(config);
+      return program();
+    });
+    const caller = resources.find(({ name }) => name === "dubbo-samples-mesh-consumer");
+    expect(caller?.type).toBe("dubbo-mesh:service:DubboService");
+    expect(caller?.dependsOn.includes("dubbo-samples-mesh-provider-v1")).toBe(waits);
+    expect(caller?.dependsOn).toContain("dubbo-samples-mesh-consumer-health-check-envoy-filter");
+  });
+
   it("turns access logs off where they are not wanted", async () => {
     const { objects } = await declaredBy({ ...existing, accessLogs: false });
     expect(objects.find(({ kind }) => kind === "Telemetry")).toMatchObject({
@@ -342,10 +449,13 @@ describe("the program of other stacks", () => {
       loadBalancer: "LEAST_REQUEST",
       warmup: "30s",
       locality: true,
-      timeouts: { "/org.apache.dubbo.samples.Greeter/UpperCaseGreet": "2s" },
+    };
+    const routed = {
+      ...provider,
+      methods: { "/org.apache.dubbo.samples.Greeter/UpperCaseGreet": { timeout: "2s" } },
       routes: [{ headers: { "x-canary": "yes" }, version: "v2" }],
     };
-    const { objects } = await declaredBy({ ...existing, traffic });
+    const { objects } = await declaredBy({ ...existing, services: [routed, consumer], traffic });
     expect(objects.flatMap(validateObject)).toEqual([]);
     const service = objects.find(({ kind }) => kind === "VirtualService");
     const { http } = service?.["spec"] as { http: { name: string }[] };
@@ -360,7 +470,14 @@ describe("the program of other stacks", () => {
   });
 
   it("leaves retries off where none are wanted", async () => {
-    const { objects } = await declaredBy({ ...existing, traffic: { attempts: 0, idempotentMethods: [] } });
+    const { objects } = await declaredBy({
+      ...existing,
+      services: [
+        { ...provider, methods: { "/org.apache.dubbo.samples.Greeter/greet": { idempotent: false } } },
+        consumer,
+      ],
+      traffic: { attempts: 0 },
+    });
     const service = objects.find(({ kind }) => kind === "VirtualService");
     expect((service?.["spec"] as { http: object[] }).http).toMatchObject([
       { name: "default", retries: { attempts: 0 } },
@@ -368,8 +485,8 @@ describe("the program of other stacks", () => {
   });
 
   it("declares nothing where the configuration is wrong", async () => {
-    await expect(declaredBy({ ...existing, consumer: { replicas: "many" } })).rejects.toThrow(
-      "dubbo-mesh:consumer.replicas: Invalid input: expected number, received string",
+    await expect(declaredBy({ ...existing, services: [{ ...consumer, replicas: "many" }] })).rejects.toThrow(
+      "dubbo-mesh:services[0].replicas: Invalid input: expected number, received string",
     );
   });
 

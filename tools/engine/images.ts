@@ -26,13 +26,9 @@ function dockerError(error: unknown, image: ImageBuild, registry: string): unkno
   if (!(error instanceof ExecaError)) return error;
   const { stderr, stdout } = error as ExecaError<{ encoding: "utf8" }>;
   if (error.code === "ENOENT") {
-    return new UserError(
-      "docker is not installed",
-      "Install docker, or set provider.image and consumer.image.",
-      {
-        cause: error,
-      },
-    );
+    return new UserError("docker is not installed", "Install docker, or give every service an image.", {
+      cause: error,
+    });
   }
   if (/permission denied while trying to connect/i.test(stderr)) {
     return new UserError(
@@ -44,7 +40,7 @@ function dockerError(error: unknown, image: ImageBuild, registry: string): unkno
   if (NO_ENGINE.test(stderr)) {
     return new UserError(
       "the docker engine does not answer",
-      "Start it (docker info must answer), or set provider.image and consumer.image to images that exist.",
+      "Start it (docker info must answer), or give every service an image that exists.",
       { cause: error },
     );
   }

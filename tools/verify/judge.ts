@@ -2,7 +2,7 @@ import type { Check } from "./check.ts";
 import { callCheck, carriers, clusterWindows, healthCheck } from "./clusters.ts";
 import type { Expected } from "./expected.ts";
 import { shortName } from "./expected.ts";
-import { checkLog, greetCheck, type LogWindow, mtlsCheck, newLines } from "./logs.ts";
+import { checkLog, callLog, type LogWindow, mtlsCheck, newLines } from "./logs.ts";
 import { addressChecks, readinessChecks } from "./pods.ts";
 import type { CallerSample, MeshSample } from "./sample.ts";
 
@@ -22,7 +22,7 @@ function callerChecks(
     ...addressChecks(expected, sample, after, prefix),
     ...carrying.map((window) => callCheck(of(window.name), window, expected)),
     ...carrying.map((window) => healthCheck(of(window.name), window, windows)),
-    greetCheck("outbound", after.pod, expected, newLines(before?.log, after.log)),
+    callLog("outbound", after.pod, expected, newLines(before?.log, after.log)),
   ];
 }
 
@@ -46,10 +46,10 @@ function providerChecks(expected: Expected, before: MeshSample, after: MeshSampl
     const earlier = before.callers.find(({ pod }) => pod === caller.pod);
     return carriers(expected, clusterWindows(earlier, caller)).map(({ name }) => name);
   });
-  const greets = greetCheck("inbound", expected.provider, expected, lines);
-  if (expected.checkPath === undefined) return [greets];
+  const calls = callLog("inbound", expected.provider, expected, lines);
+  if (expected.checkPath === undefined) return [calls];
   return [
-    greets,
+    calls,
     checkLog(expected, providers),
     ...[...new Set(carrying)].map((cluster) =>
       mtlsCheck(cluster, expected, providers, handshakes(cluster, after.callers)),
@@ -72,4 +72,27 @@ export function judge(expected: Expected, before: MeshSample, after: MeshSample)
     }),
     ...providerChecks(expected, before, after),
   ];
+}
+
+/** Each edge of the call graph, and two looks at it. */
+export interface Watched {
+  readonly expected: Expected;
+  readonly before: MeshSample;
+  readonly after: MeshSample;
+}
+
+/** Judges the whole mesh: each edge, named where there are several, and each Deployment once. */
+export function judgeAll(edges: readonly Watched[]): Check[] {
+  const checks = edges.flatMap(({ expected, before, after }) => {
+    const edge = edges.length > 1 ? `${expected.consumer} to ${expected.provider}: ` : "";
+    return judge(expected, before, after).map((check) =>
+      isReadiness(check) ? check : { ...check, of: edge + check.of },
+    );
+  });
+  const [ready, others] = [checks.filter(isReadiness), checks.filter((check) => !isReadiness(check))];
+  return [...new Map(ready.map((check) => [check.of, check])).values(), ...others];
+}
+
+function isReadiness({ check }: Check): boolean {
+  return check === "ready";
 }

@@ -1,6 +1,6 @@
 import type { AccessLogLine } from "./access-log.ts";
 import { type Check, count, list } from "./check.ts";
-import { type Expected, GREET_PATH, shortName, subsetOf } from "./expected.ts";
+import { type Expected, shortName, subsetOf } from "./expected.ts";
 
 /** User agent of Envoy's health checker. */
 const CHECKER = "Envoy/HC";
@@ -29,30 +29,28 @@ function byCluster(lines: readonly AccessLogLine[]): string[] {
   );
 }
 
-/** That the greet calls in the access logs of one side went through Envoy's cluster of the provider's port. */
-export function greetCheck(
+/** That the calls in the access logs of one side went through Envoy's cluster of the provider's port. */
+export function callLog(
   side: "outbound" | "inbound",
   of: string,
-  { port, host }: Expected,
+  { port, host, services, interval }: Expected,
   lines: readonly AccessLogLine[],
 ): Check {
-  const greets = lines.filter(({ path }) => path === GREET_PATH);
+  const calls = lines.filter(({ path }) => services.some((service) => path.startsWith(`/${service}/`)));
   const start = `${side}|${port}|`;
   const end = side === "outbound" ? `|${host}` : "||";
-  const cut = greets.filter(({ flags }) => flags !== "-");
+  const cut = calls.filter(({ flags }) => flags !== "-");
   const flags = [...new Set(cut.map((line) => line.flags))].join(" ");
-  const named = greets.filter(({ cluster }) => cluster.startsWith(start) && cluster.endsWith(end));
+  const named = calls.filter(({ cluster }) => cluster.startsWith(start) && cluster.endsWith(end));
   return {
     check: `${side} log`,
     of,
     seen: [
-      [count(greets.length, "greet call"), ...(greets.length === 0 ? [] : [list(byCluster(greets))])].join(
-        ": ",
-      ),
+      [count(calls.length, "call"), ...(calls.length === 0 ? [] : [list(byCluster(calls))])].join(": "),
       `${cut.length} cut short${cut.length === 0 ? "" : ` (${flags})`}`,
     ].join("; "),
     expected: `all name ${start}, none is cut short`,
-    ok: greets.length > 0 && named.length === greets.length && cut.length === 0,
+    ok: (calls.length > 0 || interval === undefined) && named.length === calls.length && cut.length === 0,
   };
 }
 

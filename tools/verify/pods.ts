@@ -28,18 +28,15 @@ function readiness(deployment: string, pods: readonly PodSample[], scale: Scale)
 }
 
 /** READY of each Deployment: as many pods as configured, all of their containers ready, the sidecar one of them. */
-export function readinessChecks(expected: Expected, { providers, consumers }: MeshSample): Check[] {
-  const { provider, consumer, versions } = expected;
-  return [
-    ...versions.map(({ name, ...scale }) =>
-      readiness(
-        `${provider}-${name}`,
-        providers.filter(({ version }) => version === name),
-        scale,
-      ),
-    ),
-    readiness(consumer, consumers, expected.consumers),
-  ];
+export function readinessChecks({ deployments }: Expected, { providers, consumers }: MeshSample): Check[] {
+  return deployments.map(({ deployment, side, version: wanted, scale }) => {
+    const pods = side === "provider" ? providers : consumers;
+    return readiness(
+      deployment,
+      pods.filter(({ version }) => version === wanted),
+      scale,
+    );
+  });
 }
 
 function difference(

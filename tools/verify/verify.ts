@@ -1,15 +1,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { UserError } from "../../lib/errors.ts";
-import { type HealthCheckLoad, loadOf } from "../../lib/health-check.ts";
-import { most } from "../../lib/scale.ts";
+import { loadOf } from "../../lib/graph.ts";
+import type { HealthCheckLoad } from "../../lib/health-check.ts";
 import { step } from "../../lib/steps.ts";
 import type { Settings } from "../../settings.ts";
 import { Mesh } from "../mesh.ts";
 import { table } from "../report.ts";
 import type { StackFile } from "../stack-file.ts";
 import { type Check, count } from "./check.ts";
-import { expectedOf, windowSeconds } from "./expected.ts";
-import { judge } from "./judge.ts";
+import { type Expected, expectedOf, windowSeconds } from "./expected.ts";
+import { judgeAll, type Watched } from "./judge.ts";
 import { readinessChecks } from "./pods.ts";
 import type { MeshReader } from "./proxy.ts";
 import { type MeshSample, sampleMesh } from "./sample.ts";
@@ -38,7 +38,8 @@ export interface VerifyReport {
  * Refuses a stack in which there is nothing to verify.
  * @throws UserError that names the setting
  */
-export function requireVerifiable({ injection, accessLogs, consumer }: Settings): void {
+export function requireVerifiable(settings: Settings): void {
+  const { injection, accessLogs } = settings;
   if (!injection) {
     throw new UserError(
       "dubbo-mesh:injection is false: the stack asks for pods without istio-proxy, so there is no mesh to verify",
@@ -51,12 +52,35 @@ export function requireVerifiable({ injection, accessLogs, consumer }: Settings)
       "Set accessLogs to true and run `make up`; the pods need no restart.",
     );
   }
-  if (most(consumer) === 0) {
+  if (expectedOf(settings).length === 0) {
     throw new UserError(
-      "the stack runs no consumer, so nothing is called",
-      "Set dubbo-mesh:consumer.replicas to 1 or more, and run `make up`.",
+      "the stack runs no service that calls another, so nothing is called",
+      "Give a service `calls`, and 1 or more replicas, and run `make up`.",
     );
   }
+}
+
+async function look(mesh: MeshReader, edges: readonly Expected[]): Promise<MeshSample[]> {
+  return Promise.all(edges.map((expected) => sampleMesh(mesh, expected)));
+}
+
+function allReady(edges: readonly Expected[], looks: readonly MeshSample[]): boolean {
+  return looks.every((sample, index) => {
+    const expected = edges[index];
+    return expected === undefined || readinessChecks(expected, sample).every(({ ok }) => ok);
+  });
+}
+
+/** Each edge with two looks at it. */
+function pairs(
+  edges: readonly Expected[],
+  before: readonly MeshSample[],
+  after: readonly MeshSample[],
+): Watched[] {
+  return edges.flatMap((expected, index) => {
+    const [then, now] = [before[index], after[index]];
+    return then === undefined || now === undefined ? [] : [{ expected, before: then, after: now }];
+  });
 }
 
 /**
@@ -66,24 +90,23 @@ export function requireVerifiable({ injection, accessLogs, consumer }: Settings)
  * @throws UserError where the stack has no pods, or the cluster or a proxy does not answer
  */
 export async function watch(mesh: MeshReader, settings: Settings, pause = PAUSE_MS): Promise<VerifyReport> {
-  const expected = expectedOf(settings);
+  const edges = expectedOf(settings);
   const limit = windowSeconds(settings);
   const begin = now();
-  const first = await sampleMesh(mesh, expected);
-  if (first.providers.length + first.consumers.length === 0) {
+  const first = await look(mesh, edges);
+  if (first.every(({ providers, consumers }) => providers.length + consumers.length === 0)) {
     throw new UserError(`namespace ${settings.namespace} has no pods of the stack`, "Run `make up` first.");
   }
-  let before: MeshSample | undefined = first;
+  let before: readonly MeshSample[] | undefined = first;
   let start = begin;
-  for (let after = first; ; after = await sampleMesh(mesh, expected)) {
-    const ready = readinessChecks(expected, after).every(({ ok }) => ok);
-    if (!ready) before = undefined;
+  for (let after = first; ; after = await look(mesh, edges)) {
+    if (!allReady(edges, after)) before = undefined;
     else if (before === undefined) [before, start] = [after, now()];
-    const checks = judge(expected, before ?? first, after);
+    const checks = judgeAll(pairs(edges, before ?? first, after));
     const ok = checks.every((check) => check.ok);
     if (ok || now() - (before === undefined ? begin : start) > limit) {
       const watched = Math.round((now() - begin) * 10) / 10;
-      return { ok, seconds: watched, healthCheckLoad: loadOf(settings), checks };
+      return { ok, seconds: watched, healthCheckLoad: loadOf(settings.services), checks };
     }
     await sleep(pause);
   }

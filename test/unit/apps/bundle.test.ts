@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
 import {
   cpSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -13,7 +14,8 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import type { ImageBuild } from "../../../apps/bundle.ts";
+import { bundleApplication, type ImageBuild } from "../../../apps/bundle.ts";
+import { UserError } from "../../../lib/errors.ts";
 
 const PROJECT = join(import.meta.dirname, "../../..");
 const OPTIONS = { baseImage: "node:22", platform: "linux/amd64" };
@@ -24,7 +26,7 @@ afterAll(() => {
 });
 
 interface Bundler {
-  bundleApplication(application: "provider" | "consumer", options: typeof OPTIONS): ImageBuild;
+  bundleApplication(application: string, options: typeof OPTIONS): ImageBuild;
 }
 
 /** A copy of the sources in a folder of its own, with the installed packages. */
@@ -33,6 +35,7 @@ async function checkout(folder: string): Promise<{ root: string; bundler: Bundle
   mkdirSync(root, { recursive: true });
   const filter = (source: string): boolean => !source.startsWith(join(PROJECT, "apps/dist"));
   cpSync(join(PROJECT, "apps"), join(root, "apps"), { recursive: true, filter });
+  cpSync(join(PROJECT, "lib"), join(root, "lib"), { recursive: true });
   symlinkSync(join(PROJECT, "node_modules"), join(root, "node_modules"));
   return { root, bundler: (await import(join(root, "apps/bundle.ts"))) as Bundler };
 }
@@ -46,7 +49,7 @@ function contents(root: string, { context }: ImageBuild): Record<string, string>
 
 test("the same sources give the same bytes and tags in two places", async () => {
   const [here, there] = [await checkout("here"), await checkout("quite/another place")];
-  for (const application of ["provider", "consumer"] as const) {
+  for (const application of ["provider", "consumer", "relay"]) {
     const one = here.bundler.bundleApplication(application, OPTIONS);
     const two = there.bundler.bundleApplication(application, OPTIONS);
     expect(one).toEqual({
@@ -60,6 +63,21 @@ test("the same sources give the same bytes and tags in two places", async () => 
     expect(contents(there.root, two)).toEqual(files);
     expect(files["main.mjs"]).not.toContain(scratch);
     expect(files["main.mjs"]).not.toContain(PROJECT);
+  }
+});
+
+test("an application that is not there is one error that says so, and nothing is written", () => {
+  // A folder of apps/ that is no application, and none.
+  for (const name of ["proto", "nope"]) {
+    const call = (): ImageBuild => bundleApplication(name, OPTIONS);
+    expect(call).toThrow(UserError);
+    expect(call).toThrow(
+      expect.objectContaining({
+        message: `there is no application apps/${name}: main.ts is not there`,
+        fix: "Write it as apps/README.md says, or set app to one of its folders.",
+      }),
+    );
+    expect(existsSync(join(PROJECT, "apps/dist", name))).toBe(false);
   }
 });
 
@@ -86,7 +104,7 @@ test("only what changed is written, strays are removed, and the tag follows ever
 });
 
 test("the application's layer, which each change of the code pushes, is less than 5 MB", () => {
-  for (const application of ["provider", "consumer"]) {
+  for (const application of ["provider", "consumer", "relay"]) {
     const folder = join(scratch, "here/apps/dist", application);
     const sizes = readdirSync(folder).map((file) => statSync(join(folder, file)).size);
     expect(sizes.reduce((sum, size) => sum + size)).toBeLessThan(5_000_000);

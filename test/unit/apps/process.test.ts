@@ -3,7 +3,6 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
-import type { Application } from "../../../apps/bundle.ts";
 import { Greeter, type GreeterReply } from "../../../apps/gen/greeter_pb.ts";
 import { Relay } from "../../../apps/gen/relay_pb.ts";
 import { hostAddress } from "../../../apps/provider/greeter.ts";
@@ -18,7 +17,7 @@ afterEach(async () => {
   await Promise.all(running.splice(0).map((app) => app.exit()));
 });
 
-async function start(name: Application | "relay", environment: Record<string, string>): Promise<AppProcess> {
+async function start(name: string, environment: Record<string, string>): Promise<AppProcess> {
   const app = await AppProcess.start(name, environment);
   running.push(app);
   return app;

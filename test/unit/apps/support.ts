@@ -19,7 +19,7 @@ import {
   setLogVerbosity,
 } from "@grpc/grpc-js";
 import { vi } from "vitest";
-import { type Application, bundleApplication } from "../../../apps/bundle.ts";
+import { bundleApplication } from "../../../apps/bundle.ts";
 import { Greeter } from "../../../apps/gen/greeter_pb.ts";
 import { Health, HealthCheckRequestSchema } from "../../../apps/gen/health_pb.ts";
 import { greeter } from "../../../apps/provider/greeter.ts";
@@ -180,12 +180,10 @@ const LOOPBACK_DNS = `data:text/javascript,${encodeURIComponent(
   `import { promises } from "node:dns"; promises.lookup = async () => [{ address: "127.0.0.1", family: 4 }];`,
 )}`;
 
-type Bundled = Application | "relay";
-
-const bundles = new Map<Bundled, string>();
+const bundles = new Map<string, string>();
 
 /** The main module of an application, bundled once a test file. */
-function bundled(name: Bundled): string {
+function bundled(name: string): string {
   const known = bundles.get(name);
   if (known !== undefined) return known;
   const { context } = bundleApplication(name, { baseImage: "none", platform: "linux/amd64" });
@@ -220,7 +218,7 @@ export class AppProcess {
   }
 
   /** Starts an application on free ports. */
-  static async start(name: Bundled, environment: Record<string, string>): Promise<AppProcess> {
+  static async start(name: string, environment: Record<string, string>): Promise<AppProcess> {
     const ports = [await freePort(), await freePort()] as const;
     return new AppProcess(bundled(name), ports, environment);
   }

@@ -2,17 +2,16 @@ import * as pulumi from "@pulumi/pulumi";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { z } from "zod";
 import { checked } from "../../../components/check.ts";
-import { DubboConsumer, type DubboConsumerArgs } from "../../../components/consumer.ts";
 import { ActiveHealthCheck, envoyFilterSpec } from "../../../components/health-check.ts";
 import { ApplicationImage } from "../../../components/image.ts";
 import { injectionLabels, MeshNamespace } from "../../../components/namespace.ts";
 import { MeshNetworkPolicy } from "../../../components/network-policy.ts";
-import { DubboProvider, type DubboProviderArgs } from "../../../components/provider.ts";
 import { SidecarScope } from "../../../components/sidecar-scope.ts";
 import { authorizationPolicySpec, MeshSecurity } from "../../../components/security.ts";
+import { DubboService, type DubboServiceArgs } from "../../../components/service.ts";
 import { destinationRuleSpec, ProviderTraffic, virtualServiceSpec } from "../../../components/traffic.ts";
 import { healthCheckSettings } from "../../../lib/health-check.ts";
-import { trafficSettings } from "../../../lib/traffic.ts";
+import { trafficOf } from "../../../lib/traffic.ts";
 import { validateObject } from "../../schemas/validate.ts";
 import { type Registered, register, type Registration, unhandled, valueOf } from "./mocks.ts";
 
@@ -40,6 +39,7 @@ const providerArgs = {
   runtime: "node" as const,
   port: 50052,
   clusterDomain: "cluster.test",
+  called: true,
   drainSeconds: 9.5,
   finishSeconds: 2.5,
   properties: { "dubbo.application.log-format": "json" },
@@ -54,32 +54,52 @@ const consumerArgs = {
   application: "mesh-consumer",
   namespace: "demo",
   serviceAccount: "sa",
-  image: "r/c@sha256:1",
   runtime: "node" as const,
   port: 20880,
   clusterDomain: "cluster.test",
-  replicas: 1,
-  intervalMs: 1000,
-  timeoutMs: 30_500,
-  providedBy: "mesh-provider",
-  providerPort: 50052,
+  called: false,
+  calls: {
+    callees: [{ application: "mesh-provider", port: 50052, services: ["org.apache.dubbo.samples.Greeter"] }],
+    intervalMs: 1000,
+    timeoutMs: 30_500,
+  },
+  drainSeconds: 0,
+  finishSeconds: 30.5,
   properties: {},
   resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "256Mi" } },
   annotations: {},
+  versions: [{ name: "v1", replicas: 1, image: "r/c@sha256:1" }],
+};
+/** It is called, and calls two others when it is. */
+const relayArgs = {
+  ...consumerArgs,
+  application: "mesh-relay",
+  port: 50053,
+  called: true,
+  calls: {
+    callees: [
+      { application: "mesh-provider", port: 50052, services: ["a.B", "a.C"] },
+      { application: "mesh-other", port: 50054, services: ["d.E"] },
+    ],
+    timeoutMs: 30_500,
+  },
+  drainSeconds: 9.5,
 };
 const trafficRules = {
-  ...trafficSettings.parse({ idempotentMethods: ["/a.B/c"] }),
+  ...trafficOf(),
   host: "mesh-provider.demo.svc.cluster.test",
   subsets: [
     { name: "v1", weight: 80 },
     { name: "v2", weight: 20 },
   ],
+  methods: { "/a.B/c": { kind: "unary" as const, idempotent: true } },
+  routes: [],
 };
-const checkRules = {
-  caller: "mesh-consumer",
+const checkedProvider = {
   host: "mesh-provider.demo.svc.cluster.test",
   port: 50052,
   subsets: ["v1", "v2"],
+  service: "a.B",
   healthCheck: healthCheckSettings.parse({}),
 };
 const namespaceArgs = { name: "demo", injection: true, accessLogs: true, serviceAccount: "sa" };
@@ -191,26 +211,29 @@ describe("the image", () => {
     platform: "linux/arm64",
   };
 
-  it("is built from its context and handed on by digest", async () => {
-    const declared = await register(() => new ApplicationImage("provider", args));
-    expect(shape(declared)).toEqual([
-      `${COMPONENT}:image:ApplicationImage provider <  after []`,
-      "docker:index/image:Image provider-image < provider after []",
-    ]);
-    const { context, dockerfile, platform } = args;
-    expect(find(declared, "provider-image")).toMatchObject({
-      imageName: "r.test/p:1",
-      build: {
-        context,
-        dockerfile,
-        platform,
-        args: { BASE_IMAGE: "b:1", SOURCE_DATE_EPOCH: "0" },
-        network: "none",
-      },
-    });
-    expect(await valueOf(declared.result.digest)).toBe("r.test/built@sha256:9");
-    expect(declared.outputs).toEqual({ provider: { digest: "r.test/built@sha256:9" } });
-  });
+  it.each(["none", "default"])(
+    "is built from its context and handed on by digest: network %s",
+    async (network) => {
+      const declared = await register(() => new ApplicationImage("provider", { ...args, network }));
+      expect(shape(declared)).toEqual([
+        `${COMPONENT}:image:ApplicationImage provider <  after []`,
+        "docker:index/image:Image provider-image < provider after []",
+      ]);
+      const { context, dockerfile, platform } = args;
+      expect(find(declared, "provider-image")).toMatchObject({
+        imageName: "r.test/p:1",
+        build: {
+          context,
+          dockerfile,
+          platform,
+          args: { BASE_IMAGE: "b:1", SOURCE_DATE_EPOCH: "0" },
+          network,
+        },
+      });
+      expect(await valueOf(declared.result.digest)).toBe("r.test/built@sha256:9");
+      expect(declared.outputs).toEqual({ provider: { digest: "r.test/built@sha256:9" } });
+    },
+  );
 });
 
 /** What the runtime decides of a Deployment. */
@@ -299,6 +322,25 @@ function providerAnnotations(drain: string): object {
   return { "proxy.istio.io/config": proxyConfig(drain), "sidecar.istio.io/proxyCPU": "30m" };
 }
 
+const COUNTED =
+  "cluster\\.outbound.*(health_check|membership|ssl|outlier_detection|upstream_cx_total|upstream_rq_).*";
+
+/** Annotations of the pods of a caller that drain for `drain`. */
+function callerAnnotations(drain: string): object {
+  return {
+    "proxy.istio.io/config": proxyConfig(
+      drain,
+      `proxyStatsMatcher:\n  inclusionRegexps:\n    - ${COUNTED}\n`,
+    ),
+  };
+}
+
+/** Where a caller's services are. */
+const MESH_VARIABLES = [
+  { name: "CLUSTER_DOMAIN", value: "cluster.test" },
+  { name: "POD_NAMESPACE", valueFrom: { fieldRef: { fieldPath: "metadata.namespace" } } },
+];
+
 function nodeParts(application: string, version: string, port: number, env: object[]): ExpectedRuntime {
   const own = [
     { name: "DUBBO_APPLICATION_QOS_ANONYMOUS_ALLOW_COMMANDS", value: "metrics" },
@@ -349,11 +391,11 @@ function expectedService(application: string, port: number): object {
 }
 
 describe("the provider", async () => {
-  const declared = await register(() => new DubboProvider("provider", providerArgs));
+  const declared = await register(() => new DubboService("provider", providerArgs));
 
   it("is a Service and one Deployment a version", () => {
     expect(shape(declared)).toEqual([
-      `${COMPONENT}:provider:DubboProvider provider <  after []`,
+      `${COMPONENT}:service:DubboService provider <  after []`,
       `${SERVICE} provider-service < provider after []`,
       `${BUDGET} provider-v1-budget < provider after []`,
       `${DEPLOYMENT} provider-v1 < provider after []`,
@@ -402,7 +444,7 @@ describe("the provider", async () => {
   const javaWhich = { name: "mesh-provider-v1", version: "v1", image: "r/p@sha256:1", replicas: 2 };
 
   it("on Java is told by system properties, sleeps before it ends, and may write to /tmp", async () => {
-    const java = await register(() => new DubboProvider("provider", { ...providerArgs, runtime: "java" }));
+    const java = await register(() => new DubboService("provider", { ...providerArgs, runtime: "java" }));
     const parts = javaParts(javaOptions, [], { preStop: { sleep: { seconds: 10 } } });
     const expected = expectedDeployment(
       providerArgs,
@@ -416,7 +458,7 @@ describe("the provider", async () => {
 
   it("on Java does not sleep where nobody has to notice its end", async () => {
     const args = { ...providerArgs, runtime: "java" as const, drainSeconds: 0 };
-    const java = await register(() => new DubboProvider("provider", args));
+    const java = await register(() => new DubboService("provider", args));
     expect(find(java, "provider-v1")).toEqual(
       expectedDeployment(
         providerArgs,
@@ -446,7 +488,7 @@ describe("the provider", async () => {
       { name: "v1", image: "r/p:1", autoscale: { min: 2, max: 5, cpu: 80 } },
       { name: "v2", image: "r/p:2", autoscale: { min: 1, max: 2, cpu: 50 } },
     ];
-    const scaled = await register(() => new DubboProvider("provider", { ...providerArgs, versions }));
+    const scaled = await register(() => new DubboService("provider", { ...providerArgs, versions }));
     expect(shape(scaled).slice(2).sort()).toEqual(
       [
         `${DEPLOYMENT} provider-v1 < provider after []`,
@@ -490,7 +532,7 @@ describe("the provider", async () => {
     const both = await register(() => {
       const mesh = new MeshNamespace("mesh", namespaceArgs);
       const { namespace } = mesh;
-      return new DubboProvider("provider", {
+      return new DubboService("provider", {
         ...providerArgs,
         namespace,
         serviceAccount: mesh.accountOf("a"),
@@ -504,28 +546,25 @@ describe("the provider", async () => {
 });
 
 describe("the consumer", async () => {
-  const declared = await register(() => new DubboConsumer("consumer", consumerArgs));
+  const declared = await register(() => new DubboService("consumer", consumerArgs));
 
   it("is a Service and a Deployment", () => {
     expect(shape(declared)).toEqual([
-      `${COMPONENT}:consumer:DubboConsumer consumer <  after []`,
+      `${COMPONENT}:service:DubboService consumer <  after []`,
       `${SERVICE} consumer-service < consumer after []`,
-      `${DEPLOYMENT} consumer-deployment < consumer after []`,
+      `${DEPLOYMENT} consumer-v1 < consumer after []`,
     ]);
-    expect(declared.outputs).toEqual({ consumer: { address: "mesh-consumer.demo.svc.cluster.test:20880" } });
+    expect(declared.outputs).toEqual({
+      consumer: {
+        host: "mesh-consumer.demo.svc.cluster.test",
+        address: "mesh-consumer.demo.svc.cluster.test:20880",
+      },
+    });
     expect(find(declared, "consumer-service")).toEqual(expectedService("mesh-consumer", 20880));
   });
 
   const which = { name: "mesh-consumer", version: "v1", image: "r/c@sha256:1", replicas: 1, grace: 36 };
-  const counted =
-    "cluster\\.outbound.*(health_check|membership|ssl|outlier_detection|upstream_cx_total|upstream_rq_).*";
-  const annotations = {
-    "proxy.istio.io/config": proxyConfig("5s", `proxyStatsMatcher:\n  inclusionRegexps:\n    - ${counted}\n`),
-  };
-  const meshVariables = [
-    { name: "CLUSTER_DOMAIN", value: "cluster.test" },
-    { name: "POD_NAMESPACE", valueFrom: { fieldRef: { fieldPath: "metadata.namespace" } } },
-  ];
+  const annotations = callerAnnotations("5s");
 
   it("calls the provider by name and port, and lets its Envoy count what the check needs", () => {
     const env = [
@@ -535,9 +574,9 @@ describe("the consumer", async () => {
       { name: "DUBBO_CONSUMER_TIMEOUT", value: "30500" },
       { name: "DUBBO_REFERENCE_PROVIDED_BY", value: "mesh-provider" },
       { name: "DUBBO_REFERENCE_PROVIDER_PORT", value: "50052" },
-      ...meshVariables,
+      ...MESH_VARIABLES,
     ];
-    expect(find(declared, "consumer-deployment")).toEqual(
+    expect(find(declared, "consumer-v1")).toEqual(
       expectedDeployment(consumerArgs, which, nodeParts("mesh-consumer", "v1", 20880, env), annotations),
     );
   });
@@ -558,15 +597,98 @@ describe("the consumer", async () => {
       "reference.org.apache.dubbo.samples.Greeter.provided-by=mesh-provider",
       "reference.org.apache.dubbo.samples.Greeter.provider-port=50052",
     ];
-    const java = await register(() => new DubboConsumer("consumer", { ...consumerArgs, runtime: "java" }));
-    expect(find(java, "consumer-deployment")).toEqual(
-      expectedDeployment(consumerArgs, which, javaParts(options, meshVariables), annotations),
+    const java = await register(() => new DubboService("consumer", { ...consumerArgs, runtime: "java" }));
+    expect(find(java, "consumer-v1")).toEqual(
+      expectedDeployment(consumerArgs, which, javaParts(options, MESH_VARIABLES), annotations),
     );
-    expect(validateObject(find(java, "consumer-deployment"))).toEqual([]);
+    expect(validateObject(find(java, "consumer-v1"))).toEqual([]);
   });
 
   it("tells where its health is served", async () => {
     expect(await valueOf(declared.result.address)).toBe("mesh-consumer.demo.svc.cluster.test:20880");
+  });
+});
+
+describe("a service that is called and calls", async () => {
+  const declared = await register(() => new DubboService("relay", relayArgs));
+  const which = { name: "mesh-relay-v1", version: "v1", image: "r/c@sha256:1", replicas: 1, grace: 46 };
+
+  it("is a Service and a Deployment that is named after its version", () => {
+    expect(shape(declared)).toEqual([
+      `${COMPONENT}:service:DubboService relay <  after []`,
+      `${SERVICE} relay-service < relay after []`,
+      `${DEPLOYMENT} relay-v1 < relay after []`,
+    ]);
+    expect(declared.outputs).toEqual({
+      relay: {
+        host: "mesh-relay.demo.svc.cluster.test",
+        address: "mesh-relay.demo.svc.cluster.test:50053",
+      },
+    });
+    expect(find(declared, "relay-service")).toEqual(expectedService("mesh-relay", 50053));
+  });
+
+  const env = [
+    { name: "DUBBO_SERVICE_SHUTDOWN_WAIT", value: "9500" },
+    { name: "DUBBO_SERVICE_SHUTDOWN_TIMEOUT", value: "30500" },
+    { name: "DUBBO_CONSUMER_TIMEOUT", value: "30500" },
+  ];
+
+  it("drains for its callers, and finds several providers by the gRPC services that each offers", () => {
+    const references = [
+      { name: "DUBBO_REFERENCE_A_B_PROVIDED_BY", value: "mesh-provider" },
+      { name: "DUBBO_REFERENCE_A_B_PROVIDER_PORT", value: "50052" },
+      { name: "DUBBO_REFERENCE_A_C_PROVIDED_BY", value: "mesh-provider" },
+      { name: "DUBBO_REFERENCE_A_C_PROVIDER_PORT", value: "50052" },
+      { name: "DUBBO_REFERENCE_D_E_PROVIDED_BY", value: "mesh-other" },
+      { name: "DUBBO_REFERENCE_D_E_PROVIDER_PORT", value: "50054" },
+    ];
+    const parts = nodeParts("mesh-relay", "v1", 50053, [...env, ...references, ...MESH_VARIABLES]);
+    expect(find(declared, "relay-v1")).toEqual(
+      expectedDeployment(relayArgs, which, parts, callerAnnotations("10s")),
+    );
+    expect(validateObject(find(declared, "relay-v1"))).toEqual([]);
+  });
+
+  it("is told no pace where it calls one provider when it is called", async () => {
+    const calls = { ...consumerArgs.calls, intervalMs: undefined };
+    const one = await register(() => new DubboService("relay", { ...relayArgs, calls }));
+    const references = [
+      { name: "DUBBO_REFERENCE_PROVIDED_BY", value: "mesh-provider" },
+      { name: "DUBBO_REFERENCE_PROVIDER_PORT", value: "50052" },
+    ];
+    const parts = nodeParts("mesh-relay", "v1", 50053, [...env, ...references, ...MESH_VARIABLES]);
+    expect(find(one, "relay-v1")).toEqual(
+      expectedDeployment(relayArgs, which, parts, callerAnnotations("10s")),
+    );
+  });
+
+  it("on Java sleeps for its callers, and finds its providers by the same names", async () => {
+    const java = await register(() => new DubboService("relay", { ...relayArgs, runtime: "java" }));
+    const options = [
+      "application.name=mesh-relay",
+      "application.version=v1",
+      "application.qos-port=22222",
+      "protocol.port=50053",
+      "application.qos-enable=true",
+      "application.qos-accept-foreign-ip=true",
+      "tri.builtin.service.init=true",
+      "service.shutdown.wait=30500",
+      "consumer.timeout=30500",
+      "consumer.retries=0",
+      "consumer.mesh-enable=true",
+      "reference.a.B.provided-by=mesh-provider",
+      "reference.a.B.provider-port=50052",
+      "reference.a.C.provided-by=mesh-provider",
+      "reference.a.C.provider-port=50052",
+      "reference.d.E.provided-by=mesh-other",
+      "reference.d.E.provider-port=50054",
+    ];
+    const parts = javaParts(options, MESH_VARIABLES, { preStop: { sleep: { seconds: 10 } } });
+    expect(find(java, "relay-v1")).toEqual(
+      expectedDeployment(relayArgs, which, parts, callerAnnotations("10s")),
+    );
+    expect(validateObject(find(java, "relay-v1"))).toEqual([]);
   });
 });
 
@@ -648,7 +770,7 @@ describe("the traffic rules", async () => {
   });
 
   it("have one route where no method is idempotent, and no condition where nothing is retried", () => {
-    expect(virtualServiceSpec({ ...trafficRules, attempts: 0, idempotentMethods: [] })).toEqual({
+    expect(virtualServiceSpec({ ...trafficRules, attempts: 0, methods: {} })).toEqual({
       hosts: [host],
       http: [{ name: "default", route, retries: { attempts: 0 } }],
     });
@@ -669,9 +791,13 @@ describe("traffic rules of other settings", () => {
   const others = { attempts: 2, retryOn: "connect-failure,refused-stream,reset-before-request" };
 
   it("limit the methods that have a timeout, and no others", () => {
-    const timeouts = { "/a.B/c": "9s", "/a.B/d": "2s", "/a.B/e": "2s" };
-    const idempotentMethods = ["/a.B/c", "/a.B/f"];
-    expect(virtualServiceSpec({ ...trafficRules, timeouts, idempotentMethods })).toEqual({
+    const methods = {
+      "/a.B/c": { kind: "unary", idempotent: true, timeout: "9s" },
+      "/a.B/f": { kind: "unary", idempotent: true },
+      "/a.B/d": { kind: "unary", idempotent: false, timeout: "2s" },
+      "/a.B/e": { kind: "unary", idempotent: false, timeout: "2s" },
+    } as const;
+    expect(virtualServiceSpec({ ...trafficRules, methods })).toEqual({
       hosts: [host],
       http: [
         {
@@ -694,6 +820,21 @@ describe("traffic rules of other settings", () => {
     });
   });
 
+  it("let streams, and whatever else is neither repeated nor limited, go the way of all others", () => {
+    const methods = {
+      "/a.B/stream": { kind: "streaming", idempotent: false },
+      ...trafficRules.methods,
+      "/a.B/write": { kind: "unary", idempotent: false },
+    } as const;
+    expect(virtualServiceSpec({ ...trafficRules, methods })).toEqual(virtualServiceSpec(trafficRules));
+    expect(
+      virtualServiceSpec({ ...trafficRules, methods: { "/a.B/stream": methods["/a.B/stream"] } }),
+    ).toEqual({
+      hosts: [host],
+      http: [{ name: "default", route: weighted, retries: others }],
+    });
+  });
+
   it("send calls with certain headers to a version, retried as all others are", () => {
     const routes = [{ headers: { "x-canary": "yes", "tri-consumer-appname": "web" }, version: "v2" }];
     const spec = virtualServiceSpec({ ...trafficRules, routes }) as { http: object[] };
@@ -713,7 +854,7 @@ describe("traffic rules of other settings", () => {
   });
 
   it("let new endpoints warm up, prefer those near, and retry as many calls as are made", () => {
-    const traffic = trafficSettings.parse({
+    const traffic = trafficOf({
       loadBalancer: "LEAST_REQUEST",
       warmup: "30s",
       locality: true,
@@ -735,7 +876,8 @@ describe("traffic rules of other settings", () => {
 });
 
 describe("the health check", () => {
-  const args = { name: "cluster", namespace: "demo", rules: checkRules };
+  const rules = { caller: "mesh-consumer", providers: [checkedProvider] };
+  const args = { name: "cluster", namespace: "demo", ...rules };
 
   it("is one EnvoyFilter", async () => {
     const warn = vi.spyOn(pulumi.log, "warn");
@@ -749,17 +891,33 @@ describe("the health check", () => {
       apiVersion: "networking.istio.io/v1alpha3",
       kind: "EnvoyFilter",
       metadata: { name: "cluster", namespace: "demo" },
-      spec: envoyFilterSpec(checkRules),
+      spec: envoyFilterSpec(rules),
     });
     expect(await valueOf(declared.result.envoyFilterName)).toBe("cluster");
     expect(warn).not.toHaveBeenCalled();
+  });
+
+  it("is one EnvoyFilter, too, where a caller has several providers", async () => {
+    const other = {
+      ...checkedProvider,
+      host: "mesh-other.demo.svc.cluster.test",
+      port: 50054,
+      subsets: ["v1"],
+    };
+    const providers = [checkedProvider, other];
+    const declared = await register(() => new ActiveHealthCheck("check", { ...args, providers }));
+    expect(declared.resources).toHaveLength(2);
+    const filter = find(declared, "check-envoy-filter");
+    expect(filter["spec"]).toEqual(envoyFilterSpec({ ...rules, providers }));
+    expect((filter as { spec: { configPatches: object[] } }).spec.configPatches).toHaveLength(3);
+    expect(validateObject(filter)).toEqual([]);
   });
 
   it("warns once of criteria with which it would go out in plaintext, and keeps them", async () => {
     const warn = vi.spyOn(pulumi.log, "warn").mockResolvedValue();
     const healthCheck = healthCheckSettings.parse({ transport_socket_match_criteria: { useMTLS: true } });
     const declared = await register(
-      () => new ActiveHealthCheck("check", { ...args, rules: { ...checkRules, healthCheck } }),
+      () => new ActiveHealthCheck("check", { ...args, providers: [{ ...checkedProvider, healthCheck }] }),
     );
     expect(warn.mock.calls).toEqual([
       [
@@ -800,7 +958,7 @@ describe("security", () => {
     callee: "mesh-provider",
     port: 50052,
     namespace: "demo",
-    caller: "mesh-consumer",
+    callers: ["mesh-consumer"],
     services: ["a.B", "c.D"],
     healthCheck: healthCheckSettings.parse({}),
   };
@@ -814,13 +972,18 @@ describe("security", () => {
   };
 
   it("is mTLS, the calls of the consumer's identity, and a refusal of all others", async () => {
-    const args = { namespace: "demo", mtls: "STRICT" as const, allowed, defaultDeny: true };
+    const args = {
+      namespace: "demo",
+      mtls: "STRICT" as const,
+      allowed: new Map([["provider", allowed]]),
+      defaultDeny: true,
+    };
     const declared = await register(() => new MeshSecurity("security", args));
     expect(shape(declared)).toEqual([
       `${COMPONENT}:security:MeshSecurity security <  after []`,
       `${SECURITY}:AuthorizationPolicy security-default-deny < security after []`,
       `${SECURITY}:PeerAuthentication security-mtls < security after []`,
-      `${SECURITY}:AuthorizationPolicy security-calls < security after []`,
+      `${SECURITY}:AuthorizationPolicy security-provider-calls < security after []`,
     ]);
     expect(find(declared, "security-mtls")).toEqual({
       apiVersion: "security.istio.io/v1",
@@ -829,7 +992,7 @@ describe("security", () => {
       spec: { mtls: { mode: "STRICT" } },
     });
     const policy = { apiVersion: "security.istio.io/v1", kind: "AuthorizationPolicy" };
-    expect(find(declared, "security-calls")).toEqual({
+    expect(find(declared, "security-provider-calls")).toEqual({
       ...policy,
       metadata: { name: "mesh-provider", namespace: "demo" },
       spec: {
@@ -852,10 +1015,77 @@ describe("security", () => {
   });
 
   it("is mTLS alone where nothing else is asked for", async () => {
-    const args = { namespace: "demo", mtls: "PERMISSIVE" as const, defaultDeny: false };
+    const args = { namespace: "demo", mtls: "PERMISSIVE" as const, allowed: new Map(), defaultDeny: false };
     const declared = await register(() => new MeshSecurity("security", args));
     expect(declared.resources.map(({ name }) => name)).toEqual(["security", "security-mtls"]);
     expect(find(declared, "security-mtls")).toMatchObject({ spec: { mtls: { mode: "PERMISSIVE" } } });
+  });
+
+  it("is a policy a service, with all who call it, each identity once", async () => {
+    // Two callers with one account, as where identities are shared.
+    const callers = ["sa", "mesh-relay", "sa"];
+    const relay = {
+      ...allowed,
+      callee: "mesh-relay",
+      port: 50053,
+      callers: ["mesh-consumer"],
+      services: ["r.R"],
+    };
+    const args = {
+      namespace: "demo",
+      mtls: "STRICT" as const,
+      allowed: new Map([
+        ["provider", { ...allowed, callers }],
+        ["relay", relay],
+      ]),
+      defaultDeny: false,
+    };
+    const declared = await register(() => new MeshSecurity("security", args));
+    expect(declared.resources.map(({ name }) => name).sort()).toEqual([
+      "security",
+      "security-mtls",
+      "security-provider-calls",
+      "security-relay-calls",
+    ]);
+    const principals = (...accounts: string[]): object[] => [
+      { source: { principals: accounts.map((account) => `cluster.local/ns/demo/sa/${account}`) } },
+    ];
+    expect(find(declared, "security-provider-calls")["spec"]).toEqual({
+      selector: { matchLabels: { app: "mesh-provider" } },
+      action: "ALLOW",
+      rules: [{ from: principals("sa", "mesh-relay"), to: [grpc] }],
+    });
+    const paths = ["/r.R/*", "/grpc.health.v1.Health/Check"];
+    expect(find(declared, "security-relay-calls")).toEqual({
+      apiVersion: "security.istio.io/v1",
+      kind: "AuthorizationPolicy",
+      metadata: { name: "mesh-relay", namespace: "demo" },
+      spec: {
+        selector: { matchLabels: { app: "mesh-relay" } },
+        action: "ALLOW",
+        rules: [
+          {
+            from: principals("mesh-consumer"),
+            to: [{ operation: { ports: ["50053"], methods: ["POST"], paths } }],
+          },
+        ],
+      },
+    });
+  });
+
+  it("allows nothing where nobody is to call", async () => {
+    // Without `from`, a rule would allow everybody: there must be no rule.
+    const nothing = { selector: { matchLabels: { app: "mesh-provider" } }, action: "ALLOW" };
+    expect(authorizationPolicySpec({ ...allowed, callers: [] })).toEqual(nothing);
+    const args = {
+      namespace: "demo",
+      mtls: "STRICT" as const,
+      allowed: new Map([["provider", { ...allowed, callers: [] }]]),
+      defaultDeny: false,
+    };
+    const policy = find(await register(() => new MeshSecurity("security", args)), "security-provider-calls");
+    expect(policy["spec"]).toEqual(nothing);
+    expect(validateObject(policy)).toEqual([]);
   });
 
   it.each([
@@ -871,7 +1101,13 @@ describe("security", () => {
 });
 
 describe("the network policy", () => {
-  const args = { namespace: "demo", caller: "mesh-consumer", callee: "mesh-provider", port: 50052 };
+  const args = {
+    namespace: "demo",
+    services: new Map([
+      ["callee", { application: "mesh-provider", port: 50052, calls: [] }],
+      ["caller", { application: "mesh-consumer", port: 20880, calls: ["callee"] }],
+    ]),
+  };
   const NETWORK = "kubernetes:networking.k8s.io/v1:NetworkPolicy";
   const selected = (app: string): object => ({ podSelector: { matchLabels: { app } } });
   const tcp = (...ports: number[]): object[] => ports.map((port) => ({ protocol: "TCP", port }));
@@ -909,6 +1145,40 @@ describe("the network policy", () => {
         egress: [{ to: [selected("mesh-provider")], ports: tcp(50052) }, ...platform],
       },
     });
+  });
+
+  it("lets each of a chain call the next one, and no other", async () => {
+    const services = new Map([
+      ["a", { application: "app-a", port: 50051, calls: ["b"] }],
+      ["b", { application: "app-b", port: 50052, calls: ["c"] }],
+      ["c", { application: "app-c", port: 50053, calls: [] }],
+    ]);
+    const declared = await register(
+      () => new MeshNetworkPolicy("network", { namespace: "demo", services, defaultDeny: false }),
+    );
+    expect(shape(declared).slice(1).sort()).toEqual([
+      `${NETWORK} network-a < network after []`,
+      `${NETWORK} network-b < network after []`,
+      `${NETWORK} network-c < network after []`,
+    ]);
+    const from = (app: string, port: number): object => ({ from: [selected(app)], ports: tcp(port) });
+    const to = (app: string, port: number): object => ({ to: [selected(app)], ports: tcp(port) });
+    const policy = (app: string, ingress: object[], egress: object[]): object => ({
+      apiVersion: "networking.k8s.io/v1",
+      kind: "NetworkPolicy",
+      metadata: { name: app, namespace: "demo" },
+      spec: {
+        ...selected(app),
+        policyTypes,
+        ingress: [...ingress, metrics],
+        egress: [...egress, ...platform],
+      },
+    });
+    expect(["a", "b", "c"].map((name) => find(declared, `network-${name}`))).toEqual([
+      policy("app-a", [], [to("app-b", 50052)]),
+      policy("app-b", [from("app-a", 50052)], [to("app-c", 50053)]),
+      policy("app-c", [from("app-b", 50053)], []),
+    ]);
   });
 
   it("refuses everything else where that is asked for", async () => {
@@ -971,14 +1241,21 @@ describe("an argument's check", () => {
 
   it("lets what is unknown in a preview pass", async () => {
     const parse = vi.spyOn(port, "safeParse");
-    const image = { reference: "r", context: "c", dockerfile: "d", baseImage: "b", platform: "p" };
+    const image = {
+      reference: "r",
+      context: "c",
+      dockerfile: "d",
+      baseImage: "b",
+      platform: "p",
+      network: "none",
+    };
     const errors = await unhandled(async () => {
       const declared = await register(() => {
         const { digest } = new ApplicationImage("image", image);
         const unknown = digest.apply((text) => text.length);
         const resource = new pulumi.ComponentResource("dubbo-mesh:test:Component", "c");
         void checked(resource, "port", unknown, port);
-        return new DubboProvider("provider", {
+        return new DubboService("provider", {
           ...providerArgs,
           port: unknown,
           drainSeconds: unknown,
@@ -1001,10 +1278,11 @@ describe("an argument's check", () => {
     expect(parse).not.toHaveBeenCalled();
   });
 
-  const provider = (wrong: Partial<DubboProviderArgs>) => () =>
-    new DubboProvider("provider", { ...providerArgs, ...wrong });
-  const consumer = (wrong: Partial<DubboConsumerArgs>) => () =>
-    new DubboConsumer("consumer", { ...consumerArgs, ...wrong });
+  const provider = (wrong: Partial<DubboServiceArgs>) => () =>
+    new DubboService("provider", { ...providerArgs, ...wrong });
+  const consumer = (wrong: Partial<DubboServiceArgs>) => () =>
+    new DubboService("consumer", { ...consumerArgs, ...wrong });
+  const { calls } = consumerArgs;
   const traffic = (subsets: object[]) => () =>
     new ProviderTraffic("traffic", {
       name: "n",
@@ -1022,12 +1300,25 @@ describe("an argument's check", () => {
     [provider({ finishSeconds: 0 }), "finishSeconds: Too small: expected number to be >0 (got 0)"],
     [consumer({ port: 0 }), "port: Too small: expected number to be >=1 (got 0)"],
     [
-      consumer({ autoscale: { min: 3, max: 2, cpu: 80 } }),
+      consumer({ versions: [{ name: "v1", image: "r/c:1", autoscale: { min: 3, max: 2, cpu: 80 } }] }),
       'autoscale: must be min or more (got {"min":3,"max":2,"cpu":80})',
     ],
-    [consumer({ replicas: 1.5 }), "replicas: Invalid input: expected int, received number (got 1.5)"],
-    [consumer({ intervalMs: 0 }), "intervalMs: Too small: expected number to be >=1 (got 0)"],
-    [consumer({ timeoutMs: 0 }), "timeoutMs: Too small: expected number to be >=1 (got 0)"],
+    [
+      consumer({ versions: [{ name: "v1", image: "r/c:1", replicas: 1.5 }] }),
+      "replicas: Invalid input: expected int, received number (got 1.5)",
+    ],
+    [
+      consumer({ calls: { ...calls, intervalMs: 0 } }),
+      "intervalMs: Too small: expected number to be >=1 (got 0)",
+    ],
+    [
+      consumer({ calls: { ...calls, timeoutMs: 0 } }),
+      "timeoutMs: Too small: expected number to be >=1 (got 0)",
+    ],
+    [
+      consumer({ calls: { ...calls, callees: [{ application: "p", port: 0, services: ["a.B", "a.C"] }] } }),
+      "port of a.B, a.C: Too small: expected number to be >=1 (got 0)",
+    ],
     [
       traffic([{ name: "v1", weight: 99 }]),
       'subsets: weights must add up to 100 (got [{"name":"v1","weight":99}])',

@@ -61,6 +61,12 @@ describe("an image", () => {
     expect(steps()).toEqual([`  ok    build ${REFERENCE}`, `  ok    push ${REFERENCE}`]);
   });
 
+  it("is built with the network that it asks for", async () => {
+    const fake = fakeDocker(ABSENT, {}, {}, { stdout: JSON.stringify([DIGEST]) });
+    await buildAndPush({ ...IMAGE, network: "default" }, DIRECTORY, undefined);
+    expect(argsOf(fake)[1]).toEqual(BUILD.map((arg) => (arg === "none" ? "default" : arg)));
+  });
+
   it("that exists is pushed without a build", async () => {
     const fake = fakeDocker({ stdout: "[{}]" }, {}, { stdout: JSON.stringify([DIGEST]) });
     expect(await buildAndPush(IMAGE, DIRECTORY, undefined)).toBe(DIGEST);
@@ -106,7 +112,7 @@ describe("docker's engine", () => {
     const fake = fakeDocker(silent, silent);
     expect(await userError(buildAndPush(IMAGE, DIRECTORY, undefined))).toEqual({
       message: "the docker engine does not answer",
-      fix: "Start it (docker info must answer), or set provider.image and consumer.image to images that exist.",
+      fix: "Start it (docker info must answer), or give every service an image that exists.",
     });
     expect(argsOf(fake)).toEqual([INSPECT, BUILD]);
   });
@@ -127,7 +133,7 @@ describe("docker's engine", () => {
     vi.stubEnv("PATH", DIRECTORY);
     expect(await userError(buildAndPush(IMAGE, DIRECTORY, undefined))).toEqual({
       message: "docker is not installed",
-      fix: "Install docker, or set provider.image and consumer.image.",
+      fix: "Install docker, or give every service an image.",
     });
   });
 });

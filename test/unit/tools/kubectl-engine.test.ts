@@ -22,8 +22,10 @@ vi.mock("../../../apps/bundle.ts", () => ({
 const CONFIG = {
   context: "minikube",
   kubeconfig: "/k",
-  provider: { image: "r.test/provider@sha256:1" },
-  consumer: { image: "r.test/consumer@sha256:2" },
+  services: [
+    { app: "provider", image: "r.test/provider@sha256:1" },
+    { app: "consumer", image: "r.test/consumer@sha256:2" },
+  ],
 };
 
 const SET_ID = "applyset-abc-v1";
@@ -231,11 +233,16 @@ describe("the kubectl engine", async () => {
     expect(changes).toEqual(names.map((target) => ({ operation: "create", target })));
     expect(outputs).toEqual({
       namespace: "dubbo-demo",
-      providerAddress: "dubbo-samples-mesh-provider.dubbo-demo.svc.cluster.local:50052",
-      consumerAddress: "dubbo-samples-mesh-consumer.dubbo-demo.svc.cluster.local:20880",
-      envoyFilterName: "cluster",
+      serviceAddresses: {
+        "dubbo-samples-mesh-provider": "dubbo-samples-mesh-provider.dubbo-demo.svc.cluster.local:50052",
+        "dubbo-samples-mesh-consumer": "dubbo-samples-mesh-consumer.dubbo-demo.svc.cluster.local:20880",
+      },
+      envoyFilterNames: { "dubbo-samples-mesh-consumer": "cluster" },
       healthCheckLoad: { checksPerSecond: 0.36, perProviderPod: 0.18 },
-      images: { provider: "r.test/provider@sha256:1", consumer: "r.test/consumer@sha256:2" },
+      images: {
+        "dubbo-samples-mesh-provider": "r.test/provider@sha256:1",
+        "dubbo-samples-mesh-consumer": "r.test/consumer@sha256:2",
+      },
       kubeContext: "minikube",
     });
   });
@@ -383,7 +390,10 @@ describe("the kubectl engine", async () => {
       ]);
       expect(imagesIn(kubectl.calls()[2]?.stdin)).toEqual([digest("provider"), digest("consumer")]);
       expect(outputs).toMatchObject({
-        images: { provider: digest("provider"), consumer: digest("consumer") },
+        images: {
+          "dubbo-samples-mesh-provider": digest("provider"),
+          "dubbo-samples-mesh-consumer": digest("consumer"),
+        },
       });
     });
 

@@ -5,8 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { V1Pod } from "@kubernetes/client-node";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import type { Service } from "../../../lib/graph.ts";
 import { parseSettings, type Settings } from "../../../settings.ts";
-import { firstReply, replyIn, whyNot } from "../../../tools/first-reply.ts";
+import { firstReply, loggingConsumer, replyIn, whyNot } from "../../../tools/first-reply.ts";
 import { Mesh } from "../../../tools/mesh.ts";
 import { userError } from "./user-error.ts";
 
@@ -38,8 +39,8 @@ contexts:
 }
 
 function settings(path: string, context = "x"): Settings {
-  const images = { provider: '{"image":"r/p:1"}', consumer: '{"image":"r/c:1"}' };
-  return parseSettings({ ...images, context, kubeconfig: path });
+  const services = '[{"app":"provider","image":"r/p:1"},{"app":"consumer","image":"r/c:1"}]';
+  return parseSettings({ services, context, kubeconfig: path });
 }
 
 async function closedPort(): Promise<number> {
@@ -250,12 +251,28 @@ describe("the consumer's reply", () => {
     return { mesh: mesh as unknown as Mesh, read };
   }
 
+  const consumer = (): Service => {
+    const found = loggingConsumer(settings("/k").services);
+    if (found === undefined) throw new Error("the stack runs no consumer");
+    return found;
+  };
+
+  it("is that of the sample's consumer, where one runs", () => {
+    expect(consumer().name).toBe("dubbo-samples-mesh-consumer");
+    const services = (text: string): Settings["services"] =>
+      parseSettings({ cluster: "local", services: text }).services;
+    expect(loggingConsumer(services("[{app: provider}, {app: relay}]"))).toBeUndefined();
+    expect(loggingConsumer(services("[{app: provider}, {app: consumer, replicas: 0}]"))).toBeUndefined();
+    const two = services("[{app: provider}, {app: consumer, replicas: 0}, {app: consumer, name: other}]");
+    expect(loggingConsumer(two)?.name).toBe("other");
+  });
+
   it("is awaited on the newest pod that runs", async () => {
     vi.useFakeTimers({ toFake: ["Date"] });
     const [old, young] = [pod("old", { running: true }), pod("young", { waiting: "PodInitializing" })];
     const rounds = [[], [young], [old, young], [old, pod("young", { running: true })]];
     const { mesh, read } = fakeMesh(rounds, { old: ["no reply"], young: ["no reply yet", LINE] });
-    expect(await firstReply(mesh, settings("/k"))).toBe(LINE);
+    expect(await firstReply(mesh, consumer())).toBe(LINE);
     expect(read).toEqual(["old", "young", "young"]);
   });
 
@@ -265,7 +282,7 @@ describe("the consumer's reply", () => {
   ])("that does not come is an error that says what the pods wait for: %#", async (pods, reasons) => {
     vi.useFakeTimers({ toFake: ["Date"] });
     const { mesh } = fakeMesh([pods], {});
-    const waiting = userError(firstReply(mesh, settings("/k")));
+    const waiting = userError(firstReply(mesh, consumer()));
     vi.setSystemTime(Date.now() + 300_000);
     expect(await waiting).toEqual({
       message: `the consumer was not answered within 300 s (${reasons})`,

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { DubboProvider } from "../../../components/provider.ts";
+import { DubboService } from "../../../components/service.ts";
 import { type Declared, runProgram } from "../../../tools/engine/program.ts";
 import { readStackFile } from "../../../tools/stack-file.ts";
 
@@ -21,6 +21,7 @@ const ARGS = {
   runtime: "node" as const,
   port: 50052,
   clusterDomain: "c",
+  called: true,
   drainSeconds: 1,
   finishSeconds: 1,
   properties: {},
@@ -75,7 +76,7 @@ describe("a program that fails under mocks", () => {
     ],
     [
       "has an output that turns out to be wrong",
-      () => ({ address: new DubboProvider("p", { ...ARGS, port: pulumi.output(0) }).address }),
+      () => ({ address: new DubboService("p", { ...ARGS, port: pulumi.output(0) }).address }),
       /port: Too small: expected number to be >=1 \(got 0\)$/,
     ],
     [
@@ -91,9 +92,9 @@ describe("a program that fails under mocks", () => {
   });
 
   it("leaves nothing behind: the next one runs", async () => {
-    await failure(() => ({ address: new DubboProvider("p", { ...ARGS, port: pulumi.output(0) }).address }));
+    await failure(() => ({ address: new DubboService("p", { ...ARGS, port: pulumi.output(0) }).address }));
     const listeners = process.listenerCount("unhandledRejection");
-    const { objects, outputs } = await run(() => ({ address: new DubboProvider("p", ARGS).address }));
+    const { objects, outputs } = await run(() => ({ address: new DubboService("p", ARGS).address }));
     expect(outputs).toEqual({ address: "a.n.svc.c:50052" });
     expect(objects.map(({ kind, metadata }) => `${kind}/${metadata.name}`)).toEqual([
       "Service/a",

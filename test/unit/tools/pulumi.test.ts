@@ -64,7 +64,7 @@ describe("the change that an event of the engine tells of", () => {
       resourcePreEvent: {
         metadata: {
           op,
-          urn: "urn:pulumi:test::dubbo-mesh::dubbo-mesh:provider:DubboProvider$kubernetes:core/v1:Service::provider-service",
+          urn: "urn:pulumi:test::dubbo-mesh::dubbo-mesh:service:DubboService$kubernetes:core/v1:Service::provider-service",
           type: "kubernetes:core/v1:Service",
           diffs,
         },

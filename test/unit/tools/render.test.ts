@@ -10,8 +10,10 @@ import { declaredBy } from "../program.ts";
 
 const CONFIG = {
   context: "minikube",
-  provider: { image: "r.test/provider:1" },
-  consumer: { image: "r.test/consumer:1" },
+  services: [
+    { app: "provider", image: "r.test/provider:1" },
+    { app: "consumer", image: "r.test/consumer:1" },
+  ],
 };
 
 async function stack(config: Readonly<Record<string, unknown>>): Promise<StackFile> {
@@ -92,7 +94,8 @@ describe("a rendered stack", () => {
     for (const name of others) writeFileSync(join(directory, name), name);
     mkdirSync(join(directory, "patches"));
     writeFileSync(join(directory, "33-service-old.yaml"), "old");
-    const renamed = { ...CONFIG, namespace: "other", consumer: { ...CONFIG.consumer, name: "caller" } };
+    const [provider, consumer] = CONFIG.services;
+    const renamed = { ...CONFIG, namespace: "other", services: [provider, { ...consumer, name: "caller" }] };
     const files = await render(await stack(renamed), directory);
     expect(readdirSync(directory).sort()).toEqual(
       [...files.map((file) => basename(file)), ...others, "patches"].sort(),

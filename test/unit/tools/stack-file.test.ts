@@ -4,7 +4,7 @@ import { join } from "node:path";
 import yaml from "js-yaml";
 import { describe, expect, it } from "vitest";
 import { UserError } from "../../../lib/errors.ts";
-import { readStackFile } from "../../../tools/stack-file.ts";
+import { readStackFile, refuseCollision } from "../../../tools/stack-file.ts";
 
 /** A project's folder with these stacks. */
 function project(files: Readonly<Record<string, string>>): string {
@@ -38,10 +38,11 @@ config:
   dubbo-mesh:injection: false
   dubbo-mesh:revision:
   dubbo-mesh:drain: ~
-  dubbo-mesh:consumer:
-    replicas: 3
-  dubbo-mesh:provider:
-    versions: [{ name: v1, weight: 80 }, { name: v2, weight: 20 }]
+  dubbo-mesh:services:
+    - app: consumer
+      replicas: 3
+    - app: provider
+      versions: [{ name: v1, weight: 80 }, { name: v2, weight: 20 }]
 `,
     });
     const file = await readStackFile(directory, "test");
@@ -59,23 +60,27 @@ config:
       injection: "false",
       revision: "",
       drain: "",
-      consumer: '{"replicas":3}',
-      provider: '{"versions":[{"name":"v1","weight":80},{"name":"v2","weight":20}]}',
+      services:
+        '[{"app":"consumer","replicas":3},{"app":"provider","versions":[{"name":"v1","weight":80},{"name":"v2","weight":20}]}]',
     });
     expect(file.settings).toMatchObject({
       context: "minikube",
       registry: "r.test/org",
       injection: false,
-      consumer: { replicas: 3, interval: "1s" },
-      provider: {
-        versions: [
-          { name: "v1", weight: 80, replicas: 2 },
-          { name: "v2", weight: 20, replicas: 2 },
-        ],
-      },
+      services: [
+        { app: "consumer", interval: "1s", versions: [{ name: "v1", weight: 100, replicas: 3 }] },
+        {
+          app: "provider",
+          // The seed's check and one second: the drain is not set.
+          drainSeconds: 10,
+          versions: [
+            { name: "v1", weight: 80, replicas: 2 },
+            { name: "v2", weight: 20, replicas: 2 },
+          ],
+        },
+      ],
     });
     expect(file.settings.revision).toBeUndefined();
-    expect(file.settings.drain).toBeUndefined();
   });
 
   // Seen with Pulumi 3: both keys come out of `pulumi config` with the project's prefix.
@@ -116,11 +121,11 @@ config:
 
   it("with wrong values: one error names each", async () => {
     const text =
-      "config:\n  dubbo-mesh:namespace: Upper\n  dubbo-mesh:consumer: { replicas: -1, colour: red }\n";
+      "config:\n  dubbo-mesh:namespace: Upper\n  dubbo-mesh:services: [{ app: consumer, replicas: -1, colour: red }]\n";
     const error = await errorOf(readStackFile(project({ test: text }), "test"));
     expect(error.message).toBe(
       "dubbo-mesh:namespace: must be a DNS label: lower-case letters, digits and dashes, at most 63; " +
-        "dubbo-mesh:consumer.replicas: Too small: expected number to be >=0; dubbo-mesh:consumer.colour: no such key",
+        "dubbo-mesh:services[0].replicas: Too small: expected number to be >=0; dubbo-mesh:services[0].colour: no such key",
     );
   });
 });
@@ -156,7 +161,7 @@ describe("overrides", () => {
 secretsprovider: passphrase
 config:
   dubbo-mesh:cluster: local
-  dubbo-mesh:consumer: { replicas: 2 }
+  dubbo-mesh:proxy: { requests: { cpu: 20m } }
   namespace: mesh
   dubbo-mesh:baseImage: { secure: v1:abc }
   aws:region: nowhere
@@ -175,7 +180,7 @@ config:
       secretsprovider: "passphrase",
       config: {
         "dubbo-mesh:cluster": "existing",
-        "dubbo-mesh:consumer": { replicas: 2 },
+        "dubbo-mesh:proxy": { requests: { cpu: "20m" } },
         "dubbo-mesh:namespace": "mesh",
         "dubbo-mesh:baseImage": { secure: "v1:abc" },
         "aws:region": "nowhere",
@@ -193,7 +198,7 @@ config:
       context: "minikube",
       registry: "r.test/org",
       namespace: "mesh",
-      consumer: { replicas: 2 },
+      proxy: { requests: { cpu: "20m" } },
     });
     const copy = await readStackFile(join(file.path, ".."), "test");
     expect(copy.settings).toEqual(file.settings);
@@ -223,5 +228,36 @@ describe("the project's own stacks", () => {
       }),
     );
     expect(places).toEqual(["dubbo-mesh/dubbo-canary", "dubbo-mesh/dubbo-demo"]);
+  });
+});
+
+describe("a stack that goes where another one goes", () => {
+  it("is refused by the other's name, whatever else is wrong with a third", async () => {
+    const directory = project({
+      a: LOCAL,
+      b: `${LOCAL}  dubbo-mesh:namespace: dubbo-demo\n`,
+      c: `${LOCAL}  dubbo-mesh:namespace: other\n`,
+      d: "config:\n  dubbo-mesh:context: dubbo-mesh\n  dubbo-mesh:registry: r.test/org\n",
+      e: "config:\n  dubbo-mesh:nonsense: 1\n",
+    });
+    expect(await errorOf(refuseCollision(await readStackFile(directory, "a")))).toEqual(
+      new UserError(
+        "stacks a and b both go to namespace dubbo-demo of dubbo-mesh",
+        "Give one of them another namespace: dubbo-mesh:namespace in Pulumi.a.yaml.",
+      ),
+    );
+    for (const stack of ["c", "d"])
+      await expect(refuseCollision(await readStackFile(directory, stack))).resolves.toBeUndefined();
+  });
+
+  it("is refused where a command sends it there", async () => {
+    const given = (context: string): string =>
+      `config:\n  dubbo-mesh:context: ${context}\n  dubbo-mesh:registry: r.test/org\n`;
+    const directory = project({ a: given("one"), b: given("two") });
+    await expect(refuseCollision(await readStackFile(directory, "a"))).resolves.toBeUndefined();
+    const sent = await readStackFile(directory, "a", { context: "two" });
+    expect((await errorOf(refuseCollision(sent))).message).toBe(
+      "stacks a and b both go to namespace dubbo-demo of two",
+    );
   });
 });

@@ -1,6 +1,8 @@
 import { describe, expect, it } from "vitest";
 import type { Check } from "../../../tools/verify/check.ts";
-import { EXPECTED, judged, judgedCase, podOf, recording } from "./recorded.ts";
+import { judge, judgeAll } from "../../../tools/verify/judge.ts";
+import { sampleMesh } from "../../../tools/verify/sample.ts";
+import { EXPECTED, judged, judgedCase, podOf, RecordedMesh, recording } from "./recorded.ts";
 
 function rows(checks: readonly Check[]): string[] {
   return checks.map(({ ok, check, of, seen }) => `${ok ? "ok" : "FAIL"} | ${check} | ${of} | ${seen}`);
@@ -19,8 +21,8 @@ describe("a mesh as it should be", () => {
       "ok | addresses | outbound|50052|| | 10.211.0.7:50052, 10.211.0.8:50052",
       "ok | calls | outbound|50052|v1| | 10 calls: 10.211.0.7:50052 5, 10.211.0.8:50052 5; spread 0, failed 0",
       "ok | health check | outbound|50052|v1| | attempts +3, successes +3, failures +0; 2 of 2 healthy",
-      "ok | outbound log | dubbo-samples-mesh-consumer-5cf59dcb4b-z42cp | 4 greet calls: 4 outbound|50052|v1|; 0 cut short",
-      "ok | inbound log | dubbo-samples-mesh-provider | 8 greet calls: 8 inbound|50052||; 0 cut short",
+      "ok | outbound log | dubbo-samples-mesh-consumer-5cf59dcb4b-z42cp | 4 calls: 4 outbound|50052|v1|; 0 cut short",
+      "ok | inbound log | dubbo-samples-mesh-provider | 8 calls: 8 inbound|50052||; 0 cut short",
       "ok | check log | dubbo-samples-mesh-provider | 2 calls by Envoy/HC to 2 of 2 pods, 0 without status 200",
       "ok | mtls | outbound|50052|v1| | 2 checks with its server name, 0 in plaintext; 4 TLS handshakes so far",
     ]);
@@ -63,7 +65,7 @@ describe("a provider that hangs", () => {
     expect(failures(await judgedCase("hung"))).toEqual([
       "FAIL | calls | outbound|50052|v1| | 4 calls: 10.211.0.2:50052 2, 10.211.0.5:50052 0; spread 2, failed 2",
       "FAIL | health check | outbound|50052|v1| | attempts +2, successes +1, failures +1; 1 of 2 healthy (10.211.0.5:50052 failed_active_health_check active_hc_timeout)",
-      "FAIL | inbound log | dubbo-samples-mesh-provider | 4 greet calls: 4 inbound|50052||; 2 cut short (DR)",
+      "FAIL | inbound log | dubbo-samples-mesh-provider | 4 calls: 4 inbound|50052||; 2 cut short (DR)",
       "FAIL | check log | dubbo-samples-mesh-provider | 3 calls by Envoy/HC to 2 of 2 pods, 1 without status 200",
     ]);
   });
@@ -97,8 +99,8 @@ describe("a mesh in which something is amiss", () => {
     expect(failures(await judged(look, look))).toEqual([
       "FAIL | calls | outbound|50052|v1| | 0 calls: 10.211.0.7:50052 0, 10.211.0.8:50052 0; spread 0, failed 0",
       "FAIL | health check | outbound|50052|v1| | attempts +0, successes +0, failures +0; 2 of 2 healthy",
-      "FAIL | outbound log | dubbo-samples-mesh-consumer-5cf59dcb4b-z42cp | 0 greet calls; 0 cut short",
-      "FAIL | inbound log | dubbo-samples-mesh-provider | 0 greet calls; 0 cut short",
+      "FAIL | outbound log | dubbo-samples-mesh-consumer-5cf59dcb4b-z42cp | 0 calls; 0 cut short",
+      "FAIL | inbound log | dubbo-samples-mesh-provider | 0 calls; 0 cut short",
       "FAIL | check log | dubbo-samples-mesh-provider | 0 calls by Envoy/HC to 0 of 2 pods, 0 without status 200",
       "FAIL | mtls | outbound|50052|v1| | 0 checks with its server name, 0 in plaintext; 4 TLS handshakes so far",
     ]);
@@ -119,7 +121,7 @@ describe("a mesh in which something is amiss", () => {
     );
     after.logs[consumer] = passed;
     expect(failures(await judged(recording("good", "before"), after))).toEqual([
-      `FAIL | outbound log | ${consumer} | ${passed.length} greet calls: ${passed.length} PassthroughCluster; 0 cut short`,
+      `FAIL | outbound log | ${consumer} | ${passed.length} calls: ${passed.length} PassthroughCluster; 0 cut short`,
     ]);
   });
 
@@ -140,5 +142,33 @@ describe("a mesh in which something is amiss", () => {
       "FAIL | ready | dubbo-samples-mesh-provider-v1 | 2 pods: 2/2 (no istio-proxy), restarts 0",
       "FAIL | ready | dubbo-samples-mesh-consumer | 1 pod: 2/2 (no istio-proxy), restarts 0",
     ]);
+  });
+});
+
+describe("a caller that waits to be called", () => {
+  it("need not call, but its checks must succeed", async () => {
+    const look = recording("good", "after");
+    expect(failures(await judged(look, look, { ...EXPECTED, interval: undefined }))).toEqual([
+      "FAIL | health check | outbound|50052|v1| | attempts +0, successes +0, failures +0; 2 of 2 healthy",
+      "FAIL | check log | dubbo-samples-mesh-provider | 0 calls by Envoy/HC to 0 of 2 pods, 0 without status 200",
+      "FAIL | mtls | outbound|50052|v1| | 0 checks with its server name, 0 in plaintext; 4 TLS handshakes so far",
+    ]);
+  });
+});
+
+describe("a mesh of several callers", () => {
+  it("names the edge of each check, and each Deployment once", async () => {
+    const [before, after] = [recording("good", "before"), recording("good", "after")];
+    const mesh = new RecordedMesh(before, after);
+    const looks = [await sampleMesh(mesh, EXPECTED), await sampleMesh(mesh, EXPECTED)] as const;
+    const edge = { expected: EXPECTED, before: looks[0], after: looks[1] };
+    const alone = judge(EXPECTED, ...looks);
+    expect(judgeAll([edge])).toEqual(alone);
+    const [, , ...others] = alone;
+    const named = others.map((check) => ({
+      ...check,
+      of: `dubbo-samples-mesh-consumer to dubbo-samples-mesh-provider: ${check.of}`,
+    }));
+    expect(judgeAll([edge, edge])).toEqual([...alone.slice(0, 2), ...named, ...named]);
   });
 });

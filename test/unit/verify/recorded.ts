@@ -1,15 +1,22 @@
 import { readFileSync } from "node:fs";
 import type { V1Pod } from "@kubernetes/client-node";
-import { expectedOf } from "../../../tools/verify/expected.ts";
+import { type Expected, expectedOf } from "../../../tools/verify/expected.ts";
 import type { Check } from "../../../tools/verify/check.ts";
 import { judge } from "../../../tools/verify/judge.ts";
 import type { MeshReader } from "../../../tools/verify/proxy.ts";
 import { sampleMesh } from "../../../tools/verify/sample.ts";
-import { parseSettings } from "../../../settings.ts";
+import { parseSettings, type Settings } from "../../../settings.ts";
 
 /** The stack whose mesh was recorded: the defaults. */
 export const SETTINGS = parseSettings({ cluster: "local" });
-export const EXPECTED = expectedOf(SETTINGS);
+export const EXPECTED = edgeOf(SETTINGS);
+
+/** What is expected of the one edge of a stack's call graph. */
+function edgeOf(settings: Settings): Expected {
+  const [edge, ...others] = expectedOf(settings);
+  if (edge === undefined || others.length > 0) throw new Error("not one edge");
+  return edge;
+}
 
 /**
  * What a live mesh said (Kubernetes 1.34, Istio of August 2026, Envoy 1.40), cut down to what is read, and to four greet calls a log: see recorded/. Each case is two looks

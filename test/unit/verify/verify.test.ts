@@ -1,9 +1,10 @@
 import { describe, expect, it } from "vitest";
-import { loadOf } from "../../../lib/health-check.ts";
+import { loadOf } from "../../../lib/graph.ts";
 import { parseSettings } from "../../../settings.ts";
 import { windowSeconds } from "../../../tools/verify/expected.ts";
 import { requireVerifiable, verify, verifyText, watch } from "../../../tools/verify/verify.ts";
 import { userError } from "../tools/user-error.ts";
+import { pair } from "../pair.ts";
 import { RecordedMesh, recording, SETTINGS } from "./recorded.ts";
 
 describe("verify", () => {
@@ -12,7 +13,7 @@ describe("verify", () => {
     const mesh = new RecordedMesh(before, before, recording("good", "after"));
     const { ok, seconds, checks, healthCheckLoad } = await watch(mesh, SETTINGS, 1);
     expect({ ok, checks: checks.length, quick: seconds < 2 }).toEqual({ ok: true, checks: 10, quick: true });
-    expect(healthCheckLoad).toEqual(loadOf(SETTINGS));
+    expect(healthCheckLoad).toEqual(loadOf(SETTINGS.services));
   });
 
   it("begins anew when the pods are ready, since checks fail before", async () => {
@@ -23,7 +24,11 @@ describe("verify", () => {
 
   it("gives up when the configured check and calls had time enough", async () => {
     const healthCheck = JSON.stringify({ interval: "0.001s", initial_jitter: "0s", interval_jitter: "0s" });
-    const quick = { consumer: '{"interval": "0.001s"}', healthCheck, healthCheckBudget: "1000" };
+    const quick = {
+      services: pair({ consumer: "interval: 0.001s" }),
+      healthCheck,
+      healthCheckBudget: "1000",
+    };
     const settings = parseSettings({ cluster: "local", ...quick });
     const limit = windowSeconds(settings);
     expect(limit).toBeCloseTo(3.01);
@@ -54,7 +59,11 @@ describe("verify", () => {
   it.each<[Record<string, string>, RegExp]>([
     [{ injection: "false" }, /^dubbo-mesh:injection is false/],
     [{ accessLogs: "false" }, /^dubbo-mesh:accessLogs is false/],
-    [{ consumer: '{"replicas": 0}' }, /runs no consumer, so nothing is called/],
+    [
+      { services: pair({ consumer: "replicas: 0" }) },
+      /runs no service that calls another, so nothing is called/,
+    ],
+    [{ services: "[{app: provider}]" }, /runs no service that calls another, so nothing is called/],
   ])("refuses %o", async (configured, message) => {
     const settings = parseSettings({ cluster: "local", ...configured });
     const file = {
@@ -79,8 +88,10 @@ describe("the time to watch", () => {
       windowSeconds(
         parseSettings({
           cluster: "local",
-          provider: JSON.stringify(provider),
-          consumer: JSON.stringify(consumer),
+          services: JSON.stringify([
+            { app: "provider", ...provider },
+            { app: "consumer", ...consumer },
+          ]),
         }),
       );
     expect(seconds({}, {})).toBe(3 + 10);
@@ -92,6 +103,12 @@ describe("the time to watch", () => {
     ];
     expect(seconds({ versions }, {})).toBe(3 + 50);
     expect(seconds({ versions }, { interval: "60s" })).toBe(3 + 120);
+  });
+
+  it("is that of a cluster without calls where a caller waits to be called", () => {
+    const services = "[{app: provider}, {app: relay}]";
+    expect(windowSeconds(parseSettings({ cluster: "local", services }))).toBe(3 + 7);
+    expect(windowSeconds(parseSettings({ cluster: "local", services, healthCheck: "gentle" }))).toBe(3 + 36);
   });
 });
 

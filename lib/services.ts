@@ -1,0 +1,297 @@
+import { z } from "zod";
+import { duration, positiveDuration } from "./duration.ts";
+import { healthCheckSettings } from "./health-check.ts";
+import { PROBE_PORT, RUNTIMES } from "./names.ts";
+import { portNumber } from "./port.ts";
+import { PRESETS, publishedImage, publishedVersions, usualInterval } from "./presets.ts";
+import { applicationProperties, type Properties } from "./properties.ts";
+import { resourcesOf, resourcesSettings } from "./resources.ts";
+import { oneScale, type Scale, scaleKeys, withPods } from "./scale.ts";
+import { trafficSettings } from "./traffic.ts";
+import { unset } from "./unset.ts";
+import { without } from "./without.ts";
+
+/** A label as DNS has it. */
+export const dnsLabel = z
+  .string({ error: unset })
+  .regex(
+    /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/,
+    "must be a DNS label: lower-case letters, digits and dashes, at most 63",
+  );
+
+/** An image that is named exactly enough to be run. */
+export const imageReference = z
+  .string()
+  .regex(/^\S+[:@]\S+$/, "must be an image with a tag or a digest, such as registry/name:v1");
+
+// A Service's name starts with a letter, RFC 1035.
+const serviceName = dnsLabel.regex(/^[a-z]/, "must start with a letter");
+// It is passed on to docker, and part of an image's inputs: the same on every machine.
+const projectPath = z.string().regex(/^[^/\s]\S*$/, "must be a path relative to the project, without spaces");
+const grpcService = z.string().regex(/^\w+(\.\w+)+$/, "must be a gRPC service such as package.Service");
+// HTTP/2 has names in lower case only, and Istio takes no pseudo-header here.
+const headerName = /^[a-z0-9][a-z0-9_.-]*$/;
+
+/** The Dubbo properties that the stack sets of an application, and what to do instead. */
+const TAKEN: Properties = {
+  "dubbo.application.name": "use name",
+  "dubbo.application.version": "use versions",
+  "dubbo.application.qos-enable": "the probes need it",
+  "dubbo.application.qos-accept-foreign-ip":
+    "the probes need it; dubbo.application.qos-anonymous-allow-commands says what else may be called",
+  "dubbo.application.qos-port": "the probes ask port 22222",
+  "dubbo.protocol.port": "use port",
+  "dubbo.service.shutdown.wait": "use drain",
+  "dubbo.service.shutdown.wait.seconds": "use drain",
+  "dubbo.service.shutdown.timeout": "it is the longest timeout of its callers, and its own",
+  "dubbo.tri.builtin.service.init": "the health check needs it",
+  "dubbo.consumer.interval": "use interval",
+  "dubbo.consumer.timeout": "use timeout",
+  "dubbo.consumer.retries": "use traffic.attempts",
+  "dubbo.consumer.mesh-enable": "the mesh needs it",
+  "dubbo.reference.provided-by": "use calls",
+  "dubbo.reference.provider-port": "it is the port of what calls names",
+};
+
+const method = z.strictObject({
+  kind: z.enum(["unary", "streaming"]).default("unary").describe("whether it streams, in either direction"),
+  idempotent: z.boolean().default(false).describe("whether it may run twice, so that it may be retried"),
+  timeout: positiveDuration.optional().describe("time that a call may take, all tries together"),
+});
+
+/** What is to know of a method. */
+export type Method = z.infer<typeof method>;
+
+const version = z
+  .strictObject({
+    name: dnsLabel.describe("label `version` of the pods and name of the subset"),
+    image: imageReference.optional().describe("an image of this version alone"),
+    ...scaleKeys(2),
+    weight: z.int().min(0).max(100).default(100).describe("share of the calls, percent"),
+  })
+  .superRefine(oneScale)
+  .transform((given) => withPods(given, 2));
+
+function weightsAddUp(versions: readonly z.infer<typeof version>[]): boolean {
+  return versions.reduce((sum, { weight }) => sum + weight, 0) === 100;
+}
+
+function namesDiffer(versions: readonly z.infer<typeof version>[]): boolean {
+  return new Set(versions.map(({ name }) => name)).size === versions.length;
+}
+
+const route = z.strictObject({
+  headers: z
+    .record(z.string(), z.string().min(1))
+    .refine((headers) => Object.keys(headers).length > 0, "must name a header")
+    .refine((headers) => Object.keys(headers).every((name) => headerName.test(name)), {
+      error: "must be names of headers in lower case",
+    })
+    .describe("values by name; a call that has all of them takes this route"),
+  version: z.string().min(1).describe("the version that answers it"),
+});
+
+const keys = z.strictObject({
+  app: z
+    .string()
+    .regex(/^[a-z][-a-z0-9]*$/, "must be a folder of apps/")
+    .optional()
+    .describe(
+      "folder of apps/ that the image is built from; provider, consumer and relay bring the sample's values",
+    ),
+  build: z
+    .strictObject({
+      context: projectPath.describe("folder that the image is built from"),
+      dockerfile: projectPath.optional().describe("the Dockerfile (default: the one in the context)"),
+    })
+    .optional()
+    .describe("how an image of your own is built"),
+  image: imageReference.optional().describe("an image to run instead of building one"),
+  name: serviceName.describe("Dubbo application name, Service and label `app`"),
+  port: portNumber.describe("Triple port"),
+  runtime: z
+    .enum(RUNTIMES)
+    .default("node")
+    .describe("node: an application on apps/sdk; java: an image with Dubbo's Java SDK, by default Apache's"),
+  offers: z.array(grpcService).default([]).describe("gRPC services that others may call"),
+  methods: z
+    .record(
+      z.string().regex(/^\/[\w.]+\/\w+$/, "must be a gRPC path such as /package.Service/method"),
+      method,
+    )
+    .default({})
+    .describe("what is to know of methods, by gRPC path; one that is not named is never repeated nor cut"),
+  calls: z.array(serviceName).default([]).describe("names of the services that it calls"),
+  versions: z
+    .array(version)
+    .min(1)
+    .refine(weightsAddUp, "the weights must add up to 100")
+    .refine(namesDiffer, "two versions have the same name")
+    .optional()
+    .describe("one Deployment and one subset each (default: v1)"),
+  ...scaleKeys(2),
+  interval: positiveDuration
+    .optional()
+    .describe("time from one call's start to the next, of an application that calls by itself"),
+  timeout: positiveDuration.default("30s").describe("deadline of its calls"),
+  routes: z
+    .array(route)
+    .default([])
+    .describe("calls with certain headers, and the version that answers them"),
+  traffic: trafficSettings.default({}).describe("calls to it, over what the stack's traffic says of all"),
+  healthCheck: healthCheckSettings
+    .optional()
+    .describe("the active check of its pods, in place of the stack's healthCheck"),
+  drain: duration
+    .optional()
+    .describe("time that an ending pod answers NOT_SERVING, in place of the stack's drain"),
+  properties: applicationProperties(TAKEN)
+    .default({})
+    .describe("further Dubbo properties of the application"),
+  resources: resourcesSettings
+    .prefault({})
+    .describe("requests and limits of the application's container (default: by runtime)"),
+});
+
+type Fields = Readonly<Record<string, unknown>>;
+
+function isFields(value: unknown): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** The preset's methods, each with what the stack says of it over that. */
+function overMethods(preset: unknown, given: unknown): unknown {
+  if (!isFields(preset) || !isFields(given)) return given ?? preset;
+  const own = Object.entries(given).map(([path, fields]) => {
+    const under = preset[path];
+    return [path, isFields(under) && isFields(fields) ? { ...under, ...fields } : fields] as const;
+  });
+  return { ...preset, ...Object.fromEntries(own) };
+}
+
+/** The preset's methods of what is still offered. */
+function presetMethods(methods: unknown, offers: unknown): unknown {
+  if (!isFields(methods) || !Array.isArray(offers)) return methods;
+  const kept = Object.entries(methods).filter(([path]) => offers.includes(path.split("/")[1]));
+  return Object.fromEntries(kept);
+}
+
+/** What the stack gives, over what its `app` brings with it. */
+function overPreset(given: unknown): unknown {
+  if (!isFields(given)) return given;
+  const { app } = given;
+  const preset: Fields = (typeof app === "string" ? PRESETS.get(app) : undefined) ?? {};
+  const methods = presetMethods(preset["methods"], given["offers"]);
+  return { ...preset, ...given, methods: overMethods(methods, given["methods"]) };
+}
+
+type Entry = z.infer<typeof keys>;
+type Refuse = (path: (string | number)[], message: string) => void;
+
+/** A version of a service: a Deployment, and a subset of the calls to it. */
+export interface Version extends Scale {
+  /** Label `version` of the pods, and name of the subset. */
+  readonly name: string;
+  /** The image; undefined where it is built. */
+  readonly image?: string | undefined;
+  /** Share of the calls, percent. */
+  readonly weight: number;
+}
+
+/** The versions with their images; v1 alone where the stack names none. */
+function versionsOf({ app, runtime, build, image, offers, replicas, autoscale, versions }: Entry): Version[] {
+  const usual = offers.length === 0 ? 1 : 2;
+  const one = { name: "v1", weight: 100, ...withPods({ replicas, autoscale }, usual) };
+  return (versions ?? [one]).map((each: Version) => {
+    const published = runtime === "java" && build === undefined ? publishedImage(app, each.name) : undefined;
+    return { ...each, image: each.image ?? image ?? published };
+  });
+}
+
+/** Keys that say something of calls to a service, and so nothing of one that nobody can call. */
+const OF_CALLED = ["methods", "versions", "routes", "traffic", "healthCheck", "drain"] as const;
+
+function refuseUncalled(entry: Entry, refuse: Refuse): void {
+  if (entry.offers.length > 0) return;
+  for (const key of OF_CALLED) {
+    const value = entry[key];
+    if (value === undefined || Object.keys(value).length === 0) continue;
+    refuse([key], "is about calls to the service, which offers nothing: say in offers what it does");
+  }
+}
+
+function refuseStreams({ methods }: Entry, refuse: Refuse): void {
+  for (const [path, { kind, idempotent, timeout }] of Object.entries(methods)) {
+    if (kind === "unary") continue;
+    if (idempotent)
+      refuse(["methods", path, "idempotent"], "is of a stream, which cannot be repeated once it has begun");
+    if (timeout !== undefined)
+      refuse(["methods", path, "timeout"], "is of a stream, which a timeout would cut");
+  }
+}
+
+/** A method of a gRPC service that the service would not answer. */
+function refuseStrangers({ offers, methods }: Entry, refuse: Refuse): void {
+  if (offers.length === 0) return;
+  for (const path of Object.keys(methods)) {
+    if (offers.includes(path.split("/")[1] ?? "")) continue;
+    refuse(["methods", path], `is of a gRPC service that offers does not have (${offers.join(", ")})`);
+  }
+}
+
+/** What to run must be said, and once. */
+function refuseSources(entry: Entry, refuse: Refuse): void {
+  const { app, build, image, runtime, versions } = entry;
+  if (build !== undefined && image !== undefined)
+    refuse(["build"], "is set beside image, which runs as it is");
+  if (build !== undefined && app !== undefined && !PRESETS.has(app))
+    refuse(["build"], "is set beside app, which the project builds by itself");
+  for (const [index, each] of versionsOf(entry).entries()) {
+    if (each.image !== undefined || build !== undefined) continue;
+    const path = versions === undefined ? ["image"] : ["versions", index, "image"];
+    if (runtime === "java") refuse(path, `is not set, and ${publishedVersions(app)}`);
+    else if (app === undefined) refuse(path, "is not set, nor is app or build: nothing says what to run");
+  }
+}
+
+/** Ports of the pod that are taken. Source: https://istio.io/latest/docs/ops/deployment/application-requirements/ */
+function refusePorts({ port }: Entry, refuse: Refuse): void {
+  if (port === PROBE_PORT) refuse(["port"], `is ${port}, at which the probes are answered`);
+  if (port >= 15_000 && port <= 15_090) refuse(["port"], `is ${port}, one of Istio's sidecar`);
+}
+
+function refuseScales(entry: Entry, refuse: Refuse): void {
+  if (entry.versions === undefined) return;
+  for (const key of ["replicas", "autoscale"] as const) {
+    if (entry[key] !== undefined) refuse([key], "is set beside versions, which have their own");
+  }
+}
+
+const CHECKS = [refuseUncalled, refuseStreams, refuseStrangers, refuseSources, refuseScales, refusePorts];
+
+/** A Dubbo application of the mesh, provider, consumer or both, as a stack gives it. */
+export const serviceSettings = z
+  .unknown()
+  .transform(overPreset)
+  .pipe(keys)
+  .superRefine((entry, context) => {
+    if (context.issues.length > 0) return;
+    oneScale(entry, context);
+    for (const check of CHECKS) {
+      check(entry, (path, message) => {
+        context.addIssue({ code: "custom", path, message });
+      });
+    }
+  })
+  .transform((entry) => {
+    const { app, runtime, interval, resources } = entry;
+    return {
+      ...without(entry, "image", "replicas", "autoscale"),
+      versions: versionsOf(entry),
+      interval: interval ?? usualInterval(app, runtime),
+      resources: resourcesOf(runtime, resources),
+    };
+  });
+
+/** A Dubbo application of the mesh, with its own defaults filled in. */
+export type ServiceSettings = z.infer<typeof serviceSettings>;

@@ -1,0 +1,8 @@
+/** The same fields without these. */
+export function without<T extends object, K extends keyof T & string>(
+  fields: T,
+  ...keys: readonly K[]
+): Omit<T, K> {
+  const others = Object.entries(fields).filter(([key]) => !(keys as readonly string[]).includes(key));
+  return Object.fromEntries(others) as Omit<T, K>;
+}
