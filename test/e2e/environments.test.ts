@@ -8,10 +8,8 @@ import { make, PROJECT_DIRECTORY, writeStack } from "./make.ts";
 import { Scene } from "./scene.ts";
 import { type Seen, Watch } from "./watch.ts";
 
-/** The stacks of this project: what differs between their files beside where they go. */
-const ENVIRONMENTS = ["dev", "canary", "staging", "prod"] as const;
-
-type Environment = (typeof ENVIRONMENTS)[number];
+/** The stacks of this project. */
+type Environment = "dev" | "canary" | "staging" | "prod";
 
 /** Where a stack goes; the test holds it equal. */
 const PLACE = ["cluster", "context", "namespace", "registry"].map((key) => `dubbo-mesh:${key}`);
