@@ -37,17 +37,28 @@ describe("a transition", () => {
     expect(transition([deployment, ...rules], [])).toBeUndefined();
   });
 
-  it.each(["VirtualService", "DestinationRule", "EnvoyFilter"])(
-    "leaves a %s that changes as it is, and takes what is new",
-    (kind) => {
-      const added = object("VirtualService", { weight: 100 }, "added");
-      const before = [object(kind, { weight: 100 })];
-      expect(transition([deployment, object(kind, { weight: 80 }), added], before)).toEqual([
-        deployment,
-        added,
-      ]);
-    },
-  );
+  it("leaves a route that changes as it is, and takes a new one", () => {
+    const added = object("VirtualService", { weight: 100 }, "added");
+    expect(transition([deployment, route(80), added], [route(100)])).toEqual([deployment, added]);
+  });
+
+  it("adds subsets and their checks to those that were there, which stay as they were", () => {
+    const patch = (subset: string, interval: string): object => ({ match: { subset }, patch: { interval } });
+    const subsets = (...names: string[]): object => ({ host: "h", subsets: names.map((name) => ({ name })) });
+    const before = [
+      object("DestinationRule", { ...subsets("v1", "v2"), trafficPolicy: "old" }),
+      object("EnvoyFilter", { configPatches: [patch("v1", "5s"), patch("v2", "5s")] }),
+    ];
+    const after = [
+      object("DestinationRule", { ...subsets("v2", "v3"), trafficPolicy: "new" }),
+      object("EnvoyFilter", { configPatches: [patch("v2", "1s"), patch("v3", "1s")] }),
+    ];
+    expect(transition(after, before)).toEqual([
+      object("DestinationRule", { ...subsets("v1", "v2", "v3"), trafficPolicy: "old" }),
+      object("EnvoyFilter", { configPatches: [patch("v1", "5s"), patch("v2", "5s"), patch("v3", "1s")] }),
+    ]);
+    expect(transition([route(80), ...after], [route(100)])).toEqual(after);
+  });
 
   it("allows what a policy allows and what it allowed before, each once", () => {
     const before = [object("AuthorizationPolicy", { action: "ALLOW", rules: [old] })];
