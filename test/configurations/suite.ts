@@ -5,6 +5,7 @@ import { UserError } from "../../lib/errors.ts";
 import { healthCheckSettings } from "../../lib/health-check.ts";
 import { toYaml } from "../../lib/yaml.ts";
 import { parseSettings, PROJECT, type Settings, settingsSchema } from "../../settings.ts";
+import { check } from "../../policy/rules.ts";
 import { type Declared, runProgram } from "../../tools/engine/program.ts";
 import { validateObject } from "../schemas/validate.ts";
 import { sensible } from "./arbitrary.ts";
@@ -35,6 +36,9 @@ export interface SuiteOptions {
 
 /** Nobody can know these when the configuration is read: they are told by what is on the disk. */
 const ON_DISK = /^(the image's build context .* cannot be read|there is no application apps\/)/;
+
+/** Rules that a stack may break knowingly: by security.mtls, security.authorization, injection, and tls_options of a healthCheck. */
+const CHOSEN = ["mtls-strict", "authorization-covers-calls", "namespace-injects", "check-alpn"];
 
 /** The configurations, and whether somebody could have meant it. */
 const attempts: fc.Arbitrary<Attempt & { readonly meant: boolean }> = fc.oneof(
@@ -90,9 +94,17 @@ async function declared(attempt: Attempt, settings: Settings): Promise<Declared 
   }
 }
 
-function judgeObjects(attempt: Attempt, { objects }: Declared, { namespace, clusterDomain }: Settings): void {
+function judgeObjects(
+  attempt: Attempt,
+  { objects, images }: Declared,
+  { namespace, clusterDomain }: Settings,
+): void {
   const host = (name: string): string => `${name}.${namespace}.svc.${clusterDomain}`;
-  const faults = [...objects.flatMap(validateObject), ...brokenReferences(objects, host)];
+  const built = images.map(({ reference }) => reference);
+  const broken = check(objects, { built })
+    .filter(({ severity, rule }) => severity === "error" && !CHOSEN.includes(rule))
+    .map(({ rule, object, path, message }) => `${rule}: ${object} ${path ?? ""} ${message}`);
+  const faults = [...objects.flatMap(validateObject), ...brokenReferences(objects, host), ...broken];
   if (faults.length > 0) fail(faults.join("\n"), attempt);
 }
 
