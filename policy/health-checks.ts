@@ -6,6 +6,7 @@ import {
   destinationRules,
   filterAppliesTo,
   hits,
+  isBounded,
   type Mesh,
   namespaceOf,
   ofKind,
@@ -24,8 +25,8 @@ function clusterName({ key, port, subset }: Cluster): string {
   return `outbound|${port ?? "*"}|${subset}|${name ?? ""}.${namespace ?? ""}`;
 }
 
-function carriedClusters({ carried }: Mesh): Cluster[] {
-  return [...carried.values()].flat();
+function routedClusters({ routed }: Mesh): Cluster[] {
+  return [...routed.values()].flat();
 }
 
 /** Each health check for which `wrong` has a message. */
@@ -42,10 +43,16 @@ function checkFaults(
   );
 }
 
+/** Whether Sidecars name what every workload calls: a Service that none of them names is called by nobody. */
+function isScoped(mesh: Mesh): boolean {
+  const sidecars = ofKind(mesh, "Sidecar").filter(isBounded);
+  return mesh.workloads.every((workload) => sidecars.some((sidecar) => filterAppliesTo(sidecar, workload)));
+}
+
 /** The clusters of one called Service that a caller's patches leave without a check. */
 function uncoveredOf(mesh: Mesh, key: string, clusters: readonly Cluster[]): Fault[] {
   const callers = callersOf(mesh, key);
-  if (callers.length === 0 && clusters.length > 0) {
+  if (callers.length === 0 && clusters.length > 0 && !isScoped(mesh)) {
     const service = mesh.services.find((each) => each.key === key);
     return [
       {
@@ -59,7 +66,7 @@ function uncoveredOf(mesh: Mesh, key: string, clusters: readonly Cluster[]): Fau
       ({ object }) => object === caller.object || filterAppliesTo(object, caller),
     );
     return clusters
-      .filter((cluster) => !patches.some((patch) => hits(patch, cluster)))
+      .filter((cluster) => cluster.calls && !patches.some((patch) => hits(patch, cluster)))
       .map((cluster) => ({
         object: caller.object,
         message: `calls flow through ${clusterName(cluster)}, which no health check of its Envoy watches`,
@@ -68,13 +75,13 @@ function uncoveredOf(mesh: Mesh, key: string, clusters: readonly Cluster[]): Fau
 }
 
 function uncovered(mesh: Mesh): Fault[] {
-  return [...mesh.carried].flatMap(([key, clusters]) => uncoveredOf(mesh, key, clusters));
+  return [...mesh.routed].flatMap(([key, clusters]) => uncoveredOf(mesh, key, clusters));
 }
 
 function idle(mesh: Mesh): Fault[] {
-  const carried = carriedClusters(mesh);
+  const routed = routedClusters(mesh);
   return mesh.checks
-    .filter((patch) => !carried.some((cluster) => hits(patch, cluster)))
+    .filter((patch) => !routed.some((cluster) => hits(patch, cluster)))
     .map(({ object, path, match }) => ({
       object,
       path: `${path}.match`,
@@ -84,24 +91,24 @@ function idle(mesh: Mesh): Fault[] {
 
 /** The clusters that a called Service has: one without a subset, and one a subset, on each port that is called. */
 function allClusters(mesh: Mesh): Cluster[] {
-  return carriedClusters(mesh).flatMap(({ key, port }) => {
+  return routedClusters(mesh).flatMap(({ key, port }) => {
     const subsets = destinationRules(mesh, key).flatMap((rule) => items(at(rule, "spec", "subsets")));
     const names = subsets.flatMap((subset) => text(at(subset, "name")) ?? []);
-    return ["", ...names].map((subset) => ({ key, port, subset }));
+    return ["", ...names].map((subset) => ({ key, port, subset, calls: false }));
   });
 }
 
 function needless(mesh: Mesh): Fault[] {
-  const carried = carriedClusters(mesh);
+  const routed = routedClusters(mesh);
   const name = (cluster: Cluster): string => clusterName(cluster);
-  const used = new Set(carried.map(name));
+  const used = new Set(routed.map(name));
   const unused = new Map(
     allClusters(mesh).flatMap((cluster) =>
       used.has(name(cluster)) ? [] : [[name(cluster), cluster] as const],
     ),
   );
   return mesh.checks
-    .filter((patch) => carried.some((cluster) => hits(patch, cluster)))
+    .filter((patch) => routed.some((cluster) => hits(patch, cluster)))
     .flatMap((patch) => {
       const also = [...unused.values()].filter((cluster) => hits(patch, cluster)).map(name);
       const everything = targetOf(patch).key === undefined ? ["every other cluster"] : [];
@@ -139,7 +146,7 @@ function doubled(mesh: Mesh): Fault[] {
       path: `${path}.patch.value.health_checks`,
       message: `gives a cluster ${checks.length} health checks, which Envoy refuses`,
     }));
-  const clusters = [...carriedClusters(mesh), ...allClusters(mesh)];
+  const clusters = [...routedClusters(mesh), ...allClusters(mesh)];
   const twice = mesh.checks.flatMap((patch, index): Fault[] => {
     const rival = mesh.checks
       .slice(0, index)

@@ -16,7 +16,7 @@ export interface Workload {
   readonly annotations: Labels;
   /** Spec of the pods. */
   readonly pod: Fields;
-  /** The application's containers, with their paths: not the sidecar, whose settings are Istio's. */
+  /** The application's containers, those that run first among them, with their paths: not Istio's own. */
   readonly containers: readonly { readonly path: string; readonly fields: Fields }[];
   /** Pods that run at least. */
   readonly replicas: number;
@@ -51,6 +51,8 @@ export interface Cluster {
   readonly port: number | undefined;
   /** Its subset; empty for all pods. */
   readonly subset: string;
+  /** Whether calls flow through it; no, where a route names it without weight, ready to be given some. */
+  readonly calls: boolean;
 }
 
 /** A destination of a route. */
@@ -101,8 +103,8 @@ export interface Mesh {
   readonly services: readonly Service[];
   readonly routes: readonly Route[];
   readonly checks: readonly CheckPatch[];
-  /** The clusters that carry calls, by namespace and name of the Service that is called. */
-  readonly carried: ReadonlyMap<string, readonly Cluster[]>;
+  /** The clusters that routes name, by namespace and name of the Service that is called. */
+  readonly routed: ReadonlyMap<string, readonly Cluster[]>;
   /** Images that are built and then referred to by digest. */
   readonly built: readonly string[];
 }
@@ -129,11 +131,15 @@ export function serviceKey(host: string, namespace: string): string | undefined 
 
 const WORKLOADS = ["Deployment", "StatefulSet", "DaemonSet"];
 
+const INJECTED = ["istio-proxy", "istio-init", "istio-validation"];
+
 function containersOf(spec: Fields): Workload["containers"] {
-  return items(spec["containers"]).flatMap((container, index) =>
-    at(container, "name") === "istio-proxy"
-      ? []
-      : [{ path: `spec.template.spec.containers[${index}]`, fields: fields(container) }],
+  return ["containers", "initContainers"].flatMap((list) =>
+    items(spec[list]).flatMap((container, index) =>
+      INJECTED.includes(text(at(container, "name")) ?? "")
+        ? []
+        : [{ path: `spec.template.spec.${list}[${index}]`, fields: fields(container) }],
+    ),
   );
 }
 
@@ -318,6 +324,13 @@ function egressKeys(sidecar: KubernetesObject): string[] {
     .flatMap((host) => serviceKey(host.slice(host.indexOf("/") + 1), namespaceOf(sidecar)) ?? []);
 }
 
+/** Whether a Sidecar names what its pods call; hosts that take in the whole namespace or mesh bound nothing. */
+export function isBounded(sidecar: KubernetesObject): boolean {
+  const egress = items(at(sidecar, "spec", "egress"));
+  const hosts = egress.flatMap((each) => texts(at(each, "hosts")));
+  return egress.length > 0 && !hosts.some((host) => ["*/*", "./*"].includes(host));
+}
+
 /** The Services that traffic rules, sidecars' scopes or health checks name: they are called. */
 function calledKeys(objects: readonly KubernetesObject[], checks: readonly CheckPatch[]): Set<string> {
   const hosts = objects.flatMap((object): readonly (string | undefined)[] => {
@@ -335,27 +348,40 @@ export function carriesCalls({ weight }: Destination, route: Route): boolean {
   return route.destinations.length === 1 || (weight ?? 0) > 0;
 }
 
-type Draft = Omit<Mesh, "carried">;
+type Draft = Omit<Mesh, "routed">;
 
-/** The clusters of a called Service that its calls flow through. */
-function carriedBy(key: string, mesh: Draft): Cluster[] {
+/** The clusters of a called Service that its routes name. */
+function routedBy(key: string, mesh: Draft): Cluster[] {
   const routes = mesh.routes.filter(
     ({ object }) =>
       isForMesh(object) &&
       texts(at(object, "spec", "hosts")).some((host) => serviceKey(host, namespaceOf(object)) === key),
   );
   const ways = routes.flatMap((route) =>
-    route.destinations.filter((destination) => carriesCalls(destination, route)),
+    route.destinations.map((destination) => ({ ...destination, calls: carriesCalls(destination, route) })),
   );
-  const plain = { key, port: undefined, subset: "" };
+  const plain = { key, port: undefined, subset: "", calls: true };
   const clusters = (routes.length === 0 ? [plain] : ways).flatMap((way): Cluster[] => {
-    if (way.key === undefined) return [];
-    const service = mesh.services.find((each) => each.key === way.key);
-    const ports = service?.ports.filter((port) => port.dubbo).map((port) => port.number) ?? [undefined];
-    const own = way.port === undefined ? ports : ports.filter((port) => [undefined, way.port].includes(port));
-    return own.map((port) => ({ key: way.key ?? "", port: way.port ?? port, subset: way.subset }));
+    const { key: own, subset, calls } = way;
+    if (own === undefined) return [];
+    const service = mesh.services.find((each) => each.key === own);
+    const ports = service?.ports.filter((port) => port.dubbo).map((port) => port.number) ?? [way.port];
+    return ports
+      .filter((port) => way.port === undefined || port === way.port)
+      .map((port) => ({ key: own, port, subset, calls }));
   });
-  return [...new Map(clusters.map((cluster) => [JSON.stringify(cluster), cluster])).values()];
+  // One that a route gives calls counts as such, whatever others do.
+  const sorted = [...clusters].sort((one, other) => Number(one.calls) - Number(other.calls));
+  return [
+    ...new Map(sorted.map((each) => [JSON.stringify([each.key, each.port, each.subset]), each])).values(),
+  ];
+}
+
+/** Whether there may be such a Service: where the objects hold Services of its namespace, it is one of them. */
+function mayExist(services: readonly Service[], key: string): boolean {
+  const [namespace] = key.split("/");
+  const own = services.filter((service) => service.namespace === namespace);
+  return key !== "" && (own.length === 0 || own.some((service) => service.key === key));
 }
 
 /** Reads a set of objects. */
@@ -369,8 +395,8 @@ export function meshOf(objects: readonly KubernetesObject[], built: readonly str
   const routes = objects.filter(({ kind }) => kind === "VirtualService").flatMap(routesOf);
   const checks = objects.filter(({ kind }) => kind === "EnvoyFilter").flatMap(checksOf);
   const draft = { objects, workloads, services, routes, checks, built };
-  const called = [...calledKeys(objects, checks)].filter((key) => key !== "");
-  return { ...draft, carried: new Map(called.map((key) => [key, carriedBy(key, draft)])) };
+  const called = [...calledKeys(objects, checks)].filter((key) => mayExist(services, key));
+  return { ...draft, routed: new Map(called.map((key) => [key, routedBy(key, draft)])) };
 }
 
 /** A route's Service speaks Dubbo, as far as the objects tell. */
@@ -417,7 +443,7 @@ export function callersOf(mesh: Mesh, key: string): readonly Caller[] {
 
 /** The Services that are called and whose pods these are. */
 export function calledServices(mesh: Mesh, workload: Workload): readonly Service[] {
-  const destinations = new Set([...mesh.carried.values()].flat().map(({ key }) => key));
+  const destinations = new Set([...mesh.routed.values()].flat().map(({ key }) => key));
   return mesh.services.filter(
     (service) =>
       destinations.has(service.key) && service.ports.some(({ dubbo }) => dubbo) && selects(service, workload),

@@ -167,13 +167,14 @@ function admits(policy: KubernetesObject, caller: Caller, asked: Asked, port: nu
   });
 }
 
-/** What a caller's Envoy asks a Service's pods for. */
+/** What a caller's Envoy asks a Service's pods for, each once. */
 function askedOf(mesh: Mesh, service: Service, caller: Caller): Asked[] {
-  const clusters = [...mesh.carried.values()].flat().filter(({ key }) => key === service.key);
-  return mesh.checks
+  const clusters = [...mesh.routed.values()].flat().filter(({ key }) => key === service.key);
+  const asked = mesh.checks
     .filter(({ object }) => object === caller.object || filterAppliesTo(object, caller))
     .filter((patch) => clusters.some((cluster) => hits(patch, cluster)))
     .flatMap(({ checks }) => checks.flatMap((check) => askedBy(check.fields) ?? []));
+  return [...new Map(asked.map((each) => [`${each.method} ${each.path}`, each])).values()];
 }
 
 function refusedChecks(mesh: Mesh): Fault[] {
@@ -235,7 +236,7 @@ export const SECURITY_RULES: readonly Rule[] = [
     id: "mtls-strict",
     severity: "error",
     text: "Pods of the mesh refuse plaintext.",
-    fix: "Add a PeerAuthentication to the namespace with mtls.mode: STRICT.",
+    fix: "Set mtls.mode: STRICT in a PeerAuthentication of the namespace, and leave portLevelMtls out.",
     source: "https://istio.io/latest/docs/reference/config/security/peer_authentication/",
     faults: notStrict,
   },

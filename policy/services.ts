@@ -1,9 +1,9 @@
-import type { KubernetesObject } from "../tools/engine/program.ts";
-import { at, fields, items, labels, texts } from "./fields.ts";
+import { at, fields, items, labels } from "./fields.ts";
 import {
   containerPort,
   destinationRules,
   filterAppliesTo,
+  isBounded,
   type Mesh,
   namespaceOf,
   ofKind,
@@ -130,13 +130,6 @@ function unlogged(mesh: Mesh): Fault[] {
       object: `Namespace ${namespace}`,
       message: "no Telemetry turns the proxies' access logs on",
     }));
-}
-
-/** Whether a Sidecar names what its pods call; hosts that take in the whole namespace or mesh bound nothing. */
-function isBounded(sidecar: KubernetesObject): boolean {
-  const egress = items(at(sidecar, "spec", "egress"));
-  const hosts = egress.flatMap((each) => texts(at(each, "hosts")));
-  return egress.length > 0 && !hosts.some((host) => ["*/*", "./*"].includes(host));
 }
 
 function unscoped(mesh: Mesh): Fault[] {

@@ -156,6 +156,13 @@ async function runRender(options: CommonOptions & { readonly out: string }): Pro
   await print(options.json, { files }, () => files.join("\n"));
 }
 
+async function runLint(files: readonly string[], options: CommonOptions): Promise<void> {
+  const { lintFiles, lintStack, lintText } = await import("./lint.ts");
+  const report = files.length > 0 ? await lintFiles(files) : await lintStack(await stackFile(options));
+  await print(options.json, report, () => lintText(report));
+  if (report.errors > 0) process.exitCode = 1;
+}
+
 async function runVerify(options: CommonOptions): Promise<void> {
   const { verify, verifyText } = await import("./verify/verify.ts");
   const report = await verify(await stackFile(options));
@@ -279,6 +286,12 @@ function commands(): Command {
   stackCommand(program, "render", "write the stack's objects as YAML, without docker or cluster")
     .requiredOption("--out <directory>", "folder to write to")
     .action(runRender);
+  stackCommand(program, "lint", "judge manifests, or the stack's own, by the rules of policy/")
+    .argument(
+      "[files...]",
+      "files or folders of YAML, or - for standard input (default: the stack's objects)",
+    )
+    .action(runLint);
   stackCommand(program, "down", "remove the stack, and tell what stays")
     .option("--confirm <stack>", "its name, of a stack that people depend on")
     .option("--images", "remove the images that it builds from docker, too", false)
