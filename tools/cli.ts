@@ -75,7 +75,9 @@ async function engineOf(options: CommonOptions, file: StackFile): Promise<Engine
 }
 
 async function runPreview(options: CommonOptions): Promise<void> {
-  const engine = await engineOf(options, await deployable(options));
+  const file = await deployable(options);
+  const [engine, { checkIstio }] = await Promise.all([engineOf(options, file), import("./istio.ts")]);
+  await checkIstio(file.settings);
   const changes = await engine.preview();
   await print(options.json, { engine: engine.name, changes }, ({ changesText }) => changesText(changes));
 }

@@ -366,6 +366,20 @@ describe("the kubectl engine", async () => {
     },
   );
 
+  it.each(["up", "preview", "down"] as const)(
+    "brings no Istio about, and asks for nothing: %s",
+    async (command) => {
+      const fake = fakeKubectl();
+      const installing = await engine({ ...CONFIG, istio: { mode: "install" } });
+      expect(await userError(installing[command]())).toEqual({
+        message:
+          "dubbo-mesh:istio.mode is install, which takes Helm releases: kubectl can neither apply nor render them",
+        fix: "Install the Pulumi CLI, or install Istio by other means and leave istio.mode out; `make up` checks it.",
+      });
+      expect(argsOf(fake)).toEqual([]);
+    },
+  );
+
   it("stops at the first call that fails", async () => {
     const stderr = "Error from server (Forbidden): namespaces is forbidden";
     const fake = fakeKubectl({}, { stderr: `${stderr}\n`, code: 1 });
