@@ -37,7 +37,7 @@ describe("test/golden", async () => {
   });
 });
 
-describe("the golden objects of a stack", () => {
+describe("the golden objects of a stack", { timeout: 120_000 }, () => {
   it("do not depend on the registry or the context", async () => {
     const repository = await newRepository();
     const { directory } = repository;
@@ -78,7 +78,7 @@ describe("the environments", () => {
   });
 });
 
-describe("make golden", () => {
+describe("make golden", { timeout: 120_000 }, () => {
   it("writes what differs, removes what is not declared any more, and says so", async () => {
     const repository = await newRepository();
     const { directory } = repository;

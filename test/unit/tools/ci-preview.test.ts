@@ -62,7 +62,8 @@ describe("findings", () => {
   });
 });
 
-describe("ci-preview", () => {
+// It renders many times and calls git: longer than other tests where the machine is busy.
+describe("ci-preview", { timeout: 120_000 }, () => {
   async function committed(): Promise<Repository> {
     const repository = await newRepository();
     repository.stack("a", { cluster: "local" });
