@@ -91,6 +91,13 @@ async function runRender(options: CommonOptions & { readonly out: string }): Pro
   await print(options.json, { files }, () => files.join("\n"));
 }
 
+async function runLint(files: readonly string[], options: CommonOptions): Promise<void> {
+  const { lintFiles, lintStack, lintText } = await import("./lint.ts");
+  const report = files.length > 0 ? await lintFiles(files) : await lintStack(await stackFile(options));
+  await print(options.json, report, () => lintText(report));
+  if (report.errors > 0) process.exitCode = 1;
+}
+
 async function runVerify(options: CommonOptions): Promise<void> {
   const { verify, verifyText } = await import("./verify/verify.ts");
   const report = await verify(await stackFile(options));
@@ -192,6 +199,12 @@ function commands(): Command {
   stackCommand(program, "render", "write the stack's objects as YAML, without docker or cluster")
     .requiredOption("--out <directory>", "folder to write to")
     .action(runRender);
+  stackCommand(program, "lint", "judge manifests, or the stack's own, by the rules of policy/")
+    .argument(
+      "[files...]",
+      "files or folders of YAML, or - for standard input (default: the stack's objects)",
+    )
+    .action(runLint);
   stackCommand(program, "down", "remove the stack").action(runDown);
   program
     .command("envs")

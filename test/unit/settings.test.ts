@@ -7,7 +7,7 @@ import { STREAMS } from "../../lib/names.ts";
 import { proxyAnnotations } from "../../lib/resources.ts";
 import { loadOf, type Service } from "../../lib/graph.ts";
 import { parseSettings } from "../../settings.ts";
-import { projectFileText } from "../../tools/declarations.ts";
+import { projectFile, projectFileText } from "../../tools/declarations.ts";
 import { pair } from "./pair.ts";
 
 const LOCAL = { cluster: "local" };
@@ -830,6 +830,12 @@ describe("wrong settings", () => {
 });
 
 describe("Pulumi.yaml", () => {
+  it("says what each array is of, without which Pulumi does not read the file", () => {
+    const { config } = projectFile() as { config: Record<string, { type?: string; items?: object }> };
+    const arrays = Object.entries(config).filter(([, { type }]) => type === "array");
+    expect(arrays.map(([key, { items }]) => [key, items])).toEqual([["services", { type: "object" }]]);
+  });
+
   it("is what `npm run declarations` makes of the schema", () => {
     const path = new URL("../../Pulumi.yaml", import.meta.url);
     expect(readFileSync(path, "utf8")).toBe(projectFileText());
