@@ -18,11 +18,7 @@ import { bundleApplication, type ImageBuild } from "../../../apps/bundle.ts";
 import { UserError } from "../../../lib/errors.ts";
 
 const PROJECT = join(import.meta.dirname, "../../..");
-const NODE_OPTIONS = [
-  "--no-node-snapshot",
-  "--max-semi-space-size=1",
-  "--invocation-count-for-turbofan=10000",
-];
+const NODE_OPTIONS = ["--no-node-snapshot", "--invocation-count-for-turbofan=10000"];
 const OPTIONS = { baseImage: "node:22", platform: "linux/amd64" };
 
 const scratch = mkdtempSync(join(tmpdir(), "dubbo-mesh-bundle-"));
