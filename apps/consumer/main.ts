@@ -4,7 +4,10 @@ import { callForever } from "./caller.ts";
 
 // Port, provider and version are the seed's.
 const settingsSchema = applicationSettings({ port: 20_880 })
-  .extend(referenceSettings({ providedBy: "dubbo-samples-mesh-provider", version: "1.0.0" }).shape)
+  .extend(
+    referenceSettings({ services: [Greeter], providedBy: "dubbo-samples-mesh-provider", version: "1.0.0" })
+      .shape,
+  )
   .extend({
     /** Time from one call's start to the next, milliseconds. */
     "dubbo.consumer.interval": milliseconds(1).default(1000),

@@ -4,7 +4,8 @@ import { Relay } from "../gen/relay_pb.ts";
 import { applicationSettings, DubboApplication, referenceSettings, run } from "../sdk/index.ts";
 
 const settingsSchema = applicationSettings({ port: 50_053 }).extend(
-  referenceSettings({ providedBy: "dubbo-samples-mesh-provider", version: "1.0.0" }).shape,
+  referenceSettings({ services: [Greeter], providedBy: "dubbo-samples-mesh-provider", version: "1.0.0" })
+    .shape,
 );
 
 await run(settingsSchema, ({ settings, log }) => {

@@ -14,7 +14,7 @@ import { Readiness } from "./readiness.ts";
 import { DubboReference } from "./reference.ts";
 import { type CallObserver, exportServices } from "./server.ts";
 import { type DubboService, dubboService, type Handlers, type ServiceIdentity } from "./service.ts";
-import type { ApplicationSettings, ReferenceSettings } from "./settings.ts";
+import { type ApplicationSettings, referenceKeys, type ReferenceSettings } from "./settings.ts";
 
 /** Every interface: Dubbo peers dial the pod's address, and the sidecar's traffic arrives there as well. */
 const HOST = "0.0.0.0";
@@ -89,14 +89,17 @@ export class DubboApplication {
    * A reference to a provider's service, by the mesh's name for it, to be made before the application starts. The application counts its calls
    * and closes it when it has drained.
    * @param service the generated service
-   * @param settings where the provider is, and which of its versions and groups is asked for
+   * @param settings where the provider is, by this service's own settings or else by those of all references, and which of its versions and
+   *   groups is asked for
    */
   reference<S extends DescService>(service: S, settings: ReferenceSettings): DubboReference<S> {
-    const host = `${settings["dubbo.reference.provided-by"]}.${settings.POD_NAMESPACE}.svc.${settings.CLUSTER_DOMAIN}`;
+    const named = referenceKeys(service);
+    const provider = settings[named.providedBy] ?? settings["dubbo.reference.provided-by"];
+    const port = settings[named.providerPort] ?? settings["dubbo.reference.provider-port"];
     const reference = new DubboReference(service, {
       version: settings["dubbo.consumer.version"],
       group: settings["dubbo.consumer.group"],
-      target: `${host}:${settings["dubbo.reference.provider-port"]}`,
+      target: `${provider}.${settings.POD_NAMESPACE}.svc.${settings.CLUSTER_DOMAIN}:${port}`,
       consumer: this.#settings["dubbo.application.name"],
       timeout: settings["dubbo.consumer.timeout"],
       payload: this.#settings["dubbo.protocol.payload"],

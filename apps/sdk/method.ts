@@ -68,12 +68,18 @@ export function serverMethod(method: DescMethod): MethodDefinition<Message, Fram
   });
 }
 
+/** A method for a client, as grpc-js wants it and as it was generated. */
+export interface ClientMethod extends MethodDefinition<Frame, Message> {
+  readonly method: DescMethod;
+}
+
 /** A method for a client: frames go out, messages come in. */
-export function clientMethod(method: DescMethod): MethodDefinition<Frame, Message> {
-  return definition<Frame, Message>(method, {
+export function clientMethod(method: DescMethod): ClientMethod {
+  const messages = definition<Frame, Message>(method, {
     requestSerialize: unchanged,
     requestDeserialize: unchanged,
     responseSerialize: (message) => encode(method.output, message),
     responseDeserialize: (bytes) => fromBinary(method.output, bytes),
   });
+  return { ...messages, method };
 }

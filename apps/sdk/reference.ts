@@ -36,7 +36,7 @@ import {
 import { currentCall, forwardHeaders } from "./call.ts";
 import { asRpcError, RpcError } from "./error.ts";
 import type { Logger } from "./logger.ts";
-import { clientMethod, encode, type Frame } from "./method.ts";
+import { type ClientMethod, clientMethod, encode, type Frame } from "./method.ts";
 import type { End } from "./metrics.ts";
 import { type ServiceIdentity, serviceKey } from "./service.ts";
 
@@ -44,6 +44,9 @@ import { type ServiceIdentity, serviceKey } from "./service.ts";
 const CHECK_TIMEOUT_MS = 2000;
 /** Wait after the first and after each later look at the provider's health, ms: doubled each time. */
 const BACKOFF_MS = { first: 100, most: 500 };
+
+/** How the provider's health is asked for. */
+const CHECK = clientMethod(Health.method.check);
 
 /** The mesh retries, routes and balances; the channel only carries calls to the sidecar, and reconnects soon. */
 const CHANNEL_OPTIONS = {
@@ -226,22 +229,22 @@ export class DubboReference<S extends DescService> {
   }
 
   #caller(method: DescMethod): unknown {
-    const { path } = clientMethod(method);
+    const called = clientMethod(method);
     switch (method.methodKind) {
       case "unary":
-        return (request: Init, options: CallOptions = {}) => this.#unary(method, request, options);
+        return (request: Init, options: CallOptions = {}) => this.#unary(called, request, options);
       case "server_streaming":
-        return (request: Init, options: CallOptions = {}) => this.#stream(method, [request], options);
+        return (request: Init, options: CallOptions = {}) => this.#stream(called, [request], options);
       case "client_streaming":
         return (requests: Inits, options: CallOptions = {}) =>
-          onlyOne(this.#stream(method, requests, options), path);
+          onlyOne(this.#stream(called, requests, options), called.path);
       case "bidi_streaming":
-        return (requests: Inits, options: CallOptions = {}) => this.#stream(method, requests, options);
+        return (requests: Inits, options: CallOptions = {}) => this.#stream(called, requests, options);
     }
   }
 
-  async #unary(method: DescMethod, request: Init, options: CallOptions): Promise<Message> {
-    const { path, requestSerialize, responseDeserialize } = clientMethod(method);
+  async #unary(called: ClientMethod, request: Init, options: CallOptions): Promise<Message> {
+    const { method, path, requestSerialize, responseDeserialize } = called;
     const frame = encode(method.input, request);
     const metadata = this.#metadata(method, options);
     const deadline = this.#deadline(options.timeout ?? this.#options.timeout);
@@ -268,8 +271,8 @@ export class DubboReference<S extends DescService> {
     });
   }
 
-  async *#stream(method: DescMethod, requests: Inits, options: CallOptions): AsyncGenerator<Message> {
-    const { path, requestSerialize, responseDeserialize } = clientMethod(method);
+  async *#stream(called: ClientMethod, requests: Inits, options: CallOptions): AsyncGenerator<Message> {
+    const { method, path, requestSerialize, responseDeserialize } = called;
     const metadata = this.#metadata(method, options);
     const end = this.#begin(method);
     const call = this.#clientFor(options.compress).makeBidiStreamRequest(
@@ -332,7 +335,7 @@ export class DubboReference<S extends DescService> {
   async #health(): Promise<string> {
     try {
       const request = { service: this.#service.typeName };
-      const reply = await this.#unary(Health.method.check, request, { timeout: CHECK_TIMEOUT_MS });
+      const reply = await this.#unary(CHECK, request, { timeout: CHECK_TIMEOUT_MS });
       const { status: found } = reply as MessageShape<typeof Health.method.check.output>;
       return found === ServingStatus.SERVING ? "SERVING" : "NOT_SERVING";
     } catch (error) {

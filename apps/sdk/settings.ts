@@ -1,6 +1,7 @@
+import type { DescService } from "@bufbuild/protobuf";
 import * as z from "zod";
 import { SettingsError } from "./error.ts";
-import { variableOf } from "./names.ts";
+import { canonicalName, variableOf } from "./names.ts";
 import { FILE_VARIABLE, type Properties, readProperties } from "./properties.ts";
 
 /** The environment of a process. */
@@ -126,8 +127,10 @@ export function applicationSettings(defaults: ApplicationDefaults) {
 /** The settings of every Dubbo application. */
 export type ApplicationSettings = z.infer<ReturnType<typeof applicationSettings>>;
 
-/** Defaults that differ from reference to reference. */
+/** What differs from one calling application to another. */
 export interface ReferenceDefaults {
+  /** The generated services that are called; each may have a provider of its own. */
+  readonly services: readonly DescService[];
   /** `dubbo.reference.provided-by`. */
   readonly providedBy: string;
   /** `dubbo.consumer.version` (default: none). */
@@ -135,16 +138,39 @@ export interface ReferenceDefaults {
 }
 
 /**
- * The settings of an application that calls a provider of the mesh.
- * @param defaults what holds where neither file nor environment says otherwise
+ * Names of the settings that only the reference to one service has, in kebab case.
+ * Source: Dubbo 3.3, ReferenceConfigBase.getPrefixes.
+ */
+export function referenceKeys({ typeName }: DescService) {
+  const prefix = `dubbo.reference.${canonicalName(typeName)}` as const;
+  return { providedBy: `${prefix}.provided-by`, providerPort: `${prefix}.provider-port` } as const;
+}
+
+type ReferenceKeys = ReturnType<typeof referenceKeys>;
+type NamedReferences = Record<ReferenceKeys["providedBy"], z.ZodOptional<typeof dnsName>> &
+  Record<ReferenceKeys["providerPort"], z.ZodOptional<typeof port>>;
+
+/** Where each service's provider is (default: where that of all references is). */
+function namedReferences(services: readonly DescService[]): NamedReferences {
+  const named: NamedReferences = {};
+  for (const { providedBy, providerPort } of services.map(referenceKeys)) {
+    named[providedBy] = dnsName.optional();
+    named[providerPort] = port.optional();
+  }
+  return named;
+}
+
+/**
+ * The settings of an application that calls providers of the mesh.
+ * @param defaults what it calls, and what holds where neither file nor environment says otherwise
  */
 export function referenceSettings(defaults: ReferenceDefaults) {
-  return z.object({
+  const common = z.object({
     /** Deadline of a unary call, milliseconds. */
     "dubbo.consumer.timeout": milliseconds(1).default(30_000),
-    /** Dubbo application name of the provider, which is the name of its Service as well. */
+    /** Dubbo application name of the provider, which is the name of its Service as well; a service's own goes before it. */
     "dubbo.reference.provided-by": dnsName.default(defaults.providedBy),
-    /** Triple port of the provider. */
+    /** Triple port of the provider; a service's own goes before it. */
     "dubbo.reference.provider-port": port.default(50_052),
     /** Version of the interface that is asked for. */
     "dubbo.consumer.version": optional(interfacePart, defaults.version),
@@ -155,9 +181,10 @@ export function referenceSettings(defaults: ReferenceDefaults) {
     /** DNS suffix of the cluster's Services. */
     CLUSTER_DOMAIN: dnsName.default("cluster.local"),
   });
+  return common.extend(namedReferences(defaults.services));
 }
 
-/** The settings of an application that calls a provider of the mesh. */
+/** The settings of an application that calls providers of the mesh. */
 export type ReferenceSettings = z.infer<ReturnType<typeof referenceSettings>>;
 
 interface Given {

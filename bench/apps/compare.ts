@@ -9,6 +9,7 @@ import {
   freePorts,
   java,
   javaBytes,
+  nodeOptions,
   ours,
   type Ports,
   untilGreeted,
@@ -74,7 +75,9 @@ const NAMES = ["ours", "java"] as const;
 type Name = (typeof NAMES)[number];
 
 function commandOf(name: Name, ports: Ports, node: string): Command {
-  return name === "java" ? java(ports) : { ...ours(ports), file: node };
+  if (name === "java") return java(ports);
+  const command = ours(ports);
+  return { ...command, file: node, args: [...nodeOptions(node), ...command.args] };
 }
 
 /** From the start of the process to the first greeting that it answers, ms. */

@@ -1,7 +1,9 @@
-import { existsSync, readdirSync, statSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { bundleApplication } from "../../apps/bundle.ts";
+import { UserError } from "../../lib/errors.ts";
 import { buildJavaPeer, javaCommand, PEER_JAR, PEER_LIBRARIES } from "../../test/interop/java-peer.ts";
 import { Connection } from "./connection.ts";
 import { type Command, freePort, ServerProcess } from "./process.ts";
@@ -41,6 +43,26 @@ export function ours({ port, qosPort }: Ports, env: Readonly<Record<string, stri
       ...env,
     },
   };
+}
+
+/**
+ * What the image gives node beside the bundle.
+ * @param node the node that is to take it
+ * @throws UserError where it does not
+ */
+export function nodeOptions(node: string): string[] {
+  const dockerfile = readFileSync(join(PROJECT, "apps/Dockerfile"), "utf8");
+  const entry = /^ENTRYPOINT (\[.*\])$/m.exec(dockerfile)?.[1] ?? "[]";
+  const options = (JSON.parse(entry) as string[]).slice(1, -1);
+  try {
+    execFileSync(node, [...options, "--version"], { stdio: "ignore" });
+  } catch {
+    throw new UserError(
+      `${node} does not take what the image gives node: ${options.join(" ")}`,
+      "Set BENCH_NODE to a Node.js of version 22 or newer.",
+    );
+  }
+  return options;
 }
 
 /** The Java provider, which like ours logs every greeting. */

@@ -18,6 +18,7 @@ import { bundleApplication, type ImageBuild } from "../../../apps/bundle.ts";
 import { UserError } from "../../../lib/errors.ts";
 
 const PROJECT = join(import.meta.dirname, "../../..");
+const NODE_OPTIONS = ["--no-node-snapshot", "--invocation-count-for-turbofan=10000"];
 const OPTIONS = { baseImage: "node:22", platform: "linux/amd64" };
 
 const scratch = mkdtempSync(join(tmpdir(), "dubbo-mesh-bundle-"));
@@ -81,6 +82,14 @@ test("an application that is not there is one error that says so, and nothing is
   }
 });
 
+test("node:http is required, since an import of it loads undici as well", async () => {
+  const { root, bundler } = await checkout("lean");
+  const { context } = bundler.bundleApplication("provider", OPTIONS);
+  const main = readFileSync(join(root, context, "main.mjs"), "utf8");
+  expect(main).toMatch(/\("node:http"\)/);
+  expect(main).not.toMatch(/from ?"(node:)?http"/);
+});
+
 test("only what changed is written, strays are removed, and the tag follows every input", async () => {
   const { root, bundler } = await checkout("again");
   const build = bundler.bundleApplication("provider", OPTIONS);
@@ -131,8 +140,14 @@ test("the image is what the last of two stages copies onto nothing, without a co
     "COPY --from=files /bundle/ /",
     "USER 1000:1000",
     "EXPOSE 50052 20880 22222",
-    'ENTRYPOINT ["/usr/local/bin/node", "/app/main.mjs"]',
+    `ENTRYPOINT ["/usr/local/bin/node", ${NODE_OPTIONS.map((option) => `"${option}"`).join(", ")}, "/app/main.mjs"]`,
   ]);
+});
+
+test("the image is only built where its node takes the options that it is started with", () => {
+  expect(
+    instructions().filter((line) => line.includes(`/node ${NODE_OPTIONS.join(" ")} --version`)),
+  ).toHaveLength(1);
 });
 
 test("the classic builder can make the image, without a network", () => {

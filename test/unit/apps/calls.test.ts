@@ -377,7 +377,7 @@ test("an implementation that is exported twice, or lacks a handler, is an error"
 async function relaying(handlers: Partial<Handlers<typeof Greeter>>) {
   const log = recorder().log;
   const started = application({}, { log });
-  started.reference(Greeter, referenceSettings({ providedBy: "nobody" }).parse({}));
+  started.reference(Greeter, referenceSettings({ services: [Greeter], providedBy: "nobody" }).parse({}));
   started.export(Greeter, {
     ...greeter({ application: "a", version: "v1", address: "", log }),
     ...handlers,

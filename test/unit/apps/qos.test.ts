@@ -46,7 +46,10 @@ async function twoServices() {
   app.export(Relay, { relay: () => ({}) }, { group: "g" });
   const sample = Object.fromEntries(Greeter.methods.map(({ localName }) => [localName, () => ({})]));
   app.export(Greeter, sample as never);
-  app.reference(Greeter, referenceSettings({ providedBy: "p", version: "2.0.0" }).parse({}));
+  app.reference(
+    Greeter,
+    referenceSettings({ services: [Greeter], providedBy: "p", version: "2.0.0" }).parse({}),
+  );
   await app.start();
   ending.push(() => app.drain());
   return app;

@@ -2,11 +2,13 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { Greeter } from "../../../apps/gen/greeter_pb.ts";
+import { Relay } from "../../../apps/gen/relay_pb.ts";
 import { SettingsError } from "../../../apps/sdk/error.ts";
 import { applicationSettings, readSettings, referenceSettings } from "../../../apps/sdk/settings.ts";
 
 const schema = applicationSettings({ port: 50_052, version: "1.0.0" }).extend(
-  referenceSettings({ providedBy: "a-provider" }).shape,
+  referenceSettings({ services: [Greeter, Relay], providedBy: "a-provider" }).shape,
 );
 
 const DEFAULTS = {
@@ -155,6 +157,36 @@ test("names under Dubbo's prefix that are not known are told; what Kubernetes ad
   ]);
 });
 
+test("each service may have its own provider, by variable or in a file; a misspelt one is told", () => {
+  const path = file(
+    "references.properties",
+    "dubbo.application.name=a\n" +
+      "dubbo.reference.org.apache.dubbo.samples.Greeter.provided-by=from-file\n" +
+      "dubbo.reference.org.apache.dubbo.samples.Greeter.providerPort=1\n" +
+      "dubbo.reference.org.apache.dubbo.samples.Greter.provided-by=from-file\n",
+  );
+  const environment = {
+    DUBBO_PROPERTIES_FILE: path,
+    DUBBO_REFERENCE_PROVIDED_BY: "of-all",
+    DUBBO_REFERENCE_ORG_APACHE_DUBBO_SAMPLES_GREETER_PROVIDED_BY: "from-environment",
+    DUBBO_REFERENCE_ORG_APACHE_DUBBO_SAMPLES_RELAY_PROVIDER_PORT: "2",
+    DUBBO_REFERENCE_ORG_APACHE_DUBBO_SAMPLES_RELAIS_PROVIDER_PORT: "3",
+  };
+  expect(readSettings(schema, environment)).toEqual({
+    settings: {
+      ...DEFAULTS,
+      "dubbo.reference.provided-by": "of-all",
+      "dubbo.reference.org.apache.dubbo.samples.greeter.provided-by": "from-environment",
+      "dubbo.reference.org.apache.dubbo.samples.greeter.provider-port": 1,
+      "dubbo.reference.org.apache.dubbo.samples.relay.provider-port": 2,
+    },
+    unknown: [
+      "DUBBO_REFERENCE_ORG_APACHE_DUBBO_SAMPLES_RELAIS_PROVIDER_PORT",
+      "dubbo.reference.org.apache.dubbo.samples.greter.provided-by",
+    ],
+  });
+});
+
 test.each([
   ["DUBBO_PROTOCOL_PORT", "0", "must be a whole number from 1 to 65535"],
   ["DUBBO_PROTOCOL_PORT", "65536", "must be a whole number from 1 to 65535"],
@@ -179,6 +211,16 @@ test.each([
   ],
   ["DUBBO_PROTOCOL_NAME", "dubbo", "must be tri: the mesh carries Triple"],
   ["DUBBO_CONSUMER_MESH_ENABLE", "false", "must be true: there is no other way of calling here"],
+  [
+    "DUBBO_REFERENCE_ORG_APACHE_DUBBO_SAMPLES_GREETER_PROVIDED_BY",
+    "A Provider",
+    "must be a DNS name: lower-case letters, digits, dashes and dots",
+  ],
+  [
+    "DUBBO_REFERENCE_ORG_APACHE_DUBBO_SAMPLES_RELAY_PROVIDER_PORT",
+    "70000",
+    "must be a whole number from 1 to 65535",
+  ],
   ["POD_NAMESPACE", "Team", "must be a DNS name: lower-case letters, digits, dashes and dots"],
 ])("%s=%j is refused", (name, value, reason) => {
   expect(problem({ DUBBO_APPLICATION_NAME: "a", [name]: value })).toBe(
