@@ -12,7 +12,7 @@ POD_FLAGS = $(STACK_FLAGS) $(if $(POD),--pod $(POD))
 
 .DEFAULT_GOAL := help
 .PHONY: help up preview render down verify dump logs qos shell cluster-up cluster-down cluster-status cluster-logs \
-	test interop e2e bench declarations schemas generate format
+	explain test interop e2e bench bench-apps bench-apps-long declarations reference schemas generate format
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | awk '{ name = $$1; $$1 = ""; printf "%-16s%s\n", name, $$0 }'
@@ -35,6 +35,9 @@ down: $(DEPENDENCIES) ## remove a stack [as up]
 
 verify: $(DEPENDENCIES) ## check on the live mesh that Envoy does what the stack says [STACK=dev CONTEXT= JSON=1]
 	@$(CLI) verify $(STACK_FLAGS)
+
+explain: $(DEPENDENCIES) ## show where a setting comes from and which fields change with it [STACK=dev KEY= JSON=1]
+	@$(CLI) explain $(STACK_FLAGS) --key '$(KEY)'
 
 dump: $(DEPENDENCIES) ## print the configuration of a pod's Envoy [STACK=dev POD=]
 	@$(CLI) dump $(POD_FLAGS)
@@ -80,6 +83,9 @@ bench-apps-long: $(DEPENDENCIES) ## half an hour of abuse, with a look at the he
 
 declarations: $(DEPENDENCIES) ## make Pulumi.yaml from settings.ts
 	@npm run --silent declarations
+
+reference: $(DEPENDENCIES) ## make the tables of docs/ from the settings and their functions
+	@npm run --silent reference
 
 schemas: $(DEPENDENCIES) ## make test/schemas/*.json from the pinned Kubernetes and Istio (Go 1.26)
 	@npm run --silent schemas
