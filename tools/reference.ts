@@ -83,14 +83,30 @@ function healthCheckKeys(): string {
   return markdownTable(["key", "type", ...PROFILE_NAMES.map(code), "meaning"], rows);
 }
 
+/** What a preset says of methods, by their names. */
+function methodsText(methods: unknown): string {
+  const known = Object.entries(
+    (methods ?? {}) as Readonly<Record<string, Readonly<Record<string, unknown>>>>,
+  );
+  const words = (fields: Readonly<Record<string, unknown>>): string =>
+    fields["kind"] === "streaming" ? "streaming" : "idempotent";
+  return ["idempotent", "streaming"]
+    .map((word) => [word, known.filter(([, fields]) => words(fields) === word)] as const)
+    .filter(([, of]) => of.length > 0)
+    .map(([word, of]) => `${word}: ${of.map(([path]) => path.split("/").at(-1) ?? "").join(", ")}`)
+    .join("; ");
+}
+
 function presets(): string {
-  const text = (value: unknown): string => (value === undefined ? "" : code(JSON.stringify(value)));
-  const fields = ["name", "port", "offers", "calls", "methods"];
+  const text = (value: unknown): string =>
+    value === undefined ? "" : code(JSON.stringify(value).replaceAll(/["[\]]/g, ""));
+  const fields = ["name", "port", "offers", "calls"];
   const rows = [...PRESETS].map(([app, preset]) => [
     code(app),
     ...fields.map((field) => text(preset[field])),
+    methodsText(preset["methods"]),
   ]);
-  return markdownTable(["`app`", ...fields.map(code)], rows);
+  return markdownTable(["`app`", ...fields.map(code), "`methods`"], rows);
 }
 
 function seconds(value: number): string {
@@ -147,7 +163,7 @@ const PARTS: Readonly<Record<string, () => string>> = {
   load,
 };
 
-const PART = /(<!-- generated: ([a-z ]+) -->\n)[^]*?(\n<!-- end -->)/g;
+const PART = /(<!-- generated: ([a-z ]+) -->)[^]*?(<!-- end -->)/g;
 
 /**
  * A page with its generated parts made anew, formatted.
@@ -157,7 +173,7 @@ export async function regenerated(page: string): Promise<string> {
   const text = readFileSync(page, "utf8").replaceAll(PART, (_, begin: string, name: string, end: string) => {
     const part = PARTS[name];
     if (part === undefined) throw new Error(`${basename(page)}: nothing makes the part ${name}`);
-    return `${begin}\n${part()}\n${end}`;
+    return `${begin}\n\n${part()}\n\n${end}`;
   });
   return prettier.format(text, { ...(await prettier.resolveConfig(page)), filepath: page });
 }
