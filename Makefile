@@ -11,8 +11,8 @@ ENGINE_FLAGS = $(STACK_FLAGS) $(if $(ENGINE),--engine $(ENGINE))
 POD_FLAGS = $(STACK_FLAGS) $(if $(POD),--pod $(POD))
 
 .DEFAULT_GOAL := help
-.PHONY: help up preview render down verify dump logs qos shell cluster-up cluster-down cluster-status cluster-logs \
-	explain test interop e2e bench bench-apps bench-apps-long declarations reference schemas generate format
+.PHONY: help up preview render lint envs explain down verify dump logs qos shell cluster-up cluster-down cluster-status \
+	cluster-logs test interop e2e bench bench-apps bench-apps-long declarations reference rules schemas generate format
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | awk '{ name = $$1; $$1 = ""; printf "%-16s%s\n", name, $$0 }'
@@ -29,6 +29,12 @@ preview: $(DEPENDENCIES) ## show what up would change [as up]
 
 render: $(DEPENDENCIES) ## write a stack's objects as YAML, without docker or cluster [STACK=dev OUT=rendered]
 	@$(CLI) render $(STACK_FLAGS) --out $(OUT)
+
+lint: $(DEPENDENCIES) ## judge manifests by the rules of policy/, anybody's or a stack's own [FILES="a.yaml folder -" STACK=dev JSON=1]
+	@$(CLI) lint $(STACK_FLAGS) $(FILES)
+
+envs: $(DEPENDENCIES) ## show in what the stacks differ [JSON=1]
+	@$(CLI) envs $(if $(JSON),--json)
 
 down: $(DEPENDENCIES) ## remove a stack [as up]
 	@$(CLI) down $(ENGINE_FLAGS)
@@ -86,6 +92,9 @@ declarations: $(DEPENDENCIES) ## make Pulumi.yaml from settings.ts
 
 reference: $(DEPENDENCIES) ## make the tables of docs/ from the settings and their functions
 	@npm run --silent reference
+
+rules: $(DEPENDENCIES) ## make the table of policy/README.md from the rules
+	@npm run --silent rules
 
 schemas: $(DEPENDENCIES) ## make test/schemas/*.json from the pinned Kubernetes and Istio (Go 1.26)
 	@npm run --silent schemas

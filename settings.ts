@@ -5,6 +5,7 @@ import { duration } from "./lib/duration.ts";
 import { messageOf, UserError } from "./lib/errors.ts";
 import { type Service, servicesOf } from "./lib/graph.ts";
 import { healthCheckSettings } from "./lib/health-check.ts";
+import { refuseWeakProduction } from "./lib/production.ts";
 import { refuseUnworkable } from "./lib/refusals.ts";
 import { resourcesSettings } from "./lib/resources.ts";
 import { type Security, securityOf, securitySettings } from "./lib/security.ts";
@@ -41,6 +42,13 @@ const keys = z.strictObject({
   namespace: dnsLabel
     .default("dubbo-demo")
     .describe("namespace of the mesh; created and removed with the stack"),
+  production: z
+    .boolean()
+    .default(false)
+    .describe(
+      "refuse what is too weak for production: anything but STRICT mTLS, authorization, identities per workload, networkPolicy and defaultDeny; a " +
+        "single pod; an image by tag",
+    ),
   injection: z.boolean().default(true).describe("inject the Istio sidecar into the namespace's new pods"),
   revision: dnsLabel
     .optional()
@@ -112,9 +120,11 @@ export type Given = z.infer<typeof keys>;
 export const settingsSchema = keys.superRefine((given, context) => {
   // A key that is wrong by itself has been named.
   if (context.issues.length > 0) return;
-  refuseUnworkable(given, (path, message) => {
-    context.addIssue({ code: "custom", path, message });
-  });
+  for (const check of [refuseUnworkable, refuseWeakProduction]) {
+    check(given, (path, message) => {
+      context.addIssue({ code: "custom", path, message });
+    });
+  }
 });
 
 /** Where a stack goes: the cluster, the docker engine and the registry. */
@@ -152,8 +162,11 @@ function isText(schema: Shape[keyof Shape]): boolean {
   return type === "string";
 }
 
-/** Pulumi hands every value over as text; what is not a string is YAML, of which JSON is a part. */
-function decode(key: string, text: string): unknown {
+/**
+ * The value of a key. Pulumi hands every value over as text; what is not a string is YAML, of which JSON is a part.
+ * @throws UserError that names the key where the text is no YAML
+ */
+export function decode(key: string, text: string): unknown {
   const schema = settingsSchema.shape[key as keyof Shape] as Shape[keyof Shape] | undefined;
   if (schema === undefined || isText(schema)) return text;
   try {

@@ -34,6 +34,14 @@ async function stackFile(options: CommonOptions): Promise<StackFile> {
   return readStackFile(DIRECTORY, options.stack, overridesOf(options));
 }
 
+/** The stack's file, if it can go where it says. */
+async function deployable(options: CommonOptions): Promise<StackFile> {
+  const { refuseCollision } = await import("./stack-file.ts");
+  const file = await stackFile(options);
+  await refuseCollision(file);
+  return file;
+}
+
 /** Prints a result: as one JSON object, or as the text that is made of it. */
 async function print(json: boolean, result: unknown, text: (report: typeof Report) => string): Promise<void> {
   process.stdout.write(`${json ? JSON.stringify(result) : text(await import("./report.ts"))}\n`);
@@ -41,7 +49,7 @@ async function print(json: boolean, result: unknown, text: (report: typeof Repor
 
 async function runUp(options: CommonOptions): Promise<void> {
   const { up } = await import("./up.ts");
-  const result = await up(await stackFile(options), options.engine);
+  const result = await up(await deployable(options), options.engine);
   await print(options.json, result, ({ changesText, outputsText }) =>
     [
       changesText(result.changes),
@@ -52,8 +60,7 @@ async function runUp(options: CommonOptions): Promise<void> {
 }
 
 /** The engine of a stack whose context exists: Pulumi's previews one that does not as if it did. */
-async function engineOf(options: CommonOptions): Promise<Engine> {
-  const file = await stackFile(options);
+async function engineOf(options: CommonOptions, file: StackFile): Promise<Engine> {
   const [{ selectEngine }, { kubeConfig }] = await Promise.all([
     import("./engine/select.ts"),
     import("./mesh.ts"),
@@ -63,13 +70,13 @@ async function engineOf(options: CommonOptions): Promise<Engine> {
 }
 
 async function runPreview(options: CommonOptions): Promise<void> {
-  const engine = await engineOf(options);
+  const engine = await engineOf(options, await deployable(options));
   const changes = await engine.preview();
   await print(options.json, { engine: engine.name, changes }, ({ changesText }) => changesText(changes));
 }
 
 async function runDown(options: CommonOptions): Promise<void> {
-  const engine = await engineOf(options);
+  const engine = await engineOf(options, await stackFile(options));
   await engine.down();
   await print(
     options.json,
@@ -82,6 +89,13 @@ async function runRender(options: CommonOptions & { readonly out: string }): Pro
   const { render } = await import("./render.ts");
   const files = await render(await stackFile(options), resolve(options.out));
   await print(options.json, { files }, () => files.join("\n"));
+}
+
+async function runLint(files: readonly string[], options: CommonOptions): Promise<void> {
+  const { lintFiles, lintStack, lintText } = await import("./lint.ts");
+  const report = files.length > 0 ? await lintFiles(files) : await lintStack(await stackFile(options));
+  await print(options.json, report, () => lintText(report));
+  if (report.errors > 0) process.exitCode = 1;
 }
 
 async function runVerify(options: CommonOptions): Promise<void> {
@@ -122,6 +136,12 @@ async function runQos(options: PodOptions & { readonly command: string }): Promi
   const answer = await qos(await stackFile(options), options.command, options.pod);
   await print(options.json, answer, () => answer.body.trimEnd());
   if (answer.status !== 200) process.exitCode = 1;
+}
+
+async function runEnvs({ json }: CommonOptions): Promise<void> {
+  const { environments, environmentsText } = await import("./envs.ts");
+  const found = await environments(DIRECTORY);
+  await print(json, found, () => environmentsText(found));
 }
 
 async function runClusterStatus({ json }: CommonOptions): Promise<void> {
@@ -192,7 +212,18 @@ function commands(): Command {
   stackCommand(program, "explain", "show where a setting comes from and which fields change with it")
     .requiredOption("--key <key>", "configuration key, such as services[0].port")
     .action(runExplain);
+  stackCommand(program, "lint", "judge manifests, or the stack's own, by the rules of policy/")
+    .argument(
+      "[files...]",
+      "files or folders of YAML, or - for standard input (default: the stack's objects)",
+    )
+    .action(runLint);
   stackCommand(program, "down", "remove the stack").action(runDown);
+  program
+    .command("envs")
+    .description("show in what the stacks differ")
+    .option("--json", "print one JSON object", false)
+    .action(runEnvs);
   operatorCommands(program);
   clusterCommands(program);
   return program;

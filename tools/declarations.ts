@@ -15,7 +15,9 @@ const declared = z.object({
 // Pulumi takes a declared key without a default for one that every stack must set; empty stands for unset here.
 function declaration(schema: z.ZodType): object {
   const { type, description, default: value } = declared.parse(z.toJSONSchema(schema, { io: "input" }));
-  return { ...(type && { type }), description, default: value ?? "" };
+  // Pulumi wants to know what an array is of.
+  const items = type === "array" ? { items: { type: "object" } } : {};
+  return { ...(type && { type }), ...items, description, default: value ?? "" };
 }
 
 /**

@@ -56,7 +56,8 @@ function isEncrypted(value: unknown): boolean {
   return "secure" in value || Object.values(value).some(isEncrypted);
 }
 
-async function stackNames(directory: string): Promise<string[]> {
+/** The stacks that have a file in a folder, sorted. */
+export async function stackNames(directory: string): Promise<string[]> {
   const files = await readdir(directory);
   return files.flatMap((file) => /^Pulumi\.(.+)\.yaml$/.exec(file)?.[1] ?? []).sort();
 }
@@ -112,4 +113,23 @@ export async function readStackFile(
   const overridden = Object.keys(overrides).length > 0;
   const path = overridden ? await writeCopy(stack, content) : join(directory, `Pulumi.${stack}.yaml`);
   return { stack, directory, path, overridden, raw, encrypted, settings };
+}
+
+/**
+ * Refuses a stack that would go where another one of the folder goes: each would take the other's objects for its own.
+ * A stack whose file is wrong is not looked at.
+ * @throws UserError that names the other stack
+ */
+export async function refuseCollision({ directory, stack, settings }: StackFile): Promise<void> {
+  const others = (await stackNames(directory)).filter((name) => name !== stack);
+  const files = await Promise.allSettled(others.map(async (name) => readStackFile(directory, name)));
+  const place = ({ context, kubeconfig, namespace }: Settings): string =>
+    JSON.stringify([context, kubeconfig, namespace]);
+  for (const file of files) {
+    if (file.status === "rejected" || place(file.value.settings) !== place(settings)) continue;
+    throw new UserError(
+      `stacks ${stack} and ${file.value.stack} both go to namespace ${settings.namespace} of ${settings.context}`,
+      `Give one of them another namespace: dubbo-mesh:namespace in Pulumi.${stack}.yaml.`,
+    );
+  }
 }

@@ -20,16 +20,15 @@ export interface PairStack extends Readonly<Record<string, unknown>> {
   readonly consumer?: object;
 }
 
-/** Writes the stack's file: the local cluster, the sample's pair, and these settings. */
+/** Writes the stack's file: the local cluster, a namespace of its own, the sample's pair, and these settings. */
 export function writeStack({ provider, consumer, ...settings }: PairStack): void {
   const services = [
     { app: "provider", ...provider },
     { app: "consumer", ...consumer },
   ];
-  const config = Object.entries({ cluster: "local", services, ...settings }).map(([key, value]) => [
-    `dubbo-mesh:${key}`,
-    value,
-  ]);
+  const config = Object.entries({ cluster: "local", namespace: "dubbo-e2e", services, ...settings }).map(
+    ([key, value]) => [`dubbo-mesh:${key}`, value],
+  );
   const text = toYaml({ config: Object.fromEntries(config) as object });
   writeFileSync(join(PROJECT_DIRECTORY, `Pulumi.${STACK}.yaml`), text);
 }

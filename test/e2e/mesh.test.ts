@@ -64,10 +64,10 @@ describe("a mesh on the local cluster", () => {
       /consumer Unary reply <-message: ?"hello,service mesh, response from provider(-v1)?: [\d.]+:50052, client: [\d.]+, local: dubbo-samples-mesh-provider, remote: .+, isProviderSide: true"/,
     );
     expect(result.outputs).toMatchObject({
-      namespace: "dubbo-demo",
+      namespace: "dubbo-e2e",
       serviceAddresses: {
-        "dubbo-samples-mesh-provider": "dubbo-samples-mesh-provider.dubbo-demo.svc.cluster.local:50052",
-        "dubbo-samples-mesh-consumer": "dubbo-samples-mesh-consumer.dubbo-demo.svc.cluster.local:20880",
+        "dubbo-samples-mesh-provider": "dubbo-samples-mesh-provider.dubbo-e2e.svc.cluster.local:50052",
+        "dubbo-samples-mesh-consumer": "dubbo-samples-mesh-consumer.dubbo-e2e.svc.cluster.local:20880",
       },
       envoyFilterNames: { "dubbo-samples-mesh-consumer": "cluster" },
       healthCheckLoad: { checksPerSecond: 0.36, perProviderPod: 0.18 },

@@ -10,7 +10,7 @@ import { asText } from "../../tools/stack-file.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 const DOCS = readdirSync(join(ROOT, "docs")).map((name) => `docs/${name}`);
-const PAGES = ["README.md", "apps/README.md", ...DOCS];
+const PAGES = ["README.md", "apps/README.md", "policy/README.md", ...DOCS];
 
 const read = (path: string): string => readFileSync(join(ROOT, path), "utf8");
 
@@ -36,6 +36,8 @@ const TARGETS: Readonly<Record<string, Tried>> = {
   "cluster-down": e2e("cluster-down"),
   explain: by("test/unit/tools/explain.test.ts", "explain("),
   render: by("test/unit/tools/render.test.ts", "render("),
+  lint: by("test/unit/tools/lint.test.ts", "lint("),
+  envs: by("test/unit/tools/envs.test.ts", "envs"),
   dump: operated("dump"),
   logs: operated("logs"),
   shell: operated("shell"),
@@ -52,6 +54,11 @@ const TARGETS: Readonly<Record<string, Tried>> = {
 /** By program and command, those of make aside. */
 const OTHERS: readonly (readonly [RegExp, Tried])[] = [
   [/^npm run reference$/, by("test/unit/docs.test.ts", "regenerated(")],
+  [/^npm run rules$/, by("test/unit/policy/readme.test.ts", "README.md")],
+  [
+    /^pulumi preview --policy-pack policy\/pack$/,
+    { notRun: "`make test` has no Pulumi engine; crossguard.test.ts asks the pack as the engine does" },
+  ],
   [/^pulumi (up|preview|destroy) -s \w+$/, by("test/unit/tools/pulumi.test.ts", "PulumiEngine")],
   [/^kubectl /, NEEDS_KUBECTL],
   [/^istioctl /, NEEDS_ISTIOCTL],

@@ -7,7 +7,7 @@ import { STREAMS } from "../../lib/names.ts";
 import { proxyAnnotations } from "../../lib/resources.ts";
 import { loadOf, type Service } from "../../lib/graph.ts";
 import { parseSettings } from "../../settings.ts";
-import { projectFileText } from "../../tools/declarations.ts";
+import { projectFile, projectFileText } from "../../tools/declarations.ts";
 import { pair } from "./pair.ts";
 
 const LOCAL = { cluster: "local" };
@@ -72,6 +72,7 @@ describe("settings of a local stack", () => {
       registry: "localhost:5000/dubbo-mesh",
       baseImage: "localhost:5000/dubbo-mesh/node:22",
       namespace: "dubbo-demo",
+      production: false,
       injection: true,
       accessLogs: true,
       clusterDomain: "cluster.local",
@@ -718,6 +719,59 @@ describe("what cannot work", () => {
   });
 });
 
+describe("a production stack", () => {
+  const strong = {
+    production: "true",
+    security: "{identities: per-workload, networkPolicy: true, defaultDeny: true}",
+  };
+
+  it("may be as strong as it can", () => {
+    expect(errorOf({ ...LOCAL, ...strong })).toBe("accepted");
+  });
+
+  it("is refused for each weak setting, by its name", () => {
+    expect(
+      errorOf({ ...LOCAL, production: "true", security: "{mtls: PERMISSIVE, authorization: false}" }),
+    ).toBe(
+      [
+        "mtls: is PERMISSIVE, but production needs STRICT: pods would take plaintext",
+        "authorization: is false, but production needs true: any pod of the mesh could call",
+        "identities: is shared, but production needs per-workload: each application could call whatever another one may",
+        "networkPolicy: is false, but production needs true: pods without a sidecar could reach them",
+        "defaultDeny: is false, but production needs true: what no policy names would be allowed",
+      ]
+        .map((text) => `dubbo-mesh:security.${text}`)
+        .join("; "),
+    );
+  });
+
+  it.each([
+    [
+      { injection: "false", security: "{}" },
+      "dubbo-mesh:injection: is false, but production needs the sidecar: there would be no mesh",
+    ],
+    [
+      { services: pair({ provider: "replicas: 1" }) },
+      "dubbo-mesh:services[0].versions[0].replicas: is 1, but production needs 2: nobody would answer for one that ends",
+    ],
+    [
+      { services: pair({ provider: "autoscale: {min: 1, max: 3, cpu: 50}" }) },
+      "dubbo-mesh:services[0].versions[0].autoscale.min: is 1, but production needs 2: nobody would answer for one that ends",
+    ],
+    [
+      { services: pair({ provider: "versions: [{name: v1}, {name: v2, replicas: 1, weight: 0}]" }) },
+      "accepted",
+    ],
+    [
+      { services: pair({ consumer: "image: 'a/c:1'" }) },
+      "dubbo-mesh:services[1].versions[0].image: is a/c:1, but production needs a digest (NAME@sha256:...): a tag may change",
+    ],
+    [{ services: pair({ consumer: "image: 'a/c@sha256:12'" }) }, "accepted"],
+  ])("of %j", (raw, message) => {
+    expect(errorOf({ ...LOCAL, ...strong, ...raw })).toBe(message);
+  });
+});
+
 describe("wrong settings", () => {
   it.each([
     [
@@ -776,6 +830,12 @@ describe("wrong settings", () => {
 });
 
 describe("Pulumi.yaml", () => {
+  it("says what each array is of, without which Pulumi does not read the file", () => {
+    const { config } = projectFile() as { config: Record<string, { type?: string; items?: object }> };
+    const arrays = Object.entries(config).filter(([, { type }]) => type === "array");
+    expect(arrays.map(([key, { items }]) => [key, items])).toEqual([["services", { type: "object" }]]);
+  });
+
   it("is what `npm run declarations` makes of the schema", () => {
     const path = new URL("../../Pulumi.yaml", import.meta.url);
     expect(readFileSync(path, "utf8")).toBe(projectFileText());

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import yaml from "js-yaml";
 import { describe, expect, it } from "vitest";
 import { UserError } from "../../../lib/errors.ts";
-import { readStackFile } from "../../../tools/stack-file.ts";
+import { readStackFile, refuseCollision } from "../../../tools/stack-file.ts";
 
 /** A project's folder with these stacks. */
 function project(files: Readonly<Record<string, string>>): string {
@@ -228,5 +228,36 @@ describe("the project's own stacks", () => {
       }),
     );
     expect(places).toEqual(["dubbo-mesh/dubbo-canary", "dubbo-mesh/dubbo-demo"]);
+  });
+});
+
+describe("a stack that goes where another one goes", () => {
+  it("is refused by the other's name, whatever else is wrong with a third", async () => {
+    const directory = project({
+      a: LOCAL,
+      b: `${LOCAL}  dubbo-mesh:namespace: dubbo-demo\n`,
+      c: `${LOCAL}  dubbo-mesh:namespace: other\n`,
+      d: "config:\n  dubbo-mesh:context: dubbo-mesh\n  dubbo-mesh:registry: r.test/org\n",
+      e: "config:\n  dubbo-mesh:nonsense: 1\n",
+    });
+    expect(await errorOf(refuseCollision(await readStackFile(directory, "a")))).toEqual(
+      new UserError(
+        "stacks a and b both go to namespace dubbo-demo of dubbo-mesh",
+        "Give one of them another namespace: dubbo-mesh:namespace in Pulumi.a.yaml.",
+      ),
+    );
+    for (const stack of ["c", "d"])
+      await expect(refuseCollision(await readStackFile(directory, stack))).resolves.toBeUndefined();
+  });
+
+  it("is refused where a command sends it there", async () => {
+    const given = (context: string): string =>
+      `config:\n  dubbo-mesh:context: ${context}\n  dubbo-mesh:registry: r.test/org\n`;
+    const directory = project({ a: given("one"), b: given("two") });
+    await expect(refuseCollision(await readStackFile(directory, "a"))).resolves.toBeUndefined();
+    const sent = await readStackFile(directory, "a", { context: "two" });
+    expect((await errorOf(refuseCollision(sent))).message).toBe(
+      "stacks a and b both go to namespace dubbo-demo of two",
+    );
   });
 });

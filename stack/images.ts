@@ -1,0 +1,55 @@
+import * as docker from "@pulumi/docker";
+import type * as pulumi from "@pulumi/pulumi";
+import { bundleApplication, type ImageBuild } from "../apps/bundle.ts";
+import { ApplicationImage } from "../components/image.ts";
+import type { ServiceVersion } from "../components/service.ts";
+import { contextImage } from "../lib/build-context.ts";
+import { UserError } from "../lib/errors.ts";
+import type { Service } from "../lib/graph.ts";
+import type { Settings } from "../settings.ts";
+
+/** How the image of a service is built: from apps/, or from a folder of the user's own. */
+function buildOf({ app, build, name }: Service, { baseImage, platform }: Settings): ImageBuild {
+  if (build !== undefined) return contextImage(build, { baseImage, platform });
+  if (app !== undefined) return bundleApplication(app, { baseImage, platform });
+  throw new UserError(`service ${name} has neither app nor build nor image`, "Set one of them.");
+}
+
+function builtImage(service: Service, settings: Settings, engine: docker.Provider): pulumi.Output<string> {
+  const { baseImage, platform, registry } = settings;
+  const { context, dockerfile, tag } = buildOf(service, settings);
+  const reference = `${registry ?? ""}/${service.name}:${tag}`;
+  // What apps/ runs while it is built needs no network, and BuildKit asks for the engine's bridge, which may not be there.
+  const network = service.build === undefined ? "none" : "default";
+  const args = { reference, context, dockerfile, baseImage, platform, network };
+  return new ApplicationImage(service.name, args, { providers: { docker: engine } }).digest;
+}
+
+/** The versions that run, by service. */
+export type Versions = ReadonlyMap<string, readonly ServiceVersion[]>;
+
+/** What runs of each service; what has no image is built. */
+export function images(settings: Settings): Versions {
+  const { dockerHost, services } = settings;
+  const engine = new docker.Provider("docker", { ...(dockerHost !== undefined && { host: dockerHost }) });
+  const run = services.map((service) => {
+    // One build for all versions without an image.
+    let shared: pulumi.Output<string> | undefined;
+    const versions = service.versions.map((version) => ({
+      ...version,
+      image: version.image ?? (shared ??= builtImage(service, settings, engine)),
+    }));
+    return [service.name, versions] as const;
+  });
+  return new Map(run);
+}
+
+/** The images by service; by `service-VERSION` where its versions run different ones. */
+export function imageOutputs(run: Versions): Record<string, pulumi.Input<string>> {
+  const named = [...run].flatMap(([service, versions]) => {
+    const [first, ...others] = new Set(versions.map(({ image }) => image));
+    if (first !== undefined && others.length === 0) return [[service, first] as const];
+    return versions.map(({ name, image }) => [`${service}-${name}`, image] as const);
+  });
+  return Object.fromEntries(named);
+}

@@ -1,0 +1,144 @@
+import * as pulumi from "@pulumi/pulumi";
+import { ActiveHealthCheck } from "../components/health-check.ts";
+import { MeshNamespace } from "../components/namespace.ts";
+import { MeshNetworkPolicy } from "../components/network-policy.ts";
+import { MeshSecurity } from "../components/security.ts";
+import { DubboService, type ServiceCalls, type ServiceVersion } from "../components/service.ts";
+import { SidecarScope } from "../components/sidecar-scope.ts";
+import { ProviderTraffic } from "../components/traffic.ts";
+import { milliseconds } from "../lib/duration.ts";
+import { calleesFirst, calleesOf, callersOf, type Service } from "../lib/graph.ts";
+import { envoyFilterName } from "../lib/names.ts";
+import { proxyAnnotations } from "../lib/resources.ts";
+import type { Settings } from "../settings.ts";
+import type { Versions } from "./images.ts";
+
+/** The namespace, with its accounts. */
+export function meshNamespace(settings: Settings, opts: pulumi.ComponentResourceOptions): MeshNamespace {
+  const { namespace: name, injection, revision, accessLogs, security, services } = settings;
+  const { identities, podSecurity } = security;
+  const args = { name, injection, revision, accessLogs, podSecurity, serviceAccount: "dubbo-sa" };
+  const own = identities === "shared" ? [] : services.map((service) => service.name);
+  return new MeshNamespace("mesh", { ...args, identities: own }, opts);
+}
+
+/** What every component of a service is placed in. */
+export interface Surroundings {
+  readonly settings: Settings;
+  readonly mesh: MeshNamespace;
+  readonly opts: pulumi.ComponentResourceOptions;
+}
+
+function hostOf({ name }: Service, { settings, mesh }: Surroundings): pulumi.Output<string> {
+  return pulumi.interpolate`${name}.${mesh.namespace}.svc.${settings.clusterDomain}`;
+}
+
+/** The rules of calls to a service: nobody has to be told of one that offers nothing. */
+export function trafficRules(service: Service, surroundings: Surroundings): pulumi.Resource[] {
+  const { name, offers, versions, methods, routes, traffic } = service;
+  if (offers.length === 0) return [];
+  const { mesh, opts } = surroundings;
+  const subsets = versions.map(({ name: subset, weight }) => ({ name: subset, weight }));
+  const rules = { host: hostOf(service, surroundings), subsets, methods, routes, ...traffic };
+  return [new ProviderTraffic(`${name}-traffic`, { name, namespace: mesh.namespace, rules }, opts)];
+}
+
+/** What the proxies of a service are told of: what it calls. */
+export function sidecarScope(service: Service, surroundings: Surroundings): SidecarScope {
+  const { settings, mesh, opts } = surroundings;
+  const calls = calleesOf(settings.services, service).map((callee) => hostOf(callee, surroundings));
+  const args = { application: service.name, namespace: mesh.namespace, calls };
+  return new SidecarScope(`${service.name}-scope`, args, opts);
+}
+
+/** The active checks of what a caller calls. */
+export function healthChecks(caller: Service, surroundings: Surroundings): ActiveHealthCheck {
+  const { settings, mesh, opts } = surroundings;
+  const providers = calleesOf(settings.services, caller).map((callee) => ({
+    host: hostOf(callee, surroundings),
+    port: callee.port,
+    subsets: callee.versions.map(({ name }) => name),
+    service: callee.offers[0] ?? "",
+    healthCheck: callee.healthCheck,
+  }));
+  const args = {
+    name: envoyFilterName(caller.name),
+    namespace: mesh.namespace,
+    caller: caller.name,
+    providers,
+  };
+  return new ActiveHealthCheck(`${caller.name}-health-check`, args, opts);
+}
+
+/** mTLS, and who may call whom. */
+export function meshSecurity({ settings, mesh, opts }: Surroundings): pulumi.Resource[] {
+  const { security, services } = settings;
+  const { mtls, authorization, networkPolicy, defaultDeny } = security;
+  const { namespace } = mesh;
+  const called = services.filter(({ offers }) => authorization && offers.length > 0);
+  const allowed = called.map((service) => {
+    const { name: callee, port, offers, healthCheck } = service;
+    const callers = pulumi.all(callersOf(services, service).map(({ name }) => mesh.accountOf(name)));
+    return [callee, { callee, port, namespace, callers, services: offers, healthCheck }] as const;
+  });
+  const args = { namespace, mtls, allowed: new Map(allowed), defaultDeny };
+  const identities = new MeshSecurity("security", args, opts);
+  if (!networkPolicy) return [identities];
+  const networked = services.map(
+    ({ name, port, calls }) => [name, { application: name, port, calls }] as const,
+  );
+  const network = { namespace, services: new Map(networked), defaultDeny };
+  return [identities, new MeshNetworkPolicy("network", network, opts)];
+}
+
+function callsOf(service: Service, { services }: Settings): ServiceCalls | undefined {
+  const { interval, timeout } = service;
+  const callees = calleesOf(services, service);
+  if (callees.length === 0) return undefined;
+  return {
+    callees: callees.map(({ name, port, offers }) => ({ application: name, port, services: offers })),
+    intervalMs: interval === undefined ? undefined : milliseconds(interval),
+    timeoutMs: milliseconds(timeout),
+  };
+}
+
+function dubboService(
+  service: Service,
+  versions: readonly ServiceVersion[],
+  { settings, mesh, opts }: Surroundings,
+  dependsOn: pulumi.Resource[],
+): DubboService {
+  const { name, offers } = service;
+  const args = {
+    ...service,
+    application: name,
+    namespace: mesh.namespace,
+    serviceAccount: mesh.accountOf(name),
+    clusterDomain: settings.clusterDomain,
+    called: offers.length > 0,
+    calls: callsOf(service, settings),
+    annotations: proxyAnnotations(settings.proxy),
+    versions,
+  };
+  return new DubboService(name, args, { ...opts, dependsOn });
+}
+
+/**
+ * The services. The rules are there before a caller's first call, and until after its last. An application on Node.js waits for its providers
+ * by itself; one on Java would fail, so its pods come after theirs.
+ */
+export function dubboServices(
+  run: Versions,
+  rules: readonly pulumi.Resource[],
+  surroundings: Surroundings,
+): ReadonlyMap<string, DubboService> {
+  const { services } = surroundings.settings;
+  const made = new Map<string, DubboService>();
+  for (const service of calleesFirst(services)) {
+    const providers = service.calls.flatMap((callee) => made.get(callee) ?? []);
+    const before =
+      service.calls.length === 0 ? [] : [...rules, ...(service.runtime === "java" ? providers : [])];
+    made.set(service.name, dubboService(service, run.get(service.name) ?? [], surroundings, before));
+  }
+  return made;
+}

@@ -1,0 +1,111 @@
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { execa } from "execa";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Relay } from "../../apps/gen/relay_pb.ts";
+import { logger } from "../../apps/sdk/logger.ts";
+import { DubboReference } from "../../apps/sdk/reference.ts";
+import { kubectlCommand } from "../../tools/kubectl.ts";
+import { Mesh } from "../../tools/mesh.ts";
+import { readStackFile } from "../../tools/stack-file.ts";
+import type { UpReport } from "../../tools/up.ts";
+import { make, PROJECT_DIRECTORY, STACK, writeStack } from "./make.ts";
+
+const PAIR = [{ app: "provider" }, { app: "consumer" }];
+const RELAY = "dubbo-samples-mesh-relay";
+
+function writeServices(...further: object[]): void {
+  writeStack({
+    namespace: "dubbo-services",
+    security: { identities: "per-workload" },
+    services: [...PAIR, ...further],
+  });
+}
+
+/** Runs `work` with an address of this machine that leads into the application of a pod of this name. */
+async function forwarded<T>(
+  application: string,
+  port: number,
+  work: (target: string) => Promise<T>,
+): Promise<T> {
+  const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
+  const [pod] = await new Mesh(settings).pods(application);
+  const [file = "", ...args] = kubectlCommand(settings);
+  const name = pod?.metadata?.name ?? "";
+  const forward = ["port-forward", "-n", settings.namespace, `pod/${name}`, `:${port}`];
+  const forwarding = execa(file, [...args, ...forward], { stdin: "ignore", reject: false });
+  try {
+    const [line] = (await once(createInterface({ input: forwarding.stdout }), "line")) as [string];
+    const local = /^Forwarding from \S+:(\d+) ->/.exec(line)?.[1];
+    return await work(`127.0.0.1:${local ?? line}`);
+  } finally {
+    forwarding.kill();
+    await forwarding;
+  }
+}
+
+beforeAll(async () => {
+  writeServices();
+  await make<UpReport>("up", "JSON=1");
+});
+
+afterAll(async () => {
+  await make("down");
+});
+
+describe("a third service", () => {
+  it("is added by one entry, with its checks, its rules and its identity", async () => {
+    writeServices({ app: "relay", replicas: 1 });
+    const { result } = await make<UpReport>("up", "JSON=1");
+    const changes = result.changes.map(({ operation, target }) => `${operation} ${target}`);
+    const made = (change: string): boolean => change.startsWith("create ") && change.includes(RELAY);
+    // Of what was there, only who may call the provider and who may read changes.
+    expect(changes.filter((change) => !made(change)).map((change) => change.split(/[ /]/)[1])).toEqual(
+      expect.arrayContaining(["AuthorizationPolicy", "RoleBinding"]),
+    );
+    expect(changes.filter((change) => !made(change))).toHaveLength(2);
+    expect(result.outputs["envoyFilterNames"]).toEqual({
+      "dubbo-samples-mesh-consumer": "cluster",
+      [RELAY]: `cluster-${RELAY}`,
+    });
+  });
+
+  it("calls the provider through the mesh, under its own identity", async () => {
+    const reply = await forwarded(RELAY, 50053, async (target) => {
+      const relay = new DubboReference(Relay, {
+        target,
+        consumer: "e2e",
+        timeout: 10_000,
+        log: logger("e2e"),
+      });
+      try {
+        return await relay.call.relay({ name: "relay" });
+      } finally {
+        relay.close();
+      }
+    });
+    expect(reply.via).toBe(RELAY);
+    expect(reply.message).toMatch(
+      /^hello,relay, response from provider: [\d.]+:50052, .* remote: dubbo-samples-mesh-relay,/,
+    );
+  });
+
+  it("passes verify beside the consumer, each edge by itself", async () => {
+    const { result } = await make<{ ok: boolean; checks: { of: string }[] }>("verify", "JSON=1");
+    expect(result.ok).toBe(true);
+    const edges = new Set(result.checks.flatMap(({ of }) => /^(.* to .*): /.exec(of)?.[1] ?? []));
+    expect([...edges]).toEqual([
+      "dubbo-samples-mesh-consumer to dubbo-samples-mesh-provider",
+      "dubbo-samples-mesh-relay to dubbo-samples-mesh-provider",
+    ]);
+  });
+
+  it("goes with its entry, and takes nothing else along", async () => {
+    writeServices();
+    const { result } = await make<UpReport>("up", "JSON=1");
+    const changes = result.changes.map(({ operation, target }) => `${operation} ${target}`);
+    const gone = (change: string): boolean => change.startsWith("delete ") && change.includes(RELAY);
+    expect(changes.filter((change) => !gone(change))).toHaveLength(2);
+    expect(changes.filter(gone).length).toBeGreaterThan(5);
+  });
+});

@@ -1,0 +1,81 @@
+import { readdirSync } from "node:fs";
+import { describe, expect, it, test } from "vitest";
+import { declaredBy } from "../program.ts";
+import { lines, ROOT, stackObjects } from "./support.ts";
+
+/** What is found in a stack; in one that is not here, nothing. */
+const KNOWN: Readonly<Record<string, readonly string[]>> = {};
+
+/** The stacks of the checkout; `e2e` is one that the end-to-end tests write. */
+const STACKS = readdirSync(ROOT)
+  .flatMap((file) => /^Pulumi\.(.+)\.yaml$/.exec(file)?.[1] ?? [])
+  .filter((stack) => stack !== "e2e");
+
+function versionOf(name: string, weight: number): object {
+  return { name, replicas: 1, weight };
+}
+
+describe("the project's stacks", () => {
+  test.each(STACKS)("%s keeps the rules", async (stack) => {
+    const { objects, built } = await stackObjects(stack);
+    expect(lines(objects, { built })).toEqual(KNOWN[stack] ?? []);
+  });
+
+  it("keep them all, and are these at least", () => {
+    expect(STACKS).toEqual(expect.arrayContaining(["canary", "dev", "prod", "staging"]));
+  });
+
+  it("break these where the end-to-end tests turn security off on purpose", async () => {
+    const { objects, images } = await declaredBy({
+      cluster: "local",
+      security: { mtls: "PERMISSIVE", authorization: false },
+    });
+    const built = images.map(({ reference }) => reference);
+    expect(lines(objects, { built })).toEqual([
+      "error mtls-strict PeerAuthentication dubbo-demo/default spec.mtls.mode: is PERMISSIVE: pods take plaintext",
+      "error authorization-covers-calls Deployment dubbo-demo/dubbo-samples-mesh-provider-v1: is called, and no AuthorizationPolicy says by whom: anybody may",
+    ]);
+  });
+
+  test.each([
+    [
+      "a service that nobody calls yet",
+      { services: [{ app: "provider" }, { app: "relay" }, { app: "consumer" }] },
+    ],
+    [
+      "a version that is ready to get calls, and is checked already",
+      {
+        services: [
+          { app: "provider", versions: [versionOf("v1", 100), versionOf("v2", 0)] },
+          { app: "consumer" },
+        ],
+      },
+    ],
+    [
+      "methods with timeouts, calls by header, a slow start",
+      {
+        traffic: { loadBalancer: "LEAST_REQUEST", warmup: "30s" },
+        services: [
+          {
+            app: "provider",
+            versions: [versionOf("v1", 100), versionOf("v2", 0)],
+            methods: { "/org.apache.dubbo.samples.Greeter/UpperCaseGreet": { timeout: "2s" } },
+            routes: [{ headers: { "x-canary": "yes" }, version: "v2" }],
+          },
+          { app: "consumer" },
+        ],
+      },
+    ],
+  ])("keep them with %s", async (_title, config) => {
+    const { objects, images } = await declaredBy({ cluster: "local", ...config });
+    expect(lines(objects, { built: images.map(({ reference }) => reference) })).toEqual([]);
+  });
+
+  it("name the images that nobody builds by tag", async () => {
+    const { objects } = await declaredBy({ cluster: "local" });
+    const found = lines(objects);
+    expect(found).toHaveLength(2);
+    for (const line of found)
+      expect(line).toMatch(/^warning image-by-digest Deployment .* is referred to by tag$/);
+  });
+});
