@@ -2,6 +2,9 @@
 STACK ?= dev
 OUT ?= rendered
 
+# https://github.com/rhysd/actionlint/releases
+ACTIONLINT = v1.7.12
+
 DEPENDENCIES = node_modules/.package-lock.json
 CLI = node --import tsx tools/cli.ts
 # What is set on make's command line is passed on; what is not, is not.
@@ -11,8 +14,9 @@ ENGINE_FLAGS = $(STACK_FLAGS) $(if $(ENGINE),--engine $(ENGINE))
 POD_FLAGS = $(STACK_FLAGS) $(if $(POD),--pod $(POD))
 
 .DEFAULT_GOAL := help
-.PHONY: help up preview render lint envs explain down verify dump logs qos shell cluster-up cluster-down cluster-status \
-	cluster-logs test interop e2e bench bench-apps bench-apps-long declarations reference rules schemas generate format
+.PHONY: help up preview render lint envs explain down drift repair golden ci-preview review-stack actionlint verify dump logs qos \
+	shell cluster-up cluster-down cluster-status cluster-logs test interop e2e bench bench-apps bench-apps-long declarations \
+	reference rules schemas generate format
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | awk '{ name = $$1; $$1 = ""; printf "%-16s%s\n", name, $$0 }'
@@ -36,8 +40,27 @@ lint: $(DEPENDENCIES) ## judge manifests by the rules of policy/, anybody's or a
 envs: $(DEPENDENCIES) ## show in what the stacks differ [JSON=1]
 	@$(CLI) envs $(if $(JSON),--json)
 
-down: $(DEPENDENCIES) ## remove a stack [as up]
-	@$(CLI) down $(ENGINE_FLAGS)
+down: $(DEPENDENCIES) ## remove a stack, and tell what stays [as up; CONFIRM=prod of prod, IMAGES=1 for its images in docker]
+	@$(CLI) down $(ENGINE_FLAGS) $(if $(CONFIRM),--confirm "$$CONFIRM") $(if $(IMAGES),--images)
+
+drift: $(DEPENDENCIES) ## tell how the cluster differs from what up left there; exit code 1 where it does [as up]
+	@$(CLI) drift $(ENGINE_FLAGS)
+
+repair: $(DEPENDENCIES) ## after an interrupted command: release its lock, make the state fit the cluster [as up]
+	@$(CLI) repair $(ENGINE_FLAGS)
+
+golden: $(DEPENDENCIES) ## write the committed stacks' objects to test/golden/ [JSON=1]
+	@$(CLI) golden $(if $(JSON),--json)
+
+ci-preview: $(DEPENDENCIES) ## what this checkout changes, as a pull request's comment [BASE=origin/main PREVIEW="staging prod" JSON=1]
+	@$(CLI) ci-preview $(if $(BASE),--base "$$BASE") $(if $(PREVIEW),--preview "$$PREVIEW") $(if $(JSON),--json)
+
+review-stack: $(DEPENDENCIES) ## write the file of a pull request's stack, pr-NUMBER [PR= CONTEXT= REGISTRY=]
+	@$(CLI) review-stack '$(PR)' $(if $(CONTEXT),--context $(CONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY)) \
+		$(if $(JSON),--json)
+
+actionlint: ## check the workflows of .github/ with actionlint (Go)
+	@go run github.com/rhysd/actionlint/cmd/actionlint@$(ACTIONLINT)
 
 verify: $(DEPENDENCIES) ## check on the live mesh that Envoy does what the stack says [STACK=dev CONTEXT= JSON=1]
 	@$(CLI) verify $(STACK_FLAGS)

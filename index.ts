@@ -5,14 +5,17 @@ import { loadOf } from "./lib/graph.ts";
 import type { HealthCheckLoad } from "./lib/health-check.ts";
 import { parseSettings, PROJECT, type Settings } from "./settings.ts";
 import { imageOutputs, images } from "./stack/images.ts";
+import { controlPlane } from "./stack/istio.ts";
 import {
   dubboServices,
   healthChecks,
+  meshDashboard,
   meshNamespace,
   meshSecurity,
   sidecarScope,
   trafficRules,
 } from "./stack/mesh.ts";
+import { hasSecrets, hideSpec } from "./stack/secrets.ts";
 
 /** What the stack puts out. */
 interface Outputs {
@@ -60,7 +63,12 @@ function compose(): Outputs {
   const settings = loadSettings();
   const { services } = settings;
   const run = images(settings);
-  const opts = { providers: { kubernetes: kubernetesProvider(settings) } };
+  const cluster = {
+    providers: { kubernetes: kubernetesProvider(settings) },
+    ...(hasSecrets(process.env) && { transformations: [hideSpec] }),
+  };
+  // Where the stack installs Istio, all else is created after it and removed before it.
+  const opts = { ...cluster, dependsOn: controlPlane(settings, cluster) };
   const mesh = meshNamespace(settings, opts);
   const surroundings = { settings, mesh, opts };
   const callers = services.filter(({ calls }) => calls.length > 0);
@@ -71,6 +79,7 @@ function compose(): Outputs {
     ...services.map((service) => sidecarScope(service, surroundings)),
     ...meshSecurity(surroundings),
   ];
+  meshDashboard(surroundings);
   const deployed = dubboServices(run, rules, surroundings);
   return {
     namespace: mesh.namespace,

@@ -5,6 +5,8 @@ import { duration } from "./lib/duration.ts";
 import { messageOf, UserError } from "./lib/errors.ts";
 import { type Service, servicesOf } from "./lib/graph.ts";
 import { healthCheckSettings } from "./lib/health-check.ts";
+import { istioSettings } from "./lib/istio.ts";
+import { observabilitySettings } from "./lib/observability.ts";
 import { refuseWeakProduction } from "./lib/production.ts";
 import { refuseUnworkable } from "./lib/refusals.ts";
 import { resourcesSettings } from "./lib/resources.ts";
@@ -53,7 +55,13 @@ const keys = z.strictObject({
   revision: dnsLabel
     .optional()
     .describe("Istio revision that injects (label istio.io/rev instead of istio-injection)"),
+  istio: istioSettings
+    .prefault({})
+    .describe("where Istio comes from: mode, version, charts, hub, tag, values, revisions"),
   accessLogs: z.boolean().default(true).describe("let the proxies log each call (Istio's Telemetry)"),
+  observability: observabilitySettings
+    .prefault({})
+    .describe("what can be seen of the mesh beside access logs and metrics: tracing, dashboard"),
   clusterDomain: z.string().min(1).default("cluster.local").describe("DNS suffix of the cluster's Services"),
   registry: z
     .string()

@@ -1,6 +1,7 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { HealthCheck } from "../lib/health-check.ts";
+import type { ListOperation } from "../lib/istio.ts";
 import { portNumber } from "../lib/port.ts";
 import { checked } from "./check.ts";
 
@@ -24,6 +25,8 @@ export interface HealthCheckRules {
   caller: string;
   /** The providers that they call. */
   providers: readonly CheckedProvider[];
+  /** How a check is merged into a cluster: before Istio 1.31, MERGE is the only way. */
+  operation: ListOperation;
 }
 
 /** Arguments of {@link ActiveHealthCheck}. */
@@ -36,6 +39,8 @@ export interface ActiveHealthCheckArgs {
   caller: pulumi.Input<string>;
   /** What is checked, and how; each provider once, since two checks on one cluster are refused by Envoy. */
   providers: readonly { [K in keyof CheckedProvider]: pulumi.Input<CheckedProvider[K]> }[];
+  /** How a check is merged into a cluster; MERGE_AND_REPLACE_LIST takes Istio 1.31 or newer. */
+  operation: pulumi.Input<ListOperation>;
 }
 
 /** The check with its authority and its service, as Envoy takes it. */
@@ -47,7 +52,7 @@ function healthCheckOf({ host, service, healthCheck }: CheckedProvider): HealthC
 }
 
 /** One patch a subset. */
-function patchesOf(provider: CheckedProvider): object[] {
+function patchesOf(provider: CheckedProvider, operation: ListOperation): object[] {
   const { host, port, subsets } = provider;
   const value = {
     health_checks: [healthCheckOf(provider)],
@@ -57,17 +62,25 @@ function patchesOf(provider: CheckedProvider): object[] {
   return subsets.map((subset) => ({
     applyTo: "CLUSTER",
     match: { context: "SIDECAR_OUTBOUND", cluster: { service: host, portNumber: port, subset } },
-    patch: { operation: "MERGE", value },
+    patch: { operation, value },
   }));
 }
+
+/** Patches of the default priority, 0, come before those of this one, whenever they were made: what replaces has to be the last. */
+const LAST = 10;
 
 /**
  * An EnvoyFilter that gives each cluster that carries calls one health check. MERGE appends to `health_checks`, so a cluster
  * must be matched by one patch only: one a subset, and none for the cluster without subset, which carries no call.
+ * MERGE_AND_REPLACE_LIST takes the place of what earlier patches have put there.
  * Source: https://istio.io/latest/docs/reference/config/networking/envoy-filter/
  */
-export function envoyFilterSpec({ caller, providers }: HealthCheckRules): object {
-  return { workloadSelector: { labels: { app: caller } }, configPatches: providers.flatMap(patchesOf) };
+export function envoyFilterSpec({ caller, providers, operation }: HealthCheckRules): object {
+  return {
+    ...(operation === "MERGE_AND_REPLACE_LIST" && { priority: LAST }),
+    workloadSelector: { labels: { app: caller } },
+    configPatches: providers.flatMap((provider) => patchesOf(provider, operation)),
+  };
 }
 
 /** Lets the callers' Envoys check what they call, actively, on every cluster that carries their calls. */
@@ -81,7 +94,8 @@ export class ActiveHealthCheck extends pulumi.ComponentResource {
       ...provider,
       port: checked(this, "port", provider.port, portNumber),
     }));
-    const rules = pulumi.output({ caller: args.caller, providers }) as pulumi.Output<HealthCheckRules>;
+    const { caller, operation } = args;
+    const rules = pulumi.output({ caller, providers, operation }) as pulumi.Output<HealthCheckRules>;
     const filter = new kubernetes.apiextensions.CustomResource(
       `${name}-envoy-filter`,
       {

@@ -1,5 +1,6 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
+import type { Tracing } from "../lib/observability.ts";
 
 /** Arguments of {@link MeshNamespace}. */
 export interface MeshNamespaceArgs {
@@ -11,6 +12,8 @@ export interface MeshNamespaceArgs {
   revision?: pulumi.Input<string> | undefined;
   /** Whether the proxies write access logs; Istio's default profile writes none. */
   accessLogs: pulumi.Input<boolean>;
+  /** Traces of calls; without it, as the mesh is set up. */
+  tracing?: pulumi.Input<Tracing> | undefined;
   /** Name of the applications' rights, and of their ServiceAccount unless they have their own; the seed's is `dubbo-sa`. */
   serviceAccount: pulumi.Input<string>;
   /** Applications that have a ServiceAccount each, of their name; plain, since resources are named after them. Default: none. */
@@ -44,6 +47,18 @@ export const REGISTRY_RULES: kubernetes.types.input.rbac.v1.PolicyRule[] = [
 
 /** Turns access logs on through Istio's built-in `envoy` provider. Source: https://istio.io/latest/docs/tasks/observability/logs/access-log/ */
 export const ACCESS_LOGGING = { accessLogging: [{ providers: [{ name: "envoy" }] }] };
+
+/**
+ * What a namespace's proxies tell: of several Telemetries for a whole namespace Istio takes one, so this is all in one.
+ * Source: Istio's pilot/pkg/model/telemetry.go, namespaceWideTelemetryConfig; https://istio.io/latest/docs/reference/config/telemetry/
+ */
+export function telemetrySpec(accessLogs: boolean, tracing?: Tracing): object {
+  const logs = accessLogs ? ACCESS_LOGGING : { accessLogging: [{ disabled: true }] };
+  if (tracing === undefined) return logs;
+  const { sampling, provider } = tracing;
+  const providers = provider === undefined ? {} : { providers: [{ name: provider }] };
+  return { ...logs, tracing: [{ ...providers, randomSamplingPercentage: sampling }] };
+}
 
 /** The mesh's namespace: injection, the applications' accounts and their rights, access logs. */
 export class MeshNamespace extends pulumi.ComponentResource {
@@ -80,7 +95,7 @@ export class MeshNamespace extends pulumi.ComponentResource {
     this.#shared = this.#own.size === 0 ? this.#account(`${name}-account`, serviceAccount) : undefined;
     const accounts = this.#shared === undefined ? [...this.#own.values()] : [this.#shared];
     this.#rights(name, serviceAccount, accounts);
-    this.#accessLogs(name, args.accessLogs);
+    this.#telemetry(name, args);
     this.registerOutputs({ namespace: this.namespace, serviceAccounts: accounts });
   }
 
@@ -122,16 +137,14 @@ export class MeshNamespace extends pulumi.ComponentResource {
     );
   }
 
-  #accessLogs(name: string, accessLogs: pulumi.Input<boolean>): void {
+  #telemetry(name: string, { accessLogs, tracing }: MeshNamespaceArgs): void {
     new kubernetes.apiextensions.CustomResource(
       `${name}-access-logs`,
       {
         apiVersion: "telemetry.istio.io/v1",
         kind: "Telemetry",
         metadata: { name: "access-logs", namespace: this.namespace },
-        spec: pulumi
-          .output(accessLogs)
-          .apply((on) => (on ? ACCESS_LOGGING : { accessLogging: [{ disabled: true }] })),
+        spec: pulumi.all([accessLogs, tracing]).apply(([logs, traces]) => telemetrySpec(logs, traces)),
       },
       { parent: this },
     );

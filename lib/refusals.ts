@@ -3,6 +3,7 @@ import type { Given } from "../settings.ts";
 import { seconds } from "./duration.ts";
 import { calleesOf, callersOf, loadOn, mostPods, type Service, servicesOf } from "./graph.ts";
 import { detectionBounds, type HealthCheck } from "./health-check.ts";
+import { refuseIstio } from "./istio.ts";
 import { GREETER } from "./names.ts";
 import { GREETER_CALLERS } from "./presets.ts";
 import { most } from "./scale.ts";
@@ -244,4 +245,5 @@ function refuseOfServices(whole: Whole, refuse: Refuse): void {
 export function refuseUnworkable(given: Given, refuse: Refuse): void {
   const whole = { given, services: servicesOf(given) };
   for (const check of [refuseOfServices, refuseLoad, refuseWeakGround]) check(whole, refuse);
+  refuseIstio(given, refuse);
 }

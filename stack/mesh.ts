@@ -1,4 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
+import { MeshDashboard } from "../components/dashboard.ts";
 import { ActiveHealthCheck } from "../components/health-check.ts";
 import { MeshNamespace } from "../components/namespace.ts";
 import { MeshNetworkPolicy } from "../components/network-policy.ts";
@@ -8,6 +9,7 @@ import { SidecarScope } from "../components/sidecar-scope.ts";
 import { ProviderTraffic } from "../components/traffic.ts";
 import { milliseconds } from "../lib/duration.ts";
 import { calleesFirst, calleesOf, callersOf, type Service } from "../lib/graph.ts";
+import { listOperation } from "../lib/istio.ts";
 import { envoyFilterName } from "../lib/names.ts";
 import { proxyAnnotations } from "../lib/resources.ts";
 import type { Settings } from "../settings.ts";
@@ -17,7 +19,8 @@ import type { Versions } from "./images.ts";
 export function meshNamespace(settings: Settings, opts: pulumi.ComponentResourceOptions): MeshNamespace {
   const { namespace: name, injection, revision, accessLogs, security, services } = settings;
   const { identities, podSecurity } = security;
-  const args = { name, injection, revision, accessLogs, podSecurity, serviceAccount: "dubbo-sa" };
+  const { tracing } = settings.observability;
+  const args = { name, injection, revision, accessLogs, tracing, podSecurity, serviceAccount: "dubbo-sa" };
   const own = identities === "shared" ? [] : services.map((service) => service.name);
   return new MeshNamespace("mesh", { ...args, identities: own }, opts);
 }
@@ -66,6 +69,7 @@ export function healthChecks(caller: Service, surroundings: Surroundings): Activ
     namespace: mesh.namespace,
     caller: caller.name,
     providers,
+    operation: listOperation(settings.istio),
   };
   return new ActiveHealthCheck(`${caller.name}-health-check`, args, opts);
 }
@@ -89,6 +93,12 @@ export function meshSecurity({ settings, mesh, opts }: Surroundings): pulumi.Res
   );
   const network = { namespace, services: new Map(networked), defaultDeny };
   return [identities, new MeshNetworkPolicy("network", network, opts)];
+}
+
+/** The dashboard, where one is asked for. */
+export function meshDashboard({ settings, mesh, opts }: Surroundings): MeshDashboard[] {
+  if (!settings.observability.dashboard) return [];
+  return [new MeshDashboard("dashboard", { namespace: mesh.namespace }, opts)];
 }
 
 function callsOf(service: Service, { services }: Settings): ServiceCalls | undefined {

@@ -16,6 +16,11 @@ interface CommonOptions {
   readonly engine?: EngineName;
 }
 
+interface DownOptions extends CommonOptions {
+  readonly confirm?: string;
+  readonly images: boolean;
+}
+
 interface PodOptions extends CommonOptions {
   readonly pod?: string;
 }
@@ -70,19 +75,81 @@ async function engineOf(options: CommonOptions, file: StackFile): Promise<Engine
 }
 
 async function runPreview(options: CommonOptions): Promise<void> {
-  const engine = await engineOf(options, await deployable(options));
+  const file = await deployable(options);
+  const [engine, { checkIstio }] = await Promise.all([engineOf(options, file), import("./istio.ts")]);
+  await checkIstio(file.settings);
   const changes = await engine.preview();
   await print(options.json, { engine: engine.name, changes }, ({ changesText }) => changesText(changes));
 }
 
-async function runDown(options: CommonOptions): Promise<void> {
+async function runDown(options: DownOptions): Promise<void> {
+  const { confirmRemoval, down } = await import("./down.ts");
+  await confirmRemoval(options.stack, options.confirm);
   const engine = await engineOf(options, await stackFile(options));
-  await engine.down();
-  await print(
-    options.json,
-    { engine: engine.name, removed: options.stack },
-    () => `${options.stack} is removed`,
+  const { readMaskedStackFile } = await import("./stack-file.ts");
+  const file = await readMaskedStackFile(DIRECTORY, options.stack, overridesOf(options));
+  const result = await down(file, engine, options.images);
+  await print(options.json, result, ({ downText }) => downText(result));
+}
+
+async function runDrift(options: CommonOptions): Promise<void> {
+  const engine = await engineOf(options, await stackFile(options));
+  const changes = await engine.drift();
+  await print(options.json, { engine: engine.name, changes }, ({ changesText }) => changesText(changes));
+  if (changes.length > 0) process.exitCode = 1;
+}
+
+async function runRepair(options: CommonOptions): Promise<void> {
+  const engine = await engineOf(options, await stackFile(options));
+  const repair = await engine.repair();
+  await print(options.json, { engine: engine.name, repair: repair ?? null }, ({ repairText }) =>
+    repairText(options.stack, repair),
   );
+}
+
+async function runGolden({ json }: { readonly json: boolean }): Promise<void> {
+  const { writeGolden } = await import("./golden.ts");
+  const files = await writeGolden(DIRECTORY);
+  await print(json, { files }, () => (files.length === 0 ? "no change" : files.join("\n")));
+}
+
+interface CiPreviewOptions {
+  readonly base: string;
+  readonly preview: string;
+  readonly json: boolean;
+}
+
+/** What the engine would change in a stack, for people; one that cannot be previewed is a failure that is told, too. */
+async function enginePreview(stack: string): Promise<string> {
+  try {
+    const options = { stack, json: false };
+    const engine = await engineOf(options, await deployable(options));
+    return (await import("./report.ts")).changesText(await engine.preview());
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    process.exitCode = 1;
+    return `error: ${error.message}\n  fix: ${error.fix}`;
+  }
+}
+
+async function runCiPreview({ base, preview, json }: CiPreviewOptions): Promise<void> {
+  const [{ ciPreview }, { ciComment }] = await Promise.all([
+    import("./ci-preview.ts"),
+    import("./ci-comment.ts"),
+  ]);
+  const changed = await ciPreview(DIRECTORY, base);
+  const previews = new Map<string, string>();
+  for (const stack of preview.split(/[ ,]+/).filter((name) => name !== "")) {
+    previews.set(stack, await enginePreview(stack));
+  }
+  const result = { ...changed, previews: Object.fromEntries(previews) };
+  await print(json, result, () => ciComment(changed, previews));
+}
+
+async function runReviewStack(pullRequest: string, options: Omit<CommonOptions, "stack">): Promise<void> {
+  const { writeReviewStack } = await import("./review-stack.ts");
+  const stack = await writeReviewStack(DIRECTORY, pullRequest, options);
+  await print(options.json, { stack }, () => stack);
 }
 
 async function runRender(options: CommonOptions & { readonly out: string }): Promise<void> {
@@ -202,6 +269,28 @@ function clusterCommands(program: Command): void {
     .action(async (component?: string) => (await import("../cluster/cluster.ts")).clusterLogs(component));
 }
 
+function pullRequestCommands(program: Command): void {
+  program
+    .command("golden")
+    .description("write the committed stacks' objects to test/golden")
+    .option("--json", "print one JSON object", false)
+    .action(runGolden);
+  program
+    .command("ci-preview")
+    .description("tell what the checkout changes in the committed stacks, as Markdown")
+    .option("--base <revision>", "what it is compared with", "origin/main")
+    .option("--preview <stacks>", "stacks whose clusters can be asked, too", "")
+    .option("--json", "print one JSON object", false)
+    .action(runCiPreview);
+  program
+    .command("review-stack <pull-request>")
+    .description("write the file of a pull request's stack, pr-NUMBER")
+    .option("--context <name>", "kubectl context to deploy to instead of the local cluster")
+    .option("--registry <host/organisation>", "registry to push to")
+    .option("--json", "print one JSON object", false)
+    .action(runReviewStack);
+}
+
 function commands(): Command {
   const program = new Command("dubbo-mesh").exitOverride().configureOutput({ outputError: () => undefined });
   stackCommand(program, "up", "bring the stack up and wait for the consumer's first reply").action(runUp);
@@ -218,12 +307,20 @@ function commands(): Command {
       "files or folders of YAML, or - for standard input (default: the stack's objects)",
     )
     .action(runLint);
-  stackCommand(program, "down", "remove the stack").action(runDown);
+  stackCommand(program, "down", "remove the stack, and tell what stays")
+    .option("--confirm <stack>", "its name, of a stack that people depend on")
+    .option("--images", "remove the images that it builds from docker, too", false)
+    .action(runDown);
+  stackCommand(program, "drift", "tell how the cluster differs from what up left there").action(runDrift);
+  stackCommand(program, "repair", "make the state fit the cluster after an interrupted command").action(
+    runRepair,
+  );
   program
     .command("envs")
     .description("show in what the stacks differ")
     .option("--json", "print one JSON object", false)
     .action(runEnvs);
+  pullRequestCommands(program);
   operatorCommands(program);
   clusterCommands(program);
   return program;

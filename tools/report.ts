@@ -1,4 +1,5 @@
-import type { Change, Operation } from "./engine/engine.ts";
+import type { DownReport } from "./down.ts";
+import type { Change, Operation, Repair } from "./engine/engine.ts";
 
 const SIGNS: Readonly<Record<Operation, string>> = { create: "+", update: "~", replace: "!", delete: "-" };
 
@@ -10,6 +11,30 @@ function changeText({ operation, target, detail }: Change): string {
 /** Changes for people, a line each; one line where there is none. */
 export function changesText(changes: readonly Change[]): string {
   return changes.length === 0 ? "no change" : ["changes:", ...changes.map(changeText)].join("\n");
+}
+
+/** A removal for people: what is gone, and what stays and why. */
+export function downText({ removed, images, remains }: DownReport): string {
+  const gone = [`${removed} is removed`, ...images.map((image) => `${image} is removed from docker`)];
+  if (remains.length === 0) return gone.join("\n");
+  return [...gone, "what stays:", ...remains.map(({ what, why }) => `  ${what}\n    ${why}`)].join("\n");
+}
+
+/** A repair for people. */
+export function repairText(stack: string, repair: Repair | undefined): string {
+  if (repair === undefined)
+    return "nothing is to repair: the kubectl engine keeps no state, `make up` goes on";
+  const { unlocked, interrupted, changes } = repair;
+  return [
+    ...(unlocked ? ["the lock of an interrupted command is released"] : []),
+    ...(interrupted.length > 0
+      ? ["interrupted:", ...interrupted.map((operation) => `  ${operation}`)]
+      : ["nothing was interrupted"]),
+    changes.length === 0
+      ? "the state fits the cluster"
+      : `the state now fits the cluster; ${changesText(changes)}`,
+    `\`make up STACK=${stack}\` goes on`,
+  ].join("\n");
 }
 
 /** A table for people: columns as wide as their widest cell. */

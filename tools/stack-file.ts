@@ -56,6 +56,17 @@ function isEncrypted(value: unknown): boolean {
   return "secure" in value || Object.values(value).some(isEncrypted);
 }
 
+/** Stands for an encrypted value where all others may be seen. */
+const MASK = "[secret]";
+
+/** A value with each encrypted part replaced by {@link MASK}. */
+function masked(value: unknown): unknown {
+  if (typeof value !== "object" || value === null) return value;
+  if ("secure" in value) return MASK;
+  if (Array.isArray(value)) return value.map(masked);
+  return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, masked(part)]));
+}
+
 /** The stacks that have a file in a folder, sorted. */
 export async function stackNames(directory: string): Promise<string[]> {
   const files = await readdir(directory);
@@ -90,6 +101,34 @@ async function writeCopy(stack: string, content: FileContent): Promise<string> {
   return path;
 }
 
+/** The project's own values, by key without prefix. */
+function ownValues(config: FileContent["config"]): [string, unknown][] {
+  const prefix = `${PROJECT}:`;
+  const own = Object.entries(config).filter(([key]) => key.startsWith(prefix));
+  return own.map(([key, value]) => [key.slice(prefix.length), value]);
+}
+
+function asRaw(values: readonly (readonly [string, unknown])[]): Record<string, string> {
+  return Object.fromEntries(values.map(([key, value]) => [key, asText(value)]));
+}
+
+/**
+ * Reads a stack's file as {@link readStackFile} does, but with `[secret]` in the place of each encrypted value, so that what
+ * the stack declares can be shown to everybody.
+ * @throws UserError where the file is missing or its configuration is wrong, or an encrypted value is not one of text
+ */
+export async function readMaskedStackFile(
+  directory: string,
+  stack: string,
+  overrides: Overrides = {},
+): Promise<StackFile> {
+  const { config } = await readContent(directory, stack);
+  const values = ownValues({ ...config, ...prefixed(overrides) });
+  const raw = asRaw(values.map(([key, value]) => [key, masked(value)]));
+  const path = join(directory, `Pulumi.${stack}.yaml`);
+  return { stack, directory, path, overridden: false, raw, encrypted: [], settings: parseSettings(raw) };
+}
+
 /**
  * Reads a stack's file and checks its configuration.
  * @param overrides values that take the place of the file's for this run; the file itself is left alone
@@ -102,13 +141,9 @@ export async function readStackFile(
 ): Promise<StackFile> {
   const file = await readContent(directory, stack);
   const content = { ...file, config: { ...file.config, ...prefixed(overrides) } };
-  const prefix = `${PROJECT}:`;
-  const own = Object.entries(content.config)
-    .filter(([key]) => key.startsWith(prefix))
-    .map(([key, value]) => [key.slice(prefix.length), value] as const);
+  const own = ownValues(content.config);
   const encrypted = own.filter(([, value]) => isEncrypted(value)).map(([key]) => key);
-  const plain = own.filter(([key]) => !encrypted.includes(key)).map(([key, value]) => [key, asText(value)]);
-  const raw = Object.fromEntries(plain) as Record<string, string>;
+  const raw = asRaw(own.filter(([key]) => !encrypted.includes(key)));
   const settings = parseSettings(raw);
   const overridden = Object.keys(overrides).length > 0;
   const path = overridden ? await writeCopy(stack, content) : join(directory, `Pulumi.${stack}.yaml`);

@@ -3,6 +3,7 @@ import { step } from "../lib/steps.ts";
 import type { Change } from "./engine/engine.ts";
 import { type EngineName, selectEngine } from "./engine/select.ts";
 import { firstReply, loggingConsumer } from "./first-reply.ts";
+import { checkIstio } from "./istio.ts";
 import { Mesh } from "./mesh.ts";
 import type { StackFile } from "./stack-file.ts";
 
@@ -26,6 +27,7 @@ export async function up(file: StackFile, wanted?: EngineName): Promise<UpReport
   const { settings } = file;
   if (settings.cluster === "local") await clusterUp();
   const mesh = new Mesh(settings);
+  await checkIstio(settings);
   const engine = await selectEngine(file, wanted);
   const { changes, outputs } = await engine.up();
   const consumer = loggingConsumer(settings.services);

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { envoyFilterSpec } from "../../components/health-check.ts";
+import { validateObject } from "../schemas/validate.ts";
 import {
   detectionBounds,
   drainSeconds,
@@ -147,9 +148,25 @@ describe("the EnvoyFilter", () => {
     },
   });
 
+  it("takes the place of other owners' checks where Istio can, as the last patch", () => {
+    const operation = "MERGE_AND_REPLACE_LIST" as const;
+    const spec = envoyFilterSpec({ operation, caller: CALLER, providers: [PROVIDER] });
+    expect(spec).toMatchObject({
+      priority: 10,
+      configPatches: [{ patch: { operation } }, { patch: { operation } }],
+    });
+    const object = {
+      apiVersion: "networking.istio.io/v1alpha3",
+      kind: "EnvoyFilter",
+      metadata: { name: "cluster" },
+      spec,
+    };
+    expect(validateObject(object)).toEqual([]);
+  });
+
   it("patches the cluster of each subset once, without plaintext criteria", () => {
     const healthCheck = { ...SEED_CHECK, grpc_health_check: { service_name: GREETER, authority: HOST } };
-    expect(envoyFilterSpec({ caller: CALLER, providers: [PROVIDER] })).toEqual({
+    expect(envoyFilterSpec({ operation: "MERGE", caller: CALLER, providers: [PROVIDER] })).toEqual({
       workloadSelector: { labels: { app: CALLER } },
       configPatches: ["v1", "v2"].map((subset) => patch(HOST, 50052, subset, healthCheck)),
     });
@@ -165,7 +182,13 @@ describe("the EnvoyFilter", () => {
       service: "b.B",
       healthCheck: healthCheckSettings.parse({ interval, grpc_health_check }),
     };
-    expect(envoyFilterSpec({ caller: "a", providers: [{ ...PROVIDER, subsets: ["v1"] }, other] })).toEqual({
+    expect(
+      envoyFilterSpec({
+        operation: "MERGE",
+        caller: "a",
+        providers: [{ ...PROVIDER, subsets: ["v1"] }, other],
+      }),
+    ).toEqual({
       workloadSelector: { labels: { app: "a" } },
       configPatches: [
         patch(HOST, 50052, "v1", {
@@ -186,6 +209,7 @@ describe("the EnvoyFilter", () => {
   ])("fills in what a check over gRPC leaves open: %j", (given, asked) => {
     const healthCheck = healthCheckSettings.parse({ grpc_health_check: given });
     const spec = envoyFilterSpec({
+      operation: "MERGE",
       caller: CALLER,
       providers: [{ ...PROVIDER, subsets: ["v1"], healthCheck }],
     });
@@ -198,7 +222,7 @@ describe("the EnvoyFilter", () => {
   it("keeps another checker as it is given", () => {
     const healthCheck = healthCheckSettings.parse({ tcp_health_check: {} });
     const tcp = JSON.stringify(
-      envoyFilterSpec({ caller: CALLER, providers: [{ ...PROVIDER, healthCheck }] }),
+      envoyFilterSpec({ operation: "MERGE", caller: CALLER, providers: [{ ...PROVIDER, healthCheck }] }),
     );
     expect(tcp).toContain('"tcp_health_check":{}');
     expect(tcp).not.toContain("grpc_health_check");

@@ -490,6 +490,39 @@ describe("the program of other stacks", () => {
     );
   });
 
+  it.each(["crds", "install"])("refuses to bring Istio about without Pulumi: %s", async (mode) => {
+    await expect(declaredBy({ ...existing, istio: { mode } })).rejects.toThrow(
+      `dubbo-mesh:istio.mode is ${mode}, which takes Helm releases: kubectl can neither apply nor render them`,
+    );
+  });
+
+  it("replaces other owners' checks where Istio is said to know how", async () => {
+    const filterOf = ({ objects }: Declared): unknown =>
+      objects.find(({ kind }) => kind === "EnvoyFilter")?.["spec"];
+    const operationsOf = (operation: string): object => ({
+      configPatches: [{ patch: { operation } }, { patch: { operation } }],
+    });
+    expect(filterOf(await declaredBy(existing))).toMatchObject(operationsOf("MERGE"));
+    const declared = await declaredBy({ ...existing, istio: { version: "1.31" } });
+    expect(filterOf(declared)).toMatchObject(operationsOf("MERGE_AND_REPLACE_LIST"));
+  });
+
+  it("tells the proxies of logs and traces in one Telemetry, of which Istio takes one", async () => {
+    const observability = { tracing: { sampling: 12.5, provider: "otel" }, dashboard: true };
+    const { objects } = await declaredBy({ ...existing, accessLogs: false, observability });
+    expect(objects.flatMap(validateObject)).toEqual([]);
+    const telemetries = objects.filter(({ kind }) => kind === "Telemetry");
+    expect(telemetries.map(({ spec }) => spec)).toEqual([
+      {
+        accessLogging: [{ disabled: true }],
+        tracing: [{ providers: [{ name: "otel" }], randomSamplingPercentage: 12.5 }],
+      },
+    ]);
+    expect(objects.filter(({ kind }) => kind === "ConfigMap").map(({ metadata }) => metadata)).toEqual([
+      { name: "mesh-dashboard", namespace: "dubbo-demo", labels: { grafana_dashboard: "1" } },
+    ]);
+  });
+
   it("refuses encrypted values, which only Pulumi can read", async () => {
     await expect(declaredBy({ ...existing, namespace: { secure: "v1:abc" } })).rejects.toThrow(
       "stack test has encrypted values (namespace), which only Pulumi can read",

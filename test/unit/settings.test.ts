@@ -74,7 +74,9 @@ describe("settings of a local stack", () => {
       namespace: "dubbo-demo",
       production: false,
       injection: true,
+      istio: { mode: "existing" },
       accessLogs: true,
+      observability: { dashboard: false },
       clusterDomain: "cluster.local",
       platform: "linux/amd64",
       services: [

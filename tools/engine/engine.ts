@@ -18,6 +18,16 @@ export interface UpResult {
   readonly changes: readonly Change[];
 }
 
+/** What came of {@link Engine.repair}. */
+export interface Repair {
+  /** Whether a lock that an interrupted command had left was released. */
+  readonly unlocked: boolean;
+  /** What was begun and not seen to its end: an operation and a resource each. */
+  readonly interrupted: readonly string[];
+  /** How the state differed from the cluster; it is now the cluster's. */
+  readonly changes: readonly Change[];
+}
+
 /** What brings a stack about: Pulumi's, or kubectl where Pulumi's cannot be had. */
 export interface Engine {
   /** Name, as `ENGINE=` takes it. */
@@ -26,6 +36,10 @@ export interface Engine {
   up(): Promise<UpResult>;
   /** What `up` would change. Changes nothing. */
   preview(): Promise<readonly Change[]>;
-  /** Removes all that the stack has made, and waits until it is gone. */
+  /** How the cluster differs from what `up` left there. Changes nothing. */
+  drift(): Promise<readonly Change[]>;
+  /** Makes the state fit the cluster again after an interrupted command; undefined where the engine keeps no state. */
+  repair(): Promise<Repair | undefined>;
+  /** Removes all that the stack has made, and waits until it is gone; of a stack for a while, the state as well. */
   down(): Promise<void>;
 }

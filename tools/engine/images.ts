@@ -1,5 +1,5 @@
 import { execa, ExecaError } from "execa";
-import { UserError } from "../../lib/errors.ts";
+import { messageOf, UserError } from "../../lib/errors.ts";
 import { step } from "../../lib/steps.ts";
 import type { ImageBuild } from "./program.ts";
 
@@ -99,6 +99,30 @@ export async function pushedDigest(
   host: string | undefined,
 ): Promise<string | undefined> {
   return digestOf(image, (...args) => docker(args, directory, host)).catch(() => undefined);
+}
+
+/**
+ * Removes an image from docker; the registry's stays.
+ * @param directory as for {@link buildAndPush}
+ * @param host as for {@link buildAndPush}
+ * @returns whether it was there
+ */
+export async function removeImage(
+  reference: string,
+  directory: string,
+  host: string | undefined,
+): Promise<boolean> {
+  const run: Run = (...args) => docker(args, directory, host);
+  const there = await run("image", "ls", "--quiet", reference).catch((error: unknown) => {
+    throw new UserError(
+      `docker does not say whether it has ${reference}: ${messageOf(error)}`,
+      "The stack itself is removed. Start docker and run it again.",
+      { cause: error },
+    );
+  });
+  if (there === "") return false;
+  await run("image", "rm", reference);
+  return true;
 }
 
 /**

@@ -6,9 +6,10 @@ import { step } from "../../lib/steps.ts";
 import { toYaml } from "../../lib/yaml.ts";
 import { kubectl } from "../kubectl.ts";
 import type { StackFile } from "../stack-file.ts";
-import type { Change, Engine, UpResult } from "./engine.ts";
+import type { Change, Engine, Repair, UpResult } from "./engine.ts";
 import { buildAndPush, pushedDigest } from "./images.ts";
 import { type ImageBuild, type KubernetesObject, kubernetesObject, runProgram } from "./program.ts";
+import { keepScale, transition } from "./transition.ts";
 
 const ROLLOUT_SECONDS = 600;
 const SET_ID = "applyset.kubernetes.io/id";
@@ -81,8 +82,11 @@ export class KubectlEngine implements Engine {
       const { directory, settings } = this.#file;
       digests.set(image.reference, await buildAndPush(image, directory, settings.dockerHost));
     }
-    const objects = withDigests(declared.objects, digests);
-    const changes = await step("apply the objects", () => this.apply(objects));
+    const before = await this.#present();
+    const objects = keepScale(withDigests(declared.objects, digests), before);
+    const first = transition(objects, before);
+    if (first !== undefined) await this.#applyFirst(first);
+    const changes = await step("apply the objects", () => this.apply(objects, before));
     await step("wait for the pods", () => this.#rolledOut(objects));
     return { outputs: withDigests(declared.outputs, digests), changes };
   }
@@ -91,7 +95,18 @@ export class KubectlEngine implements Engine {
     const { images, objects } = await runProgram(this.#file);
     if ((await this.#namespace()).length === 0)
       return objects.map((object) => ({ operation: "create", target: targetOf(object) }));
-    return this.apply(withDigests(objects, await this.#pushed(images)), ["--dry-run=server"]);
+    const before = await this.#present();
+    const pushed = withDigests(objects, await this.#pushed(images));
+    return this.apply(keepScale(pushed, before), before, ["--dry-run=server"]);
+  }
+
+  /** The cluster is compared with what the program declares: there is no other record of what `up` left. */
+  async drift(): Promise<readonly Change[]> {
+    return this.preview();
+  }
+
+  async repair(): Promise<Repair | undefined> {
+    return Promise.resolve(undefined);
   }
 
   async down(): Promise<void> {
@@ -122,18 +137,32 @@ export class KubectlEngine implements Engine {
     for (const name of deployments) await this.#kubectl([...wait, `deployment/${name}`]);
   }
 
-  /** Applies the objects as the stack's whole set, or lets the server try it, and tells what is changed by it. */
-  async apply(objects: readonly KubernetesObject[], flags: readonly string[] = []): Promise<Change[]> {
-    const before = await this.#present();
-    const server = [
-      "apply",
-      "--server-side",
-      "--force-conflicts",
-      `--field-manager=${this.#manager}`,
-      "-o",
-      "json",
-      ...flags,
-    ];
+  /** Applies these of the stack's objects, which go on to be of its set, prunes nothing, and waits for the pods. */
+  async #applyFirst(objects: readonly KubernetesObject[]): Promise<void> {
+    const parent = await this.#setParent();
+    const label = parent === undefined ? {} : { [SET_MEMBER]: parent.metadata.labels[SET_ID] };
+    const members = objects
+      .filter(({ kind }) => kind !== "Namespace")
+      .map(({ metadata, ...rest }) => ({
+        ...rest,
+        metadata: { ...metadata, labels: { ...(metadata["labels"] as object | undefined), ...label } },
+      }));
+    const apply = [...this.#server, "--namespace", this.#file.settings.namespace, "-f", "-"];
+    await step("apply the pods first", () => this.#kubectl(apply, toList(members)));
+    await step("wait for the pods", () => this.#rolledOut(objects));
+  }
+
+  /**
+   * Applies the objects as the stack's whole set, or lets the server try it, and tells what is changed by it.
+   * @param known the stack's objects that the cluster has (default: they are asked for)
+   */
+  async apply(
+    objects: readonly KubernetesObject[],
+    known?: readonly KubernetesObject[],
+    flags: readonly string[] = [],
+  ): Promise<Change[]> {
+    const before = known ?? (await this.#present());
+    const server = [...this.#server, ...flags];
     const namespaces = objects.filter(({ kind }) => kind === "Namespace");
     const members = objects.filter(({ kind }) => kind !== "Namespace");
     // The set's parent lies in the namespace, which therefore is no member of the set and comes before it.
@@ -141,6 +170,11 @@ export class KubectlEngine implements Engine {
     const pruning = ["--namespace", this.#file.settings.namespace, "--prune", `--applyset=${this.#parent}`];
     const set = await this.#kubectl([...server, ...pruning, "-f", "-"], toList(members));
     return changesBetween(before, [...parseFirst(namespace), ...parseFirst(set)]);
+  }
+
+  get #server(): string[] {
+    const manager = `--field-manager=${this.#manager}`;
+    return ["apply", "--server-side", "--force-conflicts", manager, "-o", "json"];
   }
 
   get #manager(): string {
@@ -189,15 +223,24 @@ export class KubectlEngine implements Engine {
     );
   }
 
+  get #inNamespace(): string[] {
+    return ["--namespace", this.#file.settings.namespace, "-o", "json"];
+  }
+
+  /** The set's parent, if there is one. */
+  async #setParent(): Promise<z.infer<typeof setParent> | undefined> {
+    const found = await this.#kubectl(["get", this.#parent, "--ignore-not-found", ...this.#inNamespace]);
+    return found === "" ? undefined : setParent.parse(JSON.parse(found));
+  }
+
   async #members(): Promise<KubernetesObject[]> {
-    const inNamespace = ["--namespace", this.#file.settings.namespace, "-o", "json"];
-    const found = await this.#kubectl(["get", this.#parent, "--ignore-not-found", ...inNamespace]);
-    if (found === "") return [];
-    const { metadata } = setParent.parse(JSON.parse(found));
+    const parent = await this.#setParent();
+    if (parent === undefined) return [];
+    const { metadata } = parent;
     const kinds = metadata.annotations[SET_KINDS];
     if (kinds === "") return [];
     const selector = `--selector=${SET_MEMBER}=${metadata.labels[SET_ID]}`;
-    return parseFirst(await this.#kubectl(["get", kinds, selector, ...inNamespace]));
+    return parseFirst(await this.#kubectl(["get", kinds, selector, ...this.#inNamespace]));
   }
 }
 

@@ -1,16 +1,20 @@
 import { readFile } from "node:fs/promises";
-import { homedir } from "node:os";
+import { homedir, hostname } from "node:os";
 import { join } from "node:path";
 import {
+  ConcurrentUpdateError,
   type EngineEvent,
   LocalWorkspace,
   PulumiCommand,
   type Stack,
+  type StepEventMetadata,
 } from "@pulumi/pulumi/automation/index.js";
+import { z } from "zod";
 import { messageOf, UserError } from "../../lib/errors.ts";
 import { step } from "../../lib/steps.ts";
 import type { StackFile } from "../stack-file.ts";
-import type { Change, Engine, Operation, UpResult } from "./engine.ts";
+import { isEphemeral } from "../stacks.ts";
+import type { Change, Engine, Operation, Repair, UpResult } from "./engine.ts";
 
 const VENDOR = "https://get.pulumi.com";
 const VENDOR_TIMEOUT_MS = 5_000;
@@ -70,7 +74,15 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
 
 /** The change that an engine event tells of, if it tells of one. */
 export function changeOf(event: EngineEvent): Change[] {
-  const metadata = event.resourcePreEvent?.metadata;
+  return stepChange(event.resourcePreEvent?.metadata);
+}
+
+/** The difference between state and cluster that an event of a refresh tells of: what was found is known when its look ends. */
+export function driftOf(event: EngineEvent): Change[] {
+  return stepChange(event.resOutputsEvent?.metadata);
+}
+
+function stepChange(metadata: StepEventMetadata | undefined): Change[] {
   const operation = metadata && OPERATIONS[metadata.op];
   if (!operation) return [];
   const name = metadata.urn.split("::").at(-1) ?? metadata.urn;
@@ -78,6 +90,44 @@ export function changeOf(event: EngineEvent): Change[] {
   return [
     { operation, target: `${metadata.type} ${name}`, ...(diffs.length > 0 && { detail: diffs.join(", ") }) },
   ];
+}
+
+const pending = z.object({
+  pending_operations: z
+    .array(z.object({ type: z.string(), resource: z.object({ urn: z.string() }) }))
+    .nullish(),
+});
+
+/** What a state says was begun and not seen to its end. */
+function pendingOperations(deployment: unknown): string[] {
+  const { pending_operations: operations } = pending.parse(deployment);
+  return (operations ?? []).map(({ type, resource }) => {
+    const [, , types, name] = resource.urn.split("::");
+    return `${type} ${types?.split("$").at(-1) ?? ""} ${name ?? ""}`;
+  });
+}
+
+const LOCK = /created by .*@(?<host>\S+) \(pid (?<pid>\d+)\)/g;
+
+/** Refuses to break the lock of a command that still runs on this machine; of another machine's nothing can be known here. */
+function refuseRunning(locked: string): void {
+  for (const { groups } of locked.matchAll(LOCK)) {
+    const pid = Number(groups?.["pid"]);
+    if (groups?.["host"] !== hostname() || !isAlive(pid)) continue;
+    throw new UserError(
+      `the stack is not interrupted: process ${pid} works on it`,
+      "Wait until it ends, or end it, then run the command again.",
+    );
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    // There is one, of another user.
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
 }
 
 /** Pulumi's own engine, by the Automation API: the same project and state as `pulumi up -s STACK` in its folder. */
@@ -101,8 +151,46 @@ export class PulumiEngine implements Engine {
     return (await this.#run("pulumi preview", (stack, options) => stack.preview(options))).changes;
   }
 
+  async drift(): Promise<readonly Change[]> {
+    const changes: Change[] = [];
+    const found = { onEvent: (event: EngineEvent) => changes.push(...driftOf(event)) };
+    await this.#run("pulumi refresh --preview-only", (stack, options) =>
+      stack
+        .previewRefresh({ ...options, ...found, expectNoChanges: true })
+        // The flag makes a difference an error, which is the answer here.
+        .catch((error: unknown) => {
+          if (changes.length === 0) throw error;
+        }),
+    );
+    return changes;
+  }
+
+  async repair(): Promise<Repair> {
+    const changes: Change[] = [];
+    const found = { onEvent: (event: EngineEvent) => changes.push(...driftOf(event)) };
+    const { value } = await this.#run("pulumi refresh", async (stack, options) => {
+      const state: { readonly deployment: unknown } = await stack.exportStack();
+      const refresh = (): Promise<unknown> =>
+        stack.refresh({ ...options, ...found, clearPendingCreates: true });
+      const unlocked = await refresh().then(
+        () => false,
+        async (error: unknown) => {
+          if (!(error instanceof ConcurrentUpdateError)) throw error;
+          refuseRunning(error.message);
+          await stack.cancel();
+          await refresh();
+          return true;
+        },
+      );
+      return { unlocked, interrupted: pendingOperations(state.deployment) };
+    });
+    return { ...value, changes };
+  }
+
   async down(): Promise<void> {
     await this.#run("pulumi destroy", (stack, options) => stack.destroy(options));
+    if (!isEphemeral(this.#file.stack)) return;
+    await this.#run("pulumi stack rm", async ({ workspace, name }) => workspace.removeStack(name));
   }
 
   async #stack(): Promise<Stack> {
@@ -123,9 +211,12 @@ export class PulumiEngine implements Engine {
       const stack = await this.#stack();
       return { value: await step(title, () => work(stack, options)), changes };
     } catch (error) {
+      if (error instanceof UserError) throw error;
       throw new UserError(
         `${title} failed: ${diagnostics(messageOf(error))}`,
-        "Mend what it names and run the command again; the stack's state is kept.",
+        error instanceof ConcurrentUpdateError
+          ? `If no command works on it any more, run \`make repair STACK=${this.#file.stack}\`.`
+          : "Mend what it names and run the command again; the stack's state is kept.",
         { cause: error },
       );
     }

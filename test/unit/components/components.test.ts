@@ -4,7 +4,7 @@ import { z } from "zod";
 import { checked } from "../../../components/check.ts";
 import { ActiveHealthCheck, envoyFilterSpec } from "../../../components/health-check.ts";
 import { ApplicationImage } from "../../../components/image.ts";
-import { injectionLabels, MeshNamespace } from "../../../components/namespace.ts";
+import { injectionLabels, MeshNamespace, telemetrySpec } from "../../../components/namespace.ts";
 import { MeshNetworkPolicy } from "../../../components/network-policy.ts";
 import { SidecarScope } from "../../../components/sidecar-scope.ts";
 import { authorizationPolicySpec, MeshSecurity } from "../../../components/security.ts";
@@ -875,8 +875,30 @@ describe("traffic rules of other settings", () => {
   });
 });
 
+describe("what proxies tell", () => {
+  it.each([
+    [true, undefined, { accessLogging: [{ providers: [{ name: "envoy" }] }] }],
+    [false, undefined, { accessLogging: [{ disabled: true }] }],
+    [
+      true,
+      { sampling: 5 },
+      { accessLogging: [{ providers: [{ name: "envoy" }] }], tracing: [{ randomSamplingPercentage: 5 }] },
+    ],
+    [
+      false,
+      { sampling: 0, provider: "otel" },
+      {
+        accessLogging: [{ disabled: true }],
+        tracing: [{ providers: [{ name: "otel" }], randomSamplingPercentage: 0 }],
+      },
+    ],
+  ])("with access logs %j and tracing %j", (logs, tracing, spec) => {
+    expect(telemetrySpec(logs, tracing)).toEqual(spec);
+  });
+});
+
 describe("the health check", () => {
-  const rules = { caller: "mesh-consumer", providers: [checkedProvider] };
+  const rules = { caller: "mesh-consumer", providers: [checkedProvider], operation: "MERGE" as const };
   const args = { name: "cluster", namespace: "demo", ...rules };
 
   it("is one EnvoyFilter", async () => {

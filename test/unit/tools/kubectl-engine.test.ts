@@ -109,6 +109,16 @@ describe("the changes between two states", () => {
   });
 });
 
+describe("the kubectl engine without a state", () => {
+  it("has nothing to repair", async () => {
+    vi.stubEnv("PATH", "/nowhere");
+    const directory = mkdtempSync(join(tmpdir(), "dubbo-mesh-test-"));
+    writeFileSync(join(directory, "Pulumi.test.yaml"), "config:\n  dubbo-mesh:cluster: local\n");
+    expect(await new KubectlEngine(await readStackFile(directory, "test")).repair()).toBeUndefined();
+    vi.unstubAllEnvs();
+  });
+});
+
 describe("images by digest", () => {
   it("stand wherever the same image stood by tag, and nowhere else", () => {
     const value = { image: "r/p:1", images: ["r/p:1", "r/p:12"], "r/p:1": true, none: null, count: 1 };
@@ -307,6 +317,12 @@ describe("the kubectl engine", async () => {
     expect(argsOf(fake)).toEqual([GET_NAMESPACE]);
   });
 
+  it("tells of drift what its preview tells: it knows the cluster and the program alone", async () => {
+    const fake = fakeKubectl({});
+    expect(await (await engine()).drift()).toHaveLength(names.length);
+    expect(argsOf(fake)).toEqual([GET_NAMESPACE]);
+  });
+
   it("previews by the server's dry run, and sends nothing else", async () => {
     const fake = fakeKubectl(before, ...present, ...unchanged);
     expect(await (await engine()).preview()).toEqual([]);
@@ -347,6 +363,20 @@ describe("the kubectl engine", async () => {
         fix: "Set another namespace (dubbo-mesh:namespace), or delete that one if nobody needs it.",
       });
       expect(argsOf(fake)).toEqual([GET_NAMESPACE]);
+    },
+  );
+
+  it.each(["up", "preview", "down"] as const)(
+    "brings no Istio about, and asks for nothing: %s",
+    async (command) => {
+      const fake = fakeKubectl();
+      const installing = await engine({ ...CONFIG, istio: { mode: "install" } });
+      expect(await userError(installing[command]())).toEqual({
+        message:
+          "dubbo-mesh:istio.mode is install, which takes Helm releases: kubectl can neither apply nor render them",
+        fix: "Install the Pulumi CLI, or install Istio by other means and leave istio.mode out; `make up` checks it.",
+      });
+      expect(argsOf(fake)).toEqual([]);
     },
   );
 

@@ -1,11 +1,11 @@
 import { mkdirSync, mkdtempSync, realpathSync, renameSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { type EngineEvent, PulumiCommand } from "@pulumi/pulumi/automation/index.js";
 import { afterEach, beforeEach, describe, expect, it, type MockInstance, vi } from "vitest";
 import type { Engine } from "../../../tools/engine/engine.ts";
 import { KubectlEngine } from "../../../tools/engine/kubectl.ts";
-import { changeOf, findPulumi, installPulumi, PulumiEngine } from "../../../tools/engine/pulumi.ts";
+import { changeOf, driftOf, findPulumi, installPulumi, PulumiEngine } from "../../../tools/engine/pulumi.ts";
 import { selectEngine } from "../../../tools/engine/select.ts";
 import { readStackFile, type StackFile } from "../../../tools/stack-file.ts";
 import { type Answer, fakeCommand, type FakeCommand } from "./fake-command.ts";
@@ -93,6 +93,27 @@ describe("the change that an event of the engine tells of", () => {
 
   it("is none where the event is of another kind", () => {
     expect(changeOf({ sequence: 1, timestamp: 1, cancelEvent: {} })).toEqual([]);
+  });
+});
+
+describe("the drift that an event of a refresh tells of", () => {
+  const urn = "urn:pulumi:test::dubbo-mesh::kubernetes:core/v1:Service::provider-service";
+  const event = (op: string): EngineEvent =>
+    ({
+      sequence: 1,
+      timestamp: 1,
+      resOutputsEvent: { metadata: { op, urn, type: "kubernetes:core/v1:Service", diffs: ["spec"] } },
+    }) as unknown as EngineEvent;
+
+  it.each(["update", "delete"])("is one: %s", (operation) => {
+    const target = "kubernetes:core/v1:Service provider-service";
+    expect(driftOf(event(operation))).toEqual([{ operation, target, detail: "spec" }]);
+  });
+
+  it("is none where the object is as it was, or its look only begins", () => {
+    expect(driftOf(event("refresh"))).toEqual([]);
+    expect(driftOf(event("same"))).toEqual([]);
+    expect(driftOf({ sequence: 1, timestamp: 1, resourcePreEvent: {} } as EngineEvent)).toEqual([]);
   });
 });
 
@@ -251,6 +272,105 @@ Duration: 1s
     const fake = onPath(VERSION, {}, {});
     expect(await (await engine(await stack())).preview()).toEqual([]);
     expect(fake.calls().map(({ args }) => args[0])).toEqual(["version", "stack", "preview"]);
+  });
+
+  describe("of an interrupted update", () => {
+    const lockedBy = (host: string, pid: number): Answer => ({
+      stderr:
+        "error: the stack is currently locked by 1 lock(s). Either wait for the other process(es) to end or delete the lock file " +
+        `with \`pulumi cancel\`.\n  file:///state/lock.json: created by me@${host} (pid ${pid}) at 2026-01-01T00:00:00Z\n`,
+      code: 255,
+    });
+    const urn = "urn:pulumi:test::dubbo-mesh::dubbo-mesh:c:C$kubernetes:apps/v1:Deployment::provider-v1";
+    const state = (operations: readonly object[]): Answer => ({
+      stdout: JSON.stringify({ version: 3, deployment: { pending_operations: operations } }),
+    });
+    const BUSY = state([{ type: "updating", resource: { urn } }]);
+    const INFO = { stdout: "[]" };
+    const verbs = (fake: FakeCommand): string[] => fake.calls().map(({ args }) => args.slice(0, 2).join(" "));
+
+    beforeEach(() => {
+      // The CLI reports what it counted over a connection that the fake does not open.
+      vi.spyOn(console, "warn").mockReturnValue();
+    });
+
+    it("names the command that repairs, where the stack is locked", async () => {
+      onPath(VERSION, {}, lockedBy("elsewhere", 1));
+      expect(await userError((await engine(await stack())).up())).toMatchObject({
+        fix: "If no command works on it any more, run `make repair STACK=test`.",
+      });
+    });
+
+    it("releases the lock, and makes the state fit the cluster", async () => {
+      const fake = onPath(VERSION, {}, BUSY, lockedBy("elsewhere", process.pid), {}, {}, INFO);
+      expect(await (await engine(await stack())).repair()).toEqual({
+        unlocked: true,
+        interrupted: ["updating kubernetes:apps/v1:Deployment provider-v1"],
+        changes: [],
+      });
+      expect(verbs(fake).slice(2, 6)).toEqual([
+        "stack export",
+        "refresh --skip-preview",
+        "cancel --yes",
+        "refresh --skip-preview",
+      ]);
+      expect(fake.calls()[5]?.args).toContain("--clear-pending-creates");
+    });
+
+    it("releases the lock of a process that has ended on this machine", async () => {
+      // Linux gives no process so high a number.
+      const fake = onPath(VERSION, {}, BUSY, lockedBy(hostname(), 2 ** 30), {}, {}, INFO);
+      expect(await (await engine(await stack())).repair()).toMatchObject({ unlocked: true });
+      expect(verbs(fake)).toContain("cancel --yes");
+    });
+
+    it("does not touch the lock of one that runs", async () => {
+      const fake = onPath(VERSION, {}, BUSY, lockedBy(hostname(), process.pid));
+      expect(await userError((await engine(await stack())).repair())).toEqual({
+        message: `the stack is not interrupted: process ${process.pid} works on it`,
+        fix: "Wait until it ends, or end it, then run the command again.",
+      });
+      expect(fake.calls()).toHaveLength(4);
+    });
+
+    it("cancels nothing where there is no lock, or the refresh fails for another reason", async () => {
+      const fake = onPath(VERSION, {}, state([]), {}, INFO);
+      expect(await (await engine(await stack())).repair()).toEqual({
+        unlocked: false,
+        interrupted: [],
+        changes: [],
+      });
+      expect(verbs(fake)).not.toContain("cancel --yes");
+      const failing = onPath(VERSION, {}, BUSY, FAILURE);
+      expect(await userError((await engine(await stack())).repair())).toMatchObject({
+        message: "pulumi refresh failed: error: no good",
+      });
+      expect(failing.calls()).toHaveLength(4);
+    });
+  });
+
+  it("looks for drift without a change to state or cluster, and fails where the look does", async () => {
+    const fake = onPath(VERSION, {}, FAILURE);
+    expect(await userError((await engine(await stack())).drift())).toEqual({
+      message: "pulumi refresh --preview-only failed: error: no good",
+      fix: FIX,
+    });
+    expect(fake.calls()[2]?.args.slice(0, 3)).toEqual(["refresh", "--preview-only", "--expect-no-changes"]);
+  });
+
+  it("removes the state of a pull request's stack with it, and of no other", async () => {
+    vi.spyOn(console, "warn").mockReturnValue();
+    const down = async (name: string): Promise<string[][]> => {
+      const { directory } = await stack();
+      writeFileSync(join(directory, `Pulumi.${name}.yaml`), "config:\n  dubbo-mesh:cluster: local\n");
+      const fake = onPath(VERSION, {}, {}, { stdout: "[]" }, {}, {});
+      await (await engine(await readStackFile(directory, name))).down();
+      return fake.calls().map(({ args }) => [...args]);
+    };
+    expect(await down("pr-7")).toContainEqual(["stack", "rm", "--yes", "pr-7", "--non-interactive"]);
+    for (const name of ["dev", "prod", "pr-x", "my-pr-7"]) {
+      expect((await down(name)).filter(([, verb]) => verb === "rm")).toEqual([]);
+    }
   });
 
   const logIn = (current: string): void => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { changesText, outputsText, table } from "../../../tools/report.ts";
+import { changesText, outputsText, table, repairText } from "../../../tools/report.ts";
 
 describe("changes for people", () => {
   it("are one line where there is none", () => {
@@ -25,6 +25,32 @@ describe("changes for people", () => {
         "      spec",
         "  - delete  Role/d",
       ].join("\n"),
+    );
+  });
+});
+
+describe("a repair for people", () => {
+  it("says what was found, and how to go on", () => {
+    const interrupted = ["updating kubernetes:apps/v1:Deployment provider-v1"];
+    const changes = [{ operation: "delete" as const, target: "Role r" }];
+    expect(repairText("dev", { unlocked: true, interrupted, changes })).toBe(
+      [
+        "the lock of an interrupted command is released",
+        "interrupted:",
+        "  updating kubernetes:apps/v1:Deployment provider-v1",
+        "the state now fits the cluster; changes:",
+        "  - delete  Role r",
+        "`make up STACK=dev` goes on",
+      ].join("\n"),
+    );
+  });
+
+  it("says so where there was nothing", () => {
+    expect(repairText("dev", { unlocked: false, interrupted: [], changes: [] })).toBe(
+      "nothing was interrupted\nthe state fits the cluster\n`make up STACK=dev` goes on",
+    );
+    expect(repairText("dev", undefined)).toBe(
+      "nothing is to repair: the kubectl engine keeps no state, `make up` goes on",
     );
   });
 });

@@ -1,0 +1,90 @@
+import * as kubernetes from "@pulumi/kubernetes";
+import * as pulumi from "@pulumi/pulumi";
+import { ISTIO_NAMESPACE, type IstioInstallation } from "../lib/istio.ts";
+
+type ReleaseArgs = kubernetes.helm.v3.ReleaseArgs;
+type Values = Readonly<Record<string, unknown>>;
+
+/** Arguments of {@link IstioControlPlane}; plain, since there is a release for each revision, from one source or another. */
+export type IstioControlPlaneArgs = IstioInstallation;
+
+/** The charts, and where each lies in an Istio release's manifests/charts. */
+const CHART_FOLDERS = { base: "base", istiod: "istio-control/istio-discovery" } as const;
+
+/**
+ * A chart of a version: of a Helm repository, of an OCI registry, or in a folder, where it has the version that it has.
+ * Source: https://www.pulumi.com/registry/packages/kubernetes/api-docs/helm/v3/release/
+ */
+export function chartOf(
+  name: keyof typeof CHART_FOLDERS,
+  charts: string,
+  version: string,
+): Pick<ReleaseArgs, "chart" | "version" | "repositoryOpts"> {
+  const place = charts.replace(/\/+$/, "");
+  if (place.startsWith("oci://")) return { chart: `${place}/${name}`, version };
+  if (/^https?:\/\//.test(place)) return { chart: name, version, repositoryOpts: { repo: place } };
+  return { chart: `${place}/${CHART_FOLDERS[name]}` };
+}
+
+/**
+ * What the chart base is told: where istiod is run by others, its definitions and nothing else; else, whose webhook validates.
+ * Source: https://github.com/istio/istio/blob/master/manifests/charts/base/values.yaml
+ */
+export function baseValues({ mode, current }: Pick<IstioInstallation, "mode" | "current">): Values {
+  if (mode === "crds") return { defaultRevision: "", global: { resourceScope: "cluster" } };
+  return { defaultRevision: current === "" ? "default" : current };
+}
+
+/** What the chart istiod is told of a revision; an empty one is the default. */
+export function istiodValues(
+  { hub, tag, values }: Pick<IstioInstallation, "hub" | "tag" | "values">,
+  revision: string,
+): Values {
+  const images = { ...(hub !== undefined && { hub }), ...(tag !== undefined && { tag }) };
+  const global = { ...(values["global"] as object | undefined), ...images };
+  return { ...values, revision, ...(Object.keys(global).length > 0 && { global }) };
+}
+
+/**
+ * Istio's definitions, and an istiod for each revision. What depends on this component is created when istiod answers, and removed before
+ * it. The namespace and the definitions stay when it is removed: with them all custom resources of the cluster would go.
+ * Source: https://istio.io/latest/docs/setup/install/helm/
+ */
+export class IstioControlPlane extends pulumi.ComponentResource {
+  constructor(name: string, args: IstioControlPlaneArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("dubbo-mesh:istio:IstioControlPlane", name, {}, opts);
+    const { charts, version } = args;
+    const base = new kubernetes.helm.v3.Release(
+      `${name}-base`,
+      {
+        ...chartOf("base", charts, version),
+        name: "istio-base",
+        namespace: ISTIO_NAMESPACE,
+        createNamespace: true,
+        values: baseValues(args),
+      },
+      { parent: this },
+    );
+    for (const revision of args.revisions) this.#istiod(name, args, revision, base);
+    this.registerOutputs({});
+  }
+
+  #istiod(
+    name: string,
+    args: IstioControlPlaneArgs,
+    { name: revision, version }: IstioInstallation["revisions"][number],
+    base: pulumi.Resource,
+  ): void {
+    const release = revision === "" ? "istiod" : `istiod-${revision}`;
+    new kubernetes.helm.v3.Release(
+      `${name}-${release}`,
+      {
+        ...chartOf("istiod", args.charts, version),
+        name: release,
+        namespace: ISTIO_NAMESPACE,
+        values: istiodValues(args, revision),
+      },
+      { parent: this, dependsOn: [base] },
+    );
+  }
+}

@@ -1,0 +1,259 @@
+/** One figure of a panel: what Prometheus is asked, and how a line of the answer is called. */
+interface Query {
+  readonly query: string;
+  readonly legend: string;
+}
+
+/** A panel of the dashboard. */
+export interface Panel {
+  readonly title: string;
+  /** Unit in Grafana's words. */
+  readonly unit: "reqps" | "ops" | "percentunit" | "ms" | "s" | "short" | "bytes";
+  readonly description: string;
+  readonly queries: readonly Query[];
+}
+
+/** Panels under a heading. */
+export interface Row {
+  readonly title: string;
+  readonly panels: readonly Panel[];
+}
+
+const WINDOW = "[$__rate_interval]";
+const QUANTILES = [0.5, 0.95, 0.99];
+
+function rate(by: string, series: string): string {
+  return `sum by (${by}) (rate(${series}${WINDOW}))`;
+}
+
+function quantiles(by: string, buckets: string, legend: string): Query[] {
+  return QUANTILES.map((quantile) => ({
+    query: `histogram_quantile(${quantile}, ${rate(`le, ${by}`, buckets)})`,
+    legend: `p${quantile * 100} ${legend}`,
+  }));
+}
+
+/**
+ * Calls as the callers' proxies count them. Istio's own Envoy counts so; a stock one does not.
+ * Source: https://istio.io/latest/docs/reference/config/metrics/
+ */
+function meshRow(namespace: string): Row {
+  const calls = `reporter="source", destination_service_namespace="${namespace}"`;
+  const by = "source_workload, destination_service_name";
+  const legend = "{{source_workload}} to {{destination_service_name}}";
+  const all = rate(by, `istio_requests_total{${calls}}`);
+  const failed = rate(by, `istio_requests_total{${calls}, grpc_response_status!~"0?"}`);
+  return {
+    title: "Calls, by caller and callee",
+    panels: [
+      {
+        title: "Calls a second",
+        unit: "reqps",
+        description: "counted by the callers' proxies, retries not",
+        queries: [{ query: all, legend }],
+      },
+      {
+        title: "Failed calls",
+        unit: "percentunit",
+        description: "share of the calls whose gRPC status is not OK",
+        queries: [{ query: `${failed} / ${all}`, legend }],
+      },
+      {
+        title: "Time of a call",
+        unit: "ms",
+        description: "from the callers' proxies",
+        queries: quantiles(by, `istio_request_duration_milliseconds_bucket{${calls}}`, legend),
+      },
+    ],
+  };
+}
+
+/** Calls as the applications count them, which know the methods. Source: apps/sdk/metrics.ts. */
+function methodRow(namespace: string): Row {
+  const where = `namespace="${namespace}"`;
+  const by = "application_name, interface, method";
+  const legend = "{{application_name}} {{interface}}/{{method}}";
+  const side = (name: "consumer" | "provider"): Query[] => [
+    { query: rate(by, `dubbo_${name}_requests_total{${where}}`), legend: `${name}: ${legend}` },
+  ];
+  return {
+    title: "Calls, by method",
+    panels: [
+      {
+        title: "Calls a second",
+        unit: "reqps",
+        description: "begun by consumers and by providers",
+        queries: [...side("consumer"), ...side("provider")],
+      },
+      {
+        title: "Failed calls a second",
+        unit: "reqps",
+        description: "of consumers, by gRPC status",
+        queries: [
+          {
+            query: rate(`${by}, error`, `dubbo_consumer_requests_failed_total{${where}}`),
+            legend: `${legend} {{error}}`,
+          },
+        ],
+      },
+      {
+        title: "Time of a call",
+        unit: "ms",
+        description: "as the consumers see it, retries and all",
+        queries: quantiles(by, `dubbo_consumer_rt_milliseconds_histogram_bucket{${where}}`, legend),
+      },
+      {
+        title: "Calls in flight",
+        unit: "short",
+        description: "that providers are answering now",
+        queries: [{ query: `sum by (${by}) (dubbo_provider_requests_processing_total{${where}})`, legend }],
+      },
+    ],
+  };
+}
+
+/** What the callers' Envoys find of the providers. Source: Envoy's cluster_stats, of which the stack has these included. */
+function healthRow(namespace: string): Row {
+  const where = `namespace="${namespace}", cluster_name=~"outbound.*"`;
+  const checks = (what: string): Query => ({
+    query: rate("cluster_name", `envoy_cluster_health_check_${what}{${where}}`),
+    legend: `${what} {{cluster_name}}`,
+  });
+  const endpoints = (what: string): Query => ({
+    query: `min by (cluster_name) (envoy_cluster_${what}{${where}})`,
+    legend: `${what} {{cluster_name}}`,
+  });
+  return {
+    title: "Health of the providers, by cluster",
+    panels: [
+      {
+        title: "Active checks a second",
+        unit: "ops",
+        description: "that passed, failed, and of those the ones that reached nobody",
+        queries: ["success", "failure", "network_failure"].map(checks),
+      },
+      {
+        title: "Endpoints",
+        unit: "short",
+        description: "healthy ones and all, as the caller that sees fewest does",
+        queries: ["membership_healthy", "membership_total"].map(endpoints),
+      },
+      {
+        title: "Ejected by outlier detection",
+        unit: "short",
+        description: "endpoints that are out now, for failed calls",
+        queries: [
+          {
+            query: `max by (cluster_name) (envoy_cluster_outlier_detection_ejections_active{${where}})`,
+            legend: "{{cluster_name}}",
+          },
+        ],
+      },
+      {
+        title: "Retries a second",
+        unit: "reqps",
+        description: "by the callers' proxies",
+        queries: [
+          {
+            query: rate("cluster_name", `envoy_cluster_upstream_rq_retry{${where}}`),
+            legend: "{{cluster_name}}",
+          },
+        ],
+      },
+    ],
+  };
+}
+
+/** What the applications' processes take. Source: prom-client's default metrics. */
+function processRow(namespace: string): Row {
+  const of = (metric: string): Query => ({
+    query: `max by (application_name, pod) (${metric}{namespace="${namespace}"})`,
+    legend: "{{application_name}} {{pod}}",
+  });
+  return {
+    title: "Processes",
+    panels: [
+      {
+        title: "Memory",
+        unit: "bytes",
+        description: "resident memory of the application",
+        queries: [of("process_resident_memory_bytes")],
+      },
+      {
+        title: "Event loop lag, p99",
+        unit: "s",
+        description: "how long the application does nothing else",
+        queries: [of("nodejs_eventloop_lag_p99_seconds")],
+      },
+    ],
+  };
+}
+
+/** The panels of a mesh's dashboard. */
+export function dashboardRows(namespace: string): Row[] {
+  return [meshRow(namespace), methodRow(namespace), healthRow(namespace), processRow(namespace)];
+}
+
+const COLUMNS = 24;
+const HEIGHT = 8;
+const DATASOURCE = { type: "prometheus", uid: "${datasource}" };
+
+function targetsOf({ queries }: Panel): object[] {
+  return queries.map(({ query, legend }, index) => ({
+    refId: String.fromCharCode("A".charCodeAt(0) + index),
+    datasource: DATASOURCE,
+    expr: query,
+    legendFormat: legend,
+  }));
+}
+
+/** A row's heading and its panels side by side, as Grafana lays them out, from line `y` on. */
+function rowPanels({ title, panels }: Row, y: number, firstId: number): object[] {
+  const width = Math.floor(COLUMNS / panels.length);
+  const heading = {
+    id: firstId,
+    type: "row",
+    title,
+    collapsed: false,
+    gridPos: { x: 0, y, w: COLUMNS, h: 1 },
+    panels: [],
+  };
+  const graphs = panels.map((panel, index) => ({
+    id: firstId + 1 + index,
+    type: "timeseries",
+    title: panel.title,
+    description: panel.description,
+    datasource: DATASOURCE,
+    gridPos: { x: index * width, y: y + 1, w: width, h: HEIGHT },
+    fieldConfig: { defaults: { unit: panel.unit, min: 0 }, overrides: [] },
+    targets: targetsOf(panel),
+  }));
+  return [heading, ...graphs];
+}
+
+/**
+ * A Grafana dashboard of a mesh. Its Prometheus is chosen in it, and scrapes pods by their annotations into the labels `namespace` and `pod`,
+ * as the configurations do that come with Istio and with Prometheus' chart.
+ * Source: https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model/
+ */
+export function dashboard(namespace: string): object {
+  const rows = dashboardRows(namespace);
+  let id = 1;
+  const panels = rows.flatMap((row, index) => {
+    const laid = rowPanels(row, index * (HEIGHT + 1), id);
+    id += laid.length;
+    return laid;
+  });
+  return {
+    title: `Dubbo mesh ${namespace}`,
+    tags: ["dubbo", "istio"],
+    editable: true,
+    schemaVersion: 39,
+    refresh: "30s",
+    time: { from: "now-1h", to: "now" },
+    templating: {
+      list: [{ name: "datasource", label: "Prometheus", type: "datasource", query: "prometheus" }],
+    },
+    panels,
+  };
+}

@@ -1,0 +1,13 @@
+import type * as pulumi from "@pulumi/pulumi";
+import { IstioControlPlane } from "../components/istio.ts";
+import { installationOf } from "../lib/istio.ts";
+import type { Settings } from "../settings.ts";
+
+/** Istio, where the stack installs it. */
+export function controlPlane(
+  { istio, revision }: Settings,
+  opts: pulumi.ComponentResourceOptions,
+): IstioControlPlane[] {
+  const installation = installationOf(istio, revision);
+  return installation === undefined ? [] : [new IstioControlPlane("istio", installation, opts)];
+}

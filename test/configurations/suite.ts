@@ -1,0 +1,175 @@
+import fc from "fast-check";
+import * as pulumi from "@pulumi/pulumi";
+import { isDeepStrictEqual } from "node:util";
+import { UserError } from "../../lib/errors.ts";
+import { healthCheckSettings } from "../../lib/health-check.ts";
+import { toYaml } from "../../lib/yaml.ts";
+import { parseSettings, PROJECT, type Settings, settingsSchema } from "../../settings.ts";
+import { check } from "../../policy/rules.ts";
+import { type Declared, runProgram } from "../../tools/engine/program.ts";
+import { validateObject } from "../schemas/validate.ts";
+import { sensible } from "./arbitrary.ts";
+import { brokenReferences } from "./references.ts";
+import { asText, type Attempt, garbled, spoilt } from "./spoil.ts";
+
+/** What has come of the configurations. */
+export interface Tally {
+  seed: number;
+  runs: number;
+  accepted: number;
+  refused: number;
+  /** The objects of the accepted ones. */
+  objects: number;
+  /** Those that nothing was spoilt in, and how many of them were accepted. */
+  meant: number;
+  meantAccepted: number;
+  seconds: number;
+  /** Sensible configurations that were accepted, the first of them, with what the program declares. */
+  sample: Declared[];
+}
+
+/** How many are tried, and how many of the accepted ones are kept. */
+export interface SuiteOptions {
+  readonly runs: number;
+  readonly kept: number;
+}
+
+/** Nobody can know these when the configuration is read: they are told by what is on the disk. */
+const ON_DISK = /^(the image's build context .* cannot be read|there is no application apps\/)/;
+
+/** Rules that a stack may break knowingly: by security.mtls, security.authorization, injection, and tls_options of a healthCheck. */
+const CHOSEN = ["mtls-strict", "authorization-covers-calls", "namespace-injects", "check-alpn"];
+
+/** The configurations, and whether somebody could have meant it. */
+const attempts: fc.Arbitrary<Attempt & { readonly meant: boolean }> = fc.oneof(
+  { arbitrary: sensible.map((given) => ({ raw: asText(given), misspelt: [], meant: true })), weight: 10 },
+  { arbitrary: spoilt(sensible).map((attempt) => ({ ...attempt, meant: false })), weight: 8 },
+  { arbitrary: garbled(sensible).map((attempt) => ({ ...attempt, meant: false })), weight: 2 },
+);
+
+function fail(what: string, { raw }: Attempt, cause?: unknown): never {
+  const detail = cause instanceof Error ? (cause.stack ?? cause.message) : "";
+  throw new Error(`${what}\n${detail}\n${toYaml(raw)}`, { cause });
+}
+
+/** The settings, or why they are refused. */
+function outcome(attempt: Attempt): Settings | UserError {
+  try {
+    return parseSettings(attempt.raw);
+  } catch (error) {
+    return error instanceof UserError ? error : fail("something else is thrown", attempt, error);
+  }
+}
+
+/** A refusal names a key, and each one that is misspelt. */
+function judgeRefusal(attempt: Attempt, { message }: UserError): void {
+  const known = [...Object.keys(settingsSchema.shape), ...Object.keys(attempt.raw)];
+  if (!known.some((key) => message.includes(`${PROJECT}:${key}`)))
+    fail(`no key is named: ${message}`, attempt);
+  for (const name of attempt.misspelt) {
+    if (!message.includes(name)) fail(`${name} is not named: ${message}`, attempt);
+  }
+}
+
+/** The same configuration, written in YAML and in another order, is the same; a check that has its defaults keeps them. */
+function judgeSettings(attempt: Attempt, settings: Settings): void {
+  if (attempt.misspelt.length > 0) fail(`${attempt.misspelt.join(", ")} is taken`, attempt);
+  const again = Object.fromEntries(Object.entries(attempt.raw).reverse());
+  if (!isDeepStrictEqual(parseSettings(again), settings))
+    fail("it is read differently in another order", attempt);
+  for (const { healthCheck } of settings.services) {
+    if (!isDeepStrictEqual(healthCheckSettings.parse(healthCheck), healthCheck))
+      fail("a check with its defaults is read differently", attempt);
+  }
+}
+
+/** What the program declares; undefined where the disk has not what it is to build. */
+async function declared(attempt: Attempt, settings: Settings): Promise<Declared | undefined> {
+  const file = { stack: "test", directory: ".", path: "", overridden: false, encrypted: [] };
+  try {
+    return await runProgram({ ...file, raw: attempt.raw, settings });
+  } catch (error) {
+    if (error instanceof pulumi.RunError && ON_DISK.test(error.message)) return undefined;
+    return fail("the program throws", attempt, error);
+  }
+}
+
+function judgeObjects(
+  attempt: Attempt,
+  { objects, images }: Declared,
+  { namespace, clusterDomain }: Settings,
+): void {
+  const host = (name: string): string => `${name}.${namespace}.svc.${clusterDomain}`;
+  const built = images.map(({ reference }) => reference);
+  const broken = check(objects, { built })
+    .filter(({ severity, rule }) => severity === "error" && !CHOSEN.includes(rule))
+    .map(({ rule, object, path, message }) => `${rule}: ${object} ${path ?? ""} ${message}`);
+  const faults = [...objects.flatMap(validateObject), ...brokenReferences(objects, host), ...broken];
+  if (faults.length > 0) fail(faults.join("\n"), attempt);
+}
+
+type Count = Pick<Tally, "accepted" | "refused" | "objects" | "meant" | "meantAccepted"> & {
+  sample: Declared[];
+};
+
+async function judge(
+  attempt: Attempt & { readonly meant: boolean },
+  count: Count,
+  kept: number,
+): Promise<void> {
+  const settings = outcome(attempt);
+  if (attempt.meant) count.meant++;
+  if (settings instanceof UserError) {
+    judgeRefusal(attempt, settings);
+    count.refused++;
+    return;
+  }
+  judgeSettings(attempt, settings);
+  const program = await declared(attempt, settings);
+  count.accepted++;
+  if (program === undefined) return;
+  judgeObjects(attempt, program, settings);
+  count.objects += program.objects.length;
+  if (!attempt.meant) return;
+  count.meantAccepted++;
+  if (count.sample.length < kept) count.sample.push(program);
+}
+
+/** Where the random numbers begin: SEED repeats a run. */
+function seedOf(): number {
+  const given = process.env["SEED"];
+  return given === undefined ? Date.now() % 2 ** 31 : Number(given);
+}
+
+/**
+ * Tries random configurations: what is accepted gives objects that pass every schema and hold together, what is refused is refused by a
+ * UserError that names a key, and nothing else is thrown.
+ * @throws Error with the smallest configuration that breaks this, and the seed
+ */
+export async function tryConfigurations({ runs, kept }: SuiteOptions): Promise<Tally> {
+  const seed = seedOf();
+  process.stdout.write(`  configurations: SEED=${seed} repeats them\n`);
+  const count: Count = { accepted: 0, refused: 0, objects: 0, meant: 0, meantAccepted: 0, sample: [] };
+  const start = performance.now();
+  // Pulumi notes the stack of every promise, which is half of the time.
+  const { stackTraceLimit } = Error;
+  await import("../../index.ts");
+  try {
+    Error.stackTraceLimit = 0;
+    const property = fc.asyncProperty(attempts, (attempt) => judge(attempt, count, kept));
+    await fc.assert(property, { numRuns: runs, seed });
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit;
+  }
+  const tally = { seed, runs, ...count, seconds: (performance.now() - start) / 1000 };
+  process.stdout.write(`  figure  configurations: ${describeTally(tally)}\n`);
+  return tally;
+}
+
+function describeTally({ runs, accepted, refused, objects, meant, meantAccepted, seconds }: Tally): string {
+  const rate = (runs / seconds).toFixed(0);
+  return (
+    `${runs} in ${seconds.toFixed(1)} s (${rate}/s), ${accepted} accepted with ${objects} objects, ${refused} refused; ` +
+    `of ${meant} sensible ones ${meantAccepted} accepted`
+  );
+}

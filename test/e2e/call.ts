@@ -1,0 +1,55 @@
+import { z } from "zod";
+import { APPLICATION_CONTAINER, GREETER } from "../../lib/names.ts";
+import { PROVIDER, type Scene } from "./scene.ts";
+
+/** How a call ended, as its caller saw it. */
+const outcome = z.strictObject({
+  /** Code of the connection's or the stream's failure, such as `ECONNRESET`. */
+  error: z.string().optional(),
+  /** gRPC status. */
+  grpc: z.number().optional(),
+  /** gRPC message. */
+  message: z.string().optional(),
+  /** Replies that came. */
+  replies: z.number(),
+  /** How long it took, ms. */
+  ms: z.number(),
+});
+
+/** How a call ended, as its caller saw it. */
+export type Outcome = z.infer<typeof outcome>;
+
+// One call over HTTP/2 in plaintext, as the application itself makes it; the images hold Node.js and nothing else.
+const SCRIPT = `
+const [host, path, name] = process.argv.slice(1);
+const text = Buffer.from(name);
+const message = Buffer.concat([Buffer.of(10, text.length), text]);
+const frame = Buffer.concat([Buffer.of(0, 0, 0, 0, message.length), message]);
+const start = Date.now();
+const session = require("node:http2").connect("http://" + host);
+let body = Buffer.alloc(0), status, reason, failure;
+const note = (headers) => {
+  if (headers["grpc-status"] !== undefined) status = Number(headers["grpc-status"]), reason = headers["grpc-message"];
+};
+const end = () => {
+  let replies = 0;
+  for (let at = 0; at + 5 <= body.length; at += 5 + body.readUInt32BE(at + 1)) replies += 1;
+  console.log(JSON.stringify({ error: failure, grpc: status, message: reason, replies, ms: Date.now() - start }));
+  process.exit(0);
+};
+session.on("error", (error) => { failure = error.code; end(); });
+const request = session.request({
+  ":method": "POST", ":path": path, "content-type": "application/grpc+proto", te: "trailers", "tri-service-version": "1.0.0",
+});
+request.on("response", note).on("trailers", note).on("data", (part) => { body = Buffer.concat([body, part]); });
+request.on("error", (error) => { failure ??= error.code; }).on("close", () => setImmediate(end));
+request.end(frame);
+`;
+
+/** Calls a method of the provider from within a pod: of the greeter by its name, of others by their path. */
+export async function callFrom(scene: Scene, pod: string, method: string, name: string): Promise<Outcome> {
+  const path = method.startsWith("/") ? method : `/${GREETER}/${method}`;
+  const host = `${PROVIDER}.${scene.settings.namespace}.svc.cluster.local:50052`;
+  const printed = await scene.mesh.exec(pod, APPLICATION_CONTAINER, ["node", "-e", SCRIPT, host, path, name]);
+  return outcome.parse(JSON.parse(printed));
+}

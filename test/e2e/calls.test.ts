@@ -1,0 +1,168 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { status } from "@grpc/grpc-js";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { APPLICATION_CONTAINER, GREETER } from "../../lib/names.ts";
+import type { UpReport } from "../../tools/up.ts";
+import { callFrom, type Outcome } from "./call.ts";
+import { buildFaultyProvider } from "./image.ts";
+import { make, writeStack } from "./make.ts";
+import { CONSUMER, nameOf, PROVIDER, Scene } from "./scene.ts";
+import { givenUp, Watch } from "./watch.ts";
+
+const NAMESPACE = "dubbo-calls";
+const HEALTH = "/grpc.health.v1.Health/Check";
+/** Calls that the split is counted over: at 1,000 chance alone is 3 points off in one of 56 runs, at 4,000 in none of 100,000. */
+const SPLIT_CALLS = 4000;
+
+/** What the stack says of retries and timeouts; `greet` is idempotent. */
+const TRAFFIC = { attempts: 2, perTryTimeout: "1s" };
+const METHODS = { [`/${GREETER}/UpperCaseGreet`]: { timeout: "2s" } };
+
+let images: Record<string, string>;
+
+beforeAll(async () => {
+  const versions = [
+    { name: "v1", replicas: 2, weight: 80 },
+    { name: "v2", replicas: 2, weight: 20 },
+  ];
+  writeStack({ namespace: NAMESPACE, provider: { versions }, consumer: { replicas: 2, interval: "0.008s" } });
+  const { result } = await make<UpReport>("up", "JSON=1");
+  images = result.outputs["images"] as Record<string, string>;
+  await (await Scene.now()).settled();
+});
+
+afterAll(async () => {
+  await make("down");
+});
+
+/** Lines of the logs of a version's pods, or of all of the provider's, that match. */
+async function logged(scene: Scene, pattern: RegExp, version?: string): Promise<number> {
+  const pods = (await scene.mesh.pods(PROVIDER)).filter(
+    ({ metadata }) => version === undefined || metadata?.labels?.["version"] === version,
+  );
+  const logs = await Promise.all(pods.map((pod) => scene.mesh.log(nameOf(pod), undefined, 1_000_000)));
+  return logs.reduce((sum, log) => sum + log.split("\n").filter((line) => pattern.test(line)).length, 0);
+}
+
+async function consumer(scene: Scene): Promise<string> {
+  return nameOf((await scene.mesh.pods(CONSUMER)).at(-1));
+}
+
+/** A pod that runs Node.js and does nothing; with a sidecar it has the identity of its ServiceAccount. */
+function idlePod(name: string, sidecar: boolean): object[] {
+  const metadata = { name, labels: { app: name, "sidecar.istio.io/inject": String(sidecar) } };
+  const command = ["node", "-e", "setInterval(() => undefined, 1000)"];
+  const container = { name: APPLICATION_CONTAINER, image: images[CONSUMER], command };
+  const spec = { serviceAccountName: name, terminationGracePeriodSeconds: 0, containers: [container] };
+  return [
+    { apiVersion: "v1", kind: "ServiceAccount", metadata: { name } },
+    { apiVersion: "v1", kind: "Pod", metadata, spec },
+  ];
+}
+
+describe("a canary", () => {
+  it("gets its weight of the calls within 3 points, counted at the providers", async () => {
+    const scene = await Scene.now();
+    const greeted = async (): Promise<[number, number]> => {
+      const count = (version: string): Promise<number> => logged(scene, /received greet request/, version);
+      return [await count("v1"), await count("v2")];
+    };
+    const before = await greeted();
+    let counts: [number, number] = [0, 0];
+    while (counts[0] + counts[1] < SPLIT_CALLS) {
+      await sleep(2000);
+      const after = await greeted();
+      counts = [after[0] - before[0], after[1] - before[1]];
+    }
+    const share = (100 * counts[1]) / (counts[0] + counts[1]);
+    process.stdout.write(
+      `  figure  split 80/20: ${counts.join(" and ")} calls, v2 has ${share.toFixed(1)} %\n`,
+    );
+    expect(Math.abs(share - 20)).toBeLessThanOrEqual(3);
+  });
+});
+
+describe("STRICT mTLS with authorization", () => {
+  it("refuses an outsider and a wrong identity, and no other service, while checks pass and calls go on", async () => {
+    const scene = await Scene.now();
+    await scene.apply(...idlePod("outsider", false), ...idlePod("intruder", true));
+    await scene.kubectl("wait", "--for=condition=Ready", "--timeout=120s", "pod/outsider", "pod/intruder");
+    const [caller, watch] = [await consumer(scene), await Watch.begin(scene)];
+    const checks = await scene.checks(caller);
+    const seen: Record<string, Outcome> = {};
+    for (const pod of ["outsider", "intruder", caller]) {
+      for (const method of ["greet", HEALTH, "/org.apache.dubbo.metadata.MetadataService/getMetadataInfo"])
+        seen[`${pod === caller ? "consumer" : pod} ${method}`] = await callFrom(scene, pod, method, "");
+    }
+    await sleep(12_000);
+    const calls = await watch.end();
+    process.stdout.write(`  figure  refused: ${JSON.stringify({ ...seen, calls })}\n`);
+    const refused = { grpc: status.PERMISSION_DENIED, message: "RBAC: access denied", replies: 0 };
+    expect(seen).toMatchObject({
+      "outsider greet": { error: "ECONNRESET", replies: 0 },
+      [`outsider ${HEALTH}`]: { error: "ECONNRESET", replies: 0 },
+      "intruder greet": refused,
+      [`intruder ${HEALTH}`]: refused,
+      "consumer greet": { grpc: status.OK, replies: 1 },
+      [`consumer ${HEALTH}`]: { grpc: status.OK, replies: 1 },
+      "consumer /org.apache.dubbo.metadata.MetadataService/getMetadataInfo": refused,
+    });
+    expect(calls).toMatchObject({ failed: [], unaccounted: 0, changes: [] });
+    expect(givenUp(calls)).toEqual({});
+    expect(calls.answered).toBeGreaterThan(100);
+    expect(calls.envoy["health_check.failure"]).toBeUndefined();
+    expect(await scene.checks(caller)).toBeGreaterThan(checks);
+  });
+});
+
+describe("retries and timeouts, counted at the provider", () => {
+  beforeAll(async () => {
+    const image = await buildFaultyProvider();
+    writeStack({ namespace: NAMESPACE, provider: { image, methods: METHODS }, traffic: TRAFFIC });
+    await make<UpReport>("up", "JSON=1");
+    await (await Scene.now()).settled();
+  });
+
+  /** Calls once from the consumer's pod, and counts the tries that arrived. */
+  async function tried(method: string, behaviour: string): Promise<Outcome & { tries: number }> {
+    const scene = await Scene.now();
+    const name = `${behaviour}-${Date.now()}`;
+    const ended = await callFrom(scene, await consumer(scene), method, name);
+    // A try more would come within a try's time.
+    await sleep(1500);
+    const seen = { ...ended, tries: await logged(scene, new RegExp(`arrived ${method} ${name}$`)) };
+    process.stdout.write(`  figure  ${method} ${behaviour}: ${JSON.stringify(seen)}\n`);
+    return seen;
+  }
+
+  it("repeats an idempotent method that fails, and gives up after its attempts", async () => {
+    expect(await tried("greet", "abort")).toMatchObject({ grpc: status.UNAVAILABLE, tries: 3 });
+  });
+
+  it("repeats an idempotent method that hangs, each try for perTryTimeout", async () => {
+    const seen = await tried("greet", "hang");
+    expect(seen).toMatchObject({ replies: 0, tries: 3 });
+    expect([status.UNAVAILABLE, status.DEADLINE_EXCEEDED]).toContain(seen.grpc);
+    expect(seen.ms).toBeGreaterThanOrEqual(3000);
+    expect(seen.ms).toBeLessThan(5000);
+  });
+
+  it("does not repeat a method that may not run twice", async () => {
+    expect(await tried("UpperCaseGreet", "abort")).toMatchObject({ grpc: status.UNAVAILABLE, tries: 1 });
+  });
+
+  it("ends a method with a timeout at its time", async () => {
+    const seen = await tried("UpperCaseGreet", "hang");
+    expect(seen).toMatchObject({ replies: 0, tries: 1 });
+    expect([status.UNAVAILABLE, status.DEADLINE_EXCEEDED]).toContain(seen.grpc);
+    expect(seen.ms).toBeGreaterThanOrEqual(1990);
+    expect(seen.ms).toBeLessThan(3000);
+  });
+
+  it("neither cuts nor repeats a stream", async () => {
+    const seen = await tried("greetServerStream", "slow");
+    expect(seen).toMatchObject({ grpc: status.OK, replies: 12, tries: 1 });
+    expect(seen.ms).toBeGreaterThan(6000);
+    expect(await tried("greetServerStream", "abort")).toMatchObject({ grpc: status.UNAVAILABLE, tries: 1 });
+  });
+});

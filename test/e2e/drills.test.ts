@@ -1,0 +1,224 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { UpReport } from "../../tools/up.ts";
+import { applicationProcess } from "./host.ts";
+import { make, type PairStack, writeStack } from "./make.ts";
+import { CONSUMER, nameOf, now, PROVIDER, Scene, until } from "./scene.ts";
+import { type Change, givenUp, type Seen, Watch } from "./watch.ts";
+
+/** A consumer of 20 calls a second; all else is the default unless a drill says otherwise. */
+function stack({ consumer, ...settings }: PairStack = {}): PairStack {
+  return { namespace: "dubbo-drills", consumer: { interval: "0.05s", ...consumer }, ...settings };
+}
+
+async function up(settings: PairStack): Promise<UpReport> {
+  writeStack(settings);
+  return (await make<UpReport>("up", "JSON=1")).result;
+}
+
+/** Lets something happen to a mesh at rest, waits until it is at rest again, and tells what became of the calls. */
+async function drill(name: string, fault: (scene: Scene, watch: Watch) => Promise<void>): Promise<Seen> {
+  const before = await Scene.now();
+  await before.settled();
+  const watch = await Watch.begin(before);
+  await fault(before, watch);
+  await (await Scene.now()).settled();
+  await sleep(2000);
+  const seen = await watch.end();
+  process.stdout.write(`  figure  ${name}: ${JSON.stringify(seen)}\n`);
+  return seen;
+}
+
+/** No call failed, by the consumer's account and by its Envoy's. */
+function expectUnharmed(seen: Seen): void {
+  expect(seen).toMatchObject({ failed: [], unaccounted: 0, waits: [] });
+  expect(givenUp(seen)).toEqual({});
+  expect(seen.consumers).toHaveLength(1);
+  expect(seen.answered).toBeGreaterThan(5 * seen.seconds);
+}
+
+/** By Envoy's flags, the active check has taken an endpoint out, and outlier detection has not. */
+const CHECK_FAILED = /^failed_active_health_check( active_hc_timeout)?$/;
+
+/** What first took an endpoint out. */
+function firstOut({ changes }: Pick<Seen, "changes">, address: string): Change | undefined {
+  return changes.find((change) => change.address.startsWith(`${address}:`) && change.state !== "healthy");
+}
+
+beforeAll(async () => {
+  await up(stack({ provider: { properties: { "dubbo.application.log-format": "json" } } }));
+});
+
+afterAll(async () => {
+  await make("down");
+});
+
+describe("0 failed calls of a consumer at 20 calls a second", () => {
+  it("while the provider's pods are replaced by a rolling update", async () => {
+    const seen = await drill("rolling update", async () => {
+      await up(stack());
+    });
+    expectUnharmed(seen);
+    // Two pods came and two went.
+    expect(new Set(seen.changes.map(({ address }) => address)).size).toBe(4);
+  });
+
+  it("while the provider is scaled from 4 pods to 1 and back", async () => {
+    const versions = (replicas: number): PairStack =>
+      stack({ provider: { versions: [{ name: "v1", replicas }] } });
+    await up(versions(4));
+    const seen = await drill("scale 4 to 1 and back", async () => {
+      await up(versions(1));
+      await (await Scene.now()).settled();
+      await up(versions(4));
+    });
+    expectUnharmed(seen);
+    expect(seen.changes.filter(({ state }) => state === "gone")).toHaveLength(3);
+    await up(stack());
+  });
+
+  it("while a provider's pod is killed, and then a provider's process", async () => {
+    const seen = await drill("provider killed", async (scene) => {
+      const [victim] = await scene.mesh.pods(PROVIDER);
+      await scene.kubectl("delete", "pod", nameOf(victim), "--grace-period=0", "--force");
+      await scene.settled();
+      const [next] = await scene.mesh.pods(PROVIDER);
+      process.kill(applicationProcess(next?.metadata?.uid ?? ""), "SIGKILL");
+      // The kubelet starts the container again.
+      await sleep(3000);
+    });
+    expectUnharmed(seen);
+  });
+
+  it("while a provider hangs for 15 s", async () => {
+    let address = "";
+    const seen = await drill("provider hung 15 s", async (scene) => {
+      const [victim] = await scene.mesh.pods(PROVIDER);
+      address = victim?.status?.podIP ?? "";
+      const pid = applicationProcess(victim?.metadata?.uid ?? "");
+      process.kill(pid, "SIGSTOP");
+      try {
+        await sleep(15_000);
+      } finally {
+        process.kill(pid, "SIGCONT");
+      }
+      await sleep(5000);
+    });
+    expectUnharmed(seen);
+    expect(firstOut(seen, address)?.state).toMatch(CHECK_FAILED);
+  });
+
+  it("while a provider answers NOT_SERVING for 15 s", async () => {
+    let address = "";
+    const seen = await drill("provider NOT_SERVING", async (scene) => {
+      const [victim] = await scene.mesh.pods(PROVIDER);
+      address = victim?.status?.podIP ?? "";
+      const pod = nameOf(victim);
+      await make("qos", `POD=${pod}`, "COMMAND=offline", "JSON=1");
+      await sleep(15_000);
+      await make("qos", `POD=${pod}`, "COMMAND=online", "JSON=1");
+    });
+    expectUnharmed(seen);
+    expect(firstOut(seen, address)?.state).toMatch(CHECK_FAILED);
+  });
+
+  it("that starts before its provider", async () => {
+    const scene = await Scene.now();
+    const deployments = [`deployment/${PROVIDER}-v1`, `deployment/${CONSUMER}`];
+    await scene.kubectl("scale", "--replicas=0", ...deployments);
+    await until("the pods are gone", 60, async () =>
+      (await scene.kubectl("get", "pods", "-o", "name")) === "" ? true : undefined,
+    );
+    const watch = await Watch.begin(scene);
+    await scene.kubectl("scale", "--replicas=1", `deployment/${CONSUMER}`);
+    await until("the consumer waits", 60, async () => {
+      const [consumer] = await scene.mesh.pods(CONSUMER);
+      if (consumer === undefined) return undefined;
+      const log = await scene.mesh.log(nameOf(consumer)).catch(() => "");
+      return log.includes("waits for ") ? true : undefined;
+    });
+    await scene.kubectl("scale", "--replicas=2", `deployment/${PROVIDER}-v1`);
+    await scene.settled();
+    await sleep(2000);
+    const seen = await watch.end();
+    process.stdout.write(
+      `  figure  consumer first: ${JSON.stringify({ ...seen, waits: seen.waits.length })}\n`,
+    );
+    expect(seen).toMatchObject({ failed: [], unaccounted: 0 });
+    expect(seen.answered).toBeGreaterThan(20);
+    expect(seen.waits.length).toBeGreaterThan(0);
+    // What Envoy could not pass on are the looks at the provider's health, and nothing else.
+    const refused = seen.waits.filter((wait) => wait.includes("no healthy upstream"));
+    expect(givenUp(seen)).toEqual({ upstream_rq_5xx: refused.length });
+  });
+
+  it("while istiod is down for 60 s", async () => {
+    const seen = await drill("istiod down 60 s", async (scene) => {
+      const scale = (replicas: number): Promise<string> =>
+        scene.kubectl("--namespace=istio-system", "scale", `--replicas=${replicas}`, "deployment/istiod");
+      const checks = async (): Promise<number> => {
+        const [consumer] = await scene.mesh.pods(CONSUMER);
+        return scene.checks(nameOf(consumer));
+      };
+      await scale(0);
+      try {
+        const [before, start] = [await checks(), now()];
+        await sleep(60_000 - (now() - start) * 1000);
+        expect((await checks()) - before).toBeGreaterThan(5);
+      } finally {
+        await scale(1);
+        await scene.kubectl("--namespace=istio-system", "rollout", "status", "deployment/istiod");
+      }
+      // The proxies find it again.
+      await sleep(5000);
+    });
+    expectUnharmed(seen);
+    expect(seen.changes).toEqual([]);
+  });
+
+  it("while a canary goes from 0 to 100 percent in steps", async () => {
+    const weights = (v1: number): PairStack => {
+      const versions = [
+        { name: "v1", replicas: 2, weight: v1 },
+        { name: "v2", replicas: 2, weight: 100 - v1 },
+      ];
+      return stack({ provider: { versions } });
+    };
+    const seen = await drill("canary 0 to 100", async () => {
+      for (const v1 of [100, 75, 50, 25, 0]) {
+        await up(weights(v1));
+        await sleep(2000);
+      }
+      await up(stack({ provider: { versions: [{ name: "v2", replicas: 2 }] } }));
+    });
+    expectUnharmed(seen);
+  });
+});
+
+describe("the profile `fast`", () => {
+  it("takes a hung provider out in 2 s, and no call fails or waits longer than a try", async () => {
+    const tryMs = 1000;
+    await up(stack({ healthCheck: "fast", traffic: { perTryTimeout: `${tryMs / 1000}s` } }));
+    let address = "";
+    let hungAt = 0;
+    const seen = await drill("fast, hung 8 s", async (scene, watch) => {
+      const [victim] = await scene.mesh.pods(PROVIDER);
+      address = victim?.status?.podIP ?? "";
+      const pid = applicationProcess(victim?.metadata?.uid ?? "");
+      hungAt = watch.seconds;
+      process.kill(pid, "SIGSTOP");
+      try {
+        await sleep(8000);
+      } finally {
+        process.kill(pid, "SIGCONT");
+      }
+    });
+    expectUnharmed(seen);
+    const out = firstOut(seen, address);
+    expect(out?.state).toMatch(CHECK_FAILED);
+    // One second for reading Envoy's state over the API server.
+    expect((out?.at ?? Infinity) - hungAt).toBeLessThan(2 + 1);
+    expect(seen.delayed.length).toBeLessThanOrEqual(Math.ceil(2000 / tryMs));
+    expect(Math.max(0, ...seen.delayed)).toBeLessThanOrEqual(tryMs + 200);
+  });
+});

@@ -1,0 +1,129 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import yaml from "js-yaml";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { UpReport } from "../../tools/up.ts";
+import { make, PROJECT_DIRECTORY, writeStack } from "./make.ts";
+import { Scene } from "./scene.ts";
+import { type Seen, Watch } from "./watch.ts";
+
+/** The stacks of this project. */
+type Environment = "dev" | "canary" | "staging" | "prod";
+
+/** Where a stack goes; the test holds it equal. */
+const PLACE = ["cluster", "context", "namespace", "registry"].map((key) => `dubbo-mesh:${key}`);
+
+interface Application {
+  readonly app?: string;
+  readonly [key: string]: unknown;
+}
+
+/** What a stack's file says beside where it goes, with a consumer at 20 calls a second. */
+function settingsOf(environment: Environment): Readonly<Record<string, unknown>> {
+  const text = readFileSync(join(PROJECT_DIRECTORY, `Pulumi.${environment}.yaml`), "utf8");
+  const { config } = yaml.load(text) as { config: Readonly<Record<string, unknown>> };
+  const given = Object.entries(config).filter(([key]) => !PLACE.includes(key));
+  const settings = Object.fromEntries(given.map(([key, value]) => [key.replace("dubbo-mesh:", ""), value]));
+  const services = (settings["services"] ?? [{ app: "provider" }, { app: "consumer" }]) as Application[];
+  const faster = services.map((each) => (each.app === "consumer" ? { ...each, interval: "0.05s" } : each));
+  return { ...settings, services: faster };
+}
+
+/** The kinds that a stack makes, pods and what Kubernetes derives aside. */
+const KINDS = [
+  "serviceaccounts",
+  "roles",
+  "rolebindings",
+  "services",
+  "deployments",
+  "poddisruptionbudgets",
+  "horizontalpodautoscalers",
+  "networkpolicies",
+  "virtualservices",
+  "destinationrules",
+  "sidecars",
+  "envoyfilters",
+  "peerauthentications",
+  "authorizationpolicies",
+  "telemetries",
+];
+
+async function up(environment: Environment): Promise<void> {
+  writeStack({ namespace: "dubbo-environments", ...settingsOf(environment) });
+  await make<UpReport>("up", "JSON=1");
+  await (await Scene.now()).settled();
+}
+
+/** Uids of the namespace and of the stack's objects, by kind and name. */
+async function uids(scene: Scene): Promise<Map<string, string>> {
+  const { namespace } = scene.settings;
+  const row = "{range .items[*]}{.kind}/{.metadata.name} {.metadata.uid}{'\\n'}{end}".replaceAll("'", '"');
+  const found = await scene.kubectl("get", KINDS.join(","), "-o", `jsonpath=${row}`);
+  const own = await scene.kubectl("get", "namespace", namespace, "-o", "jsonpath={.metadata.uid}");
+  const rows = found.split("\n").filter((line) => line !== "");
+  return new Map([["Namespace", own], ...rows.map((line) => line.split(" ") as [string, string])]);
+}
+
+/** What a change of environment did to the stack's objects. */
+interface Moved {
+  readonly kept: number;
+  readonly replaced: readonly string[];
+  readonly added: readonly string[];
+  readonly removed: readonly string[];
+}
+
+function compare(before: ReadonlyMap<string, string>, after: ReadonlyMap<string, string>): Moved {
+  const both = [...before.keys()].filter((key) => after.has(key));
+  const replaced = both.filter((key) => before.get(key) !== after.get(key));
+  return {
+    kept: both.length - replaced.length,
+    replaced,
+    added: [...after.keys()].filter((key) => !before.has(key)),
+    removed: [...before.keys()].filter((key) => !after.has(key)),
+  };
+}
+
+async function move(from: Environment, to: Environment): Promise<Seen & Moved> {
+  const before = await Scene.now();
+  const objects = await uids(before);
+  const watch = await Watch.begin(before);
+  await up(to);
+  await sleep(2000);
+  const seen = { ...(await watch.end()), ...compare(objects, await uids(await Scene.now())) };
+  const summary = {
+    ...seen,
+    failed: seen.failed.length,
+    firstFailed: seen.failed[0],
+    waits: seen.waits.length,
+  };
+  process.stdout.write(`  figure  ${from} to ${to}: ${JSON.stringify(summary)}\n`);
+  return seen;
+}
+
+/** Each environment leads to the next; with the last, prod to dev, every switch is made in both directions. */
+const MOVES: [Environment, Environment][] = [
+  ["dev", "canary"],
+  ["canary", "staging"],
+  ["staging", "prod"],
+  ["prod", "dev"],
+];
+
+beforeAll(async () => {
+  await up("dev");
+});
+
+afterAll(async () => {
+  await make("down");
+});
+
+describe("with the namespace and the names held equal", () => {
+  it.each(MOVES)("%s becomes %s in place: no object is replaced", async (from, to) => {
+    const seen = await move(from, to);
+    expect(seen.replaced).toEqual([]);
+    expect(seen.kept).toBeGreaterThan(10);
+    expect(seen.unaccounted).toBe(0);
+    expect(seen.answered).toBeGreaterThan(5 * seen.seconds);
+    expect(seen.failed).toEqual([]);
+  });
+});

@@ -1,0 +1,55 @@
+import { createHash } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { buildSync } from "esbuild";
+import { execa } from "execa";
+import { BASE_IMAGE, DOCKER_HOST, REGISTRY } from "../../cluster/local.ts";
+import { step } from "../../lib/steps.ts";
+
+const DOCKERFILE = `FROM ${BASE_IMAGE}
+COPY main.mjs /app/
+USER 1000:1000
+ENTRYPOINT ["node", "/app/main.mjs"]
+`;
+
+/** CommonJS libraries in the bundle ask for Node's modules by `require`, which an ES module does not have. */
+const REQUIRE = `import{createRequire}from"node:module";const require=createRequire(import.meta.url);`;
+
+function bundle(entry: string, outfile: string): void {
+  buildSync({
+    entryPoints: [entry],
+    outfile,
+    bundle: true,
+    platform: "node",
+    target: "node20",
+    format: "esm",
+    banner: { js: REQUIRE },
+    external: ["@grpc/proto-loader"],
+    tsconfigRaw: {},
+    logLevel: "silent",
+  });
+}
+
+/** Builds and pushes the provider that fails as it is asked to (faulty/main.ts), to the local cluster's registry. */
+export async function buildFaultyProvider(): Promise<string> {
+  const context = mkdtempSync(join(tmpdir(), "dubbo-mesh-faulty-"));
+  const env = { DOCKER_HOST };
+  try {
+    bundle(join(import.meta.dirname, "faulty/main.ts"), join(context, "main.mjs"));
+    writeFileSync(join(context, "Dockerfile"), DOCKERFILE);
+    // By its content: the kubelet pulls no tag that it has.
+    const tag = createHash("sha256")
+      .update(readFileSync(join(context, "main.mjs")))
+      .digest("hex")
+      .slice(0, 16);
+    const reference = `${REGISTRY}/dubbo-mesh/faulty-provider:${tag}`;
+    await step("build the faulty provider", async () => {
+      await execa("docker", ["build", "--quiet", "--tag", reference, context], { env });
+      await execa("docker", ["push", "--quiet", reference], { env });
+    });
+    return reference;
+  } finally {
+    rmSync(context, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,155 @@
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { setTimeout as sleep } from "node:timers/promises";
+import { z } from "zod";
+import { type KubernetesObject, runProgram } from "../../tools/engine/program.ts";
+import { step } from "../../lib/steps.ts";
+import { kubectl } from "../../tools/kubectl.ts";
+import { Mesh } from "../../tools/mesh.ts";
+import { readStackFile } from "../../tools/stack-file.ts";
+import { askProxy } from "../../tools/verify/proxy.ts";
+import type { Settings } from "../../settings.ts";
+import { make, pairOf, PROJECT_DIRECTORY, STACK, writeStack } from "./make.ts";
+
+const NAMESPACE = "dubbo-size";
+/** Services beside the pair: 200 in all. */
+const OTHERS = 198;
+/** A time to connect that nobody else has. */
+const MARK = "2.345s";
+/** What istiod may take to hand on a change of so many services, ms. */
+const PUSH_LIMIT_MS = 60_000;
+/** What istiod tells proxies of other services; all else of a service is for its own pods, of which there are none here: too many for one machine. */
+const TOLD = ["Service", "DestinationRule", "VirtualService"];
+
+const configDump = z.object({
+  configs: z.array(
+    z.looseObject({
+      "@type": z.string(),
+      dynamic_active_clusters: z.array(z.unknown()).default([]),
+      dynamic_listeners: z.array(z.unknown()).default([]),
+      dynamic_route_configs: z.array(z.unknown()).default([]),
+    }),
+  ),
+});
+
+/** What a proxy is configured with. */
+interface Size {
+  readonly bytes: number;
+  /** Whether it knows the last change. */
+  readonly marked: boolean;
+  readonly clusters: number;
+  readonly listeners: number;
+  readonly routes: number;
+}
+
+function sizeOf(dump: string): Size {
+  const { configs } = configDump.parse(JSON.parse(dump));
+  const count = (key: "dynamic_active_clusters" | "dynamic_listeners" | "dynamic_route_configs"): number =>
+    configs.reduce((sum, config) => sum + config[key].length, 0);
+  return {
+    bytes: dump.length,
+    marked: dump.includes(MARK),
+    clusters: count("dynamic_active_clusters"),
+    listeners: count("dynamic_listeners"),
+    routes: count("dynamic_route_configs"),
+  };
+}
+
+/** The sizes of the first pod's proxy of the consumer and of the provider. */
+async function sizes(settings: Settings): Promise<Size[]> {
+  const mesh = new Mesh(settings);
+  const { provider, consumer } = pairOf(settings);
+  return Promise.all(
+    [consumer, provider].map(async ({ name }) => {
+      const [pod] = await mesh.pods(name);
+      return sizeOf(await askProxy(mesh, pod?.metadata?.name ?? "", "config_dump"));
+    }),
+  );
+}
+
+/** The sizes as soon as they are as wanted. */
+async function sizesOnce(settings: Settings, wanted: (seen: readonly Size[]) => boolean): Promise<Size[]> {
+  const end = performance.now() + PUSH_LIMIT_MS;
+  for (;;) {
+    const seen = await sizes(settings);
+    if (wanted(seen)) return seen;
+    if (performance.now() > end) throw new Error(`the proxies were not told: ${JSON.stringify(seen)}`);
+    await sleep(1000);
+  }
+}
+
+/** The objects of a mesh of 200 services, as one entry each of the stack gives them. */
+async function objectsOfAll(): Promise<readonly KubernetesObject[]> {
+  const file = await readStackFile(PROJECT_DIRECTORY, STACK);
+  const others = Array.from({ length: OTHERS }, (_, index) => ({
+    name: `other-${index}`,
+    image: "other:1",
+    port: 50_052,
+    offers: [`org.example.Other${index}`],
+    // Each calls the one before it.
+    calls: index === 0 ? [] : [`other-${index - 1}`],
+  }));
+  const services = JSON.stringify([{ app: "provider" }, { app: "consumer" }, ...others]);
+  return (await runProgram({ ...file, raw: { ...file.raw, services } })).objects;
+}
+
+function show(what: string, [consumer, provider]: readonly Size[]): void {
+  process.stdout.write(`  figure  ${what}: ${JSON.stringify({ consumer, provider })}\n`);
+}
+
+let settings: Settings;
+
+async function apply(objects: readonly KubernetesObject[]): Promise<void> {
+  const list = JSON.stringify({ apiVersion: "v1", kind: "List", items: objects });
+  await kubectl(settings, ["apply", "--server-side", "--field-manager=size", "-f", "-"], list);
+}
+
+beforeAll(async () => {
+  writeStack({ namespace: NAMESPACE });
+  await make("up", "JSON=1");
+  ({ settings } = await readStackFile(PROJECT_DIRECTORY, STACK));
+});
+
+afterAll(async () => {
+  await make("down", "JSON=1");
+});
+
+it("tells the pair's proxies of a mesh of 200 services no more than of one of 2", async () => {
+  const alone = await sizes(settings);
+  show("proxies of 2 services", alone);
+  const objects = await objectsOfAll();
+  const others = TOLD.flatMap((told) =>
+    objects.filter(({ kind, metadata }) => kind === told && metadata.name.startsWith("other-")),
+  );
+  expect(others).toHaveLength(TOLD.length * OTHERS);
+  await step(`apply ${others.length} objects`, () => apply(others));
+  const { provider, consumer } = pairOf(settings);
+  // istiod puts changes together and hands them on in turn: when the consumer knows the last one, it has been told of the others.
+  const mark = { op: "add", path: "/spec/trafficPolicy/connectionPool/tcp/connectTimeout", value: MARK };
+  const rule = ["destinationrules.networking.istio.io", provider.name, "-n", NAMESPACE];
+  await kubectl(settings, ["patch", ...rule, "--type=json", "-p", JSON.stringify([mark])]);
+  const scoped = await step("wait for the last change", () =>
+    sizesOnce(settings, ([first]) => first?.marked === true),
+  );
+  show("proxies of 200 services", scoped);
+  // Without their scopes both are told of all: the test would notice.
+  await kubectl(settings, [
+    "delete",
+    "sidecars.networking.istio.io",
+    "-n",
+    NAMESPACE,
+    provider.name,
+    consumer.name,
+  ]);
+  const unscoped = await step("wait for what the scopes keep away", () =>
+    sizesOnce(settings, (seen) => seen.every(({ clusters }) => clusters > OTHERS)),
+  );
+  show("proxies of 200 services without scopes", unscoped);
+  const ratios = scoped.map(({ bytes }, index) => bytes / (alone[index]?.bytes ?? 0));
+  process.stdout.write(
+    `  figure  200 services to 2: ${ratios.map((ratio) => ratio.toFixed(3)).join(", ")}\n`,
+  );
+  for (const ratio of ratios) {
+    expect(ratio).toBeLessThan(1.1);
+    expect(ratio).toBeGreaterThan(0.9);
+  }
+});

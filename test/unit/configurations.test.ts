@@ -1,0 +1,20 @@
+import { expect, test, vi } from "vitest";
+import { tryConfigurations } from "../configurations/suite.ts";
+
+// What the applications' images are made of is no matter of the configuration, and takes longer than all else.
+vi.mock(import("../../apps/bundle.ts"), () => ({
+  bundleApplication: () => ({ context: "apps/dist/x", dockerfile: "apps/Dockerfile", tag: "0" }),
+}));
+
+test(
+  "of 500 random configurations, what is accepted gives valid objects, and what is refused names a key",
+  { timeout: 180_000 },
+  async () => {
+    // The program warns of checks that go out in plaintext.
+    vi.spyOn(console, "warn").mockReturnValue(undefined);
+    const { accepted, refused, meant, meantAccepted } = await tryConfigurations({ runs: 500, kept: 20 });
+    expect(accepted + refused).toBe(500);
+    expect(refused).toBeGreaterThan(100);
+    expect(meantAccepted).toBeGreaterThan(meant / 3);
+  },
+);

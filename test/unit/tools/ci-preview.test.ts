@@ -1,0 +1,228 @@
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import type { Finding } from "../../../policy/rules.ts";
+import { ciComment, COMMENT_LIMIT, MARKER } from "../../../tools/ci-comment.ts";
+import { ciPreview, type CiPreview, findingChanges, objectChanges } from "../../../tools/ci-preview.ts";
+import type { KubernetesObject } from "../../../tools/engine/program.ts";
+import { writeGolden } from "../../../tools/golden.ts";
+import { newRepository, type Repository } from "./repository.ts";
+import { userError } from "./user-error.ts";
+
+function service(port: number): KubernetesObject {
+  return { apiVersion: "v1", kind: "Service", metadata: { name: "a" }, spec: { ports: [{ port }] } };
+}
+
+const FINDING: Finding = {
+  rule: "port-names",
+  severity: "error",
+  object: "Service n/a",
+  message: "the port has no name.",
+  fix: "Name it.",
+  source: "https://r.test",
+};
+
+const NONE = { fresh: [], mended: [], staying: [] };
+
+describe("the objects that differ", () => {
+  it("are new, changed or gone, each with its diff", () => {
+    const before = new Map([
+      ["a.yaml", service(1)],
+      ["b.yaml", service(1)],
+      ["c.yaml", service(1)],
+    ]);
+    const after = new Map([
+      ["a.yaml", service(1)],
+      ["b.yaml", service(2)],
+      ["d.yaml", service(1)],
+    ]);
+    const changes = objectChanges(before, after);
+    expect(changes.map(({ operation, file }) => `${operation} ${file}`)).toEqual([
+      "update b.yaml",
+      "delete c.yaml",
+      "create d.yaml",
+    ]);
+    expect(changes[0]?.diff).toBe(
+      "@@ -4,4 +4,4 @@\n   name: a\n spec:\n   ports:\n-    - port: 1\n+    - port: 2",
+    );
+    expect(changes[2]?.diff.split("\n")).toHaveLength(8);
+  });
+});
+
+describe("findings", () => {
+  it("are new, mended or staying by rule, object and path, whatever they say", () => {
+    const said = { ...FINDING, message: "said otherwise." };
+    const elsewhere = { ...FINDING, path: "spec.ports[1]" };
+    const other = { ...FINDING, rule: "other" };
+    expect(findingChanges([FINDING, other], [said, elsewhere])).toEqual({
+      fresh: [elsewhere],
+      mended: [other],
+      staying: [said],
+    });
+  });
+});
+
+describe("ci-preview", () => {
+  async function committed(): Promise<Repository> {
+    const repository = await newRepository();
+    repository.stack("a", { cluster: "local" });
+    repository.stack("b", { cluster: "local" });
+    await repository.commit();
+    await writeGolden(repository.directory);
+    await repository.commit();
+    return repository;
+  }
+  const told = ({ environments }: CiPreview): unknown =>
+    environments.map(({ stack, changes }) => [
+      stack,
+      changes.map(({ operation, file }) => `${operation} ${file}`),
+    ]);
+
+  it("tells what the work since it parted from the base changes, committed or not", async () => {
+    const repository = await committed();
+    const { directory } = repository;
+    expect(told(await ciPreview(directory, "main"))).toEqual([
+      ["a", []],
+      ["b", []],
+    ]);
+    await repository.git("checkout", "--quiet", "-b", "work");
+    repository.stack("a", { cluster: "local", accessLogs: false });
+    const preview = await ciPreview(directory, "main");
+    expect(told(preview)).toEqual([
+      ["a", ["update telemetry-access-logs.yaml"]],
+      ["b", []],
+    ]);
+    expect(preview.base).toBe(await repository.git("rev-parse", "main"));
+
+    // What others have merged since is none of this work's.
+    await writeGolden(directory);
+    await repository.commit();
+    await repository.git("checkout", "--quiet", "main");
+    repository.stack("b", { cluster: "local", accessLogs: false });
+    await writeGolden(directory);
+    await repository.commit();
+    await repository.git("checkout", "--quiet", "work");
+    expect(await ciPreview(directory, "main")).toEqual(preview);
+  });
+
+  it("has a new stack's objects as new, a removed one's as gone, and the policy's findings of both", async () => {
+    const repository = await committed();
+    await repository.git("checkout", "--quiet", "-b", "work");
+    rmSync(join(repository.directory, "Pulumi.b.yaml"));
+    repository.stack("c", { cluster: "local", security: { mtls: "PERMISSIVE" } });
+    await repository.commit();
+    const { environments } = await ciPreview(repository.directory, "main");
+    expect(
+      environments.map(({ stack, changes }) => [
+        stack,
+        changes.length,
+        ...new Set(changes.map(({ operation }) => operation)),
+      ]),
+    ).toEqual([
+      ["a", 0],
+      ["b", 17, "delete"],
+      ["c", 17, "create"],
+    ]);
+    const [a, , c] = environments;
+    expect(a?.findings).toEqual(NONE);
+    expect(c?.findings.fresh.map(({ object }) => object)).toContain("PeerAuthentication dubbo-demo/default");
+    expect([c?.findings.mended, c?.findings.staying]).toEqual([[], []]);
+  });
+
+  it("says what to do where the base is not there", async () => {
+    const repository = await committed();
+    expect(await userError(ciPreview(repository.directory, "origin/main"))).toEqual({
+      message:
+        "origin/main and HEAD have no commit in common here: fatal: Not a valid object name origin/main",
+      fix: "Name a base that is there (BASE=main), or fetch it with its history (git fetch --unshallow origin).",
+    });
+  });
+});
+
+describe("the comment", () => {
+  const preview = (...environments: CiPreview["environments"]): CiPreview => ({
+    base: "0123456789abcdef",
+    environments,
+  });
+  const change = (diff: string, file = "service-a.yaml") => ({ operation: "update" as const, file, diff });
+
+  it("is short where nothing changes", () => {
+    const text = ciComment(preview({ stack: "dev", changes: [], findings: NONE }), new Map());
+    expect(text).toBe(
+      [
+        MARKER,
+        "## What this changes",
+        "Rendered without a cluster, beside 0123456789ab.",
+        "| environment | new | changed | gone | findings: new | mended | staying |\n" +
+          "| --- | --: | --: | --: | --: | --: | --: |\n" +
+          "| dev | 0 | 0 | 0 | 0 | 0 | 0 |",
+        "The policy finds nothing new.",
+        "No object changes.",
+      ].join("\n\n"),
+    );
+  });
+
+  it("tells counts, findings, what the engine says, and diffs", () => {
+    const findings = { fresh: [FINDING], mended: [{ ...FINDING, rule: "old" }], staying: [] };
+    const text = ciComment(
+      preview({ stack: "dev", changes: [change("-1\n+2")], findings }),
+      new Map([["dev", "no change"]]),
+    );
+    expect(text).toContain("| dev | 0 | 1 | 0 | 1 | 1 | 0 |");
+    expect(text).toContain(
+      "### New findings\n\n| environment | severity | rule | where | what, and what to do |\n" +
+        "| --- | --- | --- | --- | --- |\n| dev | error | port-names | Service n/a | the port has no name. Name it. |",
+    );
+    expect(text).toContain("<details><summary>1 mended finding</summary>");
+    expect(text).toContain(
+      "<summary>What `make up STACK=dev` would do</summary>\n\n```\nno change\n```\n\n</details>",
+    );
+    expect(text).toContain(
+      "<summary>dev: changed <code>service-a.yaml</code></summary>\n\n```diff\n-1\n+2\n```\n\n</details>",
+    );
+  });
+
+  it("fits into a comment, and says how much is missing", () => {
+    const changes = Array.from({ length: 10 }, (_, n) => change(`+${"x".repeat(9_998)}`, `s-${n}.yaml`));
+    const many = Array.from({ length: 40 }, (_, n) => ({
+      ...FINDING,
+      object: `S ${n}`,
+      message: "m".repeat(900),
+    }));
+    const text = ciComment(
+      preview({ stack: "dev", changes, findings: { fresh: many, mended: [], staying: [] } }),
+      new Map([["dev", "line\n".repeat(10_000)]]),
+    );
+    expect(text.length).toBeLessThanOrEqual(COMMENT_LIMIT);
+    expect(text).toContain("\n(7001 lines more)\n");
+    expect(text).toContain("20 findings more: `make ci-preview JSON=1` tells all.");
+    const shown = text.match(/changed <code>/g)?.length ?? 0;
+    expect(shown).toBeGreaterThan(0);
+    expect(
+      text.endsWith(`${10 - shown} parts of this found no room: \`make ci-preview JSON=1\` shows all.`),
+    ).toBe(true);
+  });
+
+  it("fits with all kinds of findings in many environments at once", () => {
+    const long = { ...FINDING, object: "o".repeat(900), message: "|".repeat(900), fix: "*".repeat(900) };
+    const many = Array.from({ length: 40 }, () => long);
+    const findings = { fresh: many, mended: many, staying: many };
+    const environments = ["dev", "staging", "prod"].map((stack) => ({
+      stack,
+      changes: [change("+1")],
+      findings,
+    }));
+    const previews = new Map(environments.map(({ stack }) => [stack, "x\n".repeat(50_000)]));
+    expect(ciComment(preview(...environments), previews).length).toBeLessThanOrEqual(COMMENT_LIMIT);
+  });
+
+  it("lets what is quoted neither end its fence or cell nor call anybody", () => {
+    const findings = { ...NONE, fresh: [{ ...FINDING, message: "a | b <b> `c` @team" }] };
+    const text = ciComment(
+      preview({ stack: "dev", changes: [change("+```\n+</details>")], findings }),
+      new Map(),
+    );
+    expect(text).toContain("````diff\n+```\n+</details>\n````");
+    expect(text).toContain("a \\| b \\<b\\> \\`c\\` @\u200bteam");
+  });
+});

@@ -1,0 +1,152 @@
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { toYaml } from "../../../lib/yaml.ts";
+import { confirmRemoval, down, type DownReport } from "../../../tools/down.ts";
+import type { Engine } from "../../../tools/engine/engine.ts";
+import { downText } from "../../../tools/report.ts";
+import { readMaskedStackFile, type StackFile } from "../../../tools/stack-file.ts";
+import { fakeCommand, type FakeCommand } from "./fake-command.ts";
+import { userError } from "./user-error.ts";
+
+beforeEach(() => {
+  vi.spyOn(process.stderr, "write").mockReturnValue(true);
+  vi.stubEnv("PATH", "/nowhere");
+});
+afterEach(() => {
+  vi.unstubAllEnvs();
+  vi.restoreAllMocks();
+});
+
+async function stack(name: string, config: Readonly<Record<string, unknown>>): Promise<StackFile> {
+  const directory = mkdtempSync(join(tmpdir(), "dubbo-mesh-test-"));
+  const entries = Object.entries(config).map(([key, value]) => [`dubbo-mesh:${key}`, value]);
+  writeFileSync(
+    join(directory, `Pulumi.${name}.yaml`),
+    toYaml({ config: Object.fromEntries(entries) as object }),
+  );
+  return readMaskedStackFile(directory, name);
+}
+
+/** An engine that notes that it is to remove the stack. */
+function engine(name: Engine["name"]): { engine: Engine; removed: () => boolean } {
+  let removed = false;
+  const never = (): never => {
+    throw new Error("down asks for nothing else");
+  };
+  const remove = (): Promise<void> => {
+    removed = true;
+    return Promise.resolve();
+  };
+  return {
+    engine: { name, up: never, preview: never, drift: never, repair: never, down: remove },
+    removed: () => removed,
+  };
+}
+
+describe("a stack that people depend on", () => {
+  const FIX = "Run `make down STACK=prod CONFIRM=prod` if you mean it.";
+
+  it("is removed only with its name typed", async () => {
+    vi.stubGlobal("process", { ...process, stdin: { isTTY: false } });
+    for (const typed of [undefined, "", "dev", "Prod"]) {
+      expect(await userError(confirmRemoval("prod", typed))).toEqual({
+        message: "people depend on prod: it is removed only with its name typed",
+        fix: FIX,
+      });
+    }
+    vi.unstubAllGlobals();
+    await expect(confirmRemoval("prod", "prod")).resolves.toBeUndefined();
+  });
+
+  it("is prod; all others need no name", async () => {
+    for (const name of ["dev", "staging", "pr-7"]) {
+      await expect(confirmRemoval(name, undefined)).resolves.toBeUndefined();
+    }
+  });
+});
+
+describe("what down tells", () => {
+  const docker = (): FakeCommand => {
+    const fake = fakeCommand("docker", [{ stdout: "abc\n" }, {}, {}], false);
+    vi.stubEnv("PATH", fake.folder);
+    return fake;
+  };
+  const whats = ({ remains }: DownReport): string[] => remains.map(({ what }) => what.replace(/: .*/, ""));
+
+  it("is what stays: images, the local cluster, and the state", async () => {
+    const { engine: pulumi, removed } = engine("pulumi");
+    const report = await down(await stack("dev", { cluster: "local" }), pulumi, false);
+    expect(removed()).toBe(true);
+    expect(report).toMatchObject({ engine: "pulumi", removed: "dev", images: [] });
+    expect(whats(report)).toEqual([
+      "images in docker",
+      "images in the registry",
+      "the local cluster",
+      "the stack's state and history",
+    ]);
+    expect(report.remains[0]?.what).toMatch(
+      /: localhost:5000\/dubbo-mesh\/dubbo-samples-mesh-provider:[0-9a-f]{16}, localhost:5000\/dubbo-mesh\/dubbo-samples-mesh-consumer:[0-9a-f]{16}$/,
+    );
+    expect(report.remains[3]?.why).toContain("`pulumi stack rm dev --preserve-config`");
+    const lines = downText(report).split("\n");
+    expect(lines.slice(0, 2)).toEqual(["dev is removed", "what stays:"]);
+    expect(lines).toHaveLength(10);
+  });
+
+  it("is less where there is less: no state of kubectl's or of a pull request's stack, no images that it did not build", async () => {
+    const config = { context: "there", registry: "r.test/org" };
+    const kubectl = await down(await stack("dev", config), engine("kubectl").engine, false);
+    expect(whats(kubectl)).toEqual(["images in docker", "images in the registry"]);
+    expect(kubectl.remains[1]?.why).toBe(
+      "other stacks may run them; delete them there, by the registry's own means",
+    );
+    const review = await down(await stack("pr-7", config), engine("pulumi").engine, false);
+    expect(whats(review)).toEqual(["images in docker", "images in the registry"]);
+    const services = [
+      { app: "provider", image: "r.test/p:1" },
+      { app: "consumer", image: "r.test/c:1" },
+    ];
+    const report = await down(
+      await stack("pr-7", { context: "there", services }),
+      engine("pulumi").engine,
+      true,
+    );
+    expect(report).toEqual({ engine: "pulumi", removed: "pr-7", images: [], remains: [] });
+    expect(downText(report)).toBe("pr-7 is removed");
+  });
+
+  it("is what went, too, where the images are to go: those that docker has", async () => {
+    const fake = docker();
+    const report = await down(
+      await stack("dev", { context: "there", registry: "r.test/org" }),
+      engine("kubectl").engine,
+      true,
+    );
+    const [look, remove, second, ...more] = fake.calls().map(({ args }) => args);
+    expect(look?.slice(0, 3)).toEqual(["image", "ls", "--quiet"]);
+    expect(remove).toEqual(["image", "rm", look?.[3]]);
+    expect(second?.[3]).toMatch(/^r\.test\/org\/dubbo-samples-mesh-consumer:/);
+    expect(more).toEqual([]);
+    expect(report.images).toEqual([look?.[3]]);
+    expect(whats(report)).toEqual(["images in the registry"]);
+    expect(downText(report).split("\n")[1]).toBe(`${look?.[3] ?? ""} is removed from docker`);
+  });
+
+  it("is an error with a way on where docker does not answer: the stack is gone by then", async () => {
+    const { engine: kubectl, removed } = engine("kubectl");
+    const file = await stack("dev", { context: "there", registry: "r.test/org" });
+    expect(await userError(down(file, kubectl, true))).toMatchObject({
+      fix: "The stack itself is removed. Start docker and run it again.",
+    });
+    expect(removed()).toBe(true);
+  });
+
+  it("shows no encrypted value, and needs none", async () => {
+    const file = await stack("dev", { context: { secure: "v1:abc" }, registry: "r.test/org" });
+    expect(file.settings.context).toBe("[secret]");
+    const report = await down(file, engine("pulumi").engine, false);
+    expect(JSON.stringify(report)).not.toContain("v1:abc");
+  });
+});

@@ -1,0 +1,223 @@
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { parseSettings } from "../../../settings.ts";
+import { checkIstio, ISTIO_KINDS } from "../../../tools/istio.ts";
+import { declaredBy } from "../program.ts";
+import { userError } from "./user-error.ts";
+
+beforeEach(() => {
+  vi.spyOn(process.stderr, "write").mockReturnValue(true);
+});
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+type Webhook = Readonly<Record<string, unknown>>;
+
+function webhook(matchExpressions: readonly object[], clientConfig: object): Webhook {
+  return {
+    name: "namespace.sidecar-injector.istio.io",
+    admissionReviewVersions: ["v1"],
+    sideEffects: "None",
+    namespaceSelector: { matchExpressions },
+    clientConfig,
+  };
+}
+
+const service = (name: string): object => ({ service: { name, namespace: "istio-system", port: 443 } });
+const DEFAULT = webhook([{ key: "istio-injection", operator: "In", values: ["enabled"] }], service("istiod"));
+const ofRevision = (revision: string, istiod: string): Webhook =>
+  webhook(
+    [
+      { key: "istio.io/rev", operator: "In", values: [revision] },
+      { key: "istio-injection", operator: "DoesNotExist" },
+    ],
+    service(istiod),
+  );
+const configuration = (labels: object, ...webhooks: Webhook[]): object => ({
+  metadata: { labels },
+  webhooks,
+});
+
+const ALL = [
+  configuration({ "istio.io/rev": "default" }, DEFAULT),
+  configuration({ "istio.io/rev": "1-30" }, ofRevision("1-30", "istiod-1-30")),
+  configuration({ "istio.io/rev": "1-30", "istio.io/tag": "prod" }, ofRevision("prod", "istiod-1-30")),
+  configuration({}, { ...DEFAULT, name: "other.example.com", clientConfig: service("other") }),
+];
+
+/** A cluster's answers: what it serves, its webhooks, and the versions of its istiods by Service. */
+interface Cluster {
+  readonly kinds?: Readonly<Record<string, readonly string[]>>;
+  readonly webhooks?: readonly object[];
+  readonly versions?: Readonly<Record<string, string>>;
+  readonly forbidden?: RegExp;
+}
+
+function answerOf({ kinds = ISTIO_KINDS, webhooks = ALL, versions = {} }: Cluster, url: string): unknown {
+  if (url === "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations")
+    return { items: webhooks };
+  const [, name = ""] =
+    /^\/api\/v1\/namespaces\/istio-system\/services\/(.+)(?::|%3A)15014\/proxy\/version$/.exec(url) ?? [];
+  if (name !== "") return versions[name];
+  const served = kinds[url.replace(/^\/apis\//, "")];
+  return (
+    served && {
+      groupVersion: "",
+      resources: served.map((kind) => ({ kind, name: "", namespaced: true, verbs: [] })),
+    }
+  );
+}
+
+/** Checks a stack against a cluster that answers so; and what was asked. */
+async function check(cluster: Cluster, stack: Readonly<Record<string, string>> = {}): Promise<string[]> {
+  const asked: string[] = [];
+  const server = createServer(({ url = "" }, response) => {
+    asked.push(url);
+    const answer = answerOf(cluster, url);
+    const code = cluster.forbidden?.test(url) === true ? 403 : answer === undefined ? 404 : 200;
+    const text = typeof answer === "string";
+    response.writeHead(code, { "content-type": text ? "text/plain; charset=utf-8" : "application/json" });
+    response.end(text ? answer : JSON.stringify(answer ?? {}));
+  }).listen(0, "127.0.0.1");
+  await new Promise((resolve) => server.once("listening", resolve));
+  const kubeconfig = join(mkdtempSync(join(tmpdir(), "dubbo-mesh-test-")), "kubeconfig");
+  const address = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  writeFileSync(
+    kubeconfig,
+    `clusters: [{ name: c, cluster: { server: "${address}", insecure-skip-tls-verify: true } }]\nusers: [{ name: u, user: {} }]\n` +
+      "contexts: [{ name: x, context: { cluster: c, user: u } }]\n",
+  );
+  const images = { services: "[{ app: provider, image: 'r/p:1' }, { app: consumer, image: 'r/c:1' }]" };
+  try {
+    await checkIstio(parseSettings({ context: "x", kubeconfig, ...images, ...stack }));
+    return asked.map(decodeURIComponent).sort();
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+}
+
+const KINDS_ASKED = Object.keys(ISTIO_KINDS).map((group) => `/apis/${group}`);
+const WEBHOOKS_ASKED = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
+const versionOf = (name: string): string =>
+  `/api/v1/namespaces/istio-system/services/${name}:15014/proxy/version`;
+
+describe("the kinds that are looked for", () => {
+  it("are all that a stack declares", async () => {
+    const { objects } = await declaredBy({ cluster: "local" });
+    const declared = new Map<string, Set<string>>();
+    for (const { apiVersion, kind } of objects.filter((object) => object.apiVersion.includes(".istio.io/")))
+      declared.set(apiVersion, (declared.get(apiVersion) ?? new Set<string>()).add(kind));
+    expect(Object.fromEntries([...declared].map(([group, kinds]) => [group, [...kinds].sort()]))).toEqual(
+      ISTIO_KINDS,
+    );
+  });
+});
+
+describe("an Istio that can serve the stack", () => {
+  it.each([
+    [{}, "istiod"],
+    [{ revision: "1-30" }, "istiod-1-30"],
+    [{ revision: "prod", istio: 'version: "1.30"' }, "istiod-1-30"],
+  ])("is asked six times for %j, and about the istiod that injects", async (stack, istiod) => {
+    const asked = await check({ versions: { [istiod]: "1.30.2-abc-Clean" } }, stack);
+    expect(asked).toEqual([...KINDS_ASKED, WEBHOOKS_ASKED, versionOf(istiod)].sort());
+  });
+
+  it.each(["1.24.0-x-Clean", "1.31-alpha.eed52ebb66ad-unknown-unknown", "unknown"])(
+    "may call itself %s",
+    async (version) => {
+      await expect(check({ versions: { istiod: version } })).resolves.toHaveLength(6);
+    },
+  );
+
+  it("need not inject where no sidecar is asked for", async () => {
+    const asked = await check({ webhooks: [] }, { injection: "false" });
+    expect(asked).toEqual([...KINDS_ASKED, WEBHOOKS_ASKED].sort());
+  });
+
+  it("may run outside of the cluster", async () => {
+    const [expressions] = [[{ key: "istio-injection", operator: "Exists" }]];
+    const webhooks = [configuration({}, webhook(expressions, { url: "https://istiod.test/inject" }))];
+    await expect(check({ webhooks })).resolves.toHaveLength(5);
+  });
+
+  it("is not asked for where the stack brings its own", async () => {
+    expect(await check({ kinds: {}, webhooks: [] }, { istio: "mode: install" })).toEqual([]);
+    expect(await check({ kinds: {}, webhooks: [] }, { istio: "mode: crds" })).toEqual([]);
+  });
+});
+
+describe("an Istio that cannot serve the stack", () => {
+  it("is not there", async () => {
+    expect(await userError(check({ kinds: {}, webhooks: [] }))).toEqual({
+      message:
+        "the cluster of context x does not know DestinationRule (networking.istio.io/v1), Sidecar (networking.istio.io/v1), " +
+        "VirtualService (networking.istio.io/v1), EnvoyFilter (networking.istio.io/v1alpha3), AuthorizationPolicy (security.istio.io/v1), " +
+        "PeerAuthentication (security.istio.io/v1), Telemetry (telemetry.istio.io/v1): Istio is not installed there, or older than 1.24",
+      fix: "Install Istio 1.24 or newer, or let the stack do it (dubbo-mesh:istio, mode: install).",
+    });
+  });
+
+  it("lacks a kind", async () => {
+    const kinds = { ...ISTIO_KINDS, "telemetry.istio.io/v1": [] };
+    expect((await userError(check({ kinds }))).message).toBe(
+      "the cluster of context x does not know Telemetry (telemetry.istio.io/v1): Istio is not installed there, or older than 1.24",
+    );
+  });
+
+  it("has no such revision", async () => {
+    expect(await userError(check({}, { revision: "1-31" }))).toEqual({
+      message:
+        "no webhook of context x injects sidecars into a namespace with istio.io/rev=1-31: pods would start outside of the mesh",
+      fix: "Set dubbo-mesh:revision to one that is there (1-30, default, prod); default needs none.",
+    });
+  });
+
+  it("has no default revision, or injects nowhere", async () => {
+    const message =
+      "no webhook of context x injects sidecars into a namespace with istio-injection=enabled: pods would start outside of the mesh";
+    expect((await userError(check({ webhooks: ALL.slice(1, 3) }))).message).toBe(message);
+    expect(await userError(check({ webhooks: [] }))).toEqual({
+      message,
+      fix: "Install istiod, or let the stack do it (dubbo-mesh:istio, mode: install).",
+    });
+  });
+
+  it("does not answer", async () => {
+    expect(await userError(check({}))).toEqual({
+      message: "istio-system/istiod, which injects the sidecars, does not answer: no pod could start",
+      fix: "See why: kubectl get pods --namespace istio-system --selector app=istiod.",
+    });
+  });
+
+  it("is too old", async () => {
+    expect(await userError(check({ versions: { istiod: "1.23.6-abc-Clean" } }))).toEqual({
+      message:
+        "istio-system/istiod is Istio 1.23.6-abc-Clean, older than 1.24: it does not know all that the stack declares",
+      fix: "Upgrade Istio to 1.24 or newer, or set dubbo-mesh:revision to one that is.",
+    });
+  });
+
+  it("is another than the stack says", async () => {
+    const stack = { istio: 'version: "1.31"' };
+    expect(await userError(check({ versions: { istiod: "1.30.4-abc-Clean" } }, stack))).toEqual({
+      message: "dubbo-mesh:istio.version is 1.31, but istio-system/istiod is Istio 1.30.4-abc-Clean",
+      fix: "Set istio.version to what is there, or leave it out.",
+    });
+  });
+
+  it("may not be read", async () => {
+    const { message, fix } = await userError(check({ forbidden: /admissionregistration/ }));
+    expect(message).toMatch(/^the cluster of context x refuses or does not answer: HTTP-Code: 403/);
+    expect(fix).toBe(
+      "Check that it runs and that the context may read webhooks and istiod's version " +
+        "(kubectl auth can-i list mutatingwebhookconfigurations; kubectl auth can-i get services/proxy -n istio-system).",
+    );
+  });
+});

@@ -1,0 +1,35 @@
+import { mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { writeReviewStack } from "../../../tools/review-stack.ts";
+import { readStackFile } from "../../../tools/stack-file.ts";
+import { isEphemeral } from "../../../tools/stacks.ts";
+import { userError } from "./user-error.ts";
+
+const newFolder = (): string => mkdtempSync(join(tmpdir(), "dubbo-mesh-test-"));
+
+describe("a pull request's stack", () => {
+  it("is one for a while, in a namespace of its own", async () => {
+    const directory = newFolder();
+    const target = { context: "review", registry: "r.test/org" };
+    const stack = await writeReviewStack(directory, "7", target);
+    expect(stack).toBe("pr-7");
+    expect(isEphemeral(stack)).toBe(true);
+    const { raw } = await readStackFile(directory, stack);
+    expect(raw).toEqual({ ...target, namespace: "dubbo-pr-7" });
+  });
+
+  it("goes to the local cluster without a context", async () => {
+    const directory = newFolder();
+    const { raw } = await readStackFile(directory, await writeReviewStack(directory, "12", {}));
+    expect(raw).toEqual({ cluster: "local", namespace: "dubbo-pr-12" });
+  });
+
+  it.each(["", "0", "x", "7/../../dev", "7\n"])("is none of a number such as %j", async (number) => {
+    expect(await userError(writeReviewStack(newFolder(), number, {}))).toEqual({
+      message: `${number} is no pull request's number`,
+      fix: "Give it as PR=7.",
+    });
+  });
+});

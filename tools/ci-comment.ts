@@ -1,0 +1,170 @@
+import type { Finding } from "../policy/rules.ts";
+import type { CiPreview, EnvironmentChange, ObjectChange } from "./ci-preview.ts";
+
+/** By this line the workflow finds its comment again. */
+export const MARKER = "<!-- dubbo-mesh: preview -->";
+
+/** Characters that a comment on GitHub may have. Source: the error that its API answers longer ones with. */
+export const COMMENT_LIMIT = 65_536;
+
+/** Findings that are told one by one; all are in the JSON. */
+const TOLD_FINDINGS = 20;
+
+/** Characters of what one finding says. */
+const FINDING_LIMIT = 400;
+
+/** Characters of all previews by the engine. */
+const ENGINE_LIMIT = 15_000;
+
+/** Left free for the note that says what is missing. */
+const RESERVE = 200;
+
+const SEPARATOR = "\n\n";
+
+/** What an engine says that it would change, by stack. */
+export type EnginePreviews = ReadonlyMap<string, string>;
+
+/** Text in a cell: it can neither end the cell nor be markup or call somebody. */
+function cell(text: string): string {
+  return text
+    .slice(0, FINDING_LIMIT)
+    .replace(/[\\`*_{}[\]<>|#~]/g, "\\$&")
+    .replaceAll("@", "@\u200b")
+    .replaceAll(/\s+/g, " ");
+}
+
+function row(...cells: readonly string[]): string {
+  return `| ${cells.join(" | ")} |`;
+}
+
+/** Code in a fence that is longer than any within. */
+function fenced(language: string, text: string): string {
+  const longest = Math.max(2, ...(text.match(/`+/g) ?? []).map((run) => run.length));
+  const fence = "`".repeat(longest + 1);
+  return `${fence}${language}\n${text}\n${fence}`;
+}
+
+function details(summary: string, body: string): string {
+  return `<details><summary>${summary}</summary>\n\n${body}\n\n</details>`;
+}
+
+/** A text's first lines, at most so many characters, with a line that says how many are missing. */
+function firstLines(text: string, limit: number): string {
+  if (text.length <= limit) return text;
+  const lines = text.slice(0, limit).split("\n").slice(0, -1);
+  const more = text.split("\n").length - lines.length;
+  return [...lines, `(${plural(more, "line")} more)`].join("\n");
+}
+
+function plural(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+function count(changes: readonly ObjectChange[], operation: ObjectChange["operation"]): number {
+  return changes.filter((change) => change.operation === operation).length;
+}
+
+function summary(environments: readonly EnvironmentChange[]): string {
+  const rows = environments.map(({ stack, changes, findings }) =>
+    row(
+      stack,
+      ...(["create", "update", "delete"] as const).map((operation) => String(count(changes, operation))),
+      ...[findings.fresh, findings.mended, findings.staying].map(({ length }) => String(length)),
+    ),
+  );
+  const heads = ["environment", "new", "changed", "gone", "findings: new", "mended", "staying"];
+  return [row(...heads), row("---", ...heads.slice(1).map(() => "--:")), ...rows].join("\n");
+}
+
+interface Told extends Finding {
+  readonly stack: string;
+}
+
+function findingTable(findings: readonly Told[]): string {
+  const rows = findings
+    .slice(0, TOLD_FINDINGS)
+    .map(({ stack, severity, rule, object, path, message, fix }) =>
+      row(
+        stack,
+        severity,
+        cell(rule),
+        cell(path === undefined ? object : `${object} ${path}`),
+        cell(`${message} ${fix}`),
+      ),
+    );
+  const more = findings.length - rows.length;
+  return [
+    row("environment", "severity", "rule", "where", "what, and what to do"),
+    row("---", "---", "---", "---", "---"),
+    ...rows,
+    ...(more > 0 ? [`\n${plural(more, "finding")} more: \`make ci-preview JSON=1\` tells all.`] : []),
+  ].join("\n");
+}
+
+function findingSections({ environments }: CiPreview): string[] {
+  const all = (kind: keyof EnvironmentChange["findings"]): Told[] =>
+    environments.flatMap(({ stack, findings }) => findings[kind].map((finding) => ({ ...finding, stack })));
+  const [fresh, mended, staying] = [all("fresh"), all("mended"), all("staying")];
+  return [
+    fresh.length === 0 ? "The policy finds nothing new." : `### New findings\n\n${findingTable(fresh)}`,
+    ...(mended.length === 0 ? [] : [details(plural(mended.length, "mended finding"), findingTable(mended))]),
+    ...(staying.length === 0
+      ? []
+      : [details(plural(staying.length, "staying finding"), findingTable(staying))]),
+  ];
+}
+
+function engineSections(previews: EnginePreviews): string[] {
+  return [...previews].map(([stack, text]) =>
+    details(
+      `What \`make up STACK=${stack}\` would do`,
+      fenced("", firstLines(text, ENGINE_LIMIT / previews.size)),
+    ),
+  );
+}
+
+const VERBS = { create: "new", update: "changed", delete: "gone" } as const;
+
+function diffSections(environments: readonly EnvironmentChange[]): string[] {
+  return environments.flatMap(({ stack, changes }) =>
+    changes.map(({ operation, file, diff }) =>
+      details(`${stack}: ${VERBS[operation]} <code>${file}</code>`, fenced("diff", diff)),
+    ),
+  );
+}
+
+/** Sections, as many as there is room for, and a note that says how many are missing. */
+function fitting(sections: readonly string[], room: number): string[] {
+  let left = room;
+  const kept = sections.filter(({ length }) => {
+    const fits = length + SEPARATOR.length <= left;
+    if (fits) left -= length + SEPARATOR.length;
+    return fits;
+  });
+  const missing = sections.length - kept.length;
+  if (missing === 0) return kept;
+  return [...kept, `${plural(missing, "part")} of this found no room: \`make ci-preview JSON=1\` shows all.`];
+}
+
+/**
+ * What a pull request changes, as Markdown that fits into one comment on GitHub: first the counts and the findings, then as many diffs as there is
+ * room for, then a note that says how many are missing.
+ */
+export function ciComment(preview: CiPreview, previews: EnginePreviews): string {
+  const { base, environments } = preview;
+  const diffs = diffSections(environments);
+  const head = [
+    MARKER,
+    "## What this changes",
+    `Rendered without a cluster, beside ${base.slice(0, 12)}.`,
+    summary(environments),
+  ];
+  const sections = [
+    ...findingSections(preview),
+    ...engineSections(previews),
+    diffs.length === 0 ? "No object changes." : "### Objects",
+    ...diffs,
+  ];
+  const room = COMMENT_LIMIT - head.join(SEPARATOR).length - RESERVE;
+  return [...head, ...fitting(sections, room)].join(SEPARATOR);
+}

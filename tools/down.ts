@@ -1,0 +1,118 @@
+import { createInterface } from "node:readline/promises";
+import { UserError } from "../lib/errors.ts";
+import { step } from "../lib/steps.ts";
+import type { Engine } from "./engine/engine.ts";
+import { removeImage } from "./engine/images.ts";
+import { runProgram } from "./engine/program.ts";
+import type { EngineName } from "./engine/select.ts";
+import type { StackFile } from "./stack-file.ts";
+import { isEphemeral, isProtected } from "./stacks.ts";
+
+/** Something that a stack has left, and why. */
+export interface Remainder {
+  readonly what: string;
+  readonly why: string;
+}
+
+/** What came of {@link down}. */
+export interface DownReport {
+  /** The engine that was used. */
+  readonly engine: EngineName;
+  /** The stack that is removed. */
+  readonly removed: string;
+  /** Images that were removed from this machine's docker. */
+  readonly images: readonly string[];
+  /** What stays. */
+  readonly remains: readonly Remainder[];
+}
+
+/** Asks for a stack's name on a terminal; undefined where there is none. */
+async function typedName(stack: string): Promise<string | undefined> {
+  if (!process.stdin.isTTY) return undefined;
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return await terminal.question(`People depend on ${stack}. Type its name to remove it: `);
+  } finally {
+    terminal.close();
+  }
+}
+
+/**
+ * Sees to it that a stack that people depend on is removed only by somebody who has typed its name.
+ * @param confirmed the name as it was given on the command line
+ * @throws UserError where the name was not typed
+ */
+export async function confirmRemoval(stack: string, confirmed: string | undefined): Promise<void> {
+  if (!isProtected(stack)) return;
+  if ((confirmed ?? (await typedName(stack))) === stack) return;
+  throw new UserError(
+    `people depend on ${stack}: it is removed only with its name typed`,
+    `Run \`make down STACK=${stack} CONFIRM=${stack}\` if you mean it.`,
+  );
+}
+
+function remainders(
+  file: StackFile,
+  engine: EngineName,
+  images: readonly string[],
+  kept: boolean,
+): Remainder[] {
+  const { stack, settings } = file;
+  const local = settings.cluster === "local";
+  const list = images.join(", ");
+  const built = images.length > 0;
+  return [
+    ...(built && kept
+      ? [
+          {
+            what: `images in docker: ${list}`,
+            why: "the next `up` need not build them; IMAGES=1 removes them",
+          },
+        ]
+      : []),
+    ...(built
+      ? [
+          {
+            what: `images in the registry: ${list}`,
+            why: local
+              ? "other stacks may run them; they go with the cluster (`make cluster-down`)"
+              : "other stacks may run them; delete them there, by the registry's own means",
+          },
+        ]
+      : []),
+    ...(local
+      ? [{ what: "the local cluster", why: "other stacks may run on it; `make cluster-down` removes it" }]
+      : []),
+    ...(engine === "pulumi" && !isEphemeral(stack)
+      ? [
+          {
+            what: "the stack's state and history",
+            why: `the next \`up\` goes on with them; \`pulumi stack rm ${stack} --preserve-config\` removes them`,
+          },
+        ]
+      : []),
+  ];
+}
+
+/**
+ * Removes a stack: its objects, callers before what they call, then the namespace; of a pull request's stack the state as well.
+ * @param file the stack; its encrypted values may be masked, since nothing is made of them
+ * @param withImages whether the images that the stack builds are removed from this machine's docker, too
+ */
+export async function down(file: StackFile, engine: Engine, withImages: boolean): Promise<DownReport> {
+  const images = (await runProgram(file)).images.map(({ reference }) => reference);
+  await engine.down();
+  const removed: string[] = [];
+  for (const image of withImages ? images : []) {
+    const gone = await step(`remove ${image}`, () =>
+      removeImage(image, file.directory, file.settings.dockerHost),
+    );
+    if (gone) removed.push(image);
+  }
+  return {
+    engine: engine.name,
+    removed: file.stack,
+    images: removed,
+    remains: remainders(file, engine.name, images, !withImages),
+  };
+}

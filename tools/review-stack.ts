@@ -1,0 +1,36 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { UserError } from "../lib/errors.ts";
+import { toYaml } from "../lib/yaml.ts";
+import { PROJECT } from "../settings.ts";
+
+/** Where a pull request's stack is deployed: the local cluster without a context. */
+export interface ReviewTarget {
+  /** kubectl context. */
+  readonly context?: string;
+  /** Registry and organisation that the images are pushed to. */
+  readonly registry?: string;
+}
+
+/**
+ * Writes the file of a pull request's stack, `pr-NUMBER`: all defaults, in a namespace of its own.
+ * @returns the stack's name
+ * @throws UserError where the number is none
+ */
+export async function writeReviewStack(
+  directory: string,
+  pullRequest: string,
+  { context, registry }: ReviewTarget,
+): Promise<string> {
+  if (!/^[1-9]\d*$/.test(pullRequest)) {
+    throw new UserError(`${pullRequest} is no pull request's number`, "Give it as PR=7.");
+  }
+  const stack = `pr-${pullRequest}`;
+  const config = {
+    ...(context === undefined ? { [`${PROJECT}:cluster`]: "local" } : { [`${PROJECT}:context`]: context }),
+    ...(registry !== undefined && { [`${PROJECT}:registry`]: registry }),
+    [`${PROJECT}:namespace`]: `dubbo-${stack}`,
+  };
+  await writeFile(join(directory, `Pulumi.${stack}.yaml`), toYaml({ config }));
+  return stack;
+}
