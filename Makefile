@@ -14,9 +14,9 @@ ENGINE_FLAGS = $(STACK_FLAGS) $(if $(ENGINE),--engine $(ENGINE))
 POD_FLAGS = $(STACK_FLAGS) $(if $(POD),--pod $(POD))
 
 .DEFAULT_GOAL := help
-.PHONY: help up preview render lint envs down drift repair golden ci-preview review-stack actionlint verify dump logs qos shell \
-	cluster-up cluster-down cluster-status cluster-logs \
-	test interop e2e e2e-long bench declarations rules schemas generate format
+.PHONY: help up preview render lint envs explain down drift repair golden ci-preview review-stack actionlint verify dump logs qos \
+	shell cluster-up cluster-down cluster-status cluster-logs test interop e2e e2e-long bench bench-apps bench-apps-long declarations \
+	reference rules schemas generate format
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | awk '{ name = $$1; $$1 = ""; printf "%-16s%s\n", name, $$0 }'
@@ -65,6 +65,9 @@ actionlint: ## check the workflows of .github/ with actionlint (Go)
 verify: $(DEPENDENCIES) ## check on the live mesh that Envoy does what the stack says [STACK=dev CONTEXT= JSON=1]
 	@$(CLI) verify $(STACK_FLAGS)
 
+explain: $(DEPENDENCIES) ## show where a setting comes from and which fields change with it [STACK=dev KEY= JSON=1]
+	@$(CLI) explain $(STACK_FLAGS) --key '$(KEY)'
+
 dump: $(DEPENDENCIES) ## print the configuration of a pod's Envoy [STACK=dev POD=]
 	@$(CLI) dump $(POD_FLAGS)
 
@@ -112,6 +115,9 @@ bench-apps-long: $(DEPENDENCIES) ## half an hour of abuse, with a look at the he
 
 declarations: $(DEPENDENCIES) ## make Pulumi.yaml from settings.ts
 	@npm run --silent declarations
+
+reference: $(DEPENDENCIES) ## make the tables of docs/ from the settings and their functions
+	@npm run --silent reference
 
 rules: $(DEPENDENCIES) ## make the table of policy/README.md from the rules
 	@npm run --silent rules

@@ -182,7 +182,7 @@ export function decode(key: string, text: string): unknown {
   } catch (error) {
     throw new UserError(
       `${PROJECT}:${key} is not YAML: ${messageOf(error).split("\n")[0] ?? ""}`,
-      `Write ${key} in the stack's file as the README's configuration table shows.`,
+      `Write ${key} in the stack's file as docs/configuration.md shows.`,
       { cause: error },
     );
   }

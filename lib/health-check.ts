@@ -87,8 +87,10 @@ const grpcHealthCheck = z.strictObject({
     .string()
     .optional()
     .describe("the gRPC service asked for, empty for the whole server (default: the first that is offered)"),
-  authority: visible.optional().describe("default: the provider's DNS name"),
-  initial_metadata: z.array(headerOption).max(1000).optional(),
+  authority: visible
+    .optional()
+    .describe("the authority that is asked for (default: the provider's DNS name)"),
+  initial_metadata: z.array(headerOption).max(1000).optional().describe("headers of the check"),
 });
 
 const customHealthCheck = z.strictObject({ name: z.string().min(1), typed_config: typedConfig });
@@ -106,7 +108,7 @@ const CHECKERS = [
  * peer out within 1.6 s, whether its cluster carries calls or not. `gentle` costs a third of the seed's checks and forgives one lost
  * answer; its first check of an endpoint is as soon as the seed's, since an endpoint gets no calls before it.
  */
-const PROFILES = {
+export const PROFILES = {
   seed: {
     timeout: "5s",
     interval: "5s",
@@ -154,35 +156,72 @@ const PROFILES = {
   },
 };
 
-const profileName = z.enum(["seed", "fast", "gentle"]);
+/** Names of the sets of numbers. */
+export const profileName = z.enum(["seed", "fast", "gentle"]);
 
-/** The message in Envoy's words. Envoy's `alt_port` and `event_service` are not taken: Envoy ignores them. */
-const message = z
-  .strictObject({
-    timeout: positiveDuration,
-    interval: positiveDuration,
-    initial_jitter: duration,
-    interval_jitter: duration,
-    interval_jitter_percent: uint32,
-    unhealthy_threshold: uint32.min(1),
-    healthy_threshold: uint32.min(1),
-    reuse_connection: z.boolean(),
-    no_traffic_interval: positiveDuration,
-    no_traffic_healthy_interval: positiveDuration,
-    unhealthy_interval: positiveDuration,
-    unhealthy_edge_interval: positiveDuration,
-    healthy_edge_interval: positiveDuration,
-    event_log_path: z.string().min(1).optional(),
-    event_logger: z.array(z.strictObject({ name: z.string().min(1), typed_config: typedConfig })).optional(),
-    always_log_health_check_failures: z.boolean().optional(),
-    always_log_health_check_success: z.boolean().optional(),
-    tls_options: z.strictObject({ alpn_protocols: z.array(z.string().min(1)) }).optional(),
-    transport_socket_match_criteria: z.looseObject({}).optional(),
-    grpc_health_check: grpcHealthCheck.optional(),
-    http_health_check: httpHealthCheck.optional(),
-    tcp_health_check: tcpHealthCheck.optional(),
-    custom_health_check: customHealthCheck.optional(),
-  })
+/** The fields of the message in Envoy's words. Envoy's `alt_port` and `event_service` are not taken: Envoy ignores them. */
+export const healthCheckFields = z.strictObject({
+  timeout: positiveDuration.describe("time that an answer may take"),
+  interval: positiveDuration.describe(
+    "time between two checks of a healthy endpoint whose cluster has carried calls",
+  ),
+  initial_jitter: duration.describe("the first check comes within this time"),
+  interval_jitter: duration.describe("each wait is longer by up to this time"),
+  interval_jitter_percent: uint32.describe("and by up to this part of itself, percent"),
+  unhealthy_threshold: uint32
+    .min(1)
+    .describe("checks without an answer that take an endpoint out; an answered failure does at once"),
+  healthy_threshold: uint32
+    .min(1)
+    .describe("checks that pass that take it back in; at the start one is enough"),
+  reuse_connection: z.boolean().describe("whether one connection serves all checks of an endpoint"),
+  no_traffic_interval: positiveDuration.describe(
+    "the interval on a cluster that has carried no calls, of an endpoint that is out",
+  ),
+  no_traffic_healthy_interval: positiveDuration.describe(
+    "the interval on a cluster that has carried no calls, of a healthy endpoint",
+  ),
+  unhealthy_interval: positiveDuration.describe("the interval of an endpoint that is out"),
+  unhealthy_edge_interval: positiveDuration.describe(
+    "the wait after a check that failed, while the threshold is not reached",
+  ),
+  healthy_edge_interval: positiveDuration.describe(
+    "the wait after a check that passed, while the threshold is not reached",
+  ),
+  event_log_path: z.string().min(1).optional().describe("file that Envoy logs changes of health to"),
+  event_logger: z
+    .array(
+      z.strictObject({
+        name: z.string().min(1).describe("name of the extension"),
+        typed_config: typedConfig.describe("its message, with `@type`"),
+      }),
+    )
+    .optional()
+    .describe("sinks of these events, in place of the file"),
+  always_log_health_check_failures: z.boolean().optional().describe("log each failure, not the first alone"),
+  always_log_health_check_success: z.boolean().optional().describe("log each success, not the first alone"),
+  tls_options: z
+    .strictObject({ alpn_protocols: z.array(z.string().min(1)).describe("ALPN ids, in order") })
+    .optional()
+    .describe("ALPN ids of the check's connection; Istio's sidecars look for their own, so leave it out"),
+  transport_socket_match_criteria: z
+    .looseObject({})
+    .optional()
+    .describe(
+      "labels that pick the check's transport socket; leave it out, and endpoints with a sidecar are asked over mTLS",
+    ),
+  grpc_health_check: grpcHealthCheck
+    .optional()
+    .describe("ask grpc.health.v1.Health/Check, as where no other way is given"),
+  http_health_check: httpHealthCheck.optional().describe("ask a path over HTTP, in Envoy's words"),
+  tcp_health_check: tcpHealthCheck.optional().describe("connect, and compare bytes, in Envoy's words"),
+  custom_health_check: customHealthCheck
+    .optional()
+    .describe("an extension of Envoy, by name and typed_config"),
+});
+
+/** The message: one way of checking, gRPC's where none is given. */
+const message = healthCheckFields
   .refine((check) => CHECKERS.filter((checker) => check[checker] !== undefined).length <= 1, {
     error: `takes one of ${CHECKERS.join(", ")}`,
   })

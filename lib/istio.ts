@@ -36,7 +36,7 @@ const revision = z.strictObject({
 });
 
 const values = z
-  .record(z.string(), z.unknown())
+  .record(z.string(), z.unknown().describe("a value of the chart istiod"))
   .refine((given) => !("revision" in given), "takes no revision: use revision or istio.revisions")
   .refine((given) => !hasGlobal(given, "hub"), "takes no global.hub: use istio.hub")
   .refine((given) => !hasGlobal(given, "tag"), "takes no global.tag: use istio.tag");

@@ -20,7 +20,8 @@ export function systemProperty(property: string, value: string): string {
 const propertyValue = z
   .union([z.string(), z.number(), z.boolean()], "must be text, a number, true or false")
   .transform(String)
-  .refine((text) => !/\p{Cc}/u.test(text), "must be one line without control characters");
+  .refine((text) => !/\p{Cc}/u.test(text), "must be one line without control characters")
+  .describe("the value of one of them");
 
 function namesakes(names: readonly string[]): string[] {
   return names.filter((name, index) =>

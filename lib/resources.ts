@@ -4,12 +4,16 @@ import type { Runtime } from "./names.ts";
 const quantity = z
   .union([z.string(), z.number()])
   .transform(String)
-  .pipe(z.string().regex(/^\d+(\.\d+)?(m|[kMGT]i?)?$/, "must be a quantity such as 100m, 0.5 or 256Mi"));
+  .pipe(z.string().regex(/^\d+(\.\d+)?(m|[kMGT]i?)?$/, "must be a quantity such as 100m, 0.5 or 256Mi"))
+  .describe("a quantity such as 100m, 0.5 or 256Mi");
 
 const amounts = z.partialRecord(z.enum(["cpu", "memory"]), quantity).default({});
 
 /** Resources of a container, in Kubernetes' words. */
-export const resourcesSettings = z.strictObject({ requests: amounts, limits: amounts });
+export const resourcesSettings = z.strictObject({
+  requests: amounts.describe("what is set aside: cpu, memory"),
+  limits: amounts.describe("what may be used: cpu, memory"),
+});
 
 /** Resources of a container. */
 export type Resources = z.infer<typeof resourcesSettings>;

@@ -31,8 +31,8 @@ export function most({ replicas, autoscale }: Scale): number {
   return autoscale?.max ?? replicas ?? 0;
 }
 
-/** The keys of a scale, where the stack gives one or the other; `usual` pods where it gives none. */
-export function scaleKeys(usual: number): {
+/** The keys of a scale, where the stack gives one or the other; `usual` says how many pods where it gives none. */
+export function scaleKeys(usual: number | string): {
   replicas: z.ZodOptional<z.ZodInt>;
   autoscale: z.ZodOptional<typeof autoscaleSettings>;
 } {

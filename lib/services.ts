@@ -53,11 +53,13 @@ const TAKEN: Properties = {
   "dubbo.reference.provider-port": "it is the port of what calls names",
 };
 
-const method = z.strictObject({
-  kind: z.enum(["unary", "streaming"]).default("unary").describe("whether it streams, in either direction"),
-  idempotent: z.boolean().default(false).describe("whether it may run twice, so that it may be retried"),
-  timeout: positiveDuration.optional().describe("time that a call may take, all tries together"),
-});
+const method = z
+  .strictObject({
+    kind: z.enum(["unary", "streaming"]).default("unary").describe("whether it streams, in either direction"),
+    idempotent: z.boolean().default(false).describe("whether it may run twice, so that it may be retried"),
+    timeout: positiveDuration.optional().describe("time that a call may take, all tries together"),
+  })
+  .describe("what is to know of one of them");
 
 /** What is to know of a method. */
 export type Method = z.infer<typeof method>;
@@ -82,7 +84,7 @@ function namesDiffer(versions: readonly z.infer<typeof version>[]): boolean {
 
 const route = z.strictObject({
   headers: z
-    .record(z.string(), z.string().min(1))
+    .record(z.string(), z.string().min(1).describe("the value of one of them"))
     .refine((headers) => Object.keys(headers).length > 0, "must name a header")
     .refine((headers) => Object.keys(headers).every((name) => headerName.test(name)), {
       error: "must be names of headers in lower case",
@@ -91,7 +93,8 @@ const route = z.strictObject({
   version: z.string().min(1).describe("the version that answers it"),
 });
 
-const keys = z.strictObject({
+/** The keys of a service as a stack gives them, before what its `app` brings with it. */
+export const serviceKeys = z.strictObject({
   app: z
     .string()
     .regex(/^[a-z][-a-z0-9]*$/, "must be a folder of apps/")
@@ -128,11 +131,13 @@ const keys = z.strictObject({
     .refine(weightsAddUp, "the weights must add up to 100")
     .refine(namesDiffer, "two versions have the same name")
     .optional()
-    .describe("one Deployment and one subset each (default: v1)"),
-  ...scaleKeys(2),
+    .describe("one Deployment and one subset each (default: v1 alone)"),
+  ...scaleKeys("2; 1 of a service that offers nothing"),
   interval: positiveDuration
     .optional()
-    .describe("time from one call's start to the next, of an application that calls by itself"),
+    .describe(
+      "time from one call's start to the next, of an application that calls by itself (default: 1s of app consumer, 5s of its Java image)",
+    ),
   timeout: positiveDuration.default("30s").describe("deadline of its calls"),
   routes: z
     .array(route)
@@ -185,7 +190,7 @@ function overPreset(given: unknown): unknown {
   return { ...preset, ...given, methods: overMethods(methods, given["methods"]) };
 }
 
-type Entry = z.infer<typeof keys>;
+type Entry = z.infer<typeof serviceKeys>;
 type Refuse = (path: (string | number)[], message: string) => void;
 
 /** A version of a service: a Deployment, and a subset of the calls to it. */
@@ -273,7 +278,7 @@ const CHECKS = [refuseUncalled, refuseStreams, refuseStrangers, refuseSources, r
 export const serviceSettings = z
   .unknown()
   .transform(overPreset)
-  .pipe(keys)
+  .pipe(serviceKeys)
   .superRefine((entry, context) => {
     if (context.issues.length > 0) return;
     oneScale(entry, context);

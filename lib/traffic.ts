@@ -58,17 +58,38 @@ const DEFAULTS: Traffic = {
 
 const outlierDetection = z
   .strictObject({
-    consecutiveGatewayErrors: z.int().min(0),
-    consecutive5xxErrors: z.int().min(0),
-    interval: positiveDuration,
-    baseEjectionTime: positiveDuration,
-    maxEjectionPercent: percent,
-    minHealthPercent: percent,
+    consecutiveGatewayErrors: z
+      .int()
+      .min(0)
+      .describe(
+        "calls in a row that end with UNAVAILABLE or DEADLINE_EXCEEDED, or reach nobody (default: 5); 0: not counted",
+      ),
+    consecutive5xxErrors: z
+      .int()
+      .min(0)
+      .describe(
+        "calls in a row that fail in any way, exceptions of the application too (default: 0); 0: not counted",
+      ),
+    interval: positiveDuration.describe("time between two looks at who comes back (default: 10s)"),
+    baseEjectionTime: positiveDuration.describe(
+      "time that an endpoint is out, times how often it was (default: 30s)",
+    ),
+    maxEjectionPercent: percent.describe("endpoints that may be out, percent (default: 50)"),
+    minHealthPercent: percent.describe(
+      "calls go to all endpoints where fewer are healthy, percent (default: 50)",
+    ),
   })
   .partial();
 
 const connectionPool = z
-  .strictObject({ connectTimeout: positiveDuration, maxRequests: z.int().min(1).max(2_147_483_647) })
+  .strictObject({
+    connectTimeout: positiveDuration.describe("time that a connection may take to open (default: 2s)"),
+    maxRequests: z
+      .int()
+      .min(1)
+      .max(2_147_483_647)
+      .describe("calls at a time, and as many retries (default: 1024)"),
+  })
   .partial();
 
 /** How calls reach providers, as a stack says it of all of them, or of one. */
@@ -96,9 +117,7 @@ export const trafficSettings = z
     outlierDetection: outlierDetection.describe(
       "when an endpoint whose calls fail is taken out; no errors of either kind (0): never",
     ),
-    connectionPool: connectionPool.describe(
-      "time to connect (default: 2s), and calls at a time (default: 1024)",
-    ),
+    connectionPool: connectionPool.describe("bounds of one caller's Envoy"),
   })
   .partial();
 

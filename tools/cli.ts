@@ -172,6 +172,16 @@ async function runVerify(options: CommonOptions): Promise<void> {
   if (!report.ok) process.exitCode = 1;
 }
 
+async function runExplain(options: CommonOptions & { readonly key: string }): Promise<void> {
+  const [{ explain }, { explanationText }] = await Promise.all([
+    import("./explain/explain.ts"),
+    import("./explain/text.ts"),
+  ]);
+  const overrides = Object.keys(overridesOf(options));
+  const explanation = await explain(await stackFile(options), options.key, overrides);
+  await print(options.json, explanation, () => explanationText(explanation));
+}
+
 async function runDump(options: PodOptions): Promise<void> {
   const { dump } = await import("./operate.ts");
   process.stdout.write(await dump(await stackFile(options), options.pod));
@@ -288,6 +298,9 @@ function commands(): Command {
   stackCommand(program, "render", "write the stack's objects as YAML, without docker or cluster")
     .requiredOption("--out <directory>", "folder to write to")
     .action(runRender);
+  stackCommand(program, "explain", "show where a setting comes from and which fields change with it")
+    .requiredOption("--key <key>", "configuration key, such as services[0].port")
+    .action(runExplain);
   stackCommand(program, "lint", "judge manifests, or the stack's own, by the rules of policy/")
     .argument(
       "[files...]",

@@ -37,7 +37,7 @@ interface FileContent {
 }
 
 /** A value as Pulumi hands it over: a key without a value is empty text. */
-function asText(value: unknown): string {
+export function asText(value: unknown): string {
   if (value === null) return "";
   return typeof value === "string" ? value : JSON.stringify(value);
 }

@@ -1,0 +1,232 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { execa } from "execa";
+import yaml from "js-yaml";
+import { describe, expect, it } from "vitest";
+import { PROJECT, parseSettings } from "../../settings.ts";
+import { allKeys } from "../../tools/keys.ts";
+import { GENERATED_PAGES, regenerated } from "../../tools/reference.ts";
+import { asText } from "../../tools/stack-file.ts";
+
+const ROOT = resolve(import.meta.dirname, "../..");
+const DOCS = readdirSync(join(ROOT, "docs")).map((name) => `docs/${name}`);
+const PAGES = ["README.md", "apps/README.md", "policy/README.md", ...DOCS];
+
+const read = (path: string): string => readFileSync(join(ROOT, path), "utf8");
+
+/** The test that runs a command, with the text that shows it; or why none does. */
+type Tried = { readonly test: string; readonly shown: string } | { readonly notRun: string };
+
+const by = (test: string, shown: string): Tried => ({ test, shown });
+const e2e = (target: string): Tried => by("test/e2e/mesh.test.ts", `"${target}"`);
+const operated = (call: string): Tried => by("test/unit/verify/operate.test.ts", `${call}(`);
+
+const NEEDS_KUBECTL: Tried = {
+  notRun: "needs a pod's name; `make verify`, `make dump` and `make logs` do the same by the API server",
+};
+const NEEDS_ISTIOCTL: Tried = { notRun: "istioctl is in no package registry" };
+
+/** By make target. */
+const TARGETS: Readonly<Record<string, Tried>> = {
+  up: e2e("up"),
+  verify: e2e("verify"),
+  preview: e2e("preview"),
+  down: e2e("down"),
+  qos: e2e("qos"),
+  "cluster-down": e2e("cluster-down"),
+  explain: by("test/unit/tools/explain.test.ts", "explain("),
+  render: by("test/unit/tools/render.test.ts", "render("),
+  lint: by("test/unit/tools/lint.test.ts", "lint("),
+  envs: by("test/unit/tools/envs.test.ts", "envs"),
+  drift: by("test/unit/tools/pulumi.test.ts", "drift"),
+  repair: by("test/unit/tools/pulumi.test.ts", "repair("),
+  golden: by("test/unit/golden.test.ts", "golden"),
+  "ci-preview": by("test/unit/tools/ci-preview.test.ts", "ciPreview("),
+  "review-stack": by("test/unit/tools/review-stack.test.ts", "writeReviewStack("),
+  dump: operated("dump"),
+  logs: operated("logs"),
+  shell: operated("shell"),
+  "cluster-status": { notRun: "root and a cluster that is up; `make up` waits for the same components" },
+  "cluster-logs": { notRun: "root and a cluster that is up; it prints files" },
+  help: by("test/unit/docs.test.ts", '["help"]'),
+  test: by(".ci/run", "make test"),
+  interop: by(".ci/run", "make interop"),
+  e2e: by(".ci/run", "make e2e"),
+  "bench-apps": { notRun: "minutes of measurement, which is no test" },
+  generate: { notRun: "makes files anew that are committed; the applications' tests use them" },
+};
+
+/** By program and command, those of make aside. */
+const OTHERS: readonly (readonly [RegExp, Tried])[] = [
+  [/^npm run reference$/, by("test/unit/docs.test.ts", "regenerated(")],
+  [/^npm run rules$/, by("test/unit/policy/readme.test.ts", "README.md")],
+  [
+    /^pulumi preview --policy-pack policy\/pack$/,
+    { notRun: "`make test` has no Pulumi engine; crossguard.test.ts asks the pack as the engine does" },
+  ],
+  [/^pulumi (up|preview|destroy)( -s \w+)?$/, by("test/unit/tools/pulumi.test.ts", "PulumiEngine")],
+  [/^kubectl /, NEEDS_KUBECTL],
+  [/^istioctl /, NEEDS_ISTIOCTL],
+];
+
+function fenced(page: string, language: string): string[] {
+  const blocks = read(page).matchAll(new RegExp(`^\`\`\`${language}\n([^]*?)^\`\`\``, "gm"));
+  return [...blocks].map(([, text = ""]) => text);
+}
+
+/** Every command of a page: the lines of its shell blocks, and those in its text. */
+function commandsOf(page: string): string[] {
+  const lines = fenced(page, "(?:shell|bash|sh)").flatMap((block) => block.split("\n"));
+  const inline = [...read(page).matchAll(/`((?:make|npm|npx|pulumi|kubectl|istioctl) [^`\n]+)`/g)];
+  return [...lines, ...inline.map(([, text = ""]) => text)]
+    .map((line) => line.replace(/(^|\s)#.*$/, "").trim())
+    .filter((line) => line !== "");
+}
+
+const COMMANDS = PAGES.flatMap((page) => commandsOf(page).map((command) => ({ page, command })));
+const MAKE = COMMANDS.filter(({ command }) => command.startsWith("make "));
+
+function targetOf(command: string): string {
+  return /^make (?:-s )?([a-z0-9-]+)/.exec(command)?.[1] ?? "";
+}
+
+/** The recipe of each target, the Makefile's own variables put in. */
+function recipes(): ReadonlyMap<string, string> {
+  const text = read("Makefile").replaceAll("\\\n", " ");
+  const variables = new Map(
+    [...text.matchAll(/^([A-Z_]+) \??= (.*)$/gm)].map(([, name, value]) => [name, value]),
+  );
+  const expanded = (recipe: string): string => {
+    const once = recipe.replaceAll(/\$\(([A-Z_]+_FLAGS)\)/g, (_, name: string) => variables.get(name) ?? "");
+    return once === recipe ? recipe : expanded(once);
+  };
+  const rules = text.matchAll(/^([a-z0-9-]+):[^\n]*\n((?:\t[^\n]*\n)*)/gm);
+  return new Map([...rules].map(([, name = "", recipe = ""]) => [name, expanded(recipe)]));
+}
+
+describe("the commands of the documentation", () => {
+  it("are found", () => {
+    expect(COMMANDS.length).toBeGreaterThan(60);
+    expect(COMMANDS).toContainEqual({ page: "README.md", command: "make up" });
+    expect(COMMANDS).toContainEqual({ page: "docs/operations.md", command: "istioctl proxy-status" });
+  });
+
+  it("are run by a test, or it is said why not", () => {
+    const untold = COMMANDS.filter(({ command }) => {
+      if (command.startsWith("make ")) return TARGETS[targetOf(command)] === undefined;
+      return !OTHERS.some(([pattern]) => pattern.test(command));
+    });
+    expect(untold).toEqual([]);
+  });
+
+  it("name tests that are there and show them", () => {
+    const tried = [...Object.values(TARGETS), ...OTHERS.map(([, each]) => each)];
+    const wrong = tried.filter((each) =>
+      "notRun" in each
+        ? each.notRun === ""
+        : !existsSync(join(ROOT, each.test)) || !read(each.test).includes(each.shown),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  it("name make's targets, and variables that they take", () => {
+    const known = recipes();
+    const wrong = MAKE.filter(({ command }) => {
+      const recipe = known.get(targetOf(command));
+      const variables = [...command.matchAll(/\b([A-Z_]+)=/g)].map(([, name = ""]) => name);
+      return recipe === undefined || variables.some((name) => !recipe.includes(`$(${name})`));
+    });
+    expect(wrong).toEqual([]);
+  });
+
+  it("are listed by make help", async () => {
+    const { stdout } = await execa("make", ["help"], { cwd: ROOT });
+    const listed = stdout.split("\n").map((line) => line.split(" ")[0]);
+    expect(Object.keys(TARGETS).filter((target) => !listed.includes(target))).toEqual([]);
+  });
+});
+
+/** A heading's anchor, as GitHub makes it. */
+function anchor(heading: string): string {
+  return heading
+    .toLowerCase()
+    .replaceAll(/[^\p{L}\p{N}\s_-]/gu, "")
+    .trim()
+    .replaceAll(" ", "-");
+}
+
+describe("the links of the documentation", () => {
+  it("lead to files and headings that are there", () => {
+    const broken = PAGES.flatMap((page) => {
+      const links = [...read(page).matchAll(/\]\((?!https?:)([^)\s]+)\)/g)].map(([, target = ""]) => target);
+      return links.filter((link) => {
+        const [file = "", fragment] = link.split("#");
+        const path = file === "" ? page : join(dirname(page), file);
+        if (!existsSync(join(ROOT, path))) return true;
+        if (fragment === undefined) return false;
+        const headings = [...read(path).matchAll(/^#+ (.*)$/gm)].map(([, heading = ""]) => anchor(heading));
+        return !headings.includes(fragment);
+      });
+    });
+    expect(broken).toEqual([]);
+  });
+
+  it("lead to every page from the README", () => {
+    expect(DOCS.filter((page) => !read("README.md").includes(`(${page})`))).toEqual([]);
+  });
+});
+
+describe("the configurations of the documentation", () => {
+  const blocks = PAGES.flatMap((page) => fenced(page, "yaml").map((text) => ({ page, text })));
+
+  it("are found", () => {
+    expect(blocks.length).toBeGreaterThan(8);
+  });
+
+  it("are taken by the program, each as it stands", () => {
+    for (const { page, text } of blocks) {
+      const { config } = yaml.load(text) as { config: Readonly<Record<string, unknown>> };
+      const raw = Object.entries(config).map(([key, value]) => [
+        key.replace(`${PROJECT}:`, ""),
+        asText(value),
+      ]);
+      expect(() => parseSettings(Object.fromEntries(raw) as Record<string, string>), page).not.toThrow();
+    }
+  });
+});
+
+describe("the generated parts of the documentation", () => {
+  it("are those that `npm run reference` makes", async () => {
+    for (const page of GENERATED_PAGES) expect(readFileSync(page, "utf8")).toBe(await regenerated(page));
+  });
+
+  it("give every key of the project its meaning; those of Envoy's message may have Envoy's", () => {
+    const silent = allKeys().filter(({ meaning }) => meaning === "");
+    const own = silent.filter(({ path }) => !/healthCheck\..+[._]/.test(path));
+    expect(own.map(({ path }) => path)).toEqual([]);
+  });
+
+  it("hold each key of the schema, and each profile", () => {
+    const text = read("docs/configuration.md");
+    const missing = allKeys()
+      .map(({ path }) =>
+        path
+          .replace(/^(services\[\]|healthCheck)\./, "")
+          .replace(/^(traffic|healthCheck|resources)\..*/, "$1"),
+      )
+      .filter((path) => !text.includes(`\`${path}\``));
+    expect(missing).toEqual([]);
+  });
+});
+
+describe("getting started", () => {
+  const headings = (page: string): string[] =>
+    [...read(page).matchAll(/^(#+) ([\d.]+)?/gm)].map(([, level = "", number = ""]) => `${level} ${number}`);
+
+  it("has the same chapters and commands in both languages", () => {
+    const english = "docs/getting-started.md";
+    const chinese = "docs/getting-started.zh.md";
+    expect(headings(chinese)).toEqual(headings(english));
+    expect(fenced(chinese, "shell")).toEqual(fenced(english, "shell"));
+  });
+});

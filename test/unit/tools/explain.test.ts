@@ -1,0 +1,202 @@
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { beforeEach, describe, expect, it, vi } from "vitest";
+import { UserError } from "../../../lib/errors.ts";
+import { toYaml } from "../../../lib/yaml.ts";
+import { explain } from "../../../tools/explain/explain.ts";
+import { explanationText } from "../../../tools/explain/text.ts";
+import { allKeys } from "../../../tools/keys.ts";
+import { readStackFile, type StackFile } from "../../../tools/stack-file.ts";
+import { userError } from "./user-error.ts";
+
+const PROVIDER = { app: "provider", image: "r.test/provider:1" };
+const CONSUMER = { app: "consumer", image: "r.test/consumer:1" };
+
+async function stack(config: Readonly<Record<string, unknown>> = {}): Promise<StackFile> {
+  const directory = mkdtempSync(join(tmpdir(), "dubbo-mesh-test-"));
+  const all = { cluster: "local", services: [PROVIDER, CONSUMER], ...config };
+  const prefixed = Object.entries(all).map(([key, value]) => [`dubbo-mesh:${key}`, value]);
+  writeFileSync(
+    join(directory, "Pulumi.test.yaml"),
+    toYaml({ config: Object.fromEntries(prefixed) as object }),
+  );
+  return readStackFile(directory, "test");
+}
+
+/** The explanation, its columns apart by one space. */
+async function explained(key: string, config?: Readonly<Record<string, unknown>>): Promise<string[]> {
+  const text = explanationText(await explain(await stack(config), key));
+  return text.split("\n").map((line) => line.trim().replaceAll(/ {2,}/g, " "));
+}
+
+// No command is needed for it: neither docker nor kubectl nor pulumi.
+beforeEach(() => {
+  vi.stubEnv("PATH", "/nowhere");
+});
+
+const APP = "spec.template.spec.containers[app]";
+const HOST = "dubbo-samples-mesh-provider.dubbo-demo.svc.cluster.local";
+
+describe("the way of a setting", () => {
+  it("goes from an app's port to all who know it", async () => {
+    expect(await explained("dubbo-mesh:services[0].port")).toEqual([
+      "dubbo-mesh:services[0].port: Triple port",
+      "is 50052, from app provider",
+      "with 50053:",
+      "AuthorizationPolicy dubbo-samples-mesh-provider spec.rules[0].to[0].operation.ports[0] 50052 -> 50053",
+      `Deployment dubbo-samples-mesh-consumer ${APP}.env[DUBBO_REFERENCE_PROVIDER_PORT].value 50052 -> 50053`,
+      `Deployment dubbo-samples-mesh-provider-v1 ${APP}.env[DUBBO_PROTOCOL_PORT].value 50052 -> 50053`,
+      `Deployment dubbo-samples-mesh-provider-v1 ${APP}.ports[grpc-tri].containerPort 50052 -> 50053`,
+      "EnvoyFilter cluster spec.configPatches[0].match.cluster.portNumber 50052 -> 50053",
+      "Service dubbo-samples-mesh-provider spec.ports[grpc-tri].port 50052 -> 50053",
+      `output serviceAddresses dubbo-samples-mesh-provider ${HOST}:50052 -> ${HOST}:50053`,
+    ]);
+  });
+
+  it("is the same, whole, as JSON", async () => {
+    const { trial, ...rest } = await explain(await stack(), "traffic.attempts");
+    expect(rest).toEqual({
+      key: "dubbo-mesh:traffic.attempts",
+      meaning: "retries of a call on another endpoint; 0 turns them off",
+      value: 2,
+      from: "the default",
+      refused: [],
+    });
+    const object = "VirtualService dubbo-samples-mesh-provider";
+    expect(trial).toEqual({
+      value: 3,
+      together: {},
+      differences: [
+        { object, path: "spec.http[idempotent].retries.attempts", before: 2, after: 3 },
+        { object, path: "spec.http[default].retries.attempts", before: 2, after: 3 },
+      ],
+    });
+  });
+
+  it("names the stack-wide key where the service does not say, and of a text only the lines that change", async () => {
+    const path = "services[0].drain";
+    const drained = [
+      `with 24s:`,
+      'Deployment dubbo-samples-mesh-provider-v1 spec.template.metadata.annotations["proxy.istio.io/config"] MINIMUM_DRAIN_DURATION: 12s -> MINIMUM_DRAIN_DURATION: 24s',
+      `Deployment dubbo-samples-mesh-provider-v1 ${APP}.env[DUBBO_SERVICE_SHUTDOWN_WAIT].value 12000 -> 24000`,
+      "Deployment dubbo-samples-mesh-provider-v1 spec.template.spec.terminationGracePeriodSeconds 47 -> 59",
+    ];
+    const meaning =
+      "dubbo-mesh:services[0].drain: time that an ending pod answers NOT_SERVING, in place of the stack's drain";
+    expect(await explained(path, { drain: "12s" })).toEqual([
+      meaning,
+      "is 12s, from dubbo-mesh:drain, which is of all services (Pulumi.test.yaml)",
+      ...drained,
+    ]);
+    expect(await explained(path, { services: [{ ...PROVIDER, drain: "12s" }, CONSUMER] })).toEqual([
+      meaning,
+      "is 12s, from Pulumi.test.yaml",
+      ...drained,
+    ]);
+  });
+
+  it("names the profile of a field of the check", async () => {
+    const from = async (healthCheck: unknown): Promise<unknown> => {
+      const { value, from } = await explain(await stack({ healthCheck }), "healthCheck.timeout");
+      return [value, from];
+    };
+    expect(await from("fast")).toEqual(["1s", "profile fast, which Pulumi.test.yaml names"]);
+    expect(await from({ interval: "4s" })).toEqual(["5s", "profile seed, the default"]);
+    expect(await from({ timeout: "4s" })).toEqual(["4s", "Pulumi.test.yaml"]);
+  });
+
+  it("changes with a name the calls to it, and with a weight another version's", async () => {
+    const name = await explain(await stack(), "services[0].name");
+    expect(name.trial).toMatchObject({
+      value: "dubbo-samples-mesh-provider-x",
+      together: { "services[1].calls": ["dubbo-samples-mesh-provider-x"] },
+    });
+    const objects = name.trial?.differences.filter(({ path }) => path === "") ?? [];
+    expect(
+      objects.map(({ object, before }) => `${object} ${before === undefined ? "new" : "gone"}`),
+    ).toContain("Service dubbo-samples-mesh-provider-x new");
+    const versions = [
+      { name: "v1", weight: 80 },
+      { name: "v2", weight: 20 },
+    ];
+    const services = [{ ...PROVIDER, versions }, CONSUMER];
+    expect(await explained("services[0].versions[0].weight", { services })).toEqual([
+      "dubbo-mesh:services[0].versions[0].weight: share of the calls, percent",
+      "is 80, from Pulumi.test.yaml",
+      "with 81 and services[0].versions[1].weight 19:",
+      "VirtualService dubbo-samples-mesh-provider spec.http[idempotent].route[0].weight 80 -> 81",
+      "VirtualService dubbo-samples-mesh-provider spec.http[idempotent].route[1].weight 20 -> 19",
+      "VirtualService dubbo-samples-mesh-provider spec.http[default].route[0].weight 80 -> 81",
+      "VirtualService dubbo-samples-mesh-provider spec.http[default].route[1].weight 20 -> 19",
+    ]);
+  });
+
+  it("says which values are refused, and when nothing changes", async () => {
+    expect(await explained("context")).toEqual([
+      "dubbo-mesh:context: kubectl context to deploy to; required unless cluster is local",
+      "is dubbo-mesh, from the default",
+      "refused:",
+      "dubbo-mesh-x, dubbo-meshx, explained, registry.test/explained:v1, org.example.Explained: dubbo-mesh:context is set, but dubbo-mesh:cluster is local, which has its own",
+    ]);
+    expect(await explained("healthCheckBudget")).toEqual([
+      "dubbo-mesh:healthCheckBudget: checks a second that a pod may be asked to answer by all callers together",
+      "is 100, from the default",
+      "with 101 no field is different",
+    ]);
+  });
+
+  it("tells what is not set, and what the command line sets", async () => {
+    expect((await explained("services[1].replicas")).slice(0, 4)).toEqual([
+      "dubbo-mesh:services[1].replicas: pods",
+      "is not set",
+      "with 7:",
+      "Deployment dubbo-samples-mesh-consumer spec.replicas 1 -> 7",
+    ]);
+    const { from } = await explain(await stack({ registry: "r.test/me" }), "registry", ["registry"]);
+    expect(from).toBe("the command line");
+  });
+});
+
+describe("a key that cannot be explained", () => {
+  const refusal = async (key: string): Promise<{ message: string; fix: string }> =>
+    userError(explain(await stack(), key));
+
+  it("is unknown: near ones are named", async () => {
+    expect(await refusal("dubbo-mesh:services[0].prot")).toEqual({
+      message: "dubbo-mesh:services[0].prot: no such key",
+      fix: "Near it are services[].port, services[].routes, services[].app; docs/configuration.md lists all.",
+    });
+    expect((await refusal("helthCheck")).fix).toMatch(/^Near it are healthCheck, /);
+    expect((await refusal("")).message).toBe("dubbo-mesh:: no such key");
+    expect((await refusal("services[")).message).toBe("dubbo-mesh:services[: no such key");
+  });
+
+  it("holds others, or is of no item", async () => {
+    expect(await refusal("traffic.connectionPool")).toEqual({
+      message: "dubbo-mesh:traffic.connectionPool holds further keys",
+      fix: "Explain one of them: connectTimeout, maxRequests.",
+    });
+    expect((await refusal("services[2].port")).message).toBe(
+      "dubbo-mesh:services has 2 items, and so no item 2",
+    );
+  });
+});
+
+describe("the keys", () => {
+  it("are explained each: only those are refused that hold others, or are of items that nobody named", async () => {
+    const file = await stack();
+    const paths = allKeys()
+      .map(({ path }) => path.replace("[]", "[0]"))
+      .filter((path) => /^(services\[0\]\.)?\w+$/.test(path));
+    const refused: string[] = [];
+    for (const path of paths) {
+      const outcome = await explain(file, path).catch((error: unknown) => error as Error);
+      if (outcome instanceof UserError) refused.push(path);
+      else expect(outcome).toMatchObject({ key: `dubbo-mesh:${path}` });
+    }
+    const own = ["build", "methods", "versions", "autoscale", "routes", "traffic", "properties", "resources"];
+    const wide = ["proxy", "traffic", "security"];
+    expect(refused).toEqual(["services", ...own.map((name) => `services[0].${name}`), ...wide]);
+  }, 120_000);
+});

@@ -1,0 +1,256 @@
+import yaml from "js-yaml";
+import { RunError } from "@pulumi/pulumi";
+import { messageOf, UserError } from "../../lib/errors.ts";
+import { drainSeconds } from "../../lib/health-check.ts";
+import { PRESETS } from "../../lib/presets.ts";
+import { trafficOf } from "../../lib/traffic.ts";
+import { parseSettings, PROJECT, settingsSchema } from "../../settings.ts";
+import { type Declared, runProgram } from "../engine/program.ts";
+import { asText, type StackFile } from "../stack-file.ts";
+import { candidates } from "./candidates.ts";
+import { type Difference, differences } from "./differences.ts";
+import { type Asked, askedKey, type Path, pathText } from "./path.ts";
+
+/** Another value, and what it does. */
+export interface Trial {
+  /** The value. */
+  readonly value: unknown;
+  /** Other keys that must change with it, and their values. */
+  readonly together: Readonly<Record<string, unknown>>;
+  /** The fields that are different then. */
+  readonly differences: readonly Difference[];
+}
+
+/** A value that the stack does not take. */
+export interface Refusal {
+  readonly value: unknown;
+  /** Why not. */
+  readonly error: string;
+}
+
+/** The way of a setting. */
+export interface Explanation {
+  readonly key: string;
+  readonly meaning: string;
+  /** The value that holds; undefined where none does. */
+  readonly value: unknown;
+  /** Who says so. */
+  readonly from: string | undefined;
+  /** The first other value that changes anything, else the first that is taken; undefined where all that were tried are refused. */
+  readonly trial: Trial | undefined;
+  /** Values that were tried before it. */
+  readonly refused: readonly Refusal[];
+}
+
+type Tree = Record<string, unknown>;
+
+function isTree(value: unknown): value is Tree {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function at(tree: unknown, path: Path): unknown {
+  return path.reduce<unknown>((value, part) => {
+    if (typeof part === "number") return Array.isArray(value) ? (value as unknown[])[part] : undefined;
+    return isTree(value) && Object.hasOwn(value, part) ? value[part] : undefined;
+  }, tree);
+}
+
+/** What the stack's file gives, by key. */
+function givenOf({ raw }: StackFile): Tree {
+  const text = (key: string): boolean => {
+    const { shape } = settingsSchema;
+    return ["enum", "string"].includes(kindOf(shape[key as keyof typeof shape]));
+  };
+  const entries = Object.entries(raw).filter(([, value]) => value !== "");
+  return Object.fromEntries(
+    entries.map(([key, value]) => [key, text(key) ? value : yaml.load(value, { schema: yaml.CORE_SCHEMA })]),
+  );
+}
+
+/** The type of a key below what makes it optional or gives it a default. */
+function kindOf(schema: { readonly def: { readonly type: string } }): string {
+  const { type } = schema.def;
+  const { innerType } = schema.def as { readonly innerType?: { readonly def: { readonly type: string } } };
+  return innerType === undefined ? type : kindOf(innerType);
+}
+
+/** All that holds, by key as it is given: what is derived stands under the name of the key that would set it. */
+function effectiveOf({ settings }: StackFile, given: Tree): Tree {
+  const { traffic, healthCheck, drain } = settingsSchema.parse(given);
+  const services = settings.services.map((service) => ({ ...service, drain: `${service.drainSeconds}s` }));
+  return {
+    ...settings,
+    traffic: trafficOf(traffic),
+    healthCheck,
+    drain: drain ?? `${drainSeconds(healthCheck)}s`,
+    services,
+  };
+}
+
+/** The services as they are written; the sample's pair where none is. */
+function writtenServices(given: Tree): Tree[] {
+  return (given["services"] ?? [{ app: "provider" }, { app: "consumer" }]) as Tree[];
+}
+
+/** Where a value comes from. */
+interface Origin {
+  readonly given: Tree;
+  readonly file: string;
+  /** Keys that the command line sets. */
+  readonly overrides: readonly string[];
+}
+
+function originOfNested([key, index, name, ...rest]: Path, origin: Origin): string | undefined {
+  if (key !== "services" || typeof index !== "number" || typeof name !== "string") return undefined;
+  const own = writtenServices(origin.given)[index] ?? {};
+  const { app } = own;
+  if (typeof app === "string" && at(PRESETS.get(app), [name, ...rest]) !== undefined) return `app ${app}`;
+  const below = own[name] !== undefined && name === "healthCheck";
+  if (!["traffic", "healthCheck", "drain"].includes(name) || below) return undefined;
+  const wide = [name, ...rest];
+  return `${PROJECT}:${pathText(wide)}, which is of all services (${originOf(wide, origin)})`;
+}
+
+function originOf(path: Path, origin: Origin): string {
+  const { given, file, overrides } = origin;
+  if (overrides.includes(String(path[0]))) return "the command line";
+  if (at(given, path) !== undefined) return file;
+  const nested = originOfNested(path, origin);
+  if (nested !== undefined) return nested;
+  const check = path.indexOf("healthCheck");
+  if (check < 0 || path.length === check + 1) return "the default";
+  const chosen = at(given, path.slice(0, check + 1));
+  const profile = isTree(chosen) ? chosen["profile"] : chosen;
+  return typeof profile === "string"
+    ? `profile ${profile}, which ${file} names`
+    : "profile seed, the default";
+}
+
+/** What a list or map that the stack does not give is before something is set in it. */
+function beginning(given: Tree, effective: Tree, path: Path, next: string | number): unknown {
+  const value = at(given, path);
+  if (typeof value === "string") return { profile: value };
+  if (value !== undefined) return structuredClone(value);
+  if (typeof next === "string") return {};
+  if (path.length === 1) return structuredClone(writtenServices(given));
+  return JSON.parse(JSON.stringify(at(effective, path) ?? [])) as unknown;
+}
+
+/** What is given, with one value in it set. */
+function withValue(given: Tree, effective: Tree, path: Path, value: unknown): Tree {
+  const result = structuredClone(given);
+  let holder: unknown = result;
+  for (const [index, part] of path.entries()) {
+    const next = path[index + 1];
+    const target = holder as Record<string | number, unknown>;
+    target[part] = next === undefined ? value : beginning(result, effective, path.slice(0, index + 1), next);
+    holder = target[part];
+  }
+  return result;
+}
+
+/** Keys that cannot stay as they are beside a new value: who is called by a name, and what a weight leaves to another version. */
+function companions(path: Path, effective: Tree, value: unknown): [Path, unknown][] {
+  const [key, index, name, item, field] = path;
+  const services = effective["services"] as readonly Tree[];
+  if (key === "services" && name === "name" && path.length === 3) {
+    const old = at(effective, path);
+    return services.flatMap(({ calls }, caller) => {
+      const names = calls as string[];
+      if (caller === index || !names.includes(String(old))) return [];
+      return [[["services", caller, "calls"], names.map((each) => (each === old ? value : each))]];
+    });
+  }
+  if (key !== "services" || name !== "versions" || field !== "weight") return [];
+  const versions = at(effective, path.slice(0, 3)) as readonly Tree[];
+  const other = versions.findIndex((_, each) => each !== item);
+  if (other < 0) return [];
+  const rest = Number(versions[other]?.["weight"]) + Number(at(effective, path)) - Number(value);
+  return [[[...path.slice(0, 3), other, "weight"], rest]];
+}
+
+function variant(file: StackFile, given: Tree): StackFile {
+  const raw = Object.fromEntries(Object.entries(given).map(([key, value]) => [key, asText(value)]));
+  return { ...file, raw, settings: parseSettings(raw) };
+}
+
+/** A setting of a stack. */
+interface Setting {
+  readonly file: StackFile;
+  /** What the stack declares as it is. */
+  readonly declared: Declared;
+  readonly given: Tree;
+  readonly effective: Tree;
+  readonly path: Path;
+}
+
+/** What another value does; why it is refused where it is. */
+async function tried(
+  { file, declared, given, effective, path }: Setting,
+  value: unknown,
+): Promise<Trial | Refusal> {
+  const together = companions(path, effective, value);
+  const changed = [[path, value] as const, ...together].reduce(
+    (tree, [each, other]) => withValue(tree, effective, each, other),
+    given,
+  );
+  try {
+    const after = await runProgram(variant(file, changed));
+    const keys = Object.fromEntries(together.map(([each, other]) => [pathText(each), other]));
+    return { value, together: keys, differences: differences(declared, after) };
+  } catch (error) {
+    if (!(error instanceof UserError) && !RunError.isInstance(error)) throw error;
+    return { value, error: messageOf(error).split("\n")[0] ?? "" };
+  }
+}
+
+/** The lists on the way of a path must be as long as it says. */
+function refuseMissing({ path }: Asked, effective: Tree): void {
+  for (const [index, part] of path.entries()) {
+    if (typeof part !== "number") continue;
+    const list = at(effective, path.slice(0, index));
+    const length = Array.isArray(list) ? list.length : 0;
+    if (part < length) continue;
+    throw new UserError(
+      `${PROJECT}:${pathText(path.slice(0, index))} has ${length} items, and so no item ${part}`,
+      "Items are counted from 0.",
+    );
+  }
+}
+
+/**
+ * The way of a setting, from the stack's file to the fields of the objects. The fields are those that are different when the stack is
+ * rendered with another value of this one setting, so what is shown is what the program does. Needs neither docker nor a cluster.
+ * @param text the key, such as `dubbo-mesh:services[0].port`
+ * @param overrides keys that the command line sets
+ * @throws UserError where there is no such key
+ */
+export async function explain(
+  file: StackFile,
+  text: string,
+  overrides: readonly string[] = [],
+): Promise<Explanation> {
+  const asked = askedKey(text);
+  const { path, key } = asked;
+  const given = givenOf(file);
+  const effective = effectiveOf(file, given);
+  refuseMissing(asked, effective);
+  // A check stands as a profile's name where that is what is given.
+  const isCheck = path.at(-1) === "healthCheck";
+  const value = isCheck ? (at(given, path) ?? given["healthCheck"] ?? "seed") : at(effective, path);
+  const setting = { file, declared: await runProgram(file), given, effective, path };
+  const refused: Refusal[] = [];
+  let trial: Trial | undefined;
+  for (const other of candidates(key, value)) {
+    const result = await tried(setting, other);
+    if ("error" in result) refused.push(result);
+    else trial ??= result;
+    if ("differences" in result && result.differences.length > 0) {
+      trial = result;
+      break;
+    }
+  }
+  const origin = originOf(path, { given, file: `Pulumi.${file.stack}.yaml`, overrides });
+  const from = value === undefined ? undefined : origin;
+  return { key: `${PROJECT}:${pathText(path)}`, meaning: key.meaning, value, from, trial, refused };
+}
