@@ -24,6 +24,9 @@ const operated = (call: string): Tried => by("test/unit/verify/operate.test.ts",
 const NEEDS_KUBECTL: Tried = {
   notRun: "needs a pod's name; `make verify`, `make dump` and `make logs` do the same by the API server",
 };
+const NEEDS_PULUMI: Tried = {
+  notRun: "Pulumi's own command for its state or backend; the tests have no Pulumi engine",
+};
 const NEEDS_ISTIOCTL: Tried = { notRun: "istioctl is in no package registry" };
 
 /** By make target. */
@@ -43,6 +46,7 @@ const TARGETS: Readonly<Record<string, Tried>> = {
   golden: by("test/unit/golden.test.ts", "golden"),
   "ci-preview": by("test/unit/tools/ci-preview.test.ts", "ciPreview("),
   "review-stack": by("test/unit/tools/review-stack.test.ts", "writeReviewStack("),
+  actionlint: by(".ci/run", "make actionlint"),
   dump: operated("dump"),
   logs: operated("logs"),
   shell: operated("shell"),
@@ -64,6 +68,7 @@ const OTHERS: readonly (readonly [RegExp, Tried])[] = [
     /^pulumi preview --policy-pack policy\/pack$/,
     { notRun: "`make test` has no Pulumi engine; crossguard.test.ts asks the pack as the engine does" },
   ],
+  [/^pulumi (stack (init|export|import)|login|config set)\b/, NEEDS_PULUMI],
   [/^pulumi (up|preview|destroy)( -s \w+)?$/, by("test/unit/tools/pulumi.test.ts", "PulumiEngine")],
   [/^kubectl /, NEEDS_KUBECTL],
   [/^istioctl /, NEEDS_ISTIOCTL],

@@ -196,7 +196,8 @@ describe("the keys", () => {
       else expect(outcome).toMatchObject({ key: `dubbo-mesh:${path}` });
     }
     const own = ["build", "methods", "versions", "autoscale", "routes", "traffic", "properties", "resources"];
+    const first = ["istio", "observability"];
     const wide = ["proxy", "traffic", "security"];
-    expect(refused).toEqual(["services", ...own.map((name) => `services[0].${name}`), ...wide]);
+    expect(refused).toEqual([...first, "services", ...own.map((name) => `services[0].${name}`), ...wide]);
   }, 120_000);
 });
