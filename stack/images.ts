@@ -6,13 +6,26 @@ import type { ServiceVersion } from "../components/service.ts";
 import { contextImage } from "../lib/build-context.ts";
 import { UserError } from "../lib/errors.ts";
 import type { Service } from "../lib/graph.ts";
-import type { Settings } from "../settings.ts";
+import { PROJECT, type Settings } from "../settings.ts";
+
+/** Does `work`, whose errors do not know which key of the configuration they are about. */
+function about<T>(key: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new UserError(`${PROJECT}:${key}: ${error.message}`, error.fix, { cause: error });
+  }
+}
 
 /** How the image of a service is built: from apps/, or from a folder of the user's own. */
-function buildOf({ app, build, name }: Service, { baseImage, platform }: Settings): ImageBuild {
-  if (build !== undefined) return contextImage(build, { baseImage, platform });
-  if (app !== undefined) return bundleApplication(app, { baseImage, platform });
-  throw new UserError(`service ${name} has neither app nor build nor image`, "Set one of them.");
+function buildOf(service: Service, { baseImage, platform, services }: Settings): ImageBuild {
+  const { app, build, name } = service;
+  const entry = `services[${services.indexOf(service)}]`;
+  const options = { baseImage, platform };
+  if (build !== undefined) return about(`${entry}.build`, () => contextImage(build, options));
+  if (app !== undefined) return about(`${entry}.app`, () => bundleApplication(app, options));
+  throw new Error(`service ${name} has neither app nor build nor image`);
 }
 
 function builtImage(service: Service, settings: Settings, engine: docker.Provider): pulumi.Output<string> {

@@ -35,7 +35,8 @@ export interface SuiteOptions {
 }
 
 /** Nobody can know these when the configuration is read: they are told by what is on the disk. */
-const ON_DISK = /^(the image's build context .* cannot be read|there is no application apps\/)/;
+const ON_DISK =
+  /^dubbo-mesh:services\[\d+\]\.(build: the image's build context .* cannot be read|app: there is no application apps\/)/;
 
 /** Rules that a stack may break knowingly: by security.mtls, security.authorization, injection, and tls_options of a healthCheck. */
 const CHOSEN = ["mtls-strict", "authorization-covers-calls", "namespace-injects", "check-alpn"];

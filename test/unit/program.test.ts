@@ -523,6 +523,16 @@ describe("the program of other stacks", () => {
     ]);
   });
 
+  it.each([
+    [{ app: "nothing" }, "app: there is no application apps/nothing: main.ts is not there"],
+    [{ build: { context: "nowhere" } }, "build: the image's build context nowhere cannot be read: ENOENT"],
+  ])("names the key where what %j names is not on the disk", async (source, message) => {
+    const services = [consumer, provider, { name: "shop", port: 1, offers: ["a.B"], ...source }];
+    await expect(declaredBy({ context: "minikube", registry: "r.test", services })).rejects.toThrow(
+      `dubbo-mesh:services[2].${message}`,
+    );
+  });
+
   it("refuses encrypted values, which only Pulumi can read", async () => {
     await expect(declaredBy({ ...existing, namespace: { secure: "v1:abc" } })).rejects.toThrow(
       "stack test has encrypted values (namespace), which only Pulumi can read",
