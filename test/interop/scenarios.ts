@@ -62,6 +62,11 @@ async function callMissing(
   }
 }
 
+/** Dubbo 3.3.6 loses one in thirty of the calls that arrive together with the reset of a stream. */
+async function resetArrived(): Promise<void> {
+  await sleep(100);
+}
+
 /** All that our consumer tries against a provider, under the names of the Java consumer's scenarios. */
 export class Scenarios {
   readonly #port: number;
@@ -133,8 +138,7 @@ export class Scenarios {
     const asked = async (): Promise<string> => (await call.queryCancelResult({ name })).message;
     const before = await asked();
     const replies = await use();
-    // Dubbo 3.3.6 loses one in thirty of the calls that arrive together with the reset of a stream.
-    await sleep(100);
+    await resetArrived();
     await eventually("the cancellation", async () => (await asked()) === "true");
     return { after: "true", before, replies };
   }
@@ -202,7 +206,10 @@ export class Scenarios {
       wrongVersionWithoutGroup: (options) => greet({ version: "2.0.0" }, options),
       bigMessage: () => upperCase(4 * MEBIBYTE),
       tooBigMessage: () => upperCase(9 * MEBIBYTE),
-      greetAfterTooBig: greeting(NAME),
+      greetAfterTooBig: async (options) => {
+        await resetArrived();
+        return greeting(NAME)(options);
+      },
       healthOfServer: health(""),
       healthOfService: health(SERVICE),
       healthOfServiceAndVersion: health(`${SERVICE}:1.0.0`),
