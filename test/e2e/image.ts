@@ -13,8 +13,8 @@ USER 1000:1000
 ENTRYPOINT ["node", "/app/main.mjs"]
 `;
 
-/** CommonJS libraries in the bundle ask for Node's modules by `require`, which an ES module does not have. */
-const REQUIRE = `import{createRequire}from"node:module";const require=createRequire(import.meta.url);`;
+/** CommonJS libraries in the bundle ask for Node's modules by `require`, which an ES module does not have; by a name that the bundle has not. */
+const REQUIRE = `import{createRequire as requireOf}from"node:module";const require=requireOf(import.meta.url);`;
 
 function bundle(entry: string, outfile: string): void {
   buildSync({
