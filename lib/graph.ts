@@ -93,6 +93,14 @@ export function calleesFirst(services: readonly Service[]): Service[] {
   return [...ordered];
 }
 
+/** Name of the Deployment of a service's version: that of a service which nobody calls has no versions to tell apart. */
+export function deploymentName(
+  { name, offers }: Pick<ServiceSettings, "name" | "offers">,
+  version: string,
+): string {
+  return offers.length === 0 ? name : `${name}-${version}`;
+}
+
 /** Pods of a service that may run. */
 export function mostPods({ versions }: { readonly versions: readonly Scale[] }): number {
   return versions.reduce((sum, scale) => sum + most(scale), 0);

@@ -1,7 +1,7 @@
 import { variableOf } from "../apps/sdk/names.ts";
 import type { Given } from "../settings.ts";
 import { seconds } from "./duration.ts";
-import { calleesOf, callersOf, loadOn, mostPods, type Service, servicesOf } from "./graph.ts";
+import { calleesOf, callersOf, deploymentName, loadOn, mostPods, type Service, servicesOf } from "./graph.ts";
 import { detectionBounds, type HealthCheck } from "./health-check.ts";
 import { refuseIstio } from "./istio.ts";
 import { GREETER } from "./names.ts";
@@ -28,8 +28,8 @@ type Check = (service: Service, whole: Whole, refuse: Refuse) => void;
 const RESERVED = ["default", "default-deny"];
 
 /** The names of a service's Deployments. */
-function deploymentsOf({ name, offers, versions }: Service): string[] {
-  return offers.length === 0 ? [name] : versions.map((version) => `${name}-${version.name}`);
+function deploymentsOf(service: Service): string[] {
+  return service.versions.map(({ name }) => deploymentName(service, name));
 }
 
 function refuseNamesakes(service: Service, { services }: Whole, refuse: Refuse): void {

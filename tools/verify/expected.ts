@@ -1,5 +1,5 @@
 import { seconds } from "../../lib/duration.ts";
-import { type Edge, edgesOf, mostPods, type Service } from "../../lib/graph.ts";
+import { deploymentName, type Edge, edgesOf, mostPods, type Service } from "../../lib/graph.ts";
 import { detectionBounds, type HealthCheck, unusedBound } from "../../lib/health-check.ts";
 import { most, type Scale } from "../../lib/scale.ts";
 import type { Settings } from "../../settings.ts";
@@ -45,9 +45,9 @@ function checkPathOf(check: HealthCheck): string | undefined {
   return check.http_health_check?.path;
 }
 
-function deploymentsOf({ name, offers, versions }: Service): ExpectedDeployment[] {
-  return versions.map(({ name: version, replicas, autoscale }) => ({
-    deployment: offers.length === 0 ? name : `${name}-${version}`,
+function deploymentsOf(service: Service): ExpectedDeployment[] {
+  return service.versions.map(({ name: version, replicas, autoscale }) => ({
+    deployment: deploymentName(service, version),
     version,
     scale: { replicas, autoscale },
   }));
