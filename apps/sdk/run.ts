@@ -4,6 +4,7 @@ import type { DubboApplication } from "./application.ts";
 import { SettingsError } from "./error.ts";
 import { type Logger, type LogFormat, logger } from "./logger.ts";
 import { readSettings } from "./settings.ts";
+import { releaseClosedStreams } from "./streams.ts";
 
 /** What an application's main function gets. */
 export interface Start<S> {
@@ -64,6 +65,7 @@ export async function run<S extends z.ZodObject>(
   setLogVerbosity(logVerbosity.NONE);
   // A service outlives the reader of its log.
   process.stdout.on("error", () => undefined);
+  releaseClosedStreams();
   try {
     const { settings, unknown } = readSettings(schema, process.env);
     const format = (settings as { "dubbo.application.log-format"?: LogFormat })[
