@@ -62,7 +62,14 @@ const keys = z.strictObject({
   observability: observabilitySettings
     .prefault({})
     .describe("what can be seen of the mesh beside access logs and metrics: tracing, dashboard"),
-  clusterDomain: z.string().min(1).default("cluster.local").describe("DNS suffix of the cluster's Services"),
+  clusterDomain: z
+    .string()
+    .regex(
+      /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/,
+      "must be a DNS domain such as cluster.local",
+    )
+    .default("cluster.local")
+    .describe("DNS suffix of the cluster's Services"),
   registry: z
     .string()
     .regex(/^[\w.-]+(:\d+)?(\/[\w./-]+)?$/, "must be host[:port][/organisation]")

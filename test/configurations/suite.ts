@@ -2,7 +2,7 @@ import fc from "fast-check";
 import * as pulumi from "@pulumi/pulumi";
 import { isDeepStrictEqual } from "node:util";
 import { UserError } from "../../lib/errors.ts";
-import { healthCheckSettings } from "../../lib/health-check.ts";
+import { healthCheckSettings, isPlaintext } from "../../lib/health-check.ts";
 import { toYaml } from "../../lib/yaml.ts";
 import { parseSettings, PROJECT, type Settings, settingsSchema } from "../../settings.ts";
 import { check } from "../../policy/rules.ts";
@@ -38,8 +38,18 @@ export interface SuiteOptions {
 const ON_DISK =
   /^dubbo-mesh:services\[\d+\]\.(build: the image's build context .* cannot be read|app: there is no application apps\/)/;
 
-/** Rules that a stack may break knowingly: by security.mtls, security.authorization, injection, and tls_options of a healthCheck. */
-const CHOSEN = ["mtls-strict", "authorization-covers-calls", "namespace-injects", "check-alpn"];
+/** Rules that a stack breaks knowingly, since a key of its says so. */
+function chosen({ security, injection, services }: Settings): string[] {
+  const plaintext = services.some(({ healthCheck }) =>
+    isPlaintext(healthCheck.transport_socket_match_criteria),
+  );
+  return [
+    ...(security.mtls === "PERMISSIVE" ? ["mtls-strict"] : []),
+    ...(security.authorization ? [] : ["authorization-covers-calls"]),
+    ...(injection ? [] : ["namespace-injects"]),
+    ...(plaintext ? ["check-over-mtls", "check-alpn"] : []),
+  ];
+}
 
 /** The configurations, and whether somebody could have meant it. */
 const attempts: fc.Arbitrary<Attempt & { readonly meant: boolean }> = fc.oneof(
@@ -95,15 +105,13 @@ async function declared(attempt: Attempt, settings: Settings): Promise<Declared 
   }
 }
 
-function judgeObjects(
-  attempt: Attempt,
-  { objects, images }: Declared,
-  { namespace, clusterDomain }: Settings,
-): void {
+function judgeObjects(attempt: Attempt, { objects, images }: Declared, settings: Settings): void {
+  const { namespace, clusterDomain } = settings;
+  const knowingly = chosen(settings);
   const host = (name: string): string => `${name}.${namespace}.svc.${clusterDomain}`;
   const built = images.map(({ reference }) => reference);
   const broken = check(objects, { built })
-    .filter(({ severity, rule }) => severity === "error" && !CHOSEN.includes(rule))
+    .filter(({ severity, rule }) => severity === "error" && !knowingly.includes(rule))
     .map(({ rule, object, path, message }) => `${rule}: ${object} ${path ?? ""} ${message}`);
   const faults = [...objects.flatMap(validateObject), ...brokenReferences(objects, host), ...broken];
   if (faults.length > 0) fail(faults.join("\n"), attempt);

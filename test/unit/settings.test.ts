@@ -697,6 +697,26 @@ describe("what cannot work", () => {
     ],
     [{ healthCheck: "transport_socket_match_criteria: {tlsMode: istio}" }, "accepted"],
     [
+      { healthCheck: "tls_options: {alpn_protocols: [http1.1, h2]}" },
+      "dubbo-mesh:healthCheck.tls_options.alpn_protocols: http1.1: no protocol that a sidecar listens for; leave tls_options out",
+    ],
+    [
+      {
+        services: pair({ provider: "healthCheck: {tls_options: {alpn_protocols: [h2]}}" }),
+        injection: "false",
+      },
+      "dubbo-mesh:services[0].healthCheck.tls_options.alpn_protocols: h2: not what a sidecar takes for mTLS; leave tls_options out",
+    ],
+    [{ healthCheck: "tls_options: {alpn_protocols: [istio, h2]}" }, "accepted"],
+    [
+      {
+        healthCheck:
+          "{transport_socket_match_criteria: {useMTLS: true}, tls_options: {alpn_protocols: [http1.1, h2]}}",
+        security: "{mtls: PERMISSIVE, authorization: false}",
+      },
+      "accepted",
+    ],
+    [
       {
         healthCheck: "transport_socket_match_criteria: {useMTLS: true}",
         security: "{mtls: PERMISSIVE, authorization: false}",
@@ -814,6 +834,10 @@ describe("wrong settings", () => {
     [
       { namespace: "Dubbo" },
       "dubbo-mesh:namespace: must be a DNS label: lower-case letters, digits and dashes, at most 63",
+    ],
+    [
+      { clusterDomain: "- &a {name: a}" },
+      "dubbo-mesh:clusterDomain: must be a DNS domain such as cluster.local",
     ],
     [
       { services: "[{app: consumer, replicas: 1" },
