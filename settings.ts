@@ -177,13 +177,17 @@ function isText(schema: Shape[keyof Shape]): boolean {
   return type === "string";
 }
 
+/** The keys whose values are text. */
+const TEXTS = new Set(
+  Object.entries(settingsSchema.shape).flatMap(([key, schema]) => (isText(schema) ? [key] : [])),
+);
+
 /**
  * The value of a key. Pulumi hands every value over as text; what is not a string is YAML, of which JSON is a part.
  * @throws UserError that names the key where the text is no YAML
  */
 export function decode(key: string, text: string): unknown {
-  const schema = settingsSchema.shape[key as keyof Shape] as Shape[keyof Shape] | undefined;
-  if (schema === undefined || isText(schema)) return text;
+  if (TEXTS.has(key) || !Object.hasOwn(settingsSchema.shape, key)) return text;
   try {
     return yaml.load(text, { schema: yaml.CORE_SCHEMA });
   } catch (error) {

@@ -150,6 +150,21 @@ function seedOf(): number {
   return given === undefined ? Date.now() % 2 ** 31 : Number(given);
 }
 
+/** Runs `action` without stacks: Pulumi takes one of every promise and resource, which is half of the time. */
+async function withoutStacks(action: () => Promise<void>): Promise<void> {
+  const limit = Object.getOwnPropertyDescriptor(Error, "stackTraceLimit");
+  // Pulumi sets the limit itself: only what cannot be set stays.
+  Object.defineProperty(Error, "stackTraceLimit", { get: () => 0, set: () => undefined, configurable: true });
+  try {
+    await action();
+  } finally {
+    Object.defineProperty(Error, "stackTraceLimit", limit ?? { value: 10 });
+  }
+}
+
+/** Runs after which the time is printed. */
+const ROUND = 1000;
+
 /**
  * Tries random configurations: what is accepted gives objects that pass every schema and hold together, what is refused is refused by a
  * UserError that names a key, and nothing else is thrown.
@@ -159,18 +174,16 @@ export async function tryConfigurations({ runs, kept }: SuiteOptions): Promise<T
   const seed = seedOf();
   process.stdout.write(`  configurations: SEED=${seed} repeats them\n`);
   const count: Count = { accepted: 0, refused: 0, objects: 0, meant: 0, meantAccepted: 0, sample: [] };
-  const start = performance.now();
-  // Pulumi notes the stack of every promise, which is half of the time.
-  const { stackTraceLimit } = Error;
   await import("../../index.ts");
-  try {
-    Error.stackTraceLimit = 0;
-    const property = fc.asyncProperty(attempts, (attempt) => judge(attempt, count, kept));
-    await fc.assert(property, { numRuns: runs, seed });
-  } finally {
-    Error.stackTraceLimit = stackTraceLimit;
-  }
-  const tally = { seed, runs, ...count, seconds: (performance.now() - start) / 1000 };
+  const start = performance.now();
+  const seconds = (): number => (performance.now() - start) / 1000;
+  const property = fc.asyncProperty(attempts, async (attempt) => {
+    await judge(attempt, count, kept);
+    const done = count.accepted + count.refused;
+    if (done % ROUND === 0) process.stdout.write(`  configurations: ${done}, ${seconds().toFixed(0)} s\n`);
+  });
+  await withoutStacks(() => fc.assert(property, { numRuns: runs, seed }));
+  const tally = { seed, runs, ...count, seconds: seconds() };
   process.stdout.write(`  figure  configurations: ${describeTally(tally)}\n`);
   return tally;
 }
