@@ -24,11 +24,11 @@ export interface Tally {
   meant: number;
   meantAccepted: number;
   seconds: number;
-  /** Sensible configurations that were accepted, the first of them, with what the program declares. */
+  /** What the program declares for the first sensible configurations that were accepted and have a caller. */
   sample: Declared[];
 }
 
-/** How many are tried, and how many of the accepted ones are kept. */
+/** How many are tried, and how many of the accepted ones that have a caller are kept. */
 export interface SuiteOptions {
   readonly runs: number;
   readonly kept: number;
@@ -141,7 +141,8 @@ async function judge(
   count.objects += program.objects.length;
   if (!attempt.meant) return;
   count.meantAccepted++;
-  if (count.sample.length < kept) count.sample.push(program);
+  const calls = program.objects.some(({ kind }) => kind === "EnvoyFilter");
+  if (calls && count.sample.length < kept) count.sample.push(program);
 }
 
 /** Where the random numbers begin: SEED repeats a run. */
