@@ -24,6 +24,8 @@ export interface Tally {
   meant: number;
   meantAccepted: number;
   seconds: number;
+  /** What they took of the processor, which other work on the machine does not lengthen much. */
+  cpuSeconds: number;
   /** What the program declares for the first sensible configurations that were accepted and have a caller. */
   sample: Declared[];
 }
@@ -178,21 +180,24 @@ export async function tryConfigurations({ runs, kept }: SuiteOptions): Promise<T
   await import("../../index.ts");
   const start = performance.now();
   const seconds = (): number => (performance.now() - start) / 1000;
+  const cpu = process.cpuUsage();
   const property = fc.asyncProperty(attempts, async (attempt) => {
     await judge(attempt, count, kept);
     const done = count.accepted + count.refused;
     if (done % ROUND === 0) process.stdout.write(`  configurations: ${done}, ${seconds().toFixed(0)} s\n`);
   });
   await withoutStacks(() => fc.assert(property, { numRuns: runs, seed }));
-  const tally = { seed, runs, ...count, seconds: seconds() };
+  const { user, system } = process.cpuUsage(cpu);
+  const tally = { seed, runs, ...count, seconds: seconds(), cpuSeconds: (user + system) / 1e6 };
   process.stdout.write(`  figure  configurations: ${describeTally(tally)}\n`);
   return tally;
 }
 
-function describeTally({ runs, accepted, refused, objects, meant, meantAccepted, seconds }: Tally): string {
-  const rate = (runs / seconds).toFixed(0);
+function describeTally(tally: Tally): string {
+  const { runs, accepted, refused, objects, meant, meantAccepted } = tally;
+  const time = `${tally.seconds.toFixed(0)} s (${tally.cpuSeconds.toFixed(0)} s of CPU)`;
   return (
-    `${runs} in ${seconds.toFixed(1)} s (${rate}/s), ${accepted} accepted with ${objects} objects, ${refused} refused; ` +
+    `${runs} in ${time}, ${accepted} accepted with ${objects} objects, ${refused} refused; ` +
     `of ${meant} sensible ones ${meantAccepted} accepted`
   );
 }
