@@ -203,6 +203,20 @@ describe("settings of a stack on an existing cluster", () => {
   });
 });
 
+describe("an image", () => {
+  const digest = `sha256:${"0a".repeat(32)}`;
+
+  it.each([
+    "x:1",
+    "localhost:5000/dubbo-mesh/a:V1.2_3-4",
+    "Registry.example/team/a__b.c-d:v1",
+    `a/b@${digest}`,
+    `docker.io/a/b:1@${digest}`,
+  ])("may be %s", (image) => {
+    expect(parsedPair({ provider: `image: '${image}'` })[0].versions).toMatchObject([{ image }]);
+  });
+});
+
 describe("settings of a Java stack", () => {
   const images = (provider: string): (string | undefined)[] =>
     parsedPair({ provider })[0].versions.map(({ image }) => image);
@@ -835,6 +849,12 @@ describe("wrong settings", () => {
       { namespace: "Dubbo" },
       "dubbo-mesh:namespace: must be a DNS label: lower-case letters, digits and dashes, at most 63",
     ],
+    ...["!@!", "x", "x:latest", "localhost:5000/x", "a/Y:1", "x@sha256:xyz"].map(
+      (image): [Record<string, string>, string] => [
+        { services: pair({ provider: `image: '${image}'` }) },
+        "dubbo-mesh:services[0].image: must be an image with a digest, or with a tag other than latest, such as registry/name:v1",
+      ],
+    ),
     [
       { clusterDomain: "- &a {name: a}" },
       "dubbo-mesh:clusterDomain: must be a DNS domain such as cluster.local",
