@@ -1,11 +1,8 @@
-import { once } from "node:events";
-import { createInterface } from "node:readline";
-import { execa } from "execa";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Relay } from "../../apps/gen/relay_pb.ts";
 import { logger } from "../../apps/sdk/logger.ts";
 import { DubboReference } from "../../apps/sdk/reference.ts";
-import { kubectlCommand } from "../../tools/kubectl.ts";
+import { forwarded } from "../../tools/forward.ts";
 import { Mesh } from "../../tools/mesh.ts";
 import { readStackFile } from "../../tools/stack-file.ts";
 import type { UpReport } from "../../tools/up.ts";
@@ -22,26 +19,11 @@ function writeServices(...further: object[]): void {
   });
 }
 
-/** Runs `work` with an address of this machine that leads into the application of a pod of this name. */
-async function forwarded<T>(
-  application: string,
-  port: number,
-  work: (target: string) => Promise<T>,
-): Promise<T> {
+/** Runs `work` with an address of this machine that leads into the first pod of a service. */
+async function intoPod<T>(service: string, port: number, work: (address: string) => Promise<T>): Promise<T> {
   const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
-  const [pod] = await new Mesh(settings).pods(application);
-  const [file = "", ...args] = kubectlCommand(settings);
-  const name = pod?.metadata?.name ?? "";
-  const forward = ["port-forward", "-n", settings.namespace, `pod/${name}`, `:${port}`];
-  const forwarding = execa(file, [...args, ...forward], { stdin: "ignore", reject: false });
-  try {
-    const [line] = (await once(createInterface({ input: forwarding.stdout }), "line")) as [string];
-    const local = /^Forwarding from \S+:(\d+) ->/.exec(line)?.[1];
-    return await work(`127.0.0.1:${local ?? line}`);
-  } finally {
-    forwarding.kill();
-    await forwarding;
-  }
+  const [pod] = await new Mesh(settings).pods(service);
+  return forwarded(settings, pod?.metadata?.name ?? "", port, work);
 }
 
 beforeAll(async () => {
@@ -71,7 +53,7 @@ describe("a third service", () => {
   });
 
   it("calls the provider through the mesh, under its own identity", async () => {
-    const reply = await forwarded(RELAY, 50053, async (target) => {
+    const reply = await intoPod(RELAY, 50053, async (target) => {
       const relay = new DubboReference(Relay, {
         target,
         consumer: "e2e",
