@@ -36,13 +36,12 @@ describe("10,000 random configurations", () => {
 
   it("give their callers' Envoys, 20 of them tried, clusters that a real one takes", async () => {
     expect(sample).toHaveLength(20);
-    const refusals = await Promise.all(
-      sample.flatMap(({ objects }) =>
-        filtersOf(objects).map((filter) => envoyRefusal(ENVOY, checkedClusters(filter, objects))),
-      ),
-    );
-    expect(refusals.length).toBeGreaterThanOrEqual(20);
-    expect(refusals.filter((refusal) => refusal !== undefined)).toEqual([]);
+    for (const { objects } of sample) {
+      const callers = filtersOf(objects);
+      expect(callers).not.toEqual([]);
+      for (const filter of callers)
+        expect(await envoyRefusal(ENVOY, checkedClusters(filter, objects))).toBeUndefined();
+    }
   });
 });
 
