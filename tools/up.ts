@@ -1,5 +1,6 @@
 import { clusterUp } from "../cluster/cluster.ts";
 import { step } from "../lib/steps.ts";
+import { confirmWarnings } from "./confirm.ts";
 import type { Change } from "./engine/engine.ts";
 import { type EngineName, selectEngine } from "./engine/select.ts";
 import { firstReply, loggingConsumer } from "./first-reply.ts";
@@ -22,13 +23,18 @@ export interface UpReport {
 /**
  * Brings a stack up, from nothing if need be: the local cluster if the stack asks for it, the images, the objects; then waits
  * for the consumer's first reply. What is there already is left as it is.
+ * @param confirmed the stack's name as somebody typed it, who means what calls would feel
+ * @throws UserError before anything is changed, where calls would feel it and the name was not typed
  */
-export async function up(file: StackFile, wanted?: EngineName): Promise<UpReport> {
+export async function up(file: StackFile, wanted?: EngineName, confirmed?: string): Promise<UpReport> {
   const { settings } = file;
   if (settings.cluster === "local") await clusterUp();
   const mesh = new Mesh(settings);
   await checkIstio(settings);
   const engine = await selectEngine(file, wanted);
+  const warnings = await engine.warnings();
+  await confirmWarnings(file, warnings, confirmed);
+  if (warnings.length > 0) await engine.unprotect();
   const { changes, outputs } = await engine.up();
   const consumer = loggingConsumer(settings.services);
   const reply =

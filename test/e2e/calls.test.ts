@@ -5,7 +5,7 @@ import { APPLICATION_CONTAINER, GREETER } from "../../lib/names.ts";
 import type { UpReport } from "../../tools/up.ts";
 import { callFrom, type Outcome } from "./call.ts";
 import { buildFaultyProvider } from "./image.ts";
-import { make, writeStack } from "./make.ts";
+import { CONFIRM, make, writeStack } from "./make.ts";
 import { CONSUMER, nameOf, PROVIDER, Scene } from "./scene.ts";
 import { givenUp, Watch } from "./watch.ts";
 
@@ -119,7 +119,8 @@ describe("retries and timeouts, counted at the provider", () => {
   beforeAll(async () => {
     const image = await buildFaultyProvider();
     writeStack({ namespace: NAMESPACE, provider: { image, methods: METHODS }, traffic: TRAFFIC });
-    await make<UpReport>("up", "JSON=1");
+    // A version that answers calls goes with it.
+    await make<UpReport>("up", "JSON=1", CONFIRM);
     await (await Scene.now()).settled();
   });
 
