@@ -18,22 +18,18 @@ import type { Versions } from "./images.ts";
 /** ServiceAccount of all applications that have none of their own, and name of their rights. Source: the seed, 3.2. */
 const SHARED_ACCOUNT = "dubbo-sa";
 
+function accountName(application: string, { security }: Settings): string {
+  return security.identities === "shared" ? SHARED_ACCOUNT : application;
+}
+
 /** The namespace, with its accounts. */
 export function meshNamespace(settings: Settings, opts: pulumi.ComponentResourceOptions): MeshNamespace {
   const { namespace: name, injection, revision, accessLogs, security, services } = settings;
   const { identities, podSecurity } = security;
   const { tracing } = settings.observability;
-  const args = {
-    name,
-    injection,
-    revision,
-    accessLogs,
-    tracing,
-    podSecurity,
-    serviceAccount: SHARED_ACCOUNT,
-  };
+  const args = { name, injection, revision, accessLogs, tracing, podSecurity };
   const own = identities === "shared" ? [] : services.map((service) => service.name);
-  return new MeshNamespace("mesh", { ...args, identities: own }, opts);
+  return new MeshNamespace("mesh", { ...args, serviceAccount: SHARED_ACCOUNT, identities: own }, opts);
 }
 
 /** What every component of a service is placed in. */
@@ -106,10 +102,7 @@ export function meshSecurity({ settings, mesh, opts }: Surroundings): pulumi.Res
   const allowed = called.map((service) => {
     const { name: callee, port, offers, healthCheck } = service;
     const callers = new Map(
-      callersOf(services, service).map(
-        ({ name }) =>
-          [security.identities === "shared" ? SHARED_ACCOUNT : name, mesh.accountOf(name)] as const,
-      ),
+      callersOf(services, service).map(({ name }) => [accountName(name, settings), mesh.accountOf(name)]),
     );
     return [callee, { callee, port, namespace, callers, services: offers, healthCheck }] as const;
   });
