@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { APPLICATION_CONTAINER, GREETER } from "../../lib/names.ts";
 import type { UpReport } from "../../tools/up.ts";
 import { callFrom, type Outcome } from "./call.ts";
+import { applicationProcess } from "./host.ts";
 import { buildFaultyProvider } from "./image.ts";
 import { make, writeStack } from "./make.ts";
 import { CONSUMER, nameOf, PROVIDER, Scene } from "./scene.ts";
@@ -115,10 +116,11 @@ describe("STRICT mTLS with authorization", () => {
   });
 });
 
-describe("retries and timeouts, counted at the provider", () => {
+describe("with a provider that fails as it is asked to", () => {
   beforeAll(async () => {
     const image = await buildFaultyProvider();
-    writeStack({ namespace: NAMESPACE, provider: { image, methods: METHODS }, traffic: TRAFFIC });
+    const [provider, caller] = [{ image, methods: METHODS }, { interval: "0.05s" }];
+    writeStack({ namespace: NAMESPACE, provider, consumer: caller, traffic: TRAFFIC });
     await make<UpReport>("up", "JSON=1");
     await (await Scene.now()).settled();
   });
@@ -164,5 +166,26 @@ describe("retries and timeouts, counted at the provider", () => {
     expect(seen).toMatchObject({ grpc: status.OK, replies: 12, tries: 1 });
     expect(seen.ms).toBeGreaterThan(6000);
     expect(await tried("greetServerStream", "abort")).toMatchObject({ grpc: status.UNAVAILABLE, tries: 1 });
+  });
+
+  it("takes out an endpoint whose calls fail, though its check passes, and no call of the consumer fails", async () => {
+    const scene = await Scene.now();
+    await scene.settled();
+    const [victim] = await scene.mesh.pods(PROVIDER);
+    const watch = await Watch.begin(scene);
+    const pid = applicationProcess(victim?.metadata?.uid ?? "");
+    process.kill(pid, "SIGUSR2");
+    await sleep(15_000);
+    process.kill(pid, "SIGUSR2");
+    await scene.settled();
+    const seen = await watch.end();
+    process.stdout.write(`  figure  failing endpoint: ${JSON.stringify(seen)}\n`);
+    expect(seen).toMatchObject({ failed: [], unaccounted: 0 });
+    expect(seen.answered).toBeGreaterThan(100);
+    expect(seen.envoy["health_check.failure"]).toBeUndefined();
+    expect(seen.envoy["outlier_detection.ejections_enforced_total"]).toBeGreaterThan(0);
+    const address = `${victim?.status?.podIP ?? ""}:50052`;
+    const states = seen.changes.map((change) => `${change.address} ${change.state}`);
+    expect(new Set(states)).toEqual(new Set([`${address} failed_outlier_check`, `${address} healthy`]));
   });
 });

@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { execa } from "execa";
 import { RUN_DIR, STATE_DIR } from "../../cluster/local.ts";
 
@@ -38,6 +39,31 @@ export function applicationFiles(podUid: string): string[] {
       return entry.isDirectory() ? walk(`${path}/`) : [path];
     });
   return walk("/").sort();
+}
+
+/** An endpoint of an Envoy is out of its load balancing. */
+export interface Out {
+  /** When it was seen, ms since 1970: at most some 100 ms after it was so. */
+  readonly at: number;
+  /** Why, in Envoy's flags. */
+  readonly state: string;
+}
+
+/**
+ * Watches an endpoint from where its Envoy is, which costs less time than to ask through the API server.
+ * @param podUid of the pod with the Envoy
+ * @param address of the endpoint, which is healthy
+ * @returns when it looks, with when the endpoint will have gone out
+ */
+export async function watchEndpoint(podUid: string, address: string): Promise<{ out: Promise<Out> }> {
+  const script = join(import.meta.dirname, "endpoint-out.ts");
+  const command = [process.execPath, "--import", "tsx", script, address];
+  const probe = execa("nsenter", ["--net", `--target=${applicationProcess(podUid)}`, ...command]);
+  const rows: AsyncIterator<unknown> = probe.iterable();
+  const next = async (): Promise<Out> => JSON.parse(String((await rows.next()).value)) as Out;
+  const first = await next();
+  if (first.state !== "") throw new Error(`${address} is out before: ${first.state}`);
+  return { out: next() };
 }
 
 /** What a cluster could leave on a machine. */

@@ -131,18 +131,12 @@ export class Watch {
     return watch;
   }
 
-  /** How the endpoints' states have changed so far. */
-  get changes(): readonly Change[] {
-    return this.#changes;
-  }
-
-  /** Seconds since it began. */
-  get seconds(): number {
+  get #seconds(): number {
     return now() - this.#start;
   }
 
   async end(): Promise<Seen> {
-    const { seconds } = this;
+    const seconds = this.#seconds;
     this.#over = true;
     await this.#polling;
     await sleep(LOG_DELAY_MS);
@@ -202,7 +196,7 @@ export class Watch {
   #note(clusters: Awaited<ReturnType<Scene["clusters"]>>): void {
     const hosts = clusters.flatMap((cluster) => cluster.hosts);
     const states = new Map(hosts.map(({ address, problems }) => [address, problems.join(" ") || "healthy"]));
-    const at = Math.round(this.seconds * 10) / 10;
+    const at = Math.round(this.#seconds * 10) / 10;
     for (const address of new Set([...this.#states.keys(), ...states.keys()])) {
       const state = states.get(address) ?? "gone";
       if (this.#states.get(address) !== state) this.#changes.push({ at, address, state });

@@ -26,6 +26,12 @@ function cancelled({ signal }: Call): Promise<never> {
   });
 }
 
+/** Whether all that is unary fails: SIGUSR2 turns it on, and off again. */
+let failing = false;
+process.on("SIGUSR2", () => {
+  failing = !failing;
+});
+
 /** `abort-X` fails, `hang-X` answers never, all else at once. */
 function unary(
   method: string,
@@ -33,7 +39,7 @@ function unary(
 ): (request: { name: string }, call: Call) => Promise<{ message: string }> {
   return async ({ name }, call) => {
     log.info(`arrived ${method} ${name}`);
-    if (name.startsWith("abort-")) throw new RpcError(status.UNAVAILABLE, "as asked for");
+    if (failing || name.startsWith("abort-")) throw new RpcError(status.UNAVAILABLE, "as asked for");
     if (name.startsWith("hang-")) await cancelled(call);
     return { message: name };
   };
