@@ -45,6 +45,8 @@ function kubernetesProvider({ context, kubeconfig }: Settings): kubernetes.Provi
     context,
     // Another context is another cluster: what was made in the old one is then replaced, not looked for in the new one.
     clusterIdentifier: context,
+    // What the stack says wins over what others have set since, such as an autoscaler that it has no more: as with the kubectl engine.
+    enablePatchForce: true,
     ...(kubeconfig !== undefined && { kubeconfig }),
   });
 }

@@ -78,19 +78,15 @@ export class MeshNetworkPolicy extends pulumi.ComponentResource {
         { ...service, port: checked(this, "port", service.port, portNumber) },
       ]),
     );
-    for (const [key, service] of services) {
+    const policies = [...services].map(([key, service]) => {
       const callers = [...services.values()].filter(({ calls }) => calls.includes(key));
       const callees = service.calls.flatMap((callee) => services.get(callee) ?? []);
-      this.#policy(
-        `${name}-${key}`,
-        args.namespace,
-        service.application,
-        policyOf(service, callers, callees),
-      );
-    }
+      const spec = policyOf(service, callers, callees);
+      return this.#policy(`${name}-${key}`, args.namespace, service.application, spec);
+    });
     if (args.defaultDeny) {
       const nothing = { podSelector: {}, policyTypes: ["Ingress", "Egress"] };
-      this.#policy(`${name}-default-deny`, args.namespace, "default-deny", nothing);
+      this.#policy(`${name}-default-deny`, args.namespace, "default-deny", nothing, policies);
     }
     this.registerOutputs({});
   }
@@ -100,8 +96,10 @@ export class MeshNetworkPolicy extends pulumi.ComponentResource {
     namespace: pulumi.Input<string>,
     policy: pulumi.Input<string>,
     spec: NetworkPolicySpec,
-  ): void {
+    dependsOn: pulumi.Resource[] = [],
+  ): pulumi.Resource {
     const metadata = { name: policy, namespace };
-    new kubernetes.networking.v1.NetworkPolicy(resource, { metadata, spec }, { parent: this });
+    const opts = { parent: this, dependsOn };
+    return new kubernetes.networking.v1.NetworkPolicy(resource, { metadata, spec }, opts);
   }
 }

@@ -39,8 +39,10 @@ export interface ProviderTrafficArgs {
   name: pulumi.Input<string>;
   /** Namespace of the rules. */
   namespace: pulumi.Input<string>;
-  /** The rules. */
-  rules: { [K in keyof TrafficRules]: pulumi.Input<TrafficRules[K]> };
+  /** The rules; the subsets are plain, since resources are named after them. */
+  rules: { [K in keyof Omit<TrafficRules, "subsets">]: pulumi.Input<TrafficRules[K]> } & {
+    subsets: readonly Subset[];
+  };
 }
 
 /** Failures before the provider has seen the call: safe to retry for any method. */
@@ -118,12 +120,12 @@ export function virtualServiceSpec(rules: TrafficRules): object {
 }
 
 /**
- * The provider's load balancing, bounds and subsets. It sets no TLS mode, so that Istio picks mTLS wherever the peer has a sidecar. Locality
+ * The provider's load balancing and bounds. It sets no TLS mode, so that Istio picks mTLS wherever the peer has a sidecar. Locality
  * is turned off by name: outlier detection would turn it on. Source: Istio's loadbalancer.go, LocalityLBSettings.ApplyToCluster;
  * https://istio.io/latest/docs/reference/config/networking/destination-rule/
  */
-export function destinationRuleSpec(rules: TrafficRules): object {
-  const { host, subsets, loadBalancer, warmup, locality, outlierDetection, connectionPool } = rules;
+export function destinationRuleSpec(rules: Omit<TrafficRules, "subsets">): object {
+  const { host, loadBalancer, warmup, locality, outlierDetection, connectionPool } = rules;
   const { connectTimeout, maxRequests } = connectionPool;
   return {
     host,
@@ -139,8 +141,18 @@ export function destinationRuleSpec(rules: TrafficRules): object {
       },
       outlierDetection,
     },
-    subsets: subsets.map(({ name }) => ({ name, labels: { version: name } })),
   };
+}
+
+/** A version's pods as a subset, which has the host's load balancing and bounds. */
+function subsetSpec(host: pulumi.Input<string>, name: string): object {
+  return { host, subsets: [{ name, labels: { version: name } }] };
+}
+
+/** Arguments of {@link ProviderRoutes}. */
+export interface ProviderRoutesArgs extends ProviderTrafficArgs {
+  /** Name of the {@link ProviderTraffic}, whose child the VirtualService once was: stacks that have it keep it. */
+  traffic: string;
 }
 
 const weightedSubsets = z
@@ -150,34 +162,57 @@ const weightedSubsets = z
     "weights must add up to 100",
   );
 
-/** The traffic rules of a provider: a DestinationRule with its subsets, and a VirtualService that routes to them. */
+function rule(
+  resource: string,
+  kind: "DestinationRule" | "VirtualService",
+  metadata: { name: pulumi.Input<string>; namespace: pulumi.Input<string> },
+  spec: pulumi.Input<object>,
+  opts: pulumi.CustomResourceOptions,
+): pulumi.Resource {
+  const args = { apiVersion: "networking.istio.io/v1", kind, metadata, spec };
+  return new kubernetes.apiextensions.CustomResource(resource, args, opts);
+}
+
+/**
+ * How a provider's pods are called: a DestinationRule for all of them, and one a subset, which Istio makes one of. A subset of its own comes
+ * before the routes to it and goes after them, where one in a list could do only one of the two; a route to a subset that does not exist
+ * answers 503. Source: https://istio.io/latest/docs/ops/best-practices/traffic-management/#split-virtual-services
+ */
 export class ProviderTraffic extends pulumi.ComponentResource {
   constructor(name: string, args: ProviderTrafficArgs, opts?: pulumi.ComponentResourceOptions) {
     super("dubbo-mesh:traffic:ProviderTraffic", name, {}, opts);
-    const subsets = checked<readonly Subset[]>(this, "subsets", args.rules.subsets, weightedSubsets);
-    const rules = pulumi.output({ ...args.rules, subsets }) as pulumi.Output<TrafficRules>;
-    const metadata = { name: args.name, namespace: args.namespace };
-    const destinationRule = new kubernetes.apiextensions.CustomResource(
+    const { namespace } = args;
+    const { subsets: given, ...whole } = args.rules;
+    void checked<readonly Subset[]>(this, "subsets", given, weightedSubsets);
+    const subsets = given.map((subset) => {
+      // A Service's name has no dot.
+      const metadata = { name: pulumi.interpolate`${args.name}.${subset.name}`, namespace };
+      const spec = subsetSpec(whole.host, subset.name);
+      return rule(`${name}.${subset.name}-subset`, "DestinationRule", metadata, spec, { parent: this });
+    });
+    const rules = pulumi.output(whole) as pulumi.Output<Omit<TrafficRules, "subsets">>;
+    rule(
       `${name}-destination-rule`,
-      {
-        apiVersion: "networking.istio.io/v1",
-        kind: "DestinationRule",
-        metadata,
-        spec: rules.apply(destinationRuleSpec),
-      },
-      { parent: this },
+      "DestinationRule",
+      { name: args.name, namespace },
+      rules.apply(destinationRuleSpec),
+      // One that held the subsets itself keeps them until they are there.
+      { parent: this, dependsOn: subsets },
     );
-    new kubernetes.apiextensions.CustomResource(
-      `${name}-virtual-service`,
-      {
-        apiVersion: "networking.istio.io/v1",
-        kind: "VirtualService",
-        metadata,
-        spec: rules.apply(virtualServiceSpec),
-      },
-      // A route to a subset that does not exist answers 503: the subsets come first and go last.
-      { parent: this, dependsOn: [destinationRule] },
-    );
+    this.registerOutputs({});
+  }
+}
+
+/** The routes to a provider: a VirtualService. Where it changes, it has to come after the pods that it routes to are ready. */
+export class ProviderRoutes extends pulumi.ComponentResource {
+  constructor(name: string, args: ProviderRoutesArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("dubbo-mesh:traffic:ProviderRoutes", name, {}, opts);
+    const metadata = { name: args.name, namespace: args.namespace };
+    const rules = pulumi.output(args.rules) as pulumi.Output<TrafficRules>;
+    const spec = rules.apply(virtualServiceSpec);
+    const parent = pulumi.createUrn(args.traffic, "dubbo-mesh:traffic:ProviderTraffic");
+    const aliases = [{ name: `${args.traffic}-virtual-service`, parent }];
+    rule(`${name}-virtual-service`, "VirtualService", metadata, spec, { parent: this, aliases });
     this.registerOutputs({});
   }
 }

@@ -114,17 +114,31 @@ function spread(labels: Readonly<Record<string, pulumi.Input<string>>>): Topolog
 const STRATEGY = { type: "RollingUpdate", rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } };
 
 /**
- * The Deployment of a Dubbo application, as Kubernetes takes it. It says nothing of replicas where an autoscaler decides on them.
+ * When Pulumi takes a rollout for done: when every pod is new and available, as `kubectl rollout status` does. By itself it may take the state
+ * before the rollout for that after it, and then removes what the old pods still need.
+ * Source: pulumi-kubernetes's pkg/await/deployment.go, which does not look at observedGeneration, and condition/jsonpath.go, which does.
+ */
+function rolledOut(workload: Workload): string {
+  const available = ['@.type=="Available"', '@.status=="True"'];
+  const counts = ["replicas", "updatedReplicas"].map((count) => `$.status.${count}==$.spec.replicas`);
+  // A status does not say that there are none.
+  const conditions = fewest(workload) === 0 ? available : [...available, ...counts];
+  // No spaces: with them, its parser takes two conditions at most.
+  return `jsonpath={.status.conditions[?${conditions.join("&&")}]}`;
+}
+
+/**
+ * The Deployment of a Dubbo application, as Kubernetes takes it. Where an autoscaler decides on its pods, it starts with the fewest.
  * @param component whose arguments the workload is made of
  */
 function deployment(workload: Workload, component: pulumi.ComponentResource): DeploymentArgs {
-  const { name, namespace, application, version, autoscale, annotations } = workload;
+  const { name, namespace, application, version, annotations } = workload;
   const labels = { app: application, version };
   const { container, pod, annotations: own } = RUNTIME_PARTS[workload.runtime](workload, component);
   return {
-    metadata: { name, namespace, labels },
+    metadata: { name, namespace, labels, annotations: { "pulumi.com/waitFor": rolledOut(workload) } },
     spec: {
-      ...(autoscale === undefined && { replicas: workload.replicas ?? 0 }),
+      replicas: fewest(workload),
       strategy: STRATEGY,
       selector: { matchLabels: labels },
       template: {
@@ -223,7 +237,10 @@ export function deploy(resource: string, workload: Workload, component: pulumi.C
   void checked(component, "replicas", workload.replicas, z.int().min(0).optional());
   void checked(component, "autoscale", workload.autoscale, autoscaleSettings.optional());
   const opts = { parent: component };
-  new kubernetes.apps.v1.Deployment(resource, deployment(workload, component), opts);
+  new kubernetes.apps.v1.Deployment(resource, deployment(workload, component), {
+    ...opts,
+    ...(workload.autoscale !== undefined && { ignoreChanges: ["spec.replicas"] }),
+  });
   if (fewest(workload) > 1)
     new kubernetes.policy.v1.PodDisruptionBudget(`${resource}-budget`, budget(workload), opts);
   if (workload.autoscale !== undefined) {

@@ -6,7 +6,7 @@ import { MeshNetworkPolicy } from "../components/network-policy.ts";
 import { MeshSecurity } from "../components/security.ts";
 import { DubboService, type ServiceCalls, type ServiceVersion } from "../components/service.ts";
 import { SidecarScope } from "../components/sidecar-scope.ts";
-import { ProviderTraffic } from "../components/traffic.ts";
+import { ProviderRoutes, ProviderTraffic, type ProviderTrafficArgs } from "../components/traffic.ts";
 import { milliseconds } from "../lib/duration.ts";
 import { calleesFirst, calleesOf, callersOf, type Service } from "../lib/graph.ts";
 import { listOperation } from "../lib/istio.ts";
@@ -15,14 +15,22 @@ import { proxyAnnotations } from "../lib/resources.ts";
 import type { Settings } from "../settings.ts";
 import type { Versions } from "./images.ts";
 
+/** ServiceAccount of all applications that have none of their own, and name of their rights. Source: the seed, 3.2. */
+const SHARED_ACCOUNT = "dubbo-sa";
+
+function accountName(application: string, { security }: Settings): string {
+  return security.identities === "shared" ? SHARED_ACCOUNT : application;
+}
+
 /** The namespace, with its accounts. */
 export function meshNamespace(settings: Settings, opts: pulumi.ComponentResourceOptions): MeshNamespace {
   const { namespace: name, injection, revision, accessLogs, security, services } = settings;
   const { identities, podSecurity } = security;
   const { tracing } = settings.observability;
-  const args = { name, injection, revision, accessLogs, tracing, podSecurity, serviceAccount: "dubbo-sa" };
+  const args = { name, injection, revision, accessLogs, tracing, podSecurity };
   const own = identities === "shared" ? [] : services.map((service) => service.name);
-  return new MeshNamespace("mesh", { ...args, identities: own, protect: settings.production }, opts);
+  const accounts = { serviceAccount: SHARED_ACCOUNT, identities: own };
+  return new MeshNamespace("mesh", { ...args, ...accounts, protect: settings.production }, opts);
 }
 
 /** What every component of a service is placed in. */
@@ -36,14 +44,26 @@ function hostOf({ name }: Service, { settings, mesh }: Surroundings): pulumi.Out
   return pulumi.interpolate`${name}.${mesh.namespace}.svc.${settings.clusterDomain}`;
 }
 
-/** The rules of calls to a service: nobody has to be told of one that offers nothing. */
-export function trafficRules(service: Service, surroundings: Surroundings): pulumi.Resource[] {
-  const { name, offers, versions, methods, routes, traffic } = service;
-  if (offers.length === 0) return [];
-  const { mesh, opts } = surroundings;
+function trafficArgs(service: Service, surroundings: Surroundings): ProviderTrafficArgs {
+  const { name, versions, methods, routes, traffic } = service;
   const subsets = versions.map(({ name: subset, weight }) => ({ name: subset, weight }));
   const rules = { host: hostOf(service, surroundings), subsets, methods, routes, ...traffic };
-  return [new ProviderTraffic(`${name}-traffic`, { name, namespace: mesh.namespace, rules }, opts)];
+  return { name, namespace: surroundings.mesh.namespace, rules };
+}
+
+/** How a service is called: nobody has to be told of one that offers nothing. */
+export function trafficRules(service: Service, surroundings: Surroundings): pulumi.Resource[] {
+  if (service.offers.length === 0) return [];
+  const args = trafficArgs(service, surroundings);
+  return [new ProviderTraffic(`${service.name}-traffic`, args, surroundings.opts)];
+}
+
+/** The routes to a service, which come after its pods: calls do not go to those that are not ready. */
+function routesTo(service: Service, deployed: DubboService, surroundings: Surroundings): pulumi.Resource[] {
+  if (service.offers.length === 0) return [];
+  const { name } = service;
+  const args = { ...trafficArgs(service, surroundings), traffic: `${name}-traffic` };
+  return [new ProviderRoutes(`${name}-routes`, args, { ...surroundings.opts, dependsOn: deployed })];
 }
 
 /** What the proxies of a service are told of: what it calls. */
@@ -82,7 +102,9 @@ export function meshSecurity({ settings, mesh, opts }: Surroundings): pulumi.Res
   const called = services.filter(({ offers }) => authorization && offers.length > 0);
   const allowed = called.map((service) => {
     const { name: callee, port, offers, healthCheck } = service;
-    const callers = pulumi.all(callersOf(services, service).map(({ name }) => mesh.accountOf(name)));
+    const callers = new Map(
+      callersOf(services, service).map(({ name }) => [accountName(name, settings), mesh.accountOf(name)]),
+    );
     return [callee, { callee, port, namespace, callers, services: offers, healthCheck }] as const;
   });
   const args = { namespace, mtls, allowed: new Map(allowed), defaultDeny };
@@ -135,21 +157,23 @@ function dubboService(
 }
 
 /**
- * The services. The rules are there before a caller's first call, and until after its last. An application on Node.js waits for its providers
- * by itself; one on Java would fail, so its pods come after theirs.
+ * The services, each after the rules of calls, and callers after the routes to what they call: all is there before a first call, and until
+ * after the last one. Where services call each other, the routes to one of them come later; an application on Node.js waits for its
+ * providers by itself.
  */
 export function dubboServices(
   run: Versions,
-  rules: readonly pulumi.Resource[],
+  rules: pulumi.Resource[],
   surroundings: Surroundings,
 ): ReadonlyMap<string, DubboService> {
-  const { services } = surroundings.settings;
   const made = new Map<string, DubboService>();
-  for (const service of calleesFirst(services)) {
-    const providers = service.calls.flatMap((callee) => made.get(callee) ?? []);
-    const before =
-      service.calls.length === 0 ? [] : [...rules, ...(service.runtime === "java" ? providers : [])];
-    made.set(service.name, dubboService(service, run.get(service.name) ?? [], surroundings, before));
+  const routes = new Map<string, pulumi.Resource[]>();
+  for (const service of calleesFirst(surroundings.settings.services)) {
+    const { name, calls } = service;
+    const before = [...rules, ...calls.flatMap((callee) => routes.get(callee) ?? [])];
+    const deployed = dubboService(service, run.get(name) ?? [], surroundings, before);
+    made.set(name, deployed);
+    routes.set(name, routesTo(service, deployed, surroundings));
   }
   return made;
 }

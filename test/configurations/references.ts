@@ -9,7 +9,7 @@ interface Subset {
 
 interface RuleSpec {
   readonly host: string;
-  readonly subsets: readonly Subset[];
+  readonly subsets?: readonly Subset[];
 }
 
 interface RouteSpec {
@@ -92,9 +92,9 @@ class Objects {
     return this.services.find(({ name }) => this.#host(name) === host);
   }
 
-  /** The subset of a host's DestinationRule. */
-  subset(host: string, name: string): Subset | undefined {
-    return this.rules.find(({ spec }) => spec.host === host)?.spec.subsets.find((each) => each.name === name);
+  /** The subsets of a host's DestinationRules. */
+  subsets(host: string): readonly Subset[] {
+    return this.rules.filter(({ spec }) => spec.host === host).flatMap(({ spec }) => spec.subsets ?? []);
   }
 
   /** The most pods that the Deployments with these labels have. */
@@ -124,7 +124,7 @@ function lostRoutes(all: Objects): string[] {
   return all.routes.flatMap(({ name, spec }) =>
     spec.http.flatMap(({ route }) =>
       route.flatMap(({ destination: { host, subset: of }, weight = 100 }) => {
-        const subset = all.subset(host, of);
+        const subset = all.subsets(host).find((each) => each.name === of);
         const service = all.service(host);
         const to = `VirtualService ${name}: ${host} ${of}`;
         if (service === undefined) return [`${to} is no Service`];
@@ -145,9 +145,8 @@ function wrongChecks(all: Objects): string[] {
     });
     const hosts = new Set(configPatches.map(({ match }) => match.cluster.service));
     const carrying = [...hosts].flatMap((host) => {
-      const rule = all.rules.find(({ spec }) => spec.host === host);
       const port = all.service(host)?.spec.ports[0]?.port ?? 0;
-      return (rule?.spec.subsets ?? []).map((subset) => `${host}:${port} ${subset.name}`);
+      return all.subsets(host).map((subset) => `${host}:${port} ${subset.name}`);
     });
     const runs = all.deployments.some(({ spec }) => within({ app }, spec.template.metadata.labels));
     const faults = runs ? [] : [`${app} has no Deployment`];

@@ -86,7 +86,7 @@ describe("make golden", { timeout: 120_000 }, () => {
     repository.stack("a", { cluster: "local" });
     await repository.commit();
     const first = await writeGolden(directory);
-    expect(first).toHaveLength(17);
+    expect(first).toHaveLength(18);
     expect(first).toContain("test/golden/a/telemetry-access-logs.yaml");
     expect(await writeGolden(directory)).toEqual([]);
 

@@ -15,10 +15,11 @@ describe("the program of a local stack", async () => {
 
   it("declares exactly these objects", () => {
     expect([...names].sort()).toEqual([
-      "AuthorizationPolicy/dubbo-samples-mesh-provider",
+      "AuthorizationPolicy/dubbo-samples-mesh-provider.dubbo-sa",
       "Deployment/dubbo-samples-mesh-consumer",
       "Deployment/dubbo-samples-mesh-provider-v1",
       "DestinationRule/dubbo-samples-mesh-provider",
+      "DestinationRule/dubbo-samples-mesh-provider.v1",
       "EnvoyFilter/cluster",
       "Namespace/dubbo-demo",
       "PeerAuthentication/default",
@@ -38,17 +39,17 @@ describe("the program of a local stack", async () => {
   it("declares each object after what it needs", () => {
     expect(names[0]).toBe("Namespace/dubbo-demo");
     const before = (first: string, second: string): boolean => names.indexOf(first) < names.indexOf(second);
-    expect(before("ServiceAccount/dubbo-sa", "Deployment/dubbo-samples-mesh-provider-v1")).toBe(true);
-    expect(
-      before("DestinationRule/dubbo-samples-mesh-provider", "VirtualService/dubbo-samples-mesh-provider"),
-    ).toBe(true);
-    expect(
-      before("VirtualService/dubbo-samples-mesh-provider", "Deployment/dubbo-samples-mesh-consumer"),
-    ).toBe(true);
-    expect(before("EnvoyFilter/cluster", "Deployment/dubbo-samples-mesh-consumer")).toBe(true);
-    expect(
-      before("AuthorizationPolicy/dubbo-samples-mesh-provider", "Deployment/dubbo-samples-mesh-consumer"),
-    ).toBe(true);
+    const provider = "dubbo-samples-mesh-provider";
+    const order = [
+      ["ServiceAccount/dubbo-sa", `Deployment/${provider}-v1`],
+      [`DestinationRule/${provider}.v1`, `Deployment/${provider}-v1`],
+      [`AuthorizationPolicy/${provider}.dubbo-sa`, `Deployment/${provider}-v1`],
+      [`Deployment/${provider}-v1`, `VirtualService/${provider}`],
+      [`VirtualService/${provider}`, "Deployment/dubbo-samples-mesh-consumer"],
+      ["EnvoyFilter/cluster", "Deployment/dubbo-samples-mesh-consumer"],
+    ] as const;
+    expect(order.filter(([first, second]) => !before(first, second))).toEqual([]);
+    expect(order.flat().filter((name) => !names.includes(name))).toEqual([]);
   });
 
   it("declares objects that the schemas of Kubernetes and Istio accept", () => {
@@ -290,7 +291,7 @@ describe("the program of other stacks", () => {
     const policies = objects.filter(({ kind }) => kind.endsWith("Policy"));
     expect(policies.map(({ kind, metadata }) => `${kind}/${metadata.name}`).sort()).toEqual([
       "AuthorizationPolicy/default-deny",
-      "AuthorizationPolicy/dubbo-samples-mesh-provider",
+      "AuthorizationPolicy/dubbo-samples-mesh-provider.dubbo-samples-mesh-consumer",
       "NetworkPolicy/default-deny",
       "NetworkPolicy/dubbo-samples-mesh-consumer",
       "NetworkPolicy/dubbo-samples-mesh-provider",
@@ -320,7 +321,7 @@ describe("the program of other stacks", () => {
     });
     const deployments = objects.filter(({ kind }) => kind === "Deployment");
     expect(deployments.map(({ spec }) => (spec as { replicas?: number }).replicas)).toEqual(
-      expect.arrayContaining([undefined, 1]),
+      expect.arrayContaining([2, 1]),
     );
     for (const { spec } of deployments) {
       expect(spec).toMatchObject({
@@ -365,7 +366,11 @@ describe("the program of other stacks", () => {
         .map(({ metadata }) => metadata.name)
         .sort();
     expect(names("EnvoyFilter")).toEqual(["cluster", "cluster-dubbo-samples-mesh-relay", "cluster-shop"]);
-    expect(names("AuthorizationPolicy")).toEqual(["dubbo-samples-mesh-provider", "dubbo-samples-mesh-relay"]);
+    const callers = ["dubbo-samples-mesh-consumer", "dubbo-samples-mesh-relay", "shop"];
+    expect(names("AuthorizationPolicy")).toEqual([
+      ...callers.map((caller) => `dubbo-samples-mesh-provider.${caller}`),
+      "dubbo-samples-mesh-relay.shop",
+    ]);
     expect(names("Deployment")).toEqual([
       "dubbo-samples-mesh-consumer",
       "dubbo-samples-mesh-provider-v1",
@@ -374,21 +379,11 @@ describe("the program of other stacks", () => {
     ]);
     const specOf = (kind: string, name: string): unknown =>
       objects.find((object) => object.kind === kind && object.metadata.name === name)?.["spec"];
-    expect(specOf("AuthorizationPolicy", "dubbo-samples-mesh-provider")).toMatchObject({
-      rules: [
-        {
-          from: [
-            {
-              source: {
-                principals: ["dubbo-samples-mesh-consumer", "dubbo-samples-mesh-relay", "shop"].map(
-                  (name) => `cluster.local/ns/dubbo-demo/sa/${name}`,
-                ),
-              },
-            },
-          ],
-        },
-      ],
-    });
+    for (const caller of callers) {
+      expect(specOf("AuthorizationPolicy", `dubbo-samples-mesh-provider.${caller}`)).toMatchObject({
+        rules: [{ from: [{ source: { principals: [`cluster.local/ns/dubbo-demo/sa/${caller}`] } }] }],
+      });
+    }
     const relay = "dubbo-samples-mesh-relay.dubbo-demo.svc.cluster.local";
     expect(specOf("Sidecar", "shop")).toMatchObject({
       egress: [{ hosts: [`./${HOST}`, `./${relay}`, "istio-system/*"] }],
@@ -421,20 +416,37 @@ describe("the program of other stacks", () => {
     });
   });
 
-  it.each([
-    ["java", true],
-    ["node", false],
-  ])("starts a caller on %s after the pods that it calls: %s", async (runtime, waits) => {
+  it.each(["java", "node"])("starts a caller on %s after the routes to what it calls", async (runtime) => {
     const services = [{ ...consumer, runtime }, provider];
     const config = { "dubbo-mesh:context": "minikube", "dubbo-mesh:services": JSON.stringify(services) };
     const { resources } = await register(() => {
       pulumi.runtime.setAllConfig(config);
       return program();
     });
-    const caller = resources.find(({ name }) => name === "dubbo-samples-mesh-consumer");
-    expect(caller?.type).toBe("dubbo-mesh:service:DubboService");
-    expect(caller?.dependsOn.includes("dubbo-samples-mesh-provider-v1")).toBe(waits);
-    expect(caller?.dependsOn).toContain("dubbo-samples-mesh-consumer-health-check-envoy-filter");
+    const before = (wanted: string): readonly string[] =>
+      resources.find(({ name, type }) => name === wanted && type.startsWith("dubbo-mesh:"))?.dependsOn ?? [];
+    const [callee, caller] = ["dubbo-samples-mesh-provider", "dubbo-samples-mesh-consumer"];
+    const rules = [
+      `${caller}-health-check-envoy-filter`,
+      `${callee}-traffic.v1-subset`,
+      `security-${callee}.dubbo-sa-calls`,
+    ];
+    expect(before(callee)).toEqual(expect.arrayContaining(rules));
+    expect(before(caller)).toEqual(expect.arrayContaining([...rules, `${callee}-routes-virtual-service`]));
+    expect(before(`${callee}-routes`)).toEqual(
+      expect.arrayContaining([`${callee}-v1`, `${callee}-v2`, `${callee}-service`]),
+    );
+  });
+
+  it("does not wait for itself where services call each other", async () => {
+    const services = [
+      { name: "a", image: "r/a:1", port: 50052, offers: ["x.A"], calls: ["b"] },
+      { name: "b", image: "r/b:1", port: 50053, offers: ["x.B"], calls: ["a"] },
+    ];
+    const { objects } = await declaredBy({ context: "minikube", services });
+    const names = objects.map(({ kind, metadata }) => `${kind}/${metadata.name}`);
+    const order = ["Deployment/b-v1", "VirtualService/b", "Deployment/a-v1", "VirtualService/a"];
+    expect(names.filter((name) => order.includes(name))).toEqual(order);
   });
 
   it("turns access logs off where they are not wanted", async () => {

@@ -9,7 +9,12 @@ import { MeshNetworkPolicy } from "../../../components/network-policy.ts";
 import { SidecarScope } from "../../../components/sidecar-scope.ts";
 import { authorizationPolicySpec, MeshSecurity } from "../../../components/security.ts";
 import { DubboService, type DubboServiceArgs } from "../../../components/service.ts";
-import { destinationRuleSpec, ProviderTraffic, virtualServiceSpec } from "../../../components/traffic.ts";
+import {
+  destinationRuleSpec,
+  ProviderRoutes,
+  ProviderTraffic,
+  virtualServiceSpec,
+} from "../../../components/traffic.ts";
 import { healthCheckSettings } from "../../../lib/health-check.ts";
 import { trafficOf } from "../../../lib/traffic.ts";
 import { validateObject } from "../../schemas/validate.ts";
@@ -251,6 +256,9 @@ const RESTRICTED = {
   seccompProfile: { type: "RuntimeDefault" },
 };
 
+/** All pods are new; where there are to be none, the status does not count them. */
+const COUNTS = "&&$.status.replicas==$.spec.replicas&&$.status.updatedReplicas==$.spec.replicas";
+
 /** A Deployment of one of the applications, whole. */
 function expectedDeployment(
   { application, port }: { application: string; port: number },
@@ -264,7 +272,14 @@ function expectedDeployment(
   return {
     apiVersion: "apps/v1",
     kind: "Deployment",
-    metadata: { name, namespace: "demo", labels },
+    metadata: {
+      name,
+      namespace: "demo",
+      labels,
+      annotations: {
+        "pulumi.com/waitFor": `jsonpath={.status.conditions[?@.type=="Available"&&@.status=="True"${replicas === 0 ? "" : COUNTS}]}`,
+      },
+    },
     spec: {
       replicas,
       strategy: { type: "RollingUpdate", rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
@@ -498,7 +513,14 @@ describe("the provider", async () => {
         `${BUDGET} provider-v1-budget < provider after []`,
       ].sort(),
     );
-    expect(find(scaled, "provider-v1")["spec"]).not.toHaveProperty("replicas");
+    expect(["v1", "v2"].map((version) => find(scaled, `provider-${version}`)["spec"])).toMatchObject([
+      { replicas: 2 },
+      { replicas: 1 },
+    ]);
+    expect(scaled.ignored).toEqual({
+      "provider-v1": ["spec.replicas"],
+      "provider-v2": ["spec.replicas"],
+    });
     expect(find(scaled, "provider-v1-autoscaler")).toEqual({
       apiVersion: "autoscaling/v2",
       kind: "HorizontalPodAutoscaler",
@@ -694,7 +716,10 @@ describe("a service that is called and calls", async () => {
 
 describe("the traffic rules", async () => {
   const args = { name: "mesh-provider", namespace: "demo", rules: trafficRules };
-  const declared = await register(() => new ProviderTraffic("traffic", args));
+  const declared = await register(() => {
+    const traffic = new ProviderTraffic("traffic", args);
+    return new ProviderRoutes("routes", { ...args, traffic: "traffic" }, { dependsOn: traffic });
+  });
   const metadata = { name: "mesh-provider", namespace: "demo" };
   const { host } = trafficRules;
   const route = [
@@ -705,13 +730,36 @@ describe("the traffic rules", async () => {
   it("have the subsets before the routes to them", () => {
     expect(shape(declared)).toEqual([
       `${COMPONENT}:traffic:ProviderTraffic traffic <  after []`,
-      `${ISTIO}/v1:DestinationRule traffic-destination-rule < traffic after []`,
-      `${ISTIO}/v1:VirtualService traffic-virtual-service < traffic after [traffic-destination-rule]`,
+      `${ISTIO}/v1:DestinationRule traffic.v1-subset < traffic after []`,
+      `${ISTIO}/v1:DestinationRule traffic.v2-subset < traffic after []`,
+      `${ISTIO}/v1:DestinationRule traffic-destination-rule < traffic after [traffic.v1-subset, traffic.v2-subset]`,
+      `${COMPONENT}:traffic:ProviderRoutes routes <  after [traffic-destination-rule, traffic.v1-subset, traffic.v2-subset]`,
+      `${ISTIO}/v1:VirtualService routes-virtual-service < routes after []`,
     ]);
-    expect(declared.outputs).toEqual({ traffic: {} });
+    expect(declared.outputs).toEqual({ traffic: {}, routes: {} });
   });
 
-  it("balance, bound, take out who fails, and name a subset a version", () => {
+  it("keep the route of a stack that has it as a part of the traffic", () => {
+    const parent = "urn:pulumi:test::dubbo-mesh::dubbo-mesh:traffic:ProviderTraffic::traffic";
+    expect(declared.aliases).toEqual({
+      "routes-virtual-service": [`traffic-virtual-service < ${parent}`],
+    });
+  });
+
+  it("name a subset a version, each in a rule of its own", () => {
+    for (const name of ["v1", "v2"]) {
+      const subset = find(declared, `traffic.${name}-subset`);
+      expect(subset).toEqual({
+        apiVersion: "networking.istio.io/v1",
+        kind: "DestinationRule",
+        metadata: { name: `mesh-provider.${name}`, namespace: "demo" },
+        spec: { host, subsets: [{ name, labels: { version: name } }] },
+      });
+      expect(validateObject(subset)).toEqual([]);
+    }
+  });
+
+  it("balance, bound, and take out who fails, of all subsets", () => {
     expect(find(declared, "traffic-destination-rule")).toEqual({
       apiVersion: "networking.istio.io/v1",
       kind: "DestinationRule",
@@ -733,16 +781,12 @@ describe("the traffic rules", async () => {
             minHealthPercent: 50,
           },
         },
-        subsets: [
-          { name: "v1", labels: { version: "v1" } },
-          { name: "v2", labels: { version: "v2" } },
-        ],
       },
     });
   });
 
   it("retry idempotent methods on any failure, all others only where the call was not seen", () => {
-    expect(find(declared, "traffic-virtual-service")).toEqual({
+    expect(find(declared, "routes-virtual-service")).toEqual({
       apiVersion: "networking.istio.io/v1",
       kind: "VirtualService",
       metadata,
@@ -980,10 +1024,12 @@ describe("security", () => {
     callee: "mesh-provider",
     port: 50052,
     namespace: "demo",
-    callers: ["mesh-consumer"],
     services: ["a.B", "c.D"],
     healthCheck: healthCheckSettings.parse({}),
   };
+  const calledBy = (...accounts: string[]): { callers: ReadonlyMap<string, string> } => ({
+    callers: new Map(accounts.map((account) => [account, account])),
+  });
   const SECURITY = "kubernetes:security.istio.io/v1";
   const grpc = {
     operation: {
@@ -997,15 +1043,15 @@ describe("security", () => {
     const args = {
       namespace: "demo",
       mtls: "STRICT" as const,
-      allowed: new Map([["provider", allowed]]),
+      allowed: new Map([["provider", { ...allowed, ...calledBy("mesh-consumer") }]]),
       defaultDeny: true,
     };
     const declared = await register(() => new MeshSecurity("security", args));
     expect(shape(declared)).toEqual([
       `${COMPONENT}:security:MeshSecurity security <  after []`,
-      `${SECURITY}:AuthorizationPolicy security-default-deny < security after []`,
       `${SECURITY}:PeerAuthentication security-mtls < security after []`,
-      `${SECURITY}:AuthorizationPolicy security-provider-calls < security after []`,
+      `${SECURITY}:AuthorizationPolicy security-provider.mesh-consumer-calls < security after []`,
+      `${SECURITY}:AuthorizationPolicy security-default-deny < security after [security-provider.mesh-consumer-calls]`,
     ]);
     expect(find(declared, "security-mtls")).toEqual({
       apiVersion: "security.istio.io/v1",
@@ -1014,9 +1060,9 @@ describe("security", () => {
       spec: { mtls: { mode: "STRICT" } },
     });
     const policy = { apiVersion: "security.istio.io/v1", kind: "AuthorizationPolicy" };
-    expect(find(declared, "security-provider-calls")).toEqual({
+    expect(find(declared, "security-provider.mesh-consumer-calls")).toEqual({
       ...policy,
-      metadata: { name: "mesh-provider", namespace: "demo" },
+      metadata: { name: "mesh-provider.mesh-consumer", namespace: "demo" },
       spec: {
         selector: { matchLabels: { app: "mesh-provider" } },
         action: "ALLOW",
@@ -1043,66 +1089,53 @@ describe("security", () => {
     expect(find(declared, "security-mtls")).toMatchObject({ spec: { mtls: { mode: "PERMISSIVE" } } });
   });
 
-  it("is a policy a service, with all who call it, each identity once", async () => {
-    // Two callers with one account, as where identities are shared.
-    const callers = ["sa", "mesh-relay", "sa"];
-    const relay = {
-      ...allowed,
-      callee: "mesh-relay",
-      port: 50053,
-      callers: ["mesh-consumer"],
-      services: ["r.R"],
-    };
+  it("is a policy for each identity that calls a service", async () => {
+    const relay = { ...allowed, callee: "mesh-relay", port: 50053, services: ["r.R"] };
     const args = {
       namespace: "demo",
       mtls: "STRICT" as const,
       allowed: new Map([
-        ["provider", { ...allowed, callers }],
-        ["relay", relay],
+        ["provider", { ...allowed, ...calledBy("sa", "mesh-relay") }],
+        ["relay", { ...relay, ...calledBy("mesh-consumer") }],
       ]),
       defaultDeny: false,
     };
     const declared = await register(() => new MeshSecurity("security", args));
-    expect(declared.resources.map(({ name }) => name).sort()).toEqual([
-      "security",
-      "security-mtls",
-      "security-provider-calls",
-      "security-relay-calls",
-    ]);
-    const principals = (...accounts: string[]): object[] => [
-      { source: { principals: accounts.map((account) => `cluster.local/ns/demo/sa/${account}`) } },
-    ];
-    expect(find(declared, "security-provider-calls")["spec"]).toEqual({
-      selector: { matchLabels: { app: "mesh-provider" } },
-      action: "ALLOW",
-      rules: [{ from: principals("sa", "mesh-relay"), to: [grpc] }],
-    });
-    const paths = ["/r.R/*", "/grpc.health.v1.Health/Check"];
-    expect(find(declared, "security-relay-calls")).toEqual({
+    const policies = declared.resources.filter(({ type }) => type.endsWith("AuthorizationPolicy"));
+    const policy = (callee: string, caller: string, port: string, paths: string[]): object => ({
       apiVersion: "security.istio.io/v1",
       kind: "AuthorizationPolicy",
-      metadata: { name: "mesh-relay", namespace: "demo" },
+      metadata: { name: `${callee}.${caller}`, namespace: "demo" },
       spec: {
-        selector: { matchLabels: { app: "mesh-relay" } },
+        selector: { matchLabels: { app: callee } },
         action: "ALLOW",
         rules: [
           {
-            from: principals("mesh-consumer"),
-            to: [{ operation: { ports: ["50053"], methods: ["POST"], paths } }],
+            from: [{ source: { principals: [`cluster.local/ns/demo/sa/${caller}`] } }],
+            to: [{ operation: { ports: [port], methods: ["POST"], paths } }],
           },
         ],
       },
+    });
+    const paths = ["/a.B/*", "/c.D/*", "/grpc.health.v1.Health/Check"];
+    expect(Object.fromEntries(policies.map(({ name, inputs }) => [name, inputs]))).toEqual({
+      "security-provider.sa-calls": policy("mesh-provider", "sa", "50052", paths),
+      "security-provider.mesh-relay-calls": policy("mesh-provider", "mesh-relay", "50052", paths),
+      "security-relay.mesh-consumer-calls": policy("mesh-relay", "mesh-consumer", "50053", [
+        "/r.R/*",
+        "/grpc.health.v1.Health/Check",
+      ]),
     });
   });
 
   it("allows nothing where nobody is to call", async () => {
     // Without `from`, a rule would allow everybody: there must be no rule.
     const nothing = { selector: { matchLabels: { app: "mesh-provider" } }, action: "ALLOW" };
-    expect(authorizationPolicySpec({ ...allowed, callers: [] })).toEqual(nothing);
+    expect(authorizationPolicySpec(allowed)).toEqual(nothing);
     const args = {
       namespace: "demo",
       mtls: "STRICT" as const,
-      allowed: new Map([["provider", { ...allowed, callers: [] }]]),
+      allowed: new Map([["provider", { ...allowed, ...calledBy() }]]),
       defaultDeny: false,
     };
     const policy = find(await register(() => new MeshSecurity("security", args)), "security-provider-calls");
@@ -1115,7 +1148,9 @@ describe("security", () => {
     [{ http_health_check: { path: "/live", method: "HEAD" } }, "HEAD", "/live"],
   ])("allows a check over HTTP its path, too: %j", (check, method, path) => {
     const healthCheck = healthCheckSettings.parse(check);
-    const spec = authorizationPolicySpec({ ...allowed, healthCheck }) as { rules: { to: object[] }[] };
+    const spec = authorizationPolicySpec({ ...allowed, caller: "sa", healthCheck }) as {
+      rules: { to: object[] }[];
+    };
     expect(spec.rules.map(({ to }) => to)).toEqual([
       [grpc, { operation: { ports: ["50052"], methods: [method], paths: [path] } }],
     ]);
@@ -1206,6 +1241,10 @@ describe("the network policy", () => {
   it("refuses everything else where that is asked for", async () => {
     const declared = await register(() => new MeshNetworkPolicy("network", { ...args, defaultDeny: true }));
     expect(declared.resources).toHaveLength(4);
+    // Else the pods were cut off until theirs are there.
+    expect(shape(declared)).toContain(
+      `${NETWORK} network-default-deny < network after [network-callee, network-caller]`,
+    );
     expect(find(declared, "network-default-deny")).toMatchObject({
       metadata: { name: "default-deny", namespace: "demo" },
       spec: { podSelector: {}, policyTypes },

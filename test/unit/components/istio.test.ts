@@ -133,7 +133,7 @@ describe("a stack that installs Istio", () => {
   it("has every object after istiod: pods would start without a sidecar, and custom resources find no kind", async () => {
     const resources = await stack(config);
     const objects = resources.filter(own);
-    expect(objects).toHaveLength(20);
+    expect(objects).toHaveLength(21);
     const early = objects.filter(({ name }) => !before(name, resources).has("istio-istiod"));
     expect(early.map(({ name }) => name)).toEqual([]);
     expect(before("istio-istiod", resources)).toEqual(new Set(["istio", "istio-base"]));
@@ -142,6 +142,6 @@ describe("a stack that installs Istio", () => {
   it("installs nothing where Istio is there", async () => {
     const resources = await stack({ ...config, istio: "mode: existing" });
     expect(resources.filter(({ type }) => type === RELEASE)).toEqual([]);
-    expect(resources.filter(own)).toHaveLength(20);
+    expect(resources.filter(own)).toHaveLength(21);
   });
 });

@@ -19,6 +19,10 @@ export interface Registered {
 /** What came of {@link register}. */
 export interface Registration<T> {
   readonly resources: readonly Registered[];
+  /** The properties of a resource whose changes are ignored, by its name. */
+  readonly ignored: Readonly<Record<string, readonly string[]>>;
+  /** What a resource has been before, as its name and its parent's URN, by its name. */
+  readonly aliases: Readonly<Record<string, readonly string[]>>;
   /** What the components put out, by their names. */
   readonly outputs: Readonly<Record<string, unknown>>;
   /** What `work` returned. */
@@ -30,6 +34,8 @@ interface Request {
   getParent(): string;
   getDependenciesList(): string[];
   getProtect(): boolean;
+  getIgnorechangesList(): string[];
+  getAliasesList(): { getSpec(): { getName(): string; getParenturn(): string } }[];
 }
 
 interface OutputsRequest {
@@ -86,7 +92,19 @@ export async function register<T>(work: () => T, preview = false): Promise<Regis
       return [nameOf(of.getUrn()), of.getOutputs().toJavaScript()] as const;
     });
     expect(registered).toHaveLength(new Set(registered.map(([name]) => name)).size);
-    return { resources, outputs: Object.fromEntries(registered), result };
+    const options = requests.mock.calls.map(([request]) => request as Request);
+    return {
+      resources,
+      ignored: byName(options, (request) => request.getIgnorechangesList()),
+      aliases: byName(options, (request) =>
+        request.getAliasesList().map((alias) => {
+          const spec = alias.getSpec();
+          return `${spec.getName()} < ${spec.getParenturn()}`;
+        }),
+      ),
+      outputs: Object.fromEntries(registered),
+      result,
+    };
   } finally {
     requests.mockRestore();
     outputsRequests.mockRestore();
@@ -95,6 +113,15 @@ export async function register<T>(work: () => T, preview = false): Promise<Regis
 
 interface Read extends Pick<Registered, "name" | "parent" | "protect"> {
   readonly dependencies: string[];
+}
+
+/** What the requests say, by the names of their resources; those that say nothing are left out. */
+function byName(
+  requests: readonly Request[],
+  list: (request: Request) => string[],
+): Record<string, string[]> {
+  const all = requests.map((request) => [request.getName(), list(request)] as const);
+  return Object.fromEntries(all.filter(([, items]) => items.length > 0));
 }
 
 function read(request: Request): Read {

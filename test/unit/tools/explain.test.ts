@@ -44,7 +44,7 @@ describe("the way of a setting", () => {
       "dubbo-mesh:services[0].port: Triple port",
       "is 50052, from app provider",
       "with 50053:",
-      "AuthorizationPolicy dubbo-samples-mesh-provider spec.rules[0].to[0].operation.ports[0] 50052 -> 50053",
+      "AuthorizationPolicy dubbo-samples-mesh-provider.dubbo-sa spec.rules[0].to[0].operation.ports[0] 50052 -> 50053",
       `Deployment dubbo-samples-mesh-consumer ${APP}.env[DUBBO_REFERENCE_PROVIDER_PORT].value 50052 -> 50053`,
       `Deployment dubbo-samples-mesh-provider-v1 ${APP}.env[DUBBO_PROTOCOL_PORT].value 50052 -> 50053`,
       `Deployment dubbo-samples-mesh-provider-v1 ${APP}.ports[grpc-tri].containerPort 50052 -> 50053`,

@@ -276,16 +276,25 @@ describe("the kubectl engine", async () => {
     const extra = { apiVersion: "v1", kind: "Service", metadata: { name: "old", namespace: "dubbo-demo" } };
     const more = { ...extra, kind: "ServiceAccount" };
     const [missing, ...rest] = labelled;
-    fakeKubectl(
+    const fake = fakeKubectl(
       before,
       { stdout: printed(parent) },
       { stdout: printed(...rest.map(replicas(4)), live(extra), live(more)) },
+      // What was removed is pruned when all else is there and its pods are ready.
+      { stdout: printed(parent) },
+      {},
+      {},
+      {},
       { stdout: printed(live(namespace, "2")) },
       { stdout: printed(...labelled.map(replicas(5))) + printed(extra) + printed(more) },
       {},
       {},
     );
     const { changes } = await (await engine()).up();
+    const [, , , , first] = fake.calls();
+    expect(first?.args.join(" ")).not.toContain("prune");
+    expect(sent(first?.stdin)).toEqual(names.slice(1));
+    expect(argsOf(fake).slice(5, 7)).toEqual(ROLLOUTS);
     const byOperation = (wanted: string): string[] =>
       changes.filter(({ operation }) => operation === wanted).map(({ target }) => target);
     expect(changes).toHaveLength(5);

@@ -45,9 +45,10 @@ describe("a rendered stack", () => {
     const directory = newFolder();
     const files = await render(await stack(CONFIG), directory);
     expect(files.map((file) => basename(file).replace(/^\d\d-/, "")).sort()).toEqual([
-      "authorizationpolicy-dubbo-samples-mesh-provider.yaml",
+      "authorizationpolicy-dubbo-samples-mesh-provider.dubbo-sa.yaml",
       "deployment-dubbo-samples-mesh-consumer.yaml",
       "deployment-dubbo-samples-mesh-provider-v1.yaml",
+      "destinationrule-dubbo-samples-mesh-provider.v1.yaml",
       "destinationrule-dubbo-samples-mesh-provider.yaml",
       "envoyfilter-cluster.yaml",
       "namespace-dubbo-demo.yaml",
@@ -78,7 +79,7 @@ describe("a rendered stack", () => {
     await render(await stack(CONFIG), first);
     expect(contents(second)).toEqual(once);
     expect(contents(first)).toEqual(once);
-    expect(Object.keys(once)).toHaveLength(17);
+    expect(Object.keys(once)).toHaveLength(18);
   });
 
   it("takes the place of an earlier one and leaves all other files alone", async () => {
