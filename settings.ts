@@ -49,7 +49,7 @@ const keys = z.strictObject({
     .default(false)
     .describe(
       "refuse what is too weak for production: anything but STRICT mTLS, authorization, identities per workload, networkPolicy and defaultDeny; a " +
-        "single pod; an image by tag",
+        "single pod; an image by tag; and let Pulumi refuse to delete or replace the namespace and the Services",
     ),
   injection: z.boolean().default(true).describe("inject the Istio sidecar into the namespace's new pods"),
   revision: dnsLabel

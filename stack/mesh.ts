@@ -22,7 +22,7 @@ export function meshNamespace(settings: Settings, opts: pulumi.ComponentResource
   const { tracing } = settings.observability;
   const args = { name, injection, revision, accessLogs, tracing, podSecurity, serviceAccount: "dubbo-sa" };
   const own = identities === "shared" ? [] : services.map((service) => service.name);
-  return new MeshNamespace("mesh", { ...args, identities: own }, opts);
+  return new MeshNamespace("mesh", { ...args, identities: own, protect: settings.production }, opts);
 }
 
 /** What every component of a service is placed in. */
@@ -129,6 +129,7 @@ function dubboService(
     calls: callsOf(service, settings),
     annotations: proxyAnnotations(settings.proxy),
     versions,
+    protect: settings.production,
   };
   return new DubboService(name, args, { ...opts, dependsOn });
 }

@@ -5,8 +5,9 @@ import { DubboReference } from "../../apps/sdk/reference.ts";
 import { forwarded } from "../../tools/forward.ts";
 import { Mesh } from "../../tools/mesh.ts";
 import { readStackFile } from "../../tools/stack-file.ts";
+import type { Preview } from "../../tools/engine/engine.ts";
 import type { UpReport } from "../../tools/up.ts";
-import { make, PROJECT_DIRECTORY, STACK, writeStack } from "./make.ts";
+import { CONFIRM, make, PROJECT_DIRECTORY, STACK, writeStack } from "./make.ts";
 
 const PAIR = [{ app: "provider" }, { app: "consumer" }];
 const RELAY = "dubbo-samples-mesh-relay";
@@ -82,9 +83,24 @@ describe("a third service", () => {
     ]);
   });
 
-  it("goes with its entry, and takes nothing else along", async () => {
+  it("does not go unless that is meant", async () => {
     writeServices();
-    const { result } = await make<UpReport>("up", "JSON=1");
+    const { result: preview } = await make<Preview>("preview", "JSON=1");
+    expect(preview.warnings).toEqual([
+      {
+        target: `Service/${RELAY}`,
+        text: `${RELAY} cannot be called any more; no service of the stack calls it, others may.`,
+      },
+    ]);
+    await expect(make("up", "JSON=1")).rejects.toThrow(
+      '"fix":"Run `make up STACK=e2e CONFIRM=e2e` if you mean it."',
+    );
+    const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
+    expect(await new Mesh(settings).pods(RELAY)).toHaveLength(1);
+  });
+
+  it("goes with its entry, and takes nothing else along", async () => {
+    const { result } = await make<UpReport>("up", "JSON=1", CONFIRM);
     const changes = result.changes.map(({ operation, target }) => `${operation} ${target}`);
     const gone = (change: string): boolean => change.startsWith("delete ") && change.includes(RELAY);
     expect(changes.filter((change) => !gone(change))).toHaveLength(2);
