@@ -146,11 +146,14 @@ const routes: Meaning = ({ operation, object }, before, isLost) => {
   return `calls to ${name} have no weights, retries and timeouts${until}; ${before.callers(name)}.`;
 };
 
-const subsets: Meaning = ({ object }, before, isLost) => {
-  const { name } = object.metadata;
-  // Without routes nothing asks for a version.
-  if (isLost("VirtualService", name)) return undefined;
-  return `calls to ${name} fail: nothing tells its versions apart, to which they are routed; ${before.callers(name)}.`;
+const subset: Meaning = ({ object }, before, isLost) => {
+  const [service = "", version] = object.metadata.name.split(".");
+  // The one without a version has load balancing and bounds, which the others take; without routes or pods there is nothing to tell of it.
+  if (version === undefined || isLost("VirtualService", service)) return undefined;
+  if (isLost("Deployment", `${service}-${version}`)) return undefined;
+  const share = before.share(service, version) ?? "";
+  if (share === "") return undefined;
+  return `calls to ${version} of ${service} fail, and it answers ${share}: it is no subset any more; ${before.callers(service)}.`;
 };
 
 const controlPlane: Meaning = ({ object }) =>
@@ -167,7 +170,7 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
   Service: service,
   Deployment: deployment,
   VirtualService: routes,
-  DestinationRule: subsets,
+  DestinationRule: subset,
   Release: controlPlane,
 };
 

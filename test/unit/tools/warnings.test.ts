@@ -133,8 +133,8 @@ describe("what calls would feel", () => {
     ]);
     expect(await losing("delete", ["DestinationRule"])).toEqual([
       {
-        target: `DestinationRule/${PROVIDER}`,
-        text: `calls to ${PROVIDER} fail: nothing tells its versions apart, to which they are routed; ${CONSUMER} calls it.`,
+        target: `DestinationRule/${PROVIDER}.v1`,
+        text: `calls to v1 of ${PROVIDER} fail, and it answers 100 percent of the calls: it is no subset any more; ${CONSUMER} calls it.`,
       },
     ]);
     const both = await losing("delete", ["DestinationRule", "VirtualService"]);
