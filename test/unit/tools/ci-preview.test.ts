@@ -121,8 +121,8 @@ describe("ci-preview", { timeout: 120_000 }, () => {
       ]),
     ).toEqual([
       ["a", 0],
-      ["b", 17, "delete"],
-      ["c", 17, "create"],
+      ["b", 18, "delete"],
+      ["c", 18, "create"],
     ]);
     const [a, , c] = environments;
     expect(a?.findings).toEqual(NONE);

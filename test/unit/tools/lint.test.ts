@@ -98,7 +98,7 @@ describe("manifests", () => {
 
   it("of a stack count the images that it builds as pinned", async () => {
     expect(await lintStack(await readStackFile(ROOT, "dev"))).toEqual({
-      objects: 17,
+      objects: 18,
       errors: 0,
       warnings: 0,
       findings: [],
