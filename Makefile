@@ -11,6 +11,7 @@ CLI = node --import tsx tools/cli.ts
 STACK_FLAGS = --stack $(STACK) $(if $(CONTEXT),--context $(CONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY)) \
 	$(if $(JSON),--json)
 ENGINE_FLAGS = $(STACK_FLAGS) $(if $(ENGINE),--engine $(ENGINE))
+CONFIRM_FLAGS = $(if $(CONFIRM),--confirm "$$CONFIRM")
 POD_FLAGS = $(STACK_FLAGS) $(if $(POD),--pod $(POD))
 
 .DEFAULT_GOAL := help
@@ -25,8 +26,8 @@ $(DEPENDENCIES): package.json package-lock.json
 	npm ci --no-audit --no-fund
 	@touch $@
 
-up: $(DEPENDENCIES) ## bring a stack up and wait for the consumer's first reply [STACK=dev CONTEXT= REGISTRY= ENGINE= JSON=1]
-	@$(CLI) up $(ENGINE_FLAGS)
+up: $(DEPENDENCIES) ## bring a stack up and wait for the consumer's first reply [STACK=dev CONTEXT= REGISTRY= ENGINE= JSON=1; CONFIRM=stack where calls would feel it]
+	@$(CLI) up $(ENGINE_FLAGS) $(CONFIRM_FLAGS)
 
 preview: $(DEPENDENCIES) ## show what up would change [as up]
 	@$(CLI) preview $(ENGINE_FLAGS)
@@ -40,8 +41,8 @@ lint: $(DEPENDENCIES) ## judge manifests by the rules of policy/, anybody's or a
 envs: $(DEPENDENCIES) ## show in what the stacks differ [JSON=1]
 	@$(CLI) envs $(if $(JSON),--json)
 
-down: $(DEPENDENCIES) ## remove a stack, and tell what stays [as up; CONFIRM=prod of prod, IMAGES=1 for its images in docker]
-	@$(CLI) down $(ENGINE_FLAGS) $(if $(CONFIRM),--confirm "$$CONFIRM") $(if $(IMAGES),--images)
+down: $(DEPENDENCIES) ## remove a stack, and tell what stays [as up; CONFIRM=stack if production, IMAGES=1 for its images in docker]
+	@$(CLI) down $(ENGINE_FLAGS) $(CONFIRM_FLAGS) $(if $(IMAGES),--images)
 
 drift: $(DEPENDENCIES) ## tell how the cluster differs from what up left there; exit code 1 where it does [as up]
 	@$(CLI) drift $(ENGINE_FLAGS)
@@ -98,10 +99,10 @@ test: $(DEPENDENCIES) ## types, lint, format and unit tests; no cluster, no root
 interop: $(DEPENDENCIES) ## calls between the applications and Dubbo 3.3 for Java, both ways (JDK 17, Maven)
 	@npm run --silent interop
 
-e2e: $(DEPENDENCIES) ## the whole on the local cluster: up, verify, a fault, changes, down (root, Linux, Go 1.26)
+e2e: $(DEPENDENCIES) ## 10,000 configurations, and the whole on the local cluster: up, verify, a fault, changes, down (root, Linux, Go 1.26)
 	@npm run --silent e2e
 
-e2e-long: $(DEPENDENCIES) ## drills, one environment after the other, 10,000 configurations, 200 services; the cluster stays up
+e2e-long: $(DEPENDENCIES) ## drills, one environment after the other, 200 services; the cluster stays up
 	@E2E=long npm run --silent e2e
 
 bench: $(DEPENDENCIES) ## time the kubectl engine beside a bare kubectl apply, on a local cluster that is up

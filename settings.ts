@@ -49,7 +49,7 @@ const keys = z.strictObject({
     .default(false)
     .describe(
       "refuse what is too weak for production: anything but STRICT mTLS, authorization, identities per workload, networkPolicy and defaultDeny; a " +
-        "single pod; an image by tag",
+        "single pod; an image by tag; and let Pulumi refuse to delete or replace the namespace and the Services",
     ),
   injection: z.boolean().default(true).describe("inject the Istio sidecar into the namespace's new pods"),
   revision: dnsLabel
@@ -62,7 +62,14 @@ const keys = z.strictObject({
   observability: observabilitySettings
     .prefault({})
     .describe("what can be seen of the mesh beside access logs and metrics: tracing, dashboard"),
-  clusterDomain: z.string().min(1).default("cluster.local").describe("DNS suffix of the cluster's Services"),
+  clusterDomain: z
+    .string()
+    .regex(
+      /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/,
+      "must be a DNS domain such as cluster.local",
+    )
+    .default("cluster.local")
+    .describe("DNS suffix of the cluster's Services"),
   registry: z
     .string()
     .regex(/^[\w.-]+(:\d+)?(\/[\w./-]+)?$/, "must be host[:port][/organisation]")
@@ -170,13 +177,17 @@ function isText(schema: Shape[keyof Shape]): boolean {
   return type === "string";
 }
 
+/** The keys whose values are text. */
+const TEXTS = new Set(
+  Object.entries(settingsSchema.shape).flatMap(([key, schema]) => (isText(schema) ? [key] : [])),
+);
+
 /**
  * The value of a key. Pulumi hands every value over as text; what is not a string is YAML, of which JSON is a part.
  * @throws UserError that names the key where the text is no YAML
  */
 export function decode(key: string, text: string): unknown {
-  const schema = settingsSchema.shape[key as keyof Shape] as Shape[keyof Shape] | undefined;
-  if (schema === undefined || isText(schema)) return text;
+  if (TEXTS.has(key) || !Object.hasOwn(settingsSchema.shape, key)) return text;
   try {
     return yaml.load(text, { schema: yaml.CORE_SCHEMA });
   } catch (error) {

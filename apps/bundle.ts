@@ -9,7 +9,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { dirname, join, relative } from "node:path";
-import { buildSync } from "esbuild";
+import { type BuildOptions, buildSync } from "esbuild";
 import { UserError } from "../lib/errors.ts";
 import { digestOf } from "../lib/digest.ts";
 
@@ -35,8 +35,18 @@ const APPS = import.meta.dirname;
 const PROJECT = dirname(APPS);
 const DOCKERFILE = join(APPS, "Dockerfile");
 
-/** grpc-js loads it only for channelz, which the applications turn off. */
-const NOT_BUNDLED = ["@grpc/proto-loader"];
+/** What makes one module of an application and all that it imports, for the Node.js of its image. */
+export const BUNDLE = {
+  bundle: true,
+  platform: "node",
+  target: "node20",
+  format: "esm",
+  // grpc-js loads it only for channelz, which the applications turn off.
+  external: ["@grpc/proto-loader"],
+  // The bundle must not depend on a tsconfig.json somewhere above the checkout.
+  tsconfigRaw: {},
+  logLevel: "silent",
+} satisfies BuildOptions;
 
 /** CommonJS libraries in the bundle ask for Node's modules by `require`, which an ES module does not have. */
 const REQUIRE = `import{createRequire}from"node:module";const require=createRequire(import.meta.url);`;
@@ -77,22 +87,15 @@ function licences(inputs: readonly string[]): string {
 
 function bundle(application: string): Record<string, Uint8Array> {
   const { outputFiles, metafile } = buildSync({
+    ...BUNDLE,
     absWorkingDir: APPS,
     entryPoints: [`${application}/main.ts`],
-    bundle: true,
-    platform: "node",
-    target: "node20",
-    format: "esm",
     minify: true,
     legalComments: "none",
     banner: { js: REQUIRE },
-    external: NOT_BUNDLED,
-    // The bundle must not depend on a tsconfig.json somewhere above the checkout.
-    tsconfigRaw: {},
     metafile: true,
     write: false,
     outfile: "main.mjs",
-    logLevel: "silent",
   });
   const [main] = outputFiles;
   if (main === undefined) throw new Error(`esbuild made nothing of ${application}`);

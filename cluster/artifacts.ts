@@ -167,7 +167,8 @@ export function binaryPath(name: string): string {
   return join(CACHE_DIR, "bin", name);
 }
 
-function envoyArtifact(): Artifact {
+/** The stock Envoy. */
+export function envoyArtifact(): Artifact {
   const { version, sha256 } = versions.ENVOY;
   return {
     file: binaryPath("envoy"),

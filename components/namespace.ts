@@ -20,6 +20,8 @@ export interface MeshNamespaceArgs {
   identities?: readonly string[];
   /** Pod Security level that the namespace enforces; without it, the cluster's default. */
   podSecurity?: pulumi.Input<string> | undefined;
+  /** Whether Pulumi refuses to delete or replace the namespace; plain, since it is an option of the resource. Default: false. */
+  protect?: boolean;
 }
 
 /**
@@ -82,7 +84,7 @@ export class MeshNamespace extends pulumi.ComponentResource {
             })),
         },
       },
-      { parent: this },
+      { parent: this, protect: args.protect ?? false },
     );
     this.namespace = namespace.metadata.name;
     const { identities = [], serviceAccount } = args;

@@ -58,6 +58,8 @@ export interface DubboServiceArgs {
   annotations: Readonly<Record<string, pulumi.Input<string>>>;
   /** The versions that run, at least one. */
   versions: readonly ServiceVersion[];
+  /** Whether Pulumi refuses to delete or replace the Service; plain, since it is an option of the resource. Default: false. */
+  protect?: boolean;
 }
 
 /**
@@ -90,6 +92,7 @@ export class DubboService extends pulumi.ComponentResource {
     const finishSeconds = checked(this, "finishSeconds", args.finishSeconds, z.number().positive());
     new kubernetes.core.v1.Service(`${name}-service`, service(application, namespace, port), {
       parent: this,
+      protect: args.protect ?? false,
     });
     const reference = this.#reference(args);
     for (const version of args.versions) {

@@ -249,6 +249,30 @@ export const healthCheckSettings = z
 /** An active health check with its defaults filled in. */
 export type HealthCheck = z.infer<typeof healthCheckSettings>;
 
+/**
+ * Whether a check goes out in plaintext: Istio's clusters have a TLS socket for `tlsMode: istio`, and plaintext for all else. Source: Istio's
+ * pilot/pkg/networking/core/cluster_tls.go.
+ */
+export function isPlaintext(criteria: Readonly<Record<string, unknown>> | undefined): boolean {
+  return criteria !== undefined && criteria["tlsMode"] !== "istio";
+}
+
+/** What a PERMISSIVE inbound listener takes for mTLS. Source: Istio's pilot/pkg/networking/core/listener.go, allIstioMtlsALPNs. */
+const ISTIO_ALPN = ["istio", "istio-peer-exchange", "istio-h2", "istio-http/1.1", "istio-http/1.0"];
+
+/**
+ * What is wrong with the ALPN ids of a check over mTLS; undefined where nothing is. A PERMISSIVE sidecar closes a TLS connection that offers
+ * none of Istio's; a STRICT one would take it, but only until it is PERMISSIVE.
+ */
+export function foreignAlpn(protocols: readonly string[]): string | undefined {
+  const foreign = protocols.filter((protocol) => !ISTIO_ALPN.includes(protocol) && protocol !== "h2");
+  if (foreign.length > 0) return `${foreign.join(", ")}: no protocol that a sidecar listens for`;
+  const istio = protocols.some((protocol) => ISTIO_ALPN.includes(protocol));
+  return protocols.length === 0 || istio
+    ? undefined
+    : `${protocols.join(", ")}: not what a sidecar takes for mTLS`;
+}
+
 /** How soon a check notices, in seconds at most; what the kubelet or outlier detection do beside it is not in it. */
 export interface DetectionBounds {
   /** A peer that hangs is taken out. */

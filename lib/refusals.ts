@@ -2,7 +2,7 @@ import { variableOf } from "../apps/sdk/names.ts";
 import type { Given } from "../settings.ts";
 import { seconds } from "./duration.ts";
 import { calleesOf, callersOf, deploymentName, loadOn, mostPods, type Service, servicesOf } from "./graph.ts";
-import { detectionBounds, type HealthCheck } from "./health-check.ts";
+import { detectionBounds, foreignAlpn, isPlaintext } from "./health-check.ts";
 import { refuseIstio } from "./istio.ts";
 import { GREETER } from "./names.ts";
 import { GREETER_CALLERS } from "./presets.ts";
@@ -151,18 +151,23 @@ function refuseShortDrain({ offers, healthCheck, drainSeconds }: Service, _: Who
   );
 }
 
-function isPlaintext({ transport_socket_match_criteria: criteria }: HealthCheck): boolean {
-  return criteria !== undefined && criteria["tlsMode"] !== "istio";
-}
-
 /** A check whose sockets Istio does not know goes out in plaintext, without an identity. */
 function refusePlaintextChecks({ healthCheck }: Service, { given }: Whole, refuse: Refuse): void {
   const { mtls, authorization } = securityOf(given.security, given.injection);
-  if (!isPlaintext(healthCheck) || (mtls === "PERMISSIVE" && !authorization)) return;
+  const criteria = healthCheck.transport_socket_match_criteria;
+  if (!isPlaintext(criteria) || (mtls === "PERMISSIVE" && !authorization)) return;
   refuse(
     ["healthCheck", "transport_socket_match_criteria"],
     "make the check plaintext, which security.mtls STRICT and security.authorization refuse: leave it out",
   );
+}
+
+/** A check over mTLS whose protocols the peer's sidecar does not know: it would find no peer healthy. */
+function refuseForeignAlpn({ healthCheck }: Service, _: Whole, refuse: Refuse): void {
+  const { tls_options: options, transport_socket_match_criteria: criteria } = healthCheck;
+  const fault = foreignAlpn(options?.alpn_protocols ?? []);
+  if (fault === undefined || isPlaintext(criteria)) return;
+  refuse(["healthCheck", "tls_options", "alpn_protocols"], `${fault}; leave tls_options out`);
 }
 
 const CHECKS: readonly Check[] = [
@@ -176,6 +181,7 @@ const CHECKS: readonly Check[] = [
   refuseWarmup,
   refuseShortDrain,
   refusePlaintextChecks,
+  refuseForeignAlpn,
 ];
 
 function refuseLoad({ given, services }: Whole, refuse: Refuse): void {

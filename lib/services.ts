@@ -19,10 +19,23 @@ export const dnsLabel = z
     "must be a DNS label: lower-case letters, digits and dashes, at most 63",
   );
 
+/** A registry's host, a path, a tag and a digest. Source: the grammar of github.com/distribution/reference. */
+const IMAGE =
+  /^([A-Za-z0-9.-]+(:\d+)?\/)?[a-z0-9._-]+(\/[a-z0-9._-]+)*(?<tag>:\w[\w.-]{0,127})?(?<digest>@sha256:[0-9a-f]+)?$/;
+
+/** Whether it is said which image runs, whoever pushes another one. */
+function isExact(image: string): boolean {
+  const { tag, digest } = IMAGE.exec(image)?.groups ?? {};
+  return digest !== undefined || (tag !== undefined && tag !== ":latest");
+}
+
 /** An image that is named exactly enough to be run. */
 export const imageReference = z
   .string()
-  .regex(/^\S+[:@]\S+$/, "must be an image with a tag or a digest, such as registry/name:v1");
+  .refine(
+    isExact,
+    "must be an image with a digest, or with a tag other than latest, such as registry/name:v1",
+  );
 
 // A Service's name starts with a letter, RFC 1035.
 const serviceName = dnsLabel.regex(/^[a-z]/, "must start with a letter");

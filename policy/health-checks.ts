@@ -1,3 +1,4 @@
+import { foreignAlpn, isPlaintext } from "../lib/health-check.ts";
 import { at, durationSeconds, fields, type Fields, items, labels, number, text, texts } from "./fields.ts";
 import {
   callersOf,
@@ -172,22 +173,12 @@ function doubled(mesh: Mesh): Fault[] {
 function plaintext(check: Fields): string | undefined {
   const criteria = check["transport_socket_match_criteria"];
   if (criteria === undefined) return undefined;
-  const { tlsMode, ...others } = fields(criteria);
-  if (tlsMode === "istio" && Object.keys(others).length === 0) return undefined;
+  if (!isPlaintext(fields(criteria))) return undefined;
   return `${JSON.stringify(criteria)} is no match of Istio's, so the check goes out in plaintext`;
 }
 
-/** What an inbound listener takes for mTLS. Source: Istio's pilot/pkg/networking/util, ALPNInMesh. */
-const ISTIO_ALPN = ["istio", "istio-peer-exchange", "istio-h2", "istio-http/1.1", "istio-http/1.0"];
-
-function foreignAlpn(check: Fields): string | undefined {
-  const protocols = texts(at(check, "tls_options", "alpn_protocols"));
-  const foreign = protocols.filter((protocol) => !ISTIO_ALPN.includes(protocol) && protocol !== "h2");
-  if (foreign.length > 0) return `${foreign.join(", ")}: no protocol that a sidecar listens for`;
-  const istio = protocols.some((protocol) => ISTIO_ALPN.includes(protocol));
-  return protocols.length === 0 || istio
-    ? undefined
-    : `${protocols.join(", ")}: not what a sidecar takes for mTLS`;
+function alpn(check: Fields): string | undefined {
+  return foreignAlpn(texts(at(check, "tls_options", "alpn_protocols")));
 }
 
 function asksNobody(check: Fields): string | undefined {
@@ -341,7 +332,7 @@ const CHECK_FIELD_RULES: readonly Rule[] = [
     text: "An active health check offers no ALPN protocols of its own, or Istio's.",
     fix: "Take tls_options away.",
     source: "Istio's pilot/pkg/networking/util, ALPNInMesh",
-    faults: (mesh) => checkFaults(mesh, foreignAlpn, "tls_options.alpn_protocols"),
+    faults: (mesh) => checkFaults(mesh, alpn, "tls_options.alpn_protocols"),
   },
   {
     id: "check-asks-service",

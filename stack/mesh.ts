@@ -29,7 +29,8 @@ export function meshNamespace(settings: Settings, opts: pulumi.ComponentResource
   const { tracing } = settings.observability;
   const args = { name, injection, revision, accessLogs, tracing, podSecurity };
   const own = identities === "shared" ? [] : services.map((service) => service.name);
-  return new MeshNamespace("mesh", { ...args, serviceAccount: SHARED_ACCOUNT, identities: own }, opts);
+  const accounts = { serviceAccount: SHARED_ACCOUNT, identities: own };
+  return new MeshNamespace("mesh", { ...args, ...accounts, protect: settings.production }, opts);
 }
 
 /** What every component of a service is placed in. */
@@ -150,6 +151,7 @@ function dubboService(
     calls: callsOf(service, settings),
     annotations: proxyAnnotations(settings.proxy),
     versions,
+    protect: settings.production,
   };
   return new DubboService(name, args, { ...opts, dependsOn });
 }

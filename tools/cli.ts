@@ -16,8 +16,11 @@ interface CommonOptions {
   readonly engine?: EngineName;
 }
 
-interface DownOptions extends CommonOptions {
+interface UpOptions extends CommonOptions {
   readonly confirm?: string;
+}
+
+interface DownOptions extends UpOptions {
   readonly images: boolean;
 }
 
@@ -52,9 +55,9 @@ async function print(json: boolean, result: unknown, text: (report: typeof Repor
   process.stdout.write(`${json ? JSON.stringify(result) : text(await import("./report.ts"))}\n`);
 }
 
-async function runUp(options: CommonOptions): Promise<void> {
+async function runUp(options: UpOptions): Promise<void> {
   const { up } = await import("./up.ts");
-  const result = await up(await deployable(options), options.engine);
+  const result = await up(await deployable(options), options.engine, options.confirm);
   await print(options.json, result, ({ changesText, outputsText }) =>
     [
       changesText(result.changes),
@@ -78,14 +81,17 @@ async function runPreview(options: CommonOptions): Promise<void> {
   const file = await deployable(options);
   const [engine, { checkIstio }] = await Promise.all([engineOf(options, file), import("./istio.ts")]);
   await checkIstio(file.settings);
-  const changes = await engine.preview();
-  await print(options.json, { engine: engine.name, changes }, ({ changesText }) => changesText(changes));
+  const preview = await engine.preview();
+  await print(options.json, { engine: engine.name, ...preview }, ({ previewText }) =>
+    previewText(file.stack, preview),
+  );
 }
 
 async function runDown(options: DownOptions): Promise<void> {
-  const { confirmRemoval, down } = await import("./down.ts");
-  await confirmRemoval(options.stack, options.confirm);
-  const engine = await engineOf(options, await stackFile(options));
+  const [{ confirmRemoval }, { down }] = await Promise.all([import("./confirm.ts"), import("./down.ts")]);
+  const given = await stackFile(options);
+  await confirmRemoval(given, options.confirm);
+  const engine = await engineOf(options, given);
   const { readMaskedStackFile } = await import("./stack-file.ts");
   const file = await readMaskedStackFile(DIRECTORY, options.stack, overridesOf(options));
   const result = await down(file, engine, options.images);
@@ -124,7 +130,7 @@ async function enginePreview(stack: string): Promise<string> {
   try {
     const options = { stack, json: false };
     const engine = await engineOf(options, await deployable(options));
-    return (await import("./report.ts")).changesText(await engine.preview());
+    return (await import("./report.ts")).previewText(stack, await engine.preview());
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     process.exitCode = 1;
@@ -293,7 +299,9 @@ function pullRequestCommands(program: Command): void {
 
 function commands(): Command {
   const program = new Command("dubbo-mesh").exitOverride().configureOutput({ outputError: () => undefined });
-  stackCommand(program, "up", "bring the stack up and wait for the consumer's first reply").action(runUp);
+  stackCommand(program, "up", "bring the stack up and wait for the consumer's first reply")
+    .option("--confirm <stack>", "its name, where calls would feel the change")
+    .action(runUp);
   stackCommand(program, "preview", "show what up would change").action(runPreview);
   stackCommand(program, "render", "write the stack's objects as YAML, without docker or cluster")
     .requiredOption("--out <directory>", "folder to write to")
@@ -308,7 +316,7 @@ function commands(): Command {
     )
     .action(runLint);
   stackCommand(program, "down", "remove the stack, and tell what stays")
-    .option("--confirm <stack>", "its name, of a stack that people depend on")
+    .option("--confirm <stack>", "its name, where it is production")
     .option("--images", "remove the images that it builds from docker, too", false)
     .action(runDown);
   stackCommand(program, "drift", "tell how the cluster differs from what up left there").action(runDrift);

@@ -1,12 +1,10 @@
-import { createInterface } from "node:readline/promises";
-import { UserError } from "../lib/errors.ts";
 import { step } from "../lib/steps.ts";
 import type { Engine } from "./engine/engine.ts";
 import { removeImage } from "./engine/images.ts";
 import { runProgram } from "./engine/program.ts";
 import type { EngineName } from "./engine/select.ts";
 import type { StackFile } from "./stack-file.ts";
-import { isEphemeral, isProtected } from "./stacks.ts";
+import { isEphemeral } from "./stacks.ts";
 
 /** Something that a stack has left, and why. */
 export interface Remainder {
@@ -24,31 +22,6 @@ export interface DownReport {
   readonly images: readonly string[];
   /** What stays. */
   readonly remains: readonly Remainder[];
-}
-
-/** Asks for a stack's name on a terminal; undefined where there is none. */
-async function typedName(stack: string): Promise<string | undefined> {
-  if (!process.stdin.isTTY) return undefined;
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    return await terminal.question(`People depend on ${stack}. Type its name to remove it: `);
-  } finally {
-    terminal.close();
-  }
-}
-
-/**
- * Sees to it that a stack that people depend on is removed only by somebody who has typed its name.
- * @param confirmed the name as it was given on the command line
- * @throws UserError where the name was not typed
- */
-export async function confirmRemoval(stack: string, confirmed: string | undefined): Promise<void> {
-  if (!isProtected(stack)) return;
-  if ((confirmed ?? (await typedName(stack))) === stack) return;
-  throw new UserError(
-    `people depend on ${stack}: it is removed only with its name typed`,
-    `Run \`make down STACK=${stack} CONFIRM=${stack}\` if you mean it.`,
-  );
 }
 
 function remainders(

@@ -1,10 +1,9 @@
-import { once } from "node:events";
-import { createInterface } from "node:readline";
 import { execa } from "execa";
 import { APPLICATION_CONTAINER, PROBE_PORT } from "../lib/names.ts";
 import { UserError } from "../lib/errors.ts";
 import { calleesFirst } from "../lib/graph.ts";
 import type { Settings } from "../settings.ts";
+import { forwarded } from "./forward.ts";
 import { kubectlCommand } from "./kubectl.ts";
 import { Mesh } from "./mesh.ts";
 import type { StackFile } from "./stack-file.ts";
@@ -143,25 +142,8 @@ export interface QosAnswer {
  */
 export async function qos({ settings }: StackFile, command: string, name?: string): Promise<QosAnswer> {
   const { name: pod } = choosePod(await stackPods(new Mesh(settings), settings), name);
-  const [file = "", ...args] = kubectlCommand(settings);
-  const forward = ["port-forward", "-n", settings.namespace, `pod/${pod}`, `:${PROBE_PORT}`];
-  const forwarding = execa(file, [...args, ...forward], { stdin: "ignore", reject: false });
-  try {
-    const [line] = (await Promise.race([
-      once(createInterface({ input: forwarding.stdout }), "line"),
-      forwarding.then(({ stderr }) => [stderr]),
-    ])) as [string];
-    const port = /^Forwarding from \S+:(\d+) ->/.exec(line)?.[1];
-    if (port === undefined) {
-      throw new UserError(
-        `pod ${pod} cannot be reached: ${line.trim()}`,
-        "Check that it runs, and that the context may forward ports (kubectl auth can-i create pods/portforward).",
-      );
-    }
-    const response = await fetch(`http://127.0.0.1:${port}/${command}`, { headers: { connection: "close" } });
+  return forwarded(settings, pod, PROBE_PORT, async (address) => {
+    const response = await fetch(`http://${address}/${command}`, { headers: { connection: "close" } });
     return { status: response.status, body: await response.text() };
-  } finally {
-    forwarding.kill();
-    await forwarding;
-  }
+  });
 }

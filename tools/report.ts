@@ -1,5 +1,6 @@
 import type { DownReport } from "./down.ts";
-import type { Change, Operation, Repair } from "./engine/engine.ts";
+import type { Change, Operation, Preview, Repair } from "./engine/engine.ts";
+import type { Warning } from "./engine/warnings.ts";
 
 const SIGNS: Readonly<Record<Operation, string>> = { create: "+", update: "~", replace: "!", delete: "-" };
 
@@ -11,6 +12,18 @@ function changeText({ operation, target, detail }: Change): string {
 /** Changes for people, a line each; one line where there is none. */
 export function changesText(changes: readonly Change[]): string {
   return changes.length === 0 ? "no change" : ["changes:", ...changes.map(changeText)].join("\n");
+}
+
+/** Warnings for people, each with what it is about. */
+export function warningsText(warnings: readonly Warning[]): string {
+  return warnings.map(({ target, text }) => `  ${target}: ${text}`).join("\n");
+}
+
+/** A preview for people: the changes and, where calls would feel them, what that is and how it is allowed. */
+export function previewText(stack: string, { changes, warnings }: Preview): string {
+  if (warnings.length === 0) return changesText(changes);
+  const title = `calls would feel this; \`make up\` does it only with CONFIRM=${stack}:`;
+  return [changesText(changes), "", title, warningsText(warnings)].join("\n");
 }
 
 /** A removal for people: what is gone, and what stays and why. */

@@ -2,8 +2,3 @@
 export function isEphemeral(stack: string): boolean {
   return /^pr-\d+$/.test(stack);
 }
-
-/** Whether people depend on a stack, so that its name must be typed before it is removed. */
-export function isProtected(stack: string): boolean {
-  return stack === "prod";
-}

@@ -1,6 +1,7 @@
 import { clusterUp } from "../cluster/cluster.ts";
 import { step } from "../lib/steps.ts";
-import type { Change } from "./engine/engine.ts";
+import { confirmWarnings } from "./confirm.ts";
+import type { Change, Engine, UpResult } from "./engine/engine.ts";
 import { type EngineName, selectEngine } from "./engine/select.ts";
 import { firstReply, loggingConsumer } from "./first-reply.ts";
 import { checkIstio } from "./istio.ts";
@@ -20,16 +21,34 @@ export interface UpReport {
 }
 
 /**
+ * Brings the cluster to the stack's state, unless calls would feel it and nobody has said that this is meant.
+ * @param confirmed the stack's name as somebody typed it
+ * @throws UserError before anything is changed, where calls would feel it and the name was not typed
+ */
+export async function change(
+  file: Pick<StackFile, "stack">,
+  engine: Engine,
+  confirmed?: string,
+): Promise<UpResult> {
+  const warnings = await engine.warnings();
+  await confirmWarnings(file, warnings, confirmed);
+  if (warnings.length > 0) await engine.unprotect();
+  return engine.up();
+}
+
+/**
  * Brings a stack up, from nothing if need be: the local cluster if the stack asks for it, the images, the objects; then waits
  * for the consumer's first reply. What is there already is left as it is.
+ * @param confirmed the stack's name as somebody typed it, who means what calls would feel
+ * @throws UserError before anything is changed, where calls would feel it and the name was not typed
  */
-export async function up(file: StackFile, wanted?: EngineName): Promise<UpReport> {
+export async function up(file: StackFile, wanted?: EngineName, confirmed?: string): Promise<UpReport> {
   const { settings } = file;
   if (settings.cluster === "local") await clusterUp();
   const mesh = new Mesh(settings);
   await checkIstio(settings);
   const engine = await selectEngine(file, wanted);
-  const { changes, outputs } = await engine.up();
+  const { changes, outputs } = await change(file, engine, confirmed);
   const consumer = loggingConsumer(settings.services);
   const reply =
     consumer === undefined

@@ -112,8 +112,14 @@ const checkFields = optional({
   ]),
   always_log_health_check_failures: fc.boolean(),
   always_log_health_check_success: fc.boolean(),
-  tls_options: fc.constant({ alpn_protocols: ["h2"] }),
-  transport_socket_match_criteria: fc.constant({ tlsMode: "istio" }),
+  tls_options: fc.constantFrom(
+    ...[["istio", "h2"], ["http1.1", "h2"], []].map((ids) => ({ alpn_protocols: ids })),
+  ),
+  transport_socket_match_criteria: fc.constantFrom<object>(
+    { tlsMode: "istio" },
+    { tlsMode: "istio", a: "b" },
+    { useMTLS: true },
+  ),
 });
 
 const healthCheck = fc.oneof(

@@ -1,15 +1,13 @@
-import { once } from "node:events";
-import { createInterface } from "node:readline";
-import { execa } from "execa";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Relay } from "../../apps/gen/relay_pb.ts";
 import { logger } from "../../apps/sdk/logger.ts";
 import { DubboReference } from "../../apps/sdk/reference.ts";
-import { kubectlCommand } from "../../tools/kubectl.ts";
+import { forwarded } from "../../tools/forward.ts";
 import { Mesh } from "../../tools/mesh.ts";
 import { readStackFile } from "../../tools/stack-file.ts";
+import type { Preview } from "../../tools/engine/engine.ts";
 import type { UpReport } from "../../tools/up.ts";
-import { make, PROJECT_DIRECTORY, STACK, writeStack } from "./make.ts";
+import { CONFIRM, make, PROJECT_DIRECTORY, STACK, writeStack } from "./make.ts";
 
 const PAIR = [{ app: "provider" }, { app: "consumer" }];
 const RELAY = "dubbo-samples-mesh-relay";
@@ -22,26 +20,11 @@ function writeServices(...further: object[]): void {
   });
 }
 
-/** Runs `work` with an address of this machine that leads into the application of a pod of this name. */
-async function forwarded<T>(
-  application: string,
-  port: number,
-  work: (target: string) => Promise<T>,
-): Promise<T> {
+/** Runs `work` with an address of this machine that leads into the first pod of a service. */
+async function intoPod<T>(service: string, port: number, work: (address: string) => Promise<T>): Promise<T> {
   const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
-  const [pod] = await new Mesh(settings).pods(application);
-  const [file = "", ...args] = kubectlCommand(settings);
-  const name = pod?.metadata?.name ?? "";
-  const forward = ["port-forward", "-n", settings.namespace, `pod/${name}`, `:${port}`];
-  const forwarding = execa(file, [...args, ...forward], { stdin: "ignore", reject: false });
-  try {
-    const [line] = (await once(createInterface({ input: forwarding.stdout }), "line")) as [string];
-    const local = /^Forwarding from \S+:(\d+) ->/.exec(line)?.[1];
-    return await work(`127.0.0.1:${local ?? line}`);
-  } finally {
-    forwarding.kill();
-    await forwarding;
-  }
+  const [pod] = await new Mesh(settings).pods(service);
+  return forwarded(settings, pod?.metadata?.name ?? "", port, work);
 }
 
 beforeAll(async () => {
@@ -71,7 +54,7 @@ describe("a third service", () => {
   });
 
   it("calls the provider through the mesh, under its own identity", async () => {
-    const reply = await forwarded(RELAY, 50053, async (target) => {
+    const reply = await intoPod(RELAY, 50053, async (target) => {
       const relay = new DubboReference(Relay, {
         target,
         consumer: "e2e",
@@ -100,9 +83,24 @@ describe("a third service", () => {
     ]);
   });
 
-  it("goes with its entry, and takes nothing else along", async () => {
+  it("does not go unless that is meant", async () => {
     writeServices();
-    const { result } = await make<UpReport>("up", "JSON=1");
+    const { result: preview } = await make<Preview>("preview", "JSON=1");
+    expect(preview.warnings).toEqual([
+      {
+        target: `Service/${RELAY}`,
+        text: `${RELAY} cannot be called any more; no service of the stack calls it, others may.`,
+      },
+    ]);
+    await expect(make("up", "JSON=1")).rejects.toThrow(
+      '"fix":"Run `make up STACK=e2e CONFIRM=e2e` if you mean it."',
+    );
+    const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
+    expect(await new Mesh(settings).pods(RELAY)).toHaveLength(1);
+  });
+
+  it("goes with its entry, and takes nothing else along", async () => {
+    const { result } = await make<UpReport>("up", "JSON=1", CONFIRM);
     const changes = result.changes.map(({ operation, target }) => `${operation} ${target}`);
     const gone = (change: string): boolean => change.startsWith("delete ") && change.includes(RELAY);
     expect(changes.filter((change) => !gone(change))).toHaveLength(2);

@@ -6,7 +6,7 @@ import type { UpReport } from "../../tools/up.ts";
 import { callFrom, type Outcome } from "./call.ts";
 import { applicationProcess } from "./host.ts";
 import { buildFaultyProvider } from "./image.ts";
-import { make, writeStack } from "./make.ts";
+import { CONFIRM, make, writeStack } from "./make.ts";
 import { CONSUMER, nameOf, PROVIDER, Scene } from "./scene.ts";
 import { givenUp, Watch } from "./watch.ts";
 
@@ -121,7 +121,8 @@ describe("with a provider that fails as it is asked to", () => {
     const image = await buildFaultyProvider();
     const [provider, caller] = [{ image, methods: METHODS }, { interval: "0.05s" }];
     writeStack({ namespace: NAMESPACE, provider, consumer: caller, traffic: TRAFFIC });
-    await make<UpReport>("up", "JSON=1");
+    // A version that answers calls goes with it.
+    await make<UpReport>("up", "JSON=1", CONFIRM);
     await (await Scene.now()).settled();
   });
 

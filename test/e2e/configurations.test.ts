@@ -1,15 +1,107 @@
-import { expect, test, vi } from "vitest";
+import { beforeAll, describe, expect, it, vi } from "vitest";
+import { envoyArtifact, makeArtifact } from "../../cluster/artifacts.ts";
+import type { Fields } from "../../policy/fields.ts";
+import { type Declared, type KubernetesObject, runProgram } from "../../tools/engine/program.ts";
+import { readStackFile } from "../../tools/stack-file.ts";
+import { checkedClusters, envoyRefusal } from "../configurations/envoy.ts";
 import { tryConfigurations } from "../configurations/suite.ts";
+import { PROJECT_DIRECTORY } from "./make.ts";
 
 // What the applications' images are made of is no matter of the configuration, and takes longer than all else.
 vi.mock(import("../../apps/bundle.ts"), () => ({
   bundleApplication: () => ({ context: "apps/dist/x", dockerfile: "apps/Dockerfile", tag: "0" }),
 }));
 
-test("of 10,000 random configurations, what is accepted gives valid objects, and what is refused names a key", async () => {
-  // The program warns of checks that go out in plaintext.
-  vi.spyOn(console, "warn").mockReturnValue(undefined);
-  const { accepted, refused } = await tryConfigurations({ runs: 10_000, kept: 0 });
-  expect(accepted + refused).toBe(10_000);
-  expect(refused).toBeGreaterThan(2000);
+const { file: ENVOY } = envoyArtifact();
+
+function filtersOf(objects: readonly KubernetesObject[]): KubernetesObject[] {
+  return objects.filter(({ kind }) => kind === "EnvoyFilter");
+}
+
+beforeAll(async () => {
+  await makeArtifact(envoyArtifact());
+});
+
+describe("10,000 random configurations", () => {
+  let sample: readonly Declared[] = [];
+
+  it("are accepted, and give valid objects, or are refused, and name a key", async () => {
+    // The program warns of checks that go out in plaintext.
+    vi.spyOn(console, "warn").mockReturnValue(undefined);
+    const tally = await tryConfigurations({ runs: 10_000, kept: 20 });
+    expect(tally.accepted + tally.refused).toBe(10_000);
+    expect(tally.refused).toBeGreaterThan(2000);
+    ({ sample } = tally);
+  });
+
+  it("give their callers' Envoys, 20 of them tried, clusters that a real one takes", async () => {
+    expect(sample).toHaveLength(20);
+    for (const { objects } of sample) {
+      const callers = filtersOf(objects);
+      expect(callers).not.toEqual([]);
+      for (const filter of callers)
+        expect(await envoyRefusal(ENVOY, checkedClusters(filter, objects))).toBeUndefined();
+    }
+  });
+});
+
+interface Filter extends KubernetesObject {
+  readonly spec: {
+    readonly configPatches: { readonly patch: { readonly value: { readonly health_checks: Fields[] } } }[];
+  };
+}
+
+/** Changes the first check of an EnvoyFilter. */
+function check(change: (fields: Fields) => Fields): (filter: Filter) => void {
+  return ({ spec }) => {
+    const checks = spec.configPatches[0]?.patch.value.health_checks ?? [];
+    checks.splice(0, 1, ...checks.map(change));
+  };
+}
+
+describe("a real Envoy", () => {
+  const unknown = {
+    name: "x",
+    typed_config: { "@type": "type.googleapis.com/google.protobuf.Struct", value: {} },
+  };
+
+  it.each<[string, (filter: Filter) => void, RegExp]>([
+    [
+      "a timeout of nothing",
+      check((fields) => ({ ...fields, timeout: "0s" })),
+      /HealthCheckValidationError\.Timeout: value must be greater than 0s/,
+    ],
+    [
+      "a field that there is not",
+      check((fields) => ({ ...fields, intervall: "1s" })),
+      /HealthCheck, near .*: no such field: 'intervall'/,
+    ],
+    [
+      "no threshold",
+      check((fields) => ({ ...fields, unhealthy_threshold: undefined })),
+      /HealthCheckValidationError\.UnhealthyThreshold: value is required/,
+    ],
+    [
+      "no way of checking",
+      check((fields) => ({ ...fields, grpc_health_check: undefined })),
+      /field: "health_checker", reason: is required/,
+    ],
+    [
+      "an extension that it has not",
+      check((fields) => ({ ...fields, grpc_health_check: undefined, custom_health_check: unknown })),
+      /Didn't find a registered implementation for 'x'/,
+    ],
+    [
+      "two checks of one cluster",
+      ({ spec: { configPatches } }) => configPatches.push(...configPatches),
+      /all health checks must have a name when multiple health checks are configured/,
+    ],
+  ])("refuses %s", async (_, change, reason) => {
+    const { objects } = await runProgram(await readStackFile(PROJECT_DIRECTORY, "canary"));
+    const [filter] = structuredClone(filtersOf(objects)) as Filter[];
+    if (filter === undefined) throw new Error("no EnvoyFilter");
+    expect(await envoyRefusal(ENVOY, checkedClusters(filter, objects))).toBeUndefined();
+    change(filter);
+    expect(await envoyRefusal(ENVOY, checkedClusters(filter, objects))).toMatch(reason);
+  });
 });

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import yaml from "js-yaml";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { UpReport } from "../../tools/up.ts";
-import { make, PROJECT_DIRECTORY, writeStack } from "./make.ts";
+import { CONFIRM, make, PROJECT_DIRECTORY, writeStack } from "./make.ts";
 import { Scene } from "./scene.ts";
 import { type Seen, Watch } from "./watch.ts";
 
@@ -51,7 +51,8 @@ const KINDS = [
 
 async function up(environment: Environment): Promise<void> {
   writeStack({ namespace: "dubbo-environments", ...settingsOf(environment) });
-  await make<UpReport>("up", "JSON=1");
+  // With canary goes a version that answers a fifth of the calls.
+  await make<UpReport>("up", "JSON=1", CONFIRM);
   await (await Scene.now()).settled();
 }
 
@@ -114,7 +115,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  await make("down");
+  await make("down", CONFIRM);
 });
 
 describe("with the namespace and the names held equal", () => {

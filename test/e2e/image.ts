@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { buildSync } from "esbuild";
 import { execa } from "execa";
+import { BUNDLE } from "../../apps/bundle.ts";
 import { BASE_IMAGE, DOCKER_HOST, REGISTRY } from "../../cluster/local.ts";
 import { step } from "../../lib/steps.ts";
 
@@ -17,18 +18,7 @@ ENTRYPOINT ["node", "/app/main.mjs"]
 const REQUIRE = `import{createRequire as requireOf}from"node:module";const require=requireOf(import.meta.url);`;
 
 function bundle(entry: string, outfile: string): void {
-  buildSync({
-    entryPoints: [entry],
-    outfile,
-    bundle: true,
-    platform: "node",
-    target: "node20",
-    format: "esm",
-    banner: { js: REQUIRE },
-    external: ["@grpc/proto-loader"],
-    tsconfigRaw: {},
-    logLevel: "silent",
-  });
+  buildSync({ ...BUNDLE, entryPoints: [entry], outfile, banner: { js: REQUIRE } });
 }
 
 /** Builds and pushes the provider that fails as it is asked to (faulty/main.ts), to the local cluster's registry. */

@@ -12,6 +12,9 @@ export const PROJECT_DIRECTORY = resolve(import.meta.dirname, "../..");
 /** The stack that the tests make and change; its file is not committed. */
 export const STACK = "e2e";
 
+/** What tells `make up` and `make down` that what those who call would feel is meant. */
+export const CONFIRM = `CONFIRM=${STACK}`;
+
 /** Settings of the sample's pair, and of the stack. */
 export interface PairStack extends Readonly<Record<string, unknown>> {
   /** Further keys of the provider. */

@@ -70,6 +70,11 @@ const OTHERS: readonly (readonly [RegExp, Tried])[] = [
     { notRun: "`make test` has no Pulumi engine; crossguard.test.ts asks the pack as the engine does" },
   ],
   [/^pulumi (stack (init|export|import)|login|config set)\b/, NEEDS_PULUMI],
+  [/^pulumi state unprotect --all -s prod$/, by("test/unit/tools/pulumi.test.ts", '"unprotect", "--all"')],
+  [
+    /^(export PULUMI_EXPERIMENTAL=true|pulumi (preview|up) -s dev --(save-)?plan plan\.json)$/,
+    { notRun: "the tests have no Pulumi engine; tried by hand, as docs/operations.md says" },
+  ],
   [/^pulumi (up|preview|destroy)( -s \w+)?$/, by("test/unit/tools/pulumi.test.ts", "PulumiEngine")],
   [/^kubectl /, NEEDS_KUBECTL],
   [/^istioctl /, NEEDS_ISTIOCTL],

@@ -53,10 +53,11 @@ describe("the golden objects of a stack", { timeout: 120_000 }, () => {
 
   it("show an encrypted value nowhere", async () => {
     const repository = await newRepository();
-    repository.stack("secret", { cluster: "local", accessLogs: false, clusterDomain: { secure: "v1:abc" } });
+    const provider = { app: "provider", properties: { "dubbo.provider.token": { secure: "v1:abc" } } };
+    repository.stack("secret", { cluster: "local", services: [provider, { app: "consumer" }] });
     const text = JSON.stringify([...(await goldenObjects(repository.directory, "secret"))]);
     expect(text).not.toContain("v1:abc");
-    expect(text).toContain("svc.[secret]");
+    expect(text).toContain('"value":"[secret]"');
   });
 });
 

@@ -203,6 +203,20 @@ describe("settings of a stack on an existing cluster", () => {
   });
 });
 
+describe("an image", () => {
+  const digest = `sha256:${"0a".repeat(32)}`;
+
+  it.each([
+    "x:1",
+    "localhost:5000/dubbo-mesh/a:V1.2_3-4",
+    "Registry.example/team/a__b.c-d:v1",
+    `a/b@${digest}`,
+    `docker.io/a/b:1@${digest}`,
+  ])("may be %s", (image) => {
+    expect(parsedPair({ provider: `image: '${image}'` })[0].versions).toMatchObject([{ image }]);
+  });
+});
+
 describe("settings of a Java stack", () => {
   const images = (provider: string): (string | undefined)[] =>
     parsedPair({ provider })[0].versions.map(({ image }) => image);
@@ -697,6 +711,26 @@ describe("what cannot work", () => {
     ],
     [{ healthCheck: "transport_socket_match_criteria: {tlsMode: istio}" }, "accepted"],
     [
+      { healthCheck: "tls_options: {alpn_protocols: [http1.1, h2]}" },
+      "dubbo-mesh:healthCheck.tls_options.alpn_protocols: http1.1: no protocol that a sidecar listens for; leave tls_options out",
+    ],
+    [
+      {
+        services: pair({ provider: "healthCheck: {tls_options: {alpn_protocols: [h2]}}" }),
+        injection: "false",
+      },
+      "dubbo-mesh:services[0].healthCheck.tls_options.alpn_protocols: h2: not what a sidecar takes for mTLS; leave tls_options out",
+    ],
+    [{ healthCheck: "tls_options: {alpn_protocols: [istio, h2]}" }, "accepted"],
+    [
+      {
+        healthCheck:
+          "{transport_socket_match_criteria: {useMTLS: true}, tls_options: {alpn_protocols: [http1.1, h2]}}",
+        security: "{mtls: PERMISSIVE, authorization: false}",
+      },
+      "accepted",
+    ],
+    [
       {
         healthCheck: "transport_socket_match_criteria: {useMTLS: true}",
         security: "{mtls: PERMISSIVE, authorization: false}",
@@ -814,6 +848,16 @@ describe("wrong settings", () => {
     [
       { namespace: "Dubbo" },
       "dubbo-mesh:namespace: must be a DNS label: lower-case letters, digits and dashes, at most 63",
+    ],
+    ...["!@!", "x", "x:latest", "localhost:5000/x", "a/Y:1", "x@sha256:xyz"].map(
+      (image): [Record<string, string>, string] => [
+        { services: pair({ provider: `image: '${image}'` }) },
+        "dubbo-mesh:services[0].image: must be an image with a digest, or with a tag other than latest, such as registry/name:v1",
+      ],
+    ),
+    [
+      { clusterDomain: "- &a {name: a}" },
+      "dubbo-mesh:clusterDomain: must be a DNS domain such as cluster.local",
     ],
     [
       { services: "[{app: consumer, replicas: 1" },

@@ -1,3 +1,5 @@
+import type { Warning } from "./warnings.ts";
+
 /** What a change does to one object or resource. */
 export type Operation = "create" | "update" | "replace" | "delete";
 
@@ -8,6 +10,13 @@ export interface Change {
   readonly target: string;
   /** What changes within, for people. */
   readonly detail?: string;
+}
+
+/** What `up` would do. */
+export interface Preview {
+  readonly changes: readonly Change[];
+  /** What those who call would feel of it. */
+  readonly warnings: readonly Warning[];
 }
 
 /** What came of `up`. */
@@ -35,7 +44,11 @@ export interface Engine {
   /** Builds and pushes the images and brings the cluster to the stack's state. */
   up(): Promise<UpResult>;
   /** What `up` would change. Changes nothing. */
-  preview(): Promise<readonly Change[]>;
+  preview(): Promise<Preview>;
+  /** What those who call would feel of `up`; where it can be known sooner than all that would change, it is. Changes nothing. */
+  warnings(): Promise<readonly Warning[]>;
+  /** Lets go of what it keeps from being removed or replaced, until the next `up`. */
+  unprotect(): Promise<void>;
   /** How the cluster differs from what `up` left there. Changes nothing. */
   drift(): Promise<readonly Change[]>;
   /** Makes the state fit the cluster again after an interrupted command; undefined where the engine keeps no state. */

@@ -6,10 +6,11 @@ import { step } from "../../lib/steps.ts";
 import { toYaml } from "../../lib/yaml.ts";
 import { kubectl } from "../kubectl.ts";
 import type { StackFile } from "../stack-file.ts";
-import type { Change, Engine, Repair, UpResult } from "./engine.ts";
+import type { Change, Engine, Preview, Repair, UpResult } from "./engine.ts";
 import { buildAndPush, pushedDigest } from "./images.ts";
 import { type ImageBuild, type KubernetesObject, kubernetesObject, runProgram } from "./program.ts";
 import { keepScale, transition } from "./transition.ts";
+import { type Warning, warningsOf } from "./warnings.ts";
 
 const ROLLOUT_SECONDS = 600;
 const SET_ID = "applyset.kubernetes.io/id";
@@ -57,6 +58,16 @@ export function changesBetween(
   return [...changed, ...gone.map((target): Change => ({ operation: "delete", target }))];
 }
 
+/** What those who call feel of what is pruned. */
+function pruningWarnings(before: readonly KubernetesObject[], after: readonly KubernetesObject[]): Warning[] {
+  const kept = new Set(after.map(targetOf));
+  const gone = before.filter((object) => !kept.has(targetOf(object)));
+  return warningsOf(
+    before,
+    gone.map((object) => ({ operation: "delete", object })),
+  );
+}
+
 /** A value with each image that stands by tag replaced by the same image by digest. */
 export function withDigests<T>(value: T, digests: ReadonlyMap<unknown, string>): T {
   const text = JSON.stringify(value, (_key, part: unknown) => digests.get(part) ?? part);
@@ -91,18 +102,47 @@ export class KubectlEngine implements Engine {
     return { outputs: withDigests(declared.outputs, digests), changes };
   }
 
-  async preview(): Promise<readonly Change[]> {
+  async preview(): Promise<Preview> {
     const { images, objects } = await runProgram(this.#file);
-    if ((await this.#namespace()).length === 0)
-      return objects.map((object) => ({ operation: "create", target: targetOf(object) }));
+    if ((await this.#namespace()).length === 0) {
+      const changes = objects.map((object): Change => ({ operation: "create", target: targetOf(object) }));
+      return { changes, warnings: await this.#leftBehind() };
+    }
     const before = await this.#present();
     const pushed = withDigests(objects, await this.#pushed(images));
-    return this.apply(keepScale(pushed, before), before, ["--dry-run=server"]);
+    const changes = await this.apply(keepScale(pushed, before), before, ["--dry-run=server"]);
+    return { changes, warnings: pruningWarnings(before, objects) };
+  }
+
+  async warnings(): Promise<readonly Warning[]> {
+    const { objects } = await runProgram(this.#file);
+    const before = await this.#present();
+    return before.length === 0 ? this.#leftBehind() : pruningWarnings(before, objects);
+  }
+
+  /** It protects nothing: there is no state to note it in. */
+  async unprotect(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  /** Namespaces that this stack has made under other names: it removes nothing outside of its own. */
+  async #leftBehind(): Promise<Warning[]> {
+    const found = await this.#kubectl(["get", "namespaces", "--show-managed-fields", "-o", "json"]);
+    const { items } = managedList.parse(JSON.parse(found));
+    const own = items.filter(({ metadata }) =>
+      metadata.managedFields.some(({ manager }) => manager === this.#manager),
+    );
+    return own.map(({ metadata: { name } }) => ({
+      target: `Namespace/${name}`,
+      text:
+        `${name} stays with all that runs in it: this engine removes nothing outside of ${this.#file.settings.namespace}, and changes nothing there ` +
+        `any more. Calls to its addresses go on, to what runs there now; delete it when nobody makes any.`,
+    }));
   }
 
   /** The cluster is compared with what the program declares: there is no other record of what `up` left. */
   async drift(): Promise<readonly Change[]> {
-    return this.preview();
+    return (await this.preview()).changes;
   }
 
   async repair(): Promise<Repair | undefined> {
@@ -245,8 +285,12 @@ export class KubectlEngine implements Engine {
 }
 
 const managed = z.object({
-  metadata: z.object({ managedFields: z.array(z.object({ manager: z.string() })).default([]) }),
+  metadata: z.object({
+    name: z.string(),
+    managedFields: z.array(z.object({ manager: z.string() })).default([]),
+  }),
 });
+const managedList = z.object({ items: z.array(managed) });
 
 const setParent = z.object({
   metadata: z.object({

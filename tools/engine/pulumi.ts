@@ -9,12 +9,15 @@ import {
   type Stack,
   type StepEventMetadata,
 } from "@pulumi/pulumi/automation/index.js";
+import { execa } from "execa";
 import { z } from "zod";
 import { messageOf, UserError } from "../../lib/errors.ts";
 import { step } from "../../lib/steps.ts";
 import type { StackFile } from "../stack-file.ts";
 import { isEphemeral } from "../stacks.ts";
-import type { Change, Engine, Operation, Repair, UpResult } from "./engine.ts";
+import type { Change, Engine, Operation, Preview, Repair, UpResult } from "./engine.ts";
+import { type KubernetesObject, kubernetesObject } from "./program.ts";
+import { type Loss, type Warning, warningsOf } from "./warnings.ts";
 
 const VENDOR = "https://get.pulumi.com";
 const VENDOR_TIMEOUT_MS = 5_000;
@@ -85,11 +88,13 @@ export function driftOf(event: EngineEvent): Change[] {
 function stepChange(metadata: StepEventMetadata | undefined): Change[] {
   const operation = metadata && OPERATIONS[metadata.op];
   if (!operation) return [];
-  const name = metadata.urn.split("::").at(-1) ?? metadata.urn;
   const diffs = metadata.diffs ?? [];
-  return [
-    { operation, target: `${metadata.type} ${name}`, ...(diffs.length > 0 && { detail: diffs.join(", ") }) },
-  ];
+  const told = change(operation, metadata.type, metadata.urn);
+  return [{ ...told, ...(diffs.length > 0 && { detail: diffs.join(", ") }) }];
+}
+
+function change(operation: Operation, type: string, urn: string): Change {
+  return { operation, target: `${type} ${urn.split("::").at(-1) ?? urn}` };
 }
 
 const pending = z.object({
@@ -105,6 +110,41 @@ function pendingOperations(deployment: unknown): string[] {
     const [, , types, name] = resource.urn.split("::");
     return `${type} ${types?.split("$").at(-1) ?? ""} ${name ?? ""}`;
   });
+}
+
+const stateResource = z.looseObject({
+  urn: z.string(),
+  type: z.string(),
+  inputs: z.looseObject({ name: z.string().optional().catch(undefined) }).optional(),
+  delete: z.boolean().optional(),
+});
+const deploymentState = z.object({ resources: z.array(stateResource).nullish() });
+type StateResource = z.infer<typeof stateResource>;
+
+/** The resources of a state, without those that a replacement has left to be deleted. */
+function stateResources(deployment: unknown): StateResource[] {
+  const { resources } = deploymentState.parse(deployment);
+  return (resources ?? []).filter((resource) => resource.delete !== true);
+}
+
+/** The Kubernetes object that a resource stands for, as the program declared it, or the Helm release; else none. */
+function objectOf({ type, inputs }: StateResource): KubernetesObject[] {
+  if (type === "kubernetes:helm.sh/v3:Release")
+    return [{ apiVersion: "helm.sh/v3", kind: "Release", metadata: { name: inputs?.name ?? "" } }];
+  const object = kubernetesObject.safeParse(inputs);
+  return type.startsWith("kubernetes:") && object.success ? [object.data] : [];
+}
+
+const PROTECTION =
+  /error: (unable to replace resource|Preview failed: resource .* cannot be deleted|preview failed)/;
+
+/** True where a preview failed for nothing but what Pulumi protects: it has told what it would change all the same. Else it throws. */
+function isProtection(error: unknown): true {
+  const errors = diagnostics(messageOf(error))
+    .split("\n")
+    .filter((line) => line.includes("error: "));
+  if (errors.length > 0 && errors.every((line) => PROTECTION.test(line))) return true;
+  throw error;
 }
 
 const LOCK = /created by .*@(?<host>\S+) \(pid (?<pid>\d+)\)/g;
@@ -147,8 +187,45 @@ export class PulumiEngine implements Engine {
     return { outputs: Object.fromEntries(outputs) as Record<string, unknown>, changes };
   }
 
-  async preview(): Promise<readonly Change[]> {
-    return (await this.#run("pulumi preview", (stack, options) => stack.preview(options))).changes;
+  async preview(): Promise<Preview> {
+    const { changes, value } = await this.#run("pulumi preview", async (stack, options) => {
+      const state: { readonly deployment: unknown } = await stack.exportStack();
+      const lost = new Map<string, Loss["operation"]>();
+      const declared = new Set<string>();
+      const onEvent = (event: EngineEvent): void => {
+        options.onEvent(event);
+        const { op, urn } = event.resourcePreEvent?.metadata ?? {};
+        if (urn === undefined) return;
+        if (op === "delete" || op === "replace") lost.set(urn, op);
+        else if (op !== "refresh") declared.add(urn);
+      };
+      const stopped = await stack.preview({ ...options, onEvent }).then(() => false, isProtection);
+      return { resources: stateResources(state.deployment), lost, declared, stopped };
+    });
+    const { resources, lost, declared, stopped } = value;
+    // At the first deletion of what is protected the engine stops: what is not declared either would go, too.
+    const unseen = stopped ? resources.filter(({ urn }) => !lost.has(urn) && !declared.has(urn)) : [];
+    for (const { urn } of unseen) lost.set(urn, "delete");
+    const losses = resources.flatMap((resource): Loss[] => {
+      const operation = lost.get(resource.urn);
+      return operation === undefined ? [] : objectOf(resource).map((object) => ({ operation, object }));
+    });
+    return {
+      changes: [...changes, ...unseen.map(({ urn, type }) => change("delete", type, urn))],
+      warnings: warningsOf(resources.flatMap(objectOf), losses),
+    };
+  }
+
+  async warnings(): Promise<readonly Warning[]> {
+    return (await this.preview()).warnings;
+  }
+
+  async unprotect(): Promise<void> {
+    const { directory, stack } = this.#file;
+    const args = ["state", "unprotect", "--all", "--yes", "--stack", stack];
+    await this.#run("pulumi state unprotect", async () =>
+      execa(this.#command.command, args, { cwd: directory, env: await environment(), stdin: "ignore" }),
+    );
   }
 
   async drift(): Promise<readonly Change[]> {
@@ -188,6 +265,7 @@ export class PulumiEngine implements Engine {
   }
 
   async down(): Promise<void> {
+    if (this.#file.settings.production) await this.unprotect();
     await this.#run("pulumi destroy", (stack, options) => stack.destroy(options));
     if (!isEphemeral(this.#file.stack)) return;
     await this.#run("pulumi stack rm", async ({ workspace, name }) => workspace.removeStack(name));

@@ -10,6 +10,8 @@ export interface Registered {
   readonly parent: string;
   /** Names of the resources that must be there before it. */
   readonly dependsOn: readonly string[];
+  /** Whether the engine refuses to delete or replace it. */
+  readonly protect: boolean;
   /** Its inputs; what is not known yet is the SDK's mark for that. */
   readonly inputs: Readonly<Record<string, unknown>>;
 }
@@ -33,6 +35,7 @@ interface Request {
   getDependenciesList(): string[];
   getIgnorechangesList(): string[];
   getAliasesList(): { getSpec(): { getName(): string; getParenturn(): string } }[];
+  getProtect(): boolean;
 }
 
 interface OutputsRequest {
@@ -74,12 +77,13 @@ export async function register<T>(work: () => T, preview = false): Promise<Regis
     const result = work();
     await pulumi.runtime.disconnect();
     const resources = requests.mock.calls.map(([request]): Registered => {
-      const { name, parent, dependencies } = read(request as Request);
+      const { name, parent, dependencies, protect } = read(request as Request);
       return {
         type: types.get(name) ?? "",
         name,
         parent: nameOf(parent),
         dependsOn: dependencies.map(nameOf).sort(),
+        protect,
         inputs: inputs.get(name) ?? {},
       };
     });
@@ -116,11 +120,16 @@ function byName(
   return Object.fromEntries(all.filter(([, items]) => items.length > 0));
 }
 
-function read(request: Request): { name: string; parent: string; dependencies: string[] } {
+interface Read extends Pick<Registered, "name" | "parent" | "protect"> {
+  readonly dependencies: string[];
+}
+
+function read(request: Request): Read {
   return {
     name: request.getName(),
     parent: request.getParent(),
     dependencies: request.getDependenciesList(),
+    protect: request.getProtect(),
   };
 }
 

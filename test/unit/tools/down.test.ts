@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { toYaml } from "../../../lib/yaml.ts";
-import { confirmRemoval, down, type DownReport } from "../../../tools/down.ts";
+import { down, type DownReport } from "../../../tools/down.ts";
 import type { Engine } from "../../../tools/engine/engine.ts";
 import { downText } from "../../../tools/report.ts";
 import { readMaskedStackFile, type StackFile } from "../../../tools/stack-file.ts";
@@ -40,32 +40,13 @@ function engine(name: Engine["name"]): { engine: Engine; removed: () => boolean 
     return Promise.resolve();
   };
   return {
-    engine: { name, up: never, preview: never, drift: never, repair: never, down: remove },
+    engine: {
+      ...{ name, up: never, preview: never, warnings: never, unprotect: never },
+      ...{ drift: never, repair: never, down: remove },
+    },
     removed: () => removed,
   };
 }
-
-describe("a stack that people depend on", () => {
-  const FIX = "Run `make down STACK=prod CONFIRM=prod` if you mean it.";
-
-  it("is removed only with its name typed", async () => {
-    vi.stubGlobal("process", { ...process, stdin: { isTTY: false } });
-    for (const typed of [undefined, "", "dev", "Prod"]) {
-      expect(await userError(confirmRemoval("prod", typed))).toEqual({
-        message: "people depend on prod: it is removed only with its name typed",
-        fix: FIX,
-      });
-    }
-    vi.unstubAllGlobals();
-    await expect(confirmRemoval("prod", "prod")).resolves.toBeUndefined();
-  });
-
-  it("is prod; all others need no name", async () => {
-    for (const name of ["dev", "staging", "pr-7"]) {
-      await expect(confirmRemoval(name, undefined)).resolves.toBeUndefined();
-    }
-  });
-});
 
 describe("what down tells", () => {
   const docker = (): FakeCommand => {

@@ -7,6 +7,8 @@ export interface Answer {
   readonly stdout?: string;
   readonly stderr?: string;
   readonly code?: number;
+  /** What it writes to the file that `--event-log` names, an event a line. */
+  readonly events?: readonly object[];
 }
 
 /** One call of a fake command. */
@@ -46,8 +48,16 @@ function quoted(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-function answerScript({ stdout = "", stderr = "", code = 0 }: Answer): string {
-  return `printf %s ${quoted(stdout)}\nprintf %s ${quoted(stderr)} >&2\nexit ${code}\n`;
+/** The reader of the log looks at it a few times a second. */
+function eventsScript(events: readonly object[]): string {
+  if (events.length === 0) return "";
+  const lines = events.map((event) => `${JSON.stringify(event)}\n`).join("");
+  const find = 'while [ $# -gt 1 ] && [ "$1" != --event-log ]; do shift; done';
+  return `${find}\nprintf %s ${quoted(lines)} >> "$2"\n/bin/sleep 0.6\n`;
+}
+
+function answerScript({ stdout = "", stderr = "", code = 0, events = [] }: Answer): string {
+  return `${eventsScript(events)}printf %s ${quoted(stdout)}\nprintf %s ${quoted(stderr)} >&2\nexit ${code}\n`;
 }
 
 function parts(path: string): string[] {

@@ -154,6 +154,8 @@ describe("the kubectl engine", async () => {
     "-o",
     "json",
   ];
+  const GET_NAMESPACES = [...CONTEXT, "get", "namespaces", "--show-managed-fields", "-o", "json"];
+  const NO_NAMESPACES = { stdout: JSON.stringify({ items: [] }) };
   const PARENT = "configmap/dubbo-mesh-test";
   const GET_PARENT = [...CONTEXT, "get", PARENT, "--ignore-not-found", ...IN_NAMESPACE, "-o", "json"];
   const SELECTOR = `--selector=applyset.kubernetes.io/part-of=${SET_ID}`;
@@ -319,22 +321,79 @@ describe("the kubectl engine", async () => {
   });
 
   it("previews all as new where the namespace is absent, and asks the cluster nothing else", async () => {
-    const fake = fakeKubectl({});
-    expect(await (await engine()).preview()).toEqual(
-      names.map((target) => ({ operation: "create", target })),
-    );
-    expect(argsOf(fake)).toEqual([GET_NAMESPACE]);
+    const fake = fakeKubectl({}, NO_NAMESPACES);
+    expect(await (await engine()).preview()).toEqual({
+      changes: names.map((target) => ({ operation: "create", target })),
+      warnings: [],
+    });
+    expect(argsOf(fake)).toEqual([GET_NAMESPACE, GET_NAMESPACES]);
+  });
+
+  describe("warns of what calls would feel", () => {
+    const relay = ["Service", "Deployment", "ConfigMap"].map((kind): KubernetesObject => ({
+      apiVersion: "v1",
+      kind,
+      metadata: { name: "relay" },
+    }));
+    const withRelay: Answer[] = [
+      before,
+      { stdout: printed(parent) },
+      { stdout: printed(...[...labelled, ...relay].map((object) => live(object))) },
+    ];
+    const warnings = [
+      {
+        target: "Service/relay",
+        text: "relay cannot be called any more; no service of the stack calls it, others may.",
+      },
+    ];
+
+    it("where objects are pruned, with its preview and without", async () => {
+      fakeKubectl(before, ...withRelay, ...unchanged);
+      expect((await (await engine()).preview()).warnings).toEqual(warnings);
+      const fake = fakeKubectl(...withRelay);
+      expect(await (await engine()).warnings()).toEqual(warnings);
+      expect(argsOf(fake)).toEqual([GET_NAMESPACE, GET_PARENT, GET_MEMBERS]);
+    });
+
+    it("and not where all stays", async () => {
+      fakeKubectl(...present);
+      expect(await (await engine()).warnings()).toEqual([]);
+    });
+
+    it("where the stack is made anew in another namespace, which it leaves behind", async () => {
+      const other = live({ ...namespace, metadata: { name: "dubbo-old" } });
+      const foreign = { ...other, metadata: { ...other.metadata, name: "x", managedFields: [] } };
+      const list = { stdout: JSON.stringify({ items: [other, foreign] }) };
+      const left = [
+        {
+          target: "Namespace/dubbo-old",
+          text:
+            "dubbo-old stays with all that runs in it: this engine removes nothing outside of dubbo-demo, and changes nothing there any more. " +
+            "Calls to its addresses go on, to what runs there now; delete it when nobody makes any.",
+        },
+      ];
+      fakeKubectl({}, list);
+      expect(await (await engine()).warnings()).toEqual(left);
+      fakeKubectl({}, list);
+      expect((await (await engine()).preview()).warnings).toEqual(left);
+    });
+
+    it("and protects nothing", async () => {
+      const fake = fakeKubectl();
+      await (await engine()).unprotect();
+      expect(argsOf(fake)).toEqual([]);
+    });
   });
 
   it("tells of drift what its preview tells: it knows the cluster and the program alone", async () => {
-    const fake = fakeKubectl({});
+    const fake = fakeKubectl({}, NO_NAMESPACES);
     expect(await (await engine()).drift()).toHaveLength(names.length);
-    expect(argsOf(fake)).toEqual([GET_NAMESPACE]);
+    expect(argsOf(fake)).toEqual([GET_NAMESPACE, GET_NAMESPACES]);
   });
 
   it("previews by the server's dry run, and sends nothing else", async () => {
     const fake = fakeKubectl(before, ...present, ...unchanged);
-    expect(await (await engine()).preview()).toEqual([]);
+    expect(await (await engine()).preview()).toEqual({ changes: [], warnings: [] });
     const dry = "--dry-run=server";
     expect(argsOf(fake).filter((args) => args.includes("apply"))).toEqual([
       applyNamespace(dry),

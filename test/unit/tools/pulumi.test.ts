@@ -211,6 +211,7 @@ describe("the engine", () => {
 });
 
 describe("Pulumi's engine", () => {
+  const EMPTY = { stdout: JSON.stringify({ version: 3, deployment: { resources: [] } }) };
   const FAILURE = { stderr: "error: no good\n", code: 255 };
   const FIX = "Mend what it names and run the command again; the stack's state is kept.";
 
@@ -269,9 +270,121 @@ Duration: 1s
   it("previews without an update", async () => {
     // The CLI reports what it counted over a connection that the fake does not open.
     vi.spyOn(console, "warn").mockReturnValue();
+    const fake = onPath(VERSION, {}, EMPTY, {});
+    expect(await (await engine(await stack())).preview()).toEqual({ changes: [], warnings: [] });
+    expect(fake.calls().map(({ args }) => args.slice(0, 2).join(" "))).toEqual([
+      "version",
+      "stack select",
+      "stack export",
+      "preview --refresh",
+    ]);
+  });
+
+  describe("tells of its preview what calls would feel", () => {
+    // The last that writes its events to a file, as the fake does.
+    const OLD = { stdout: "v3.200.0\n" };
+    const urnOf = (type: string, name: string): string => `urn:pulumi:test::dubbo-mesh::x$${type}::${name}`;
+    const resource = (type: string, name: string, kind: string, more: object = {}): object => ({
+      urn: urnOf(type, name),
+      type,
+      inputs: { apiVersion: "v1", kind, metadata: { name: `the-${name}` }, ...more },
+    });
+    const SERVICE = "kubernetes:core/v1:Service";
+    const NAMESPACE = "kubernetes:core/v1:Namespace";
+    const resources = [
+      resource(NAMESPACE, "ns", "Namespace"),
+      resource(SERVICE, "a", "Service"),
+      resource(SERVICE, "b", "Service"),
+      { ...resource(SERVICE, "c", "Service"), delete: true },
+      { urn: urnOf("dubbo-mesh:x:X", "x"), type: "dubbo-mesh:x:X", inputs: {} },
+      {
+        urn: urnOf("kubernetes:helm.sh/v3:Release", "istio"),
+        type: "kubernetes:helm.sh/v3:Release",
+        inputs: { name: "istiod" },
+      },
+    ];
+    const STATE: Answer = { stdout: JSON.stringify({ version: 3, deployment: { resources } }) };
+    const event = (op: string, type: string, name: string): object => ({
+      resourcePreEvent: { metadata: { op, type, urn: urnOf(type, name) } },
+    });
+    const summary = { summaryEvent: { resourceChanges: {} } };
+    const kept = [
+      event("same", "dubbo-mesh:x:X", "x"),
+      event("same", "kubernetes:helm.sh/v3:Release", "istio"),
+    ];
+    const gone = (name: string): object => ({
+      target: `Service/the-${name}`,
+      text: `the-${name} cannot be called any more; no service of the stack calls it, others may.`,
+    });
+    const refused = (...errors: string[]): Answer => ({
+      stdout: `Diagnostics:\n${errors.map((error) => `    error: ${error}`).join("\n")}\n\nResources:\n    1 unchanged\n`,
+      code: 255,
+    });
+    const PROTECTED = 'Preview failed: resource "urn" cannot be deleted\n    because it is protected.';
+
+    it("of what is deleted and of what is replaced, once", async () => {
+      const events = [
+        ...[event("refresh", SERVICE, "b"), event("same", NAMESPACE, "ns"), ...kept],
+        ...["create-replacement", "replace", "delete-replaced"].map((op) => event(op, SERVICE, "a")),
+        ...[event("delete", SERVICE, "b"), summary],
+      ];
+      onPath(OLD, {}, STATE, { events });
+      expect(await (await engine(await stack())).preview()).toEqual({
+        changes: [
+          { operation: "replace", target: `${SERVICE} a` },
+          { operation: "delete", target: `${SERVICE} b` },
+        ],
+        warnings: [
+          {
+            target: "Service/the-a",
+            text: "the-a cannot be called until its Service is made anew; no service of the stack calls it, others may.",
+          },
+          gone("b"),
+        ],
+      });
+    });
+
+    it("where the engine stops at what it protects, with all that it has not come to", async () => {
+      const events = [
+        ...[event("refresh", SERVICE, "b"), event("same", NAMESPACE, "ns"), ...kept],
+        ...[event("delete", SERVICE, "a"), summary],
+      ];
+      onPath(OLD, {}, STATE, { events, ...refused(PROTECTED, "preview failed") });
+      expect(await (await engine(await stack())).preview()).toEqual({
+        changes: ["a", "b"].map((name) => ({ operation: "delete", target: `${SERVICE} ${name}` })),
+        warnings: [gone("a"), gone("b")],
+      });
+      onPath(OLD, {}, STATE, { events, ...refused(PROTECTED) });
+      expect(await (await engine(await stack())).warnings()).toEqual([gone("a"), gone("b")]);
+    });
+
+    it("and fails where anything else is wrong beside it", async () => {
+      onPath(OLD, {}, STATE, { events: [summary], ...refused(PROTECTED, "no good") });
+      expect((await userError((await engine(await stack())).preview())).message).toContain("error: no good");
+    });
+  });
+
+  it("lets go of what it protects, in the state alone", async () => {
     const fake = onPath(VERSION, {}, {});
-    expect(await (await engine(await stack())).preview()).toEqual([]);
-    expect(fake.calls().map(({ args }) => args[0])).toEqual(["version", "stack", "preview"]);
+    const file = await stack();
+    await (await engine(file)).unprotect();
+    const [, , unprotect] = fake.calls();
+    expect(unprotect?.args).toEqual(["state", "unprotect", "--all", "--yes", "--stack", "test"]);
+    expect(unprotect?.directory).toBe(file.directory);
+    expect(unprotect?.env["PULUMI_BACKEND_URL"]).toBe("file://~");
+  });
+
+  it("lets go of production before it removes it, and of no other stack", async () => {
+    vi.spyOn(console, "warn").mockReturnValue();
+    const verbs = async (overrides: Readonly<Record<string, string>>): Promise<(string | undefined)[]> => {
+      const fake = onPath(VERSION, ...Array<Answer>(5).fill({ stdout: "[]" }));
+      await (await engine(await stack(overrides))).down();
+      return fake.calls().map(({ args }) => args[0]);
+    };
+    const security = '{"identities":"per-workload","networkPolicy":true,"defaultDeny":true}';
+    const production = ["version", "stack", "state", "stack", "destroy", "stack"];
+    expect(await verbs({ production: "true", security })).toEqual(production);
+    expect(await verbs({ security })).toEqual(["version", "stack", "destroy", "stack"]);
   });
 
   describe("of an interrupted update", () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { changesText, outputsText, table, repairText } from "../../../tools/report.ts";
+import { changesText, outputsText, previewText, repairText, table } from "../../../tools/report.ts";
 
 describe("changes for people", () => {
   it("are one line where there is none", () => {
@@ -24,6 +24,27 @@ describe("changes for people", () => {
         "  ! replace Deployment/c",
         "      spec",
         "  - delete  Role/d",
+      ].join("\n"),
+    );
+  });
+});
+
+describe("a preview for people", () => {
+  const changes = [{ operation: "delete" as const, target: "Service/a" }];
+
+  it("is its changes where no call feels them", () => {
+    expect(previewText("dev", { changes, warnings: [] })).toBe(changesText(changes));
+  });
+
+  it("says what calls would feel, and how it is allowed", () => {
+    const warnings = [{ target: "Service/a", text: "a cannot be called any more; b calls it." }];
+    expect(previewText("dev", { changes, warnings })).toBe(
+      [
+        "changes:",
+        "  - delete  Service/a",
+        "",
+        "calls would feel this; `make up` does it only with CONFIRM=dev:",
+        "  Service/a: a cannot be called any more; b calls it.",
       ].join("\n"),
     );
   });

@@ -1,0 +1,67 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { Engine } from "../../../tools/engine/engine.ts";
+import type { Warning } from "../../../tools/engine/warnings.ts";
+import { change } from "../../../tools/up.ts";
+import { userError } from "./user-error.ts";
+
+beforeEach(() => {
+  vi.stubGlobal("process", { ...process, stdin: { isTTY: false } });
+});
+afterEach(() => {
+  vi.unstubAllGlobals();
+});
+
+const DONE = { changes: [], outputs: {} };
+
+/** An engine that notes what it is asked. */
+function engine(warnings: readonly Warning[]): { engine: Engine; asked: string[] } {
+  const asked: string[] = [];
+  const answer = <T>(verb: string, value: T) => {
+    return (): Promise<T> => {
+      asked.push(verb);
+      return Promise.resolve(value);
+    };
+  };
+  const never = (): never => {
+    throw new Error("up asks for nothing else");
+  };
+  return {
+    asked,
+    engine: {
+      name: "pulumi",
+      warnings: answer("warnings", warnings),
+      unprotect: answer("unprotect", undefined),
+      up: answer("up", DONE),
+      ...{ preview: never, drift: never, repair: never, down: never },
+    },
+  };
+}
+
+describe("a change", () => {
+  const WARNINGS = [{ target: "Service/a", text: "a cannot be called any more; b calls it." }];
+
+  it("is made where no call feels it, and nothing that is protected is let go", async () => {
+    const { engine: pulumi, asked } = engine([]);
+    expect(await change({ stack: "prod" }, pulumi)).toBe(DONE);
+    expect(asked).toEqual(["warnings", "up"]);
+  });
+
+  it.each([undefined, "", "staging"])(
+    "is refused before anything is done where calls would feel it: CONFIRM=%s",
+    async (confirmed) => {
+      const { engine: pulumi, asked } = engine(WARNINGS);
+      expect(await userError(change({ stack: "prod" }, pulumi, confirmed))).toEqual({
+        message:
+          "nothing is changed, since calls would feel it:\n  Service/a: a cannot be called any more; b calls it.",
+        fix: "Run `make up STACK=prod CONFIRM=prod` if you mean it.",
+      });
+      expect(asked).toEqual(["warnings"]);
+    },
+  );
+
+  it("is made where somebody has typed the stack's name; what is protected is let go first", async () => {
+    const { engine: pulumi, asked } = engine(WARNINGS);
+    expect(await change({ stack: "prod" }, pulumi, "prod")).toBe(DONE);
+    expect(asked).toEqual(["warnings", "unprotect", "up"]);
+  });
+});
