@@ -33,9 +33,9 @@ interface Request {
   getName(): string;
   getParent(): string;
   getDependenciesList(): string[];
+  getProtect(): boolean;
   getIgnorechangesList(): string[];
   getAliasesList(): { getSpec(): { getName(): string; getParenturn(): string } }[];
-  getProtect(): boolean;
 }
 
 interface OutputsRequest {
@@ -111,6 +111,10 @@ export async function register<T>(work: () => T, preview = false): Promise<Regis
   }
 }
 
+interface Read extends Pick<Registered, "name" | "parent" | "protect"> {
+  readonly dependencies: string[];
+}
+
 /** What the requests say, by the names of their resources; those that say nothing are left out. */
 function byName(
   requests: readonly Request[],
@@ -118,10 +122,6 @@ function byName(
 ): Record<string, string[]> {
   const all = requests.map((request) => [request.getName(), list(request)] as const);
   return Object.fromEntries(all.filter(([, items]) => items.length > 0));
-}
-
-interface Read extends Pick<Registered, "name" | "parent" | "protect"> {
-  readonly dependencies: string[];
 }
 
 function read(request: Request): Read {
