@@ -99,10 +99,10 @@ test: $(DEPENDENCIES) ## types, lint, format and unit tests; no cluster, no root
 interop: $(DEPENDENCIES) ## calls between the applications and Dubbo 3.3 for Java, both ways (JDK 17, Maven)
 	@npm run --silent interop
 
-e2e: $(DEPENDENCIES) ## 10,000 configurations, and the whole on the local cluster: up, verify, a fault, changes, down (root, Linux, Go 1.26)
+e2e: $(DEPENDENCIES) ## the whole on the local cluster: up, verify, a fault, changes, down (root, Linux, Go 1.26)
 	@npm run --silent e2e
 
-e2e-long: $(DEPENDENCIES) ## drills, one environment after the other, 200 services; the cluster stays up
+e2e-long: $(DEPENDENCIES) ## drills, one environment after the other, 10,000 configurations, 200 services; the cluster stays up
 	@E2E=long npm run --silent e2e
 
 bench: $(DEPENDENCIES) ## time the kubectl engine beside a bare kubectl apply, on a local cluster that is up

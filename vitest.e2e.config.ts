@@ -2,7 +2,9 @@ import { defineConfig } from "vitest/config";
 import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 /** Tests that take long, or need a machine of their own: `make e2e-long` runs them. */
-const LONG = ["configuration-size", "drills", "environments"].map((name) => `test/e2e/${name}.test.ts`);
+const LONG = ["configuration-size", "configurations", "drills", "environments"].map(
+  (name) => `test/e2e/${name}.test.ts`,
+);
 const long = process.env["E2E"] === "long";
 
 /** By name: mesh.test.ts comes last, since it takes the cluster down, which the others start if need be and leave up. */
