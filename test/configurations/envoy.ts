@@ -179,14 +179,23 @@ function patched(cluster: Fields, { host, port, subset }: Target, patches: reado
   );
 }
 
+/** A host's DestinationRules as one; mergeDestinationRule. */
+function ruleOf(host: string, objects: readonly KubernetesObject[]): Rule {
+  const rules = objects
+    .filter(({ kind }) => kind === "DestinationRule")
+    .map(({ spec }) => spec as Partial<Rule>)
+    .filter((rule) => rule.host === host);
+  const trafficPolicy = rules.find((rule) => rule.trafficPolicy !== undefined)?.trafficPolicy;
+  if (trafficPolicy === undefined) throw new Error(`${host} has no DestinationRule with a trafficPolicy`);
+  return { host, trafficPolicy, subsets: rules.flatMap(({ subsets = [] }) => subsets) };
+}
+
 /** The clusters of what a caller's EnvoyFilter has checked, as its Envoy gets them. */
 export function checkedClusters(filter: KubernetesObject, objects: readonly KubernetesObject[]): Fields[] {
   const { configPatches: patches } = filter["spec"] as { readonly configPatches: readonly Patch[] };
-  const rules = objects.filter(({ kind }) => kind === "DestinationRule").map(({ spec }) => spec as Rule);
   const ports = new Map(patches.map(({ match }) => [match.cluster.service, match.cluster.portNumber]));
   return [...ports].flatMap(([host, port]) => {
-    const rule = rules.find((each) => each.host === host);
-    if (rule === undefined) throw new Error(`${host} has no DestinationRule`);
+    const rule = ruleOf(host, objects);
     const identity = `spiffe://cluster.local/ns/${filter.metadata.namespace ?? ""}/sa/dubbo-sa`;
     return ["", ...rule.subsets.map(({ name }) => name)].map((subset) => {
       const target = { host, port, subset };

@@ -146,14 +146,16 @@ const routes: Meaning = ({ operation, object }, before, isLost) => {
   return `calls to ${name} have no weights, retries and timeouts${until}; ${before.callers(name)}.`;
 };
 
-const subset: Meaning = ({ object }, before, isLost) => {
-  const [service = "", version] = object.metadata.name.split(".");
-  // The one without a version has load balancing and bounds, which the others take; without routes or pods there is nothing to tell of it.
-  if (version === undefined || isLost("VirtualService", service)) return undefined;
-  if (isLost("Deployment", `${service}-${version}`)) return undefined;
-  const share = before.share(service, version) ?? "";
-  if (share === "") return undefined;
-  return `calls to ${version} of ${service} fail, and it answers ${share}: it is no subset any more; ${before.callers(service)}.`;
+const subsets: Meaning = ({ object }, before, isLost) => {
+  // A version's is named after it, behind a dot; a service's name has none.
+  const [app = "", version] = object.metadata.name.split(".");
+  // Without routes nothing asks for a version.
+  if (isLost("VirtualService", app)) return undefined;
+  if (version === undefined)
+    return `calls to ${app} have neither its load balancing nor its bounds; ${before.callers(app)}.`;
+  // What its pods answered is told of with them.
+  if (isLost("Deployment", `${app}-${version}`) || before.share(app, version) === "") return undefined;
+  return `calls to ${version} of ${app} fail: nothing tells its pods apart; ${before.callers(app)}.`;
 };
 
 const controlPlane: Meaning = ({ object }) =>

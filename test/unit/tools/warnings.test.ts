@@ -131,10 +131,16 @@ describe("what calls would feel", () => {
         text: `calls to ${PROVIDER} have no weights, retries and timeouts until they are made anew; ${CONSUMER} calls it.`,
       },
     ]);
-    expect(await losing("delete", ["DestinationRule"])).toEqual([
+    expect(
+      (await losing("delete", ["DestinationRule"])).sort((a, b) => a.target.localeCompare(b.target)),
+    ).toEqual([
+      {
+        target: `DestinationRule/${PROVIDER}`,
+        text: `calls to ${PROVIDER} have neither its load balancing nor its bounds; ${CONSUMER} calls it.`,
+      },
       {
         target: `DestinationRule/${PROVIDER}.v1`,
-        text: `calls to v1 of ${PROVIDER} fail, and it answers 100 percent of the calls: it is no subset any more; ${CONSUMER} calls it.`,
+        text: `calls to v1 of ${PROVIDER} fail: nothing tells its pods apart; ${CONSUMER} calls it.`,
       },
     ]);
     const both = await losing("delete", ["DestinationRule", "VirtualService"]);
