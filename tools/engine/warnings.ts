@@ -172,7 +172,7 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
   Service: service,
   Deployment: deployment,
   VirtualService: routes,
-  DestinationRule: subset,
+  DestinationRule: subsets,
   Release: controlPlane,
 };
 
