@@ -1,15 +1,15 @@
 import type * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
-import { z } from "zod";
 import { variableOf } from "../apps/sdk/names.ts";
+import { javaToolOptions } from "../lib/java.ts";
 import { PROBE_PORT, type Runtime } from "../lib/names.ts";
-import { type Properties, systemProperty } from "../lib/properties.ts";
-import { checked } from "./check.ts";
+import { commonProperties, namedReferences, type Properties } from "../lib/properties.ts";
 
 type Container = kubernetes.types.input.core.v1.Container;
 type EnvVar = kubernetes.types.input.core.v1.EnvVar;
 type PodSpec = kubernetes.types.input.core.v1.PodSpec;
-type Values = Readonly<Record<string, pulumi.Input<string | number>>>;
+type Value = pulumi.Input<string | number>;
+type Values = Readonly<Record<string, Value>>;
 
 /** A provider, as its callers are told of it. */
 export interface Callee {
@@ -79,16 +79,6 @@ function milliseconds(seconds: pulumi.Input<number>): pulumi.Output<number> {
   return pulumi.output(seconds).apply((plain) => Math.round(plain * 1000));
 }
 
-/** The properties that both runtimes have. */
-function commonProperties({ application, version, port }: DubboApplication): Values {
-  return {
-    "dubbo.application.name": application,
-    "dubbo.application.version": version,
-    "dubbo.application.qos-port": PROBE_PORT,
-    "dubbo.protocol.port": port,
-  };
-}
-
 /** Where Dubbo finds a provider in mesh mode. Source: Dubbo's ReferenceConfig.java, meshModeHandleUrl. */
 function meshVariables({ reference }: DubboApplication): EnvVar[] {
   if (reference === undefined) return [];
@@ -96,18 +86,6 @@ function meshVariables({ reference }: DubboApplication): EnvVar[] {
     env("CLUSTER_DOMAIN", reference.clusterDomain),
     { name: "POD_NAMESPACE", valueFrom: { fieldRef: { fieldPath: "metadata.namespace" } } },
   ];
-}
-
-/** Where the gRPC services of each provider are, by their names. */
-function namedReferences({ callees }: Reference): Values {
-  const values: Record<string, pulumi.Input<string | number>> = {};
-  for (const { application, port, services } of callees) {
-    for (const service of services) {
-      values[`dubbo.reference.${service}.provided-by`] = application;
-      values[`dubbo.reference.${service}.provider-port`] = port;
-    }
-  }
-  return values;
 }
 
 /** One provider is that of all references; of several, each is that of its gRPC services. */
@@ -120,7 +98,7 @@ function nodeReference({ reference }: DubboApplication): Values {
     "dubbo.consumer.timeout": timeoutMs,
     ...(only !== undefined && others.length === 0
       ? { "dubbo.reference.provided-by": only.application, "dubbo.reference.provider-port": only.port }
-      : namedReferences(reference)),
+      : namedReferences<Value>(callees)),
   };
 }
 
@@ -140,7 +118,7 @@ const NODE_DEFAULTS: Values = { "dubbo.application.qos-anonymous-allow-commands"
 /** What the stack sets of one of this project's own applications. */
 export function nodeProperties(application: DubboApplication): Values {
   return {
-    ...commonProperties(application),
+    ...commonProperties<Value>(application),
     "dubbo.application.qos-accept-foreign-ip": "true",
     "dubbo.service.shutdown.wait": milliseconds(application.drainSeconds),
     "dubbo.service.shutdown.timeout": milliseconds(application.finishSeconds),
@@ -165,37 +143,6 @@ function nodeRuntime(application: DubboApplication): RuntimeParts {
   };
 }
 
-/** Half of the memory for the heap; what is written goes to the one folder that can be written to. */
-const JVM_OPTIONS = ["-XX:MaxRAMPercentage=50", "-Duser.home=/tmp"];
-
-/** Java 8, on which the published images run, ignores a longer JAVA_TOOL_OPTIONS without a word. Source: JDK-8288483. */
-const javaOptions = z
-  .string()
-  .refine(
-    (text) => Buffer.byteLength(text) < 1024,
-    "make a JAVA_TOOL_OPTIONS of 1024 bytes or more, which Java 8 ignores",
-  );
-
-/** What the JVM is told by JAVA_TOOL_OPTIONS: an image that jib has made takes no arguments. */
-export function javaToolOptions(properties: Readonly<Record<string, string | number>>): string {
-  const options = Object.entries(properties).map(([name, value]) => systemProperty(name, String(value)));
-  return [...JVM_OPTIONS, ...options].join(" ");
-}
-
-/**
- * A reference as Java reads it. The mesh retries, so Dubbo does not; and the interface is named, since what is set for all references
- * does not win over an annotation. Source: Dubbo's ReferenceConfigBase.java, preProcessRefresh and getPrefixes.
- */
-function javaReference({ reference }: DubboApplication): Values {
-  if (reference === undefined) return {};
-  return {
-    "dubbo.consumer.timeout": reference.timeoutMs,
-    "dubbo.consumer.retries": 0,
-    "dubbo.consumer.mesh-enable": "true",
-    ...namedReferences(reference),
-  };
-}
-
 /**
  * A Java application never answers NOT_SERVING, so the kubelet waits before it ends it; that needs no shell in the image. What is in
  * flight after that, Dubbo finishes within its shutdown wait under Spring, as in Apache's images; without Spring 3.3.6 drops it.
@@ -205,35 +152,19 @@ function sleepFirst({ drainSeconds }: DubboApplication): Pick<Container, "lifecy
   return { lifecycle: { preStop: { sleep: { seconds: pulumi.output(drainSeconds).apply(Math.ceil) } } } };
 }
 
-/**
- * What the stack sets of an application on Dubbo's Java SDK: its QOS server is closed to the kubelet (QosProtocolWrapper.java) and its
- * health service off (TriBuiltinService.java) unless they are asked for, and its shutdown wait is what ours calls timeout
- * (DubboShutdownHook.java).
- */
-export function javaProperties(application: DubboApplication): Values {
-  return {
-    ...commonProperties(application),
-    "dubbo.application.qos-enable": "true",
-    "dubbo.application.qos-accept-foreign-ip": "true",
-    "dubbo.tri.builtin.service.init": "true",
-    "dubbo.service.shutdown.wait": milliseconds(application.finishSeconds),
-    ...javaReference(application),
-  };
-}
-
 /** What an application on Dubbo's Java SDK needs: its properties as options of the JVM, and a folder to write to. */
-function javaRuntime(application: DubboApplication, component: pulumi.ComponentResource): RuntimeParts {
-  const properties = { ...javaProperties(application), ...application.properties };
-  const options = pulumi.output(properties).apply(javaToolOptions);
+function javaRuntime(given: DubboApplication): RuntimeParts {
+  const { application, version, port, finishSeconds, reference, properties } = given;
+  const finishMs = milliseconds(finishSeconds);
+  const options = pulumi
+    .output({ application, version, port, finishMs, reference, properties })
+    .apply(javaToolOptions);
   return {
     container: {
-      env: [
-        env("JAVA_TOOL_OPTIONS", checked(component, "properties", options, javaOptions)),
-        ...meshVariables(application),
-      ],
+      env: [env("JAVA_TOOL_OPTIONS", options), ...meshVariables(given)],
       // An image that jib has made runs as root unless it is told otherwise.
       securityContext: { ...RESTRICTED, runAsUser: 1000, runAsGroup: 1000 },
-      ...sleepFirst(application),
+      ...sleepFirst(given),
       volumeMounts: [{ name: "tmp", mountPath: "/tmp" }],
     },
     pod: { volumes: [{ name: "tmp", emptyDir: {} }] },
@@ -241,7 +172,8 @@ function javaRuntime(application: DubboApplication, component: pulumi.ComponentR
   };
 }
 
-/** What each runtime needs of a pod; an error is one of the component. */
-export const RUNTIME_PARTS: Readonly<
-  Record<Runtime, (application: DubboApplication, component: pulumi.ComponentResource) => RuntimeParts>
-> = { node: nodeRuntime, java: javaRuntime };
+/** What each runtime needs of a pod. */
+export const RUNTIME_PARTS: Readonly<Record<Runtime, (application: DubboApplication) => RuntimeParts>> = {
+  node: nodeRuntime,
+  java: javaRuntime,
+};

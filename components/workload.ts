@@ -134,7 +134,7 @@ function rolledOut(workload: Workload): string {
 function deployment(workload: Workload, component: pulumi.ComponentResource): DeploymentArgs {
   const { name, namespace, application, version, annotations } = workload;
   const labels = { app: application, version };
-  const { container, pod, annotations: own } = RUNTIME_PARTS[workload.runtime](workload, component);
+  const { container, pod, annotations: own } = RUNTIME_PARTS[workload.runtime](workload);
   return {
     metadata: { name, namespace, labels, annotations: { "pulumi.com/waitFor": rolledOut(workload) } },
     spec: {

@@ -1,4 +1,4 @@
-import { seconds } from "./duration.ts";
+import { milliseconds, seconds } from "./duration.ts";
 import { drainSeconds, type HealthCheck, type HealthCheckLoad, healthCheckLoad } from "./health-check.ts";
 import { most, type Scale } from "./scale.ts";
 import type { ServiceSettings } from "./services.ts";
@@ -66,6 +66,27 @@ export function calleesOf<T extends Pick<ServiceSettings, "name">>(
   { calls }: Pick<ServiceSettings, "calls">,
 ): T[] {
   return services.filter(({ name }) => calls.includes(name));
+}
+
+/** What a service calls, as its runtime is told of it. */
+export interface Calls {
+  readonly callees: readonly {
+    readonly application: string;
+    readonly port: number;
+    readonly services: readonly string[];
+  }[];
+  /** Deadline of a call, milliseconds. */
+  readonly timeoutMs: number;
+}
+
+/** What a service calls; undefined for nothing. */
+export function callsOf(service: Service, services: readonly Service[]): Calls | undefined {
+  const callees = calleesOf(services, service);
+  if (callees.length === 0) return undefined;
+  return {
+    callees: callees.map(({ name, port, offers }) => ({ application: name, port, services: offers })),
+    timeoutMs: milliseconds(service.timeout),
+  };
 }
 
 /** An edge of the call graph. */

@@ -1,8 +1,36 @@
 import { z } from "zod";
 import { variableOf } from "../apps/sdk/names.ts";
+import { PROBE_PORT } from "./names.ts";
 
 /** Dubbo properties by name, such as `dubbo.application.log-format`. */
 export type Properties = Readonly<Record<string, string>>;
+
+/** What the stack sets of every application; the values may be known later. */
+export function commonProperties<T>(given: {
+  readonly application: T;
+  readonly version: T;
+  readonly port: T;
+}): Record<string, T | number> {
+  return {
+    "dubbo.application.name": given.application,
+    "dubbo.application.version": given.version,
+    "dubbo.application.qos-port": PROBE_PORT,
+    "dubbo.protocol.port": given.port,
+  };
+}
+
+/** Where the gRPC services of each provider are, by their names; the values may be known later. */
+export function namedReferences<T>(
+  callees: readonly { readonly application: T; readonly port: T; readonly services: readonly string[] }[],
+): Record<string, T> {
+  const places = callees.flatMap(({ application, port, services }) =>
+    services.flatMap((service) => [
+      [`dubbo.reference.${service}.provided-by`, application] as const,
+      [`dubbo.reference.${service}.provider-port`, port] as const,
+    ]),
+  );
+  return Object.fromEntries(places);
+}
 
 const NAME = /^dubbo(\.[A-Za-z][\w-]*)+$/;
 

@@ -1,11 +1,21 @@
 import { variableOf } from "../apps/sdk/names.ts";
 import type { Given } from "../settings.ts";
 import { seconds } from "./duration.ts";
-import { calleesOf, callersOf, deploymentName, loadOn, mostPods, type Service, servicesOf } from "./graph.ts";
+import {
+  calleesOf,
+  callersOf,
+  callsOf,
+  deploymentName,
+  loadOn,
+  mostPods,
+  type Service,
+  servicesOf,
+} from "./graph.ts";
 import { detectionBounds, foreignAlpn, isPlaintext } from "./health-check.ts";
 import { refuseIstio } from "./istio.ts";
+import { JAVA_8_OPTIONS_BYTES, javaToolOptions } from "./java.ts";
 import { GREETER } from "./names.ts";
-import { GREETER_CALLERS } from "./presets.ts";
+import { GREETER_CALLERS, publishedImage } from "./presets.ts";
 import { most } from "./scale.ts";
 import { securityOf } from "./security.ts";
 
@@ -170,6 +180,25 @@ function refuseForeignAlpn({ healthCheck }: Service, _: Whole, refuse: Refuse): 
   refuse(["healthCheck", "tls_options", "alpn_protocols"], `${fault}; leave tls_options out`);
 }
 
+/** Apache's images run on Java 8, which would start without anything that the stack says. */
+function refuseLongOptions(service: Service, { services }: Whole, refuse: Refuse): void {
+  const { name, app, runtime, port, finishSeconds, properties } = service;
+  if (runtime !== "java") return;
+  const reference = callsOf(service, services);
+  for (const { name: version, image } of service.versions) {
+    if (image === undefined || image !== publishedImage(app, version)) continue;
+    const finishMs = finishSeconds * 1000;
+    const given = { application: name, version, port, finishMs, reference, properties };
+    const bytes = Buffer.byteLength(javaToolOptions(given));
+    if (bytes < JAVA_8_OPTIONS_BYTES) continue;
+    refuse(
+      ["properties"],
+      `make a JAVA_TOOL_OPTIONS of ${bytes} bytes for ${image}, whose Java 8 ignores one of ${JAVA_8_OPTIONS_BYTES} or more: leave some out, or run an image on a later Java`,
+    );
+    return;
+  }
+}
+
 const CHECKS: readonly Check[] = [
   refuseNamesakes,
   refuseCalls,
@@ -182,6 +211,7 @@ const CHECKS: readonly Check[] = [
   refuseShortDrain,
   refusePlaintextChecks,
   refuseForeignAlpn,
+  refuseLongOptions,
 ];
 
 function refuseLoad({ given, services }: Whole, refuse: Refuse): void {

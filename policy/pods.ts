@@ -11,6 +11,7 @@ import {
   texts,
 } from "./fields.ts";
 import { containerPort, type Mesh, namespaceOf, ofKind, proxyConfig, type Workload } from "./mesh.ts";
+import { JAVA_8_OPTIONS_BYTES } from "../lib/java.ts";
 import type { Fault, Rule } from "./rule.ts";
 import { peerAuthentication } from "./security.ts";
 
@@ -245,20 +246,26 @@ function lossyRollouts(mesh: Mesh): Fault[] {
     });
 }
 
+/** Value of an environment variable, as far as the manifest says it. */
+function variable({ fields: container }: Container, name: string): string | undefined {
+  const found = items(container["env"]).find((each) => at(each, "name") === name);
+  return text(at(found, "value"));
+}
+
 /** A property of Dubbo, in milliseconds, from the environment or from JAVA_TOOL_OPTIONS. */
-function dubboSeconds({ fields: container }: Container, property: string): number {
-  const variable = property.toUpperCase().replaceAll(".", "_");
-  const value = (name: string): string | undefined =>
-    text(
-      at(
-        items(container["env"]).find((each) => at(each, "name") === name),
-        "value",
-      ),
-    );
+function dubboSeconds(container: Container, property: string): number {
+  const own = variable(container, property.toUpperCase().replaceAll(".", "_"));
   const option = new RegExp(`-D${property.replaceAll(".", "\\.")}=(\\d+)`).exec(
-    value("JAVA_TOOL_OPTIONS") ?? "",
+    variable(container, "JAVA_TOOL_OPTIONS") ?? "",
   );
-  return (number(value(variable) ?? option?.[1]) ?? 0) / 1000;
+  return (number(own ?? option?.[1]) ?? 0) / 1000;
+}
+
+function unreadOptions(container: Container): (string | undefined)[] {
+  const bytes = Buffer.byteLength(variable(container, "JAVA_TOOL_OPTIONS") ?? "");
+  return [
+    bytes < JAVA_8_OPTIONS_BYTES ? undefined : `JAVA_TOOL_OPTIONS has ${bytes} bytes: Java 8 ignores it`,
+  ];
 }
 
 /** What a preStop hook sleeps. */
@@ -418,6 +425,14 @@ const LIFECYCLE_RULES: readonly Rule[] = [
     fix: "Raise terminationGracePeriodSeconds above the preStop sleep, Dubbo's shutdown waits and the proxy's drain.",
     source: "https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/",
     faults: cutShort,
+  },
+  {
+    id: "java-options-read",
+    severity: "warning",
+    text: "JAVA_TOOL_OPTIONS is shorter than 1,024 bytes, from which on Java 8 ignores it whole.",
+    fix: "Run the application on Java 9 or later, or shorten the variable.",
+    source: "JDK-8288483",
+    faults: (mesh) => containerFaults(mesh, unreadOptions, "env"),
   },
 ];
 

@@ -8,7 +8,7 @@ import { DubboService, type ServiceCalls, type ServiceVersion } from "../compone
 import { SidecarScope } from "../components/sidecar-scope.ts";
 import { ProviderRoutes, ProviderTraffic, type ProviderTrafficArgs } from "../components/traffic.ts";
 import { milliseconds } from "../lib/duration.ts";
-import { calleesFirst, calleesOf, callersOf, type Service } from "../lib/graph.ts";
+import { calleesFirst, calleesOf, callersOf, callsOf, type Service } from "../lib/graph.ts";
 import { listOperation } from "../lib/istio.ts";
 import { envoyFilterName } from "../lib/names.ts";
 import { proxyAnnotations } from "../lib/resources.ts";
@@ -123,15 +123,10 @@ export function meshDashboard({ settings, mesh, opts }: Surroundings): MeshDashb
   return [new MeshDashboard("dashboard", { namespace: mesh.namespace }, opts)];
 }
 
-function callsOf(service: Service, { services }: Settings): ServiceCalls | undefined {
-  const { interval, timeout } = service;
-  const callees = calleesOf(services, service);
-  if (callees.length === 0) return undefined;
-  return {
-    callees: callees.map(({ name, port, offers }) => ({ application: name, port, services: offers })),
-    intervalMs: interval === undefined ? undefined : milliseconds(interval),
-    timeoutMs: milliseconds(timeout),
-  };
+function serviceCalls(service: Service, { services }: Settings): ServiceCalls | undefined {
+  const { interval } = service;
+  const calls = callsOf(service, services);
+  return calls && { ...calls, intervalMs: interval === undefined ? undefined : milliseconds(interval) };
 }
 
 function dubboService(
@@ -148,7 +143,7 @@ function dubboService(
     serviceAccount: mesh.accountOf(name),
     clusterDomain: settings.clusterDomain,
     called: offers.length > 0,
-    calls: callsOf(service, settings),
+    calls: serviceCalls(service, settings),
     annotations: proxyAnnotations(settings.proxy),
     versions,
     protect: settings.production,

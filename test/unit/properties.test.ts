@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { javaToolOptions } from "../../components/runtime.ts";
 import { variableOf } from "../../apps/sdk/names.ts";
+import { javaToolOptions } from "../../lib/java.ts";
 import { systemProperty } from "../../lib/properties.ts";
 
 describe("a Dubbo property", () => {
@@ -28,9 +28,15 @@ describe("a Dubbo property", () => {
 });
 
 describe("what the JVM is told", () => {
-  it("is memory, home and the properties, in their order", () => {
-    expect(javaToolOptions({ "dubbo.b.c": 8, "dubbo.a": "x y" })).toBe(
-      '-XX:MaxRAMPercentage=50 -Duser.home=/tmp -Ddubbo.b.c=8 -Ddubbo.a="x y"',
+  it("is memory, home and the properties, those of the stack first", () => {
+    const application = { application: "a b", version: "v1", port: 8, finishMs: 9 };
+    expect(
+      javaToolOptions({ ...application, properties: { "dubbo.a": "x", "dubbo.application.name": "c" } }),
+    ).toBe(
+      "-XX:MaxRAMPercentage=50 -Duser.home=/tmp -Ddubbo.application.name=c -Ddubbo.application.version=v1 " +
+        "-Ddubbo.application.qos-port=22222 -Ddubbo.protocol.port=8 -Ddubbo.application.qos-enable=true " +
+        "-Ddubbo.application.qos-accept-foreign-ip=true -Ddubbo.tri.builtin.service.init=true " +
+        "-Ddubbo.service.shutdown.wait=9 -Ddubbo.a=x",
     );
   });
 });

@@ -1,8 +1,9 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { javaProperties, nodeProperties } from "../../components/runtime.ts";
+import { nodeProperties } from "../../components/runtime.ts";
 import { Greeter } from "../../apps/gen/greeter_pb.ts";
 import { UserError } from "../../lib/errors.ts";
+import { javaProperties } from "../../lib/java.ts";
 import { STREAMS } from "../../lib/names.ts";
 import { proxyAnnotations } from "../../lib/resources.ts";
 import { loadOf, type Service } from "../../lib/graph.ts";
@@ -313,16 +314,34 @@ describe("Dubbo properties of an application", () => {
         port: 1,
         drainSeconds: 1,
         finishSeconds: 1,
+        finishMs: 1,
         properties: {},
       };
       const spec = { ...plain, ...(application === "consumer" && { reference: called }) };
-      const properties = [nodeProperties, javaProperties].flatMap((of) => Object.keys(of(spec)));
+      const properties = [nodeProperties(spec), javaProperties(spec)].flatMap(Object.keys);
       expect(properties.length).toBeGreaterThan(12);
       for (const property of properties) {
         expect(refused(application, property)).toMatch(/: is set by the stack itself: /);
       }
     },
   );
+
+  it("are as many as Java 8 reads of Apache's images", () => {
+    const outcome = (length: number, keys = ""): string =>
+      errorOf({
+        ...LOCAL,
+        services: pair({
+          consumer: `runtime: java${keys}, properties: {dubbo.application.owner: ${"x".repeat(length)}}`,
+        }),
+      });
+    const longest = 398;
+    expect(outcome(longest)).toBe("accepted");
+    expect(outcome(longest + 1)).toBe(
+      "dubbo-mesh:services[1].properties: make a JAVA_TOOL_OPTIONS of 1024 bytes for apache/dubbo-demo:dubbo-samples-mesh-consumer_0.0.1, " +
+        "whose Java 8 ignores one of 1024 or more: leave some out, or run an image on a later Java",
+    );
+    expect(outcome(longest + 1, ", image: 'a/c:1'")).toBe("accepted");
+  });
 
   it.each([
     "application.name",

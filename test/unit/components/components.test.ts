@@ -1396,17 +1396,6 @@ describe("an argument's check", () => {
     expect((error as Error).message).toBe(message);
   });
 
-  it("refuses more properties than Java 8 reads of JAVA_TOOL_OPTIONS", async () => {
-    const text = "x".repeat(800);
-    const java = consumer({ runtime: "java", properties: { "dubbo.application.owner": text } });
-    const [error, ...more] = await unhandled(() => register(java));
-    expect(more).toEqual([]);
-    expect(error).toBeInstanceOf(pulumi.ResourceError);
-    expect((error as Error).message).toMatch(
-      /properties: make a JAVA_TOOL_OPTIONS of 1024 bytes or more, which Java 8 ignores \(got "-XX:MaxRAMPercentage=50 .*x"\)$/,
-    );
-  });
-
   it("stops a Deployment whose port turns out to be wrong", async () => {
     const [error, ...more] = await unhandled(() => register(provider({ port: pulumi.output(0) })));
     expect(more).toEqual([]);

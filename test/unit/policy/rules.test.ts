@@ -315,6 +315,14 @@ const CASES: readonly (readonly [rule: string, title: string, change: Change, fo
     ],
   ],
   [
+    "java-options-read",
+    "a variable of 1,024 bytes",
+    set(CONSUMER, `${APP}/env`, [{ name: "JAVA_TOOL_OPTIONS", value: "é".repeat(512) }]),
+    [
+      `warning java-options-read ${AT.consumer} ${AT.app}.env: JAVA_TOOL_OPTIONS has 1024 bytes: Java 8 ignores it`,
+    ],
+  ],
+  [
     "check-covers-calls",
     "a subset without a check",
     set(FILTER, "spec/configPatches/1/match/cluster/subset", "v1"),
@@ -710,7 +718,7 @@ describe("a rule", () => {
 
   it("has an id of its own, a case that fails, and sentences", () => {
     const ids = RULES.map(({ id }) => id);
-    expect(new Set(ids).size).toBe(46);
+    expect(new Set(ids).size).toBe(47);
     expect([...new Set(CASES.map(([rule]) => rule))].sort()).toEqual([...ids].sort());
     for (const { id, text, fix, source } of RULES) {
       expect({

@@ -121,9 +121,9 @@ Namespace pay
           fix: Add a Telemetry with accessLogging: [{ providers: [{ name: envoy }] }].
           source: https://istio.io/latest/docs/tasks/observability/logs/access-log/
 
-1 error, 1 warning in 1 object by 46 rules`);
+1 error, 1 warning in 1 object by 47 rules`);
     expect(lintText({ objects: 2, errors: 0, warnings: 0, findings: [] })).toBe(
-      "0 errors, 0 warnings in 2 objects by 46 rules",
+      "0 errors, 0 warnings in 2 objects by 47 rules",
     );
   });
 });
@@ -156,7 +156,7 @@ describe("the command", () => {
     ]);
     expect(failed).toBe(1);
     expect(JSON.parse(printed)).toMatchObject({ objects: 1, errors: 1, warnings: 1 });
-    expect([code, text.split("\n").at(-1)]).toEqual([0, "0 errors, 1 warning in 1 object by 46 rules"]);
+    expect([code, text.split("\n").at(-1)]).toEqual([0, "0 errors, 1 warning in 1 object by 47 rules"]);
     expect(wrong).toEqual([
       1,
       "",
