@@ -127,11 +127,8 @@ function rolledOut(workload: Workload): string {
   return `jsonpath={.status.conditions[?${conditions.join("&&")}]}`;
 }
 
-/**
- * The Deployment of a Dubbo application, as Kubernetes takes it. Where an autoscaler decides on its pods, it starts with the fewest.
- * @param component whose arguments the workload is made of
- */
-function deployment(workload: Workload, component: pulumi.ComponentResource): DeploymentArgs {
+/** The Deployment of a Dubbo application, as Kubernetes takes it. Where an autoscaler decides on its pods, it starts with the fewest. */
+function deployment(workload: Workload): DeploymentArgs {
   const { name, namespace, application, version, annotations } = workload;
   const labels = { app: application, version };
   const { container, pod, annotations: own } = RUNTIME_PARTS[workload.runtime](workload);
@@ -237,7 +234,7 @@ export function deploy(resource: string, workload: Workload, component: pulumi.C
   void checked(component, "replicas", workload.replicas, z.int().min(0).optional());
   void checked(component, "autoscale", workload.autoscale, autoscaleSettings.optional());
   const opts = { parent: component };
-  new kubernetes.apps.v1.Deployment(resource, deployment(workload, component), {
+  new kubernetes.apps.v1.Deployment(resource, deployment(workload), {
     ...opts,
     ...(workload.autoscale !== undefined && { ignoreChanges: ["spec.replicas"] }),
   });
