@@ -65,9 +65,11 @@ const keys = z.strictObject({
   clusterDomain: z
     .string()
     .regex(
-      /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/,
+      /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$/,
       "must be a DNS domain such as cluster.local",
     )
+    // With a service and a namespace of 63 each, and svc, it is the 253 that DNS takes.
+    .max(121, "must have at most 121 characters")
     .default("cluster.local")
     .describe("DNS suffix of the cluster's Services"),
   registry: z

@@ -21,7 +21,7 @@ export const dnsLabel = z
 
 /** A registry's host, a path, a tag and a digest. Source: the grammar of github.com/distribution/reference. */
 const IMAGE =
-  /^([A-Za-z0-9.-]+(:\d+)?\/)?[a-z0-9._-]+(\/[a-z0-9._-]+)*(?<tag>:\w[\w.-]{0,127})?(?<digest>@sha256:[0-9a-f]+)?$/;
+  /^([A-Za-z0-9.-]+(:\d+)?\/)?[a-z0-9._-]+(\/[a-z0-9._-]+)*(?<tag>:\w[\w.-]{0,127})?(?<digest>@sha256:[0-9a-f]{64})?$/;
 
 /** Whether it is said which image runs, whoever pushes another one. */
 function isExact(image: string): boolean {

@@ -121,15 +121,16 @@ describe("the program of a local stack", async () => {
 });
 
 describe("the program of other stacks", () => {
+  const pinned = { provider: `r/p@sha256:${"1".repeat(64)}`, consumer: `r/c@sha256:${"2".repeat(64)}` };
   const provider = {
     app: "provider",
-    image: "r/p@sha256:1",
+    image: pinned.provider,
     versions: [
       { name: "v1", weight: 80 },
       { name: "v2", weight: 20, replicas: 1 },
     ],
   };
-  const consumer = { app: "consumer", image: "r/c@sha256:2" };
+  const consumer = { app: "consumer", image: pinned.consumer };
   const existing = { context: "minikube", services: [provider, consumer] };
 
   it("runs given images without a build, a Deployment and a checked subset a version", async () => {
@@ -137,8 +138,8 @@ describe("the program of other stacks", () => {
     expect(images).toEqual([]);
     expect(outputs).toMatchObject({
       images: {
-        "dubbo-samples-mesh-provider": "r/p@sha256:1",
-        "dubbo-samples-mesh-consumer": "r/c@sha256:2",
+        "dubbo-samples-mesh-provider": pinned.provider,
+        "dubbo-samples-mesh-consumer": pinned.consumer,
       },
       kubeContext: "minikube",
     });

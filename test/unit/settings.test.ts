@@ -821,7 +821,7 @@ describe("a production stack", () => {
       { services: pair({ consumer: "image: 'a/c:1'" }) },
       "dubbo-mesh:services[1].versions[0].image: is a/c:1, but production needs a digest (NAME@sha256:...): a tag may change",
     ],
-    [{ services: pair({ consumer: "image: 'a/c@sha256:12'" }) }, "accepted"],
+    [{ services: pair({ consumer: `image: 'a/c@sha256:${"12".repeat(32)}'` }) }, "accepted"],
   ])("of %j", (raw, message) => {
     expect(errorOf({ ...LOCAL, ...strong, ...raw })).toBe(message);
   });
@@ -864,16 +864,30 @@ describe("wrong settings", () => {
       "dubbo-mesh:services[0].versions[0].replicas: Too small: expected number to be >=0",
     ],
     [{ injection: "perhaps" }, "dubbo-mesh:injection: Invalid input: expected boolean, received string"],
+    ...["x_y", "a..b", `${"a".repeat(64)}.b`].map((clusterDomain): [Record<string, string>, string] => [
+      { clusterDomain },
+      "dubbo-mesh:clusterDomain: must be a DNS domain such as cluster.local",
+    ]),
+    [
+      { clusterDomain: "ab.".repeat(40) + "cd" },
+      "dubbo-mesh:clusterDomain: must have at most 121 characters",
+    ],
     [
       { namespace: "Dubbo" },
       "dubbo-mesh:namespace: must be a DNS label: lower-case letters, digits and dashes, at most 63",
     ],
-    ...["!@!", "x", "x:latest", "localhost:5000/x", "a/Y:1", "x@sha256:xyz"].map(
-      (image): [Record<string, string>, string] => [
-        { services: pair({ provider: `image: '${image}'` }) },
-        "dubbo-mesh:services[0].image: must be an image with a digest, or with a tag other than latest, such as registry/name:v1",
-      ],
-    ),
+    ...[
+      "!@!",
+      "x",
+      "x:latest",
+      "localhost:5000/x",
+      "a/Y:1",
+      "x@sha256:xyz",
+      `x@sha256:${"0".repeat(63)}`,
+    ].map((image): [Record<string, string>, string] => [
+      { services: pair({ provider: `image: '${image}'` }) },
+      "dubbo-mesh:services[0].image: must be an image with a digest, or with a tag other than latest, such as registry/name:v1",
+    ]),
     [
       { clusterDomain: "- &a {name: a}" },
       "dubbo-mesh:clusterDomain: must be a DNS domain such as cluster.local",
