@@ -16,7 +16,7 @@ POD_FLAGS = $(STACK_FLAGS) $(if $(POD),--pod $(POD))
 
 .DEFAULT_GOAL := help
 .PHONY: help up preview render lint envs explain down drift repair golden ci-preview review-stack actionlint verify dump logs qos \
-	shell cluster-up cluster-down cluster-status cluster-logs test interop e2e e2e-long bench bench-apps bench-apps-long declarations \
+	shell cluster-up cluster-down cluster-status cluster-logs test interop e2e bench bench-apps bench-apps-long declarations \
 	reference rules schemas generate format
 
 help: ## show this list
@@ -99,11 +99,8 @@ test: $(DEPENDENCIES) ## types, lint, format and unit tests; no cluster, no root
 interop: $(DEPENDENCIES) ## calls between the applications and Dubbo 3.3 for Java, both ways (JDK 17, Maven)
 	@npm run --silent interop
 
-e2e: $(DEPENDENCIES) ## the whole on the local cluster: up, verify, a fault, changes, down (root, Linux, Go 1.26)
+e2e: $(DEPENDENCIES) ## the whole on the local cluster: up, verify, faults, drills, environments, 200 services, down (root, Linux, Go 1.26)
 	@npm run --silent e2e
-
-e2e-long: $(DEPENDENCIES) ## drills, one environment after the other, 10,000 configurations, 200 services; the cluster stays up
-	@E2E=long npm run --silent e2e
 
 bench: $(DEPENDENCIES) ## time the kubectl engine beside a bare kubectl apply, on a local cluster that is up
 	@node --import tsx bench/apply.ts

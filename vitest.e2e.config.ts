@@ -1,12 +1,6 @@
 import { defineConfig } from "vitest/config";
 import { BaseSequencer, type TestSpecification } from "vitest/node";
 
-/** Tests that take long, or need a machine of their own: `make e2e-long` runs them. */
-const LONG = ["configuration-size", "configurations", "drills", "environments"].map(
-  (name) => `test/e2e/${name}.test.ts`,
-);
-const long = process.env["E2E"] === "long";
-
 /** By name: mesh.test.ts comes last, since it takes the cluster down, which the others start if need be and leave up. */
 class ByName extends BaseSequencer {
   override sort(files: TestSpecification[]): Promise<TestSpecification[]> {
@@ -17,8 +11,7 @@ class ByName extends BaseSequencer {
 // One mesh on one machine: the tests follow each other, and after a failure the rest would say nothing.
 export default defineConfig({
   test: {
-    include: long ? LONG : ["test/e2e/**/*.test.ts"],
-    exclude: long ? [] : LONG,
+    include: ["test/e2e/**/*.test.ts"],
     sequence: { sequencer: ByName },
     testTimeout: 45 * 60_000,
     hookTimeout: 5 * 60_000,

@@ -56,7 +56,6 @@ const TARGETS: Readonly<Record<string, Tried>> = {
   test: by(".ci/run", "make test"),
   interop: by(".ci/run", "make interop"),
   e2e: by(".ci/run", "make e2e"),
-  "e2e-long": { notRun: "half an hour on the local cluster, beside what CI has time for" },
   "bench-apps": { notRun: "minutes of measurement, which is no test" },
   generate: { notRun: "makes files anew that are committed; the applications' tests use them" },
 };
