@@ -102,13 +102,12 @@ async function move(from: Environment, to: Environment): Promise<Seen & Moved> {
   return seen;
 }
 
-/** Each environment leads to the next; with the last, prod to dev, every switch is made in both directions. */
-const MOVES: [Environment, Environment][] = [
-  ["dev", "canary"],
-  ["canary", "staging"],
-  ["staging", "prod"],
-  ["prod", "dev"],
+/** From each environment to each other, in one walk. */
+const WALK: readonly Environment[] = [
+  ...(["dev", "canary", "staging", "prod", "dev", "staging", "canary"] as const),
+  ...(["prod", "staging", "dev", "prod", "canary", "dev"] as const),
 ];
+const MOVES = WALK.slice(1).map((to, index): [Environment, Environment] => [WALK[index] ?? to, to]);
 
 beforeAll(async () => {
   await up("dev");
@@ -119,6 +118,10 @@ afterAll(async () => {
 });
 
 describe("with the namespace and the names held equal", () => {
+  it("there are twelve ways", () => {
+    expect(new Set(MOVES.map((move) => move.join(" "))).size).toBe(12);
+  });
+
   it.each(MOVES)("%s becomes %s in place: no object is replaced", async (from, to) => {
     const seen = await move(from, to);
     expect(seen.replaced).toEqual([]);
