@@ -23,6 +23,8 @@ export interface MeshNetworkPolicyArgs {
   namespace: pulumi.Input<string>;
   /** The services by their names; plain, since resources are named after them. */
   services: ReadonlyMap<string, NetworkedService>;
+  /** Namespaces that the proxies themselves send to, at any port, such as that of a collector of traces. Default: none. */
+  collectors?: readonly pulumi.Input<string>[];
   /** Whether all other pods of the namespace send and take nothing; plain, since a policy is there or is not. */
   defaultDeny: boolean;
 }
@@ -42,11 +44,16 @@ const DNS = { ports: [{ protocol: "UDP", port: 53 }, ...tcp(53)] };
 /** Configuration and certificates, from istiod in whatever namespace. */
 const ISTIOD = { to: [{ namespaceSelector: {}, ...podsOf("istiod") }], ports: tcp(15012) };
 
-/** Pods of a service talk to DNS, istiod and what they call, and are called by metrics and their callers. */
+function toNamespace(namespace: pulumi.Input<string>): EgressRule {
+  return { to: [{ namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": namespace } } }] };
+}
+
+/** Pods of a service talk to DNS, istiod, collectors and what they call, and are called by metrics and their callers. */
 function policyOf(
   { application, port }: NetworkedService,
   callers: readonly NetworkedService[],
   callees: readonly NetworkedService[],
+  collectors: readonly pulumi.Input<string>[],
 ): NetworkPolicySpec {
   const ingress: IngressRule[] = callers.map((caller) => ({
     from: [podsOf(caller.application)],
@@ -60,7 +67,7 @@ function policyOf(
     ...podsOf(application),
     policyTypes: ["Ingress", "Egress"],
     ingress: [...ingress, { from: [{ namespaceSelector: {} }], ports: tcp(...PROXY_PORTS) }],
-    egress: [...egress, DNS, ISTIOD],
+    egress: [...egress, DNS, ISTIOD, ...collectors.map(toNamespace)],
   };
 }
 
@@ -81,7 +88,7 @@ export class MeshNetworkPolicy extends pulumi.ComponentResource {
     const policies = [...services].map(([key, service]) => {
       const callers = [...services.values()].filter(({ calls }) => calls.includes(key));
       const callees = service.calls.flatMap((callee) => services.get(callee) ?? []);
-      const spec = policyOf(service, callers, callees);
+      const spec = policyOf(service, callers, callees, args.collectors ?? []);
       return this.#policy(`${name}-${key}`, args.namespace, service.application, spec);
     });
     if (args.defaultDeny) {

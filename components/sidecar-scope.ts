@@ -9,6 +9,8 @@ export interface SidecarScopeArgs {
   namespace: pulumi.Input<string>;
   /** DNS names of the Services that they call. */
   calls: readonly pulumi.Input<string>[];
+  /** DNS names of what the proxies themselves call, in any namespace, such as a collector of traces. Default: none. */
+  proxyCalls?: readonly pulumi.Input<string>[];
 }
 
 /**
@@ -20,6 +22,7 @@ export class SidecarScope extends pulumi.ComponentResource {
     super("dubbo-mesh:sidecar-scope:SidecarScope", name, {}, opts);
     const { application, namespace } = args;
     const hosts = args.calls.map((host) => pulumi.interpolate`./${host}`);
+    const proxies = (args.proxyCalls ?? []).map((host) => pulumi.interpolate`*/${host}`);
     new kubernetes.apiextensions.CustomResource(
       `${name}-sidecar`,
       {
@@ -28,7 +31,7 @@ export class SidecarScope extends pulumi.ComponentResource {
         metadata: { name: application, namespace },
         spec: {
           workloadSelector: { labels: { app: application } },
-          egress: [{ hosts: [...hosts, "istio-system/*"] }],
+          egress: [{ hosts: [...hosts, ...proxies, "istio-system/*"] }],
         },
       },
       { parent: this },

@@ -11,6 +11,7 @@ import { milliseconds } from "../lib/duration.ts";
 import { calleesFirst, calleesOf, callersOf, callsOf, type Service } from "../lib/graph.ts";
 import { listOperation } from "../lib/istio.ts";
 import { envoyFilterName } from "../lib/names.ts";
+import { namespaceOfHost } from "../lib/observability.ts";
 import { proxyAnnotations } from "../lib/resources.ts";
 import type { Settings } from "../settings.ts";
 import type { Versions } from "./images.ts";
@@ -70,7 +71,9 @@ function routesTo(service: Service, deployed: DubboService, surroundings: Surrou
 export function sidecarScope(service: Service, surroundings: Surroundings): SidecarScope {
   const { settings, mesh, opts } = surroundings;
   const calls = calleesOf(settings.services, service).map((callee) => hostOf(callee, surroundings));
-  const args = { application: service.name, namespace: mesh.namespace, calls };
+  const { service: collector } = settings.observability.tracing ?? {};
+  const proxyCalls = collector === undefined ? [] : [collector];
+  const args = { application: service.name, namespace: mesh.namespace, calls, proxyCalls };
   return new SidecarScope(`${service.name}-scope`, args, opts);
 }
 
@@ -94,6 +97,12 @@ export function healthChecks(caller: Service, surroundings: Surroundings): Activ
   return new ActiveHealthCheck(`${caller.name}-health-check`, args, opts);
 }
 
+/** Namespaces of this cluster that traces are sent to. */
+function collectorsOf({ observability: { tracing }, clusterDomain }: Settings): string[] {
+  const namespace = namespaceOfHost(tracing?.service ?? "", clusterDomain);
+  return namespace === undefined ? [] : [namespace];
+}
+
 /** mTLS, and who may call whom. */
 export function meshSecurity({ settings, mesh, opts }: Surroundings): pulumi.Resource[] {
   const { security, services } = settings;
@@ -113,7 +122,12 @@ export function meshSecurity({ settings, mesh, opts }: Surroundings): pulumi.Res
   const networked = services.map(
     ({ name, port, calls }) => [name, { application: name, port, calls }] as const,
   );
-  const network = { namespace, services: new Map(networked), defaultDeny };
+  const network = {
+    namespace,
+    services: new Map(networked),
+    collectors: collectorsOf(settings),
+    defaultDeny,
+  };
   return [identities, new MeshNetworkPolicy("network", network, opts)];
 }
 

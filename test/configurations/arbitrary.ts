@@ -286,6 +286,15 @@ const guarded = fc.tuple(security, fc.constantFrom("open", "networked", "denied"
   return { ...given, networkPolicy: true, authorization: true, defaultDeny: true };
 });
 
+const observability = optional({
+  tracing: fc.constantFrom(
+    {},
+    { sampling: 0.5 },
+    { provider: "otel", service: "otel.traces.svc.cluster.local" },
+  ),
+  dashboard: fc.boolean(),
+});
+
 const place = fc.constantFrom<object>(
   { cluster: "local" },
   { context: "somewhere", registry: "registry.example:5000/team" },
@@ -302,6 +311,7 @@ const keys = optional({
   injection: fc.constantFrom(true, true, true, false),
   revision: label,
   accessLogs: fc.boolean(),
+  observability,
   clusterDomain: fc.constantFrom("cluster.local", "example.org"),
   baseImage: image,
   platform: fc.constantFrom("linux/amd64", "linux/arm64"),

@@ -102,6 +102,16 @@ describe("settings of observability", () => {
       "{ tracing: { sampling: -1 } }",
       "dubbo-mesh:observability.tracing.sampling: Too small: expected number to be >=0",
     ],
+    [
+      "{ tracing: { provider: otel } }",
+      "dubbo-mesh:observability.tracing.service: is not set: it is the host that the provider sends traces to, without which no proxy takes its listeners",
+    ],
+    ["{ tracing: { provider: otel, service: otel.traces.svc.cluster.local } }", "accepted"],
+    ["{ tracing: { service: traces.example.org } }", "accepted"],
+    [
+      "{ tracing: { service: otel } }",
+      "dubbo-mesh:observability.tracing.service: must be a host in full, such as collector.observability.svc.cluster.local",
+    ],
     ["{ tracing: { rate: 1 } }", "dubbo-mesh:observability.tracing.rate: no such key"],
     [
       "{ dashboard: maybe }",

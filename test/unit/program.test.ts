@@ -521,7 +521,8 @@ describe("the program of other stacks", () => {
   });
 
   it("tells the proxies of logs and traces in one Telemetry, of which Istio takes one", async () => {
-    const observability = { tracing: { sampling: 12.5, provider: "otel" }, dashboard: true };
+    const tracing = { sampling: 12.5, provider: "otel", service: "otel.traces.svc.cluster.local" };
+    const observability = { tracing, dashboard: true };
     const { objects } = await declaredBy({ ...existing, accessLogs: false, observability });
     expect(objects.flatMap(validateObject)).toEqual([]);
     const telemetries = objects.filter(({ kind }) => kind === "Telemetry");
@@ -533,6 +534,29 @@ describe("the program of other stacks", () => {
     ]);
     expect(objects.filter(({ kind }) => kind === "ConfigMap").map(({ metadata }) => metadata)).toEqual([
       { name: "mesh-dashboard", namespace: "dubbo-demo", labels: { grafana_dashboard: "1" } },
+    ]);
+  });
+
+  it.each([
+    ["otel.traces.svc.cluster.local", [{ "kubernetes.io/metadata.name": "traces" }]],
+    ["otel.traces.svc.cluster.test", []],
+    ["traces.example.org", []],
+  ])("lets the proxies send traces to %s", async (service, namespaces) => {
+    const given = { observability: { tracing: { service } }, security: { networkPolicy: true } };
+    const { objects } = await declaredBy({ ...existing, ...given });
+    expect(objects.flatMap(validateObject)).toEqual([]);
+    const specs = (kind: string): unknown[] =>
+      objects.filter((object) => object.kind === kind).map(({ spec }) => spec);
+    const host = "./dubbo-samples-mesh-provider.dubbo-demo.svc.cluster.local";
+    expect(specs("Sidecar")).toMatchObject([
+      { egress: [{ hosts: [`*/${service}`, "istio-system/*"] }] },
+      { egress: [{ hosts: [host, `*/${service}`, "istio-system/*"] }] },
+    ]);
+    const rules = namespaces.map((matchLabels) => ({ to: [{ namespaceSelector: { matchLabels } }] }));
+    const egress = specs("NetworkPolicy").map((spec) => (spec as { egress: object[] }).egress);
+    expect(egress.map((each) => each.slice(-rules.length - 1))).toEqual([
+      [expect.objectContaining({ ports: [{ protocol: "TCP", port: 15012 }] }), ...rules],
+      [expect.objectContaining({ ports: [{ protocol: "TCP", port: 15012 }] }), ...rules],
     ]);
   });
 
