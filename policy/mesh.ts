@@ -331,14 +331,22 @@ export function isBounded(sidecar: KubernetesObject): boolean {
   return egress.length > 0 && !hosts.some((host) => ["*/*", "./*"].includes(host));
 }
 
-/** The Services that traffic rules, sidecars' scopes or health checks name: they are called. */
-function calledKeys(objects: readonly KubernetesObject[], checks: readonly CheckPatch[]): Set<string> {
+/**
+ * The Services that traffic rules, sidecars' scopes or health checks name: they are called. What a scope alone names may be anything, such as
+ * a collector of traces: of those only Services that are among the objects count, since these tell what they speak.
+ */
+function calledKeys({
+  objects,
+  checks,
+  services,
+}: Pick<Mesh, "objects" | "checks" | "services">): Set<string> {
+  const known = new Set(services.map(({ key }) => key));
   const hosts = objects.flatMap((object): readonly (string | undefined)[] => {
     const key = (host: string): string | undefined => serviceKey(host, namespaceOf(object));
     if (object.kind === "VirtualService" && isForMesh(object))
       return texts(at(object, "spec", "hosts")).map(key);
     if (object.kind === "DestinationRule") return [key(text(at(object, "spec", "host")) ?? "")];
-    return object.kind === "Sidecar" ? egressKeys(object) : [];
+    return object.kind === "Sidecar" ? egressKeys(object).filter((each) => known.has(each)) : [];
   });
   return new Set([...hosts, ...checks.map((patch) => targetOf(patch).key)].flatMap((key) => key ?? []));
 }
@@ -395,7 +403,7 @@ export function meshOf(objects: readonly KubernetesObject[], built: readonly str
   const routes = objects.filter(({ kind }) => kind === "VirtualService").flatMap(routesOf);
   const checks = objects.filter(({ kind }) => kind === "EnvoyFilter").flatMap(checksOf);
   const draft = { objects, workloads, services, routes, checks, built };
-  const called = [...calledKeys(objects, checks)].filter((key) => mayExist(services, key));
+  const called = [...calledKeys(draft)].filter((key) => mayExist(services, key));
   return { ...draft, routed: new Map(called.map((key) => [key, routedBy(key, draft)])) };
 }
 

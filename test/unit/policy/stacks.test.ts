@@ -66,6 +66,10 @@ describe("the project's stacks", () => {
         ],
       },
     ],
+    [
+      "traces to a collector, which is no service of theirs",
+      { observability: { tracing: { provider: "otel", service: "otel.traces.svc.cluster.local" } } },
+    ],
   ])("keep them with %s", async (_title, config) => {
     const { objects, images } = await declaredBy({ cluster: "local", ...config });
     expect(lines(objects, { built: images.map(({ reference }) => reference) })).toEqual([]);
