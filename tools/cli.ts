@@ -93,8 +93,10 @@ async function runDown(options: DownOptions): Promise<void> {
   await confirmRemoval(given, options.confirm);
   const engine = await engineOf(options, given);
   const { readMaskedStackFile } = await import("./stack-file.ts");
-  const file = await readMaskedStackFile(DIRECTORY, options.stack, overridesOf(options));
-  const result = await down(file, engine, options.images);
+  const masked = await readMaskedStackFile(DIRECTORY, options.stack, overridesOf(options)).catch(
+    () => undefined,
+  );
+  const result = await down(given, masked, engine, options.images);
   await print(options.json, result, ({ downText }) => downText(result));
 }
 

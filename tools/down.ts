@@ -67,13 +67,25 @@ function remainders(
   ];
 }
 
+const UNKNOWN_IMAGES: Remainder = {
+  what: "the images that it built",
+  why: "which they are depends on an encrypted value, which only Pulumi can read",
+};
+
 /**
  * Removes a stack: its objects, callers before what they call, then the namespace; of a pull request's stack the state as well.
- * @param file the stack; its encrypted values may be masked, since nothing is made of them
+ * @param masked the stack with its encrypted values masked, since nothing is made of them but the images' names; undefined where a mask is
+ *   no value that its key takes
  * @param withImages whether the images that the stack builds are removed from this machine's docker, too
  */
-export async function down(file: StackFile, engine: Engine, withImages: boolean): Promise<DownReport> {
-  const images = (await runProgram(file)).images.map(({ reference }) => reference);
+export async function down(
+  file: StackFile,
+  masked: StackFile | undefined,
+  engine: Engine,
+  withImages: boolean,
+): Promise<DownReport> {
+  const declared = masked && (await runProgram(masked));
+  const images = declared?.images.map(({ reference }) => reference) ?? [];
   await engine.down();
   const removed: string[] = [];
   for (const image of withImages ? images : []) {
@@ -86,6 +98,9 @@ export async function down(file: StackFile, engine: Engine, withImages: boolean)
     engine: engine.name,
     removed: file.stack,
     images: removed,
-    remains: remainders(file, engine.name, images, !withImages),
+    remains: [
+      ...(masked === undefined ? [UNKNOWN_IMAGES] : []),
+      ...remainders(file, engine.name, images, !withImages),
+    ],
   };
 }

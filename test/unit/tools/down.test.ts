@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { toYaml } from "../../../lib/yaml.ts";
-import { down, type DownReport } from "../../../tools/down.ts";
+import { down as remove, type DownReport } from "../../../tools/down.ts";
 import type { Engine } from "../../../tools/engine/engine.ts";
 import { downText } from "../../../tools/report.ts";
 import { readMaskedStackFile, type StackFile } from "../../../tools/stack-file.ts";
@@ -27,6 +27,11 @@ async function stack(name: string, config: Readonly<Record<string, unknown>>): P
     toYaml({ config: Object.fromEntries(entries) as object }),
   );
   return readMaskedStackFile(directory, name);
+}
+
+/** Removes a stack whose encrypted values, if it has any, may be masked. */
+function down(file: StackFile, engine: Engine, withImages: boolean): Promise<DownReport> {
+  return remove(file, file, engine, withImages);
 }
 
 /** An engine that notes that it is to remove the stack. */
@@ -129,5 +134,17 @@ describe("what down tells", () => {
     expect(file.settings.context).toBe("[secret]");
     const report = await down(file, engine("pulumi").engine, false);
     expect(JSON.stringify(report)).not.toContain("v1:abc");
+  });
+
+  it("says so where only an encrypted value tells which images there are", async () => {
+    const file = await stack("dev", { cluster: "local" });
+    const { engine: pulumi, removed } = engine("pulumi");
+    const { images, remains } = await remove(file, undefined, pulumi, true);
+    expect([removed(), images]).toEqual([true, []]);
+    expect(remains.map(({ what }) => what)).toEqual([
+      "the images that it built",
+      "the local cluster",
+      "the stack's state and history",
+    ]);
   });
 });
