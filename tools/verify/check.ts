@@ -1,6 +1,14 @@
 /** What a check is about. */
 export type CheckName =
-  "ready" | "addresses" | "calls" | "outbound log" | "inbound log" | "health check" | "check log" | "mtls";
+  | "ready"
+  | "config"
+  | "addresses"
+  | "calls"
+  | "outbound log"
+  | "inbound log"
+  | "health check"
+  | "check log"
+  | "mtls";
 
 /** One thing that was looked at. */
 export interface Check {
@@ -26,6 +34,6 @@ export function list(items: readonly string[]): string {
 }
 
 /** A number of things, for people. */
-export function count(number: number, thing: string): string {
-  return `${number} ${thing}${number === 1 ? "" : "s"}`;
+export function count(number: number, thing: string, things = `${thing}s`): string {
+  return `${number} ${number === 1 ? thing : things}`;
 }

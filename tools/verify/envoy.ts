@@ -106,3 +106,25 @@ export function parseCheckedClusters(json: string): string[] {
     .configs.filter(({ cluster }) => cluster.health_checks.length > 0)
     .map(({ cluster }) => cluster.name);
 }
+
+const listenerDump = z.object({
+  configs: z.array(z.object({ error_state: z.object({ details: z.string() }).optional() })).default([]),
+});
+
+/** What an Envoy has made of the listeners that it was sent. */
+export interface Listeners {
+  /** How many there are, those among them whose last update it refused. */
+  readonly count: number;
+  /** Why it refused the last update of some, each reason once. */
+  readonly refused: readonly string[];
+}
+
+/**
+ * The listeners that istiod has sent, from Envoy's `/config_dump` of them. One whose update is refused stays as it was, or is not there.
+ * Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/admin/v3/config_dump_shared.proto#admin-v3-listenersconfigdump-dynamiclistener
+ */
+export function parseListeners(json: string): Listeners {
+  const { configs } = listenerDump.parse(JSON.parse(json));
+  const reasons = configs.flatMap(({ error_state: error }) => error?.details ?? []);
+  return { count: configs.length, refused: [...new Set(reasons)] };
+}

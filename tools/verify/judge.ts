@@ -3,7 +3,7 @@ import { callCheck, carriers, clusterWindows, healthCheck } from "./clusters.ts"
 import type { Expected } from "./expected.ts";
 import { shortName } from "./expected.ts";
 import { checkLog, callLog, type LogWindow, mtlsCheck, newLines } from "./logs.ts";
-import { addressChecks, readinessChecks } from "./pods.ts";
+import { addressChecks, configChecks, readinessChecks } from "./pods.ts";
 import type { CallerSample, MeshSample } from "./sample.ts";
 
 /** The checks of one consumer's Envoy. */
@@ -62,7 +62,7 @@ function providerChecks(expected: Expected, before: MeshSample, after: MeshSampl
  * runs there is nothing to ask, and the pods' readiness says why.
  */
 export function judge(expected: Expected, before: MeshSample, after: MeshSample): Check[] {
-  const readiness = readinessChecks(expected, after);
+  const readiness = [...readinessChecks(expected, after), ...configChecks(expected, after)];
   if (after.callers.length === 0) return readiness;
   return [
     ...readiness,
@@ -86,13 +86,14 @@ export function judgeAll(edges: readonly Watched[]): Check[] {
   const checks = edges.flatMap(({ expected, before, after }) => {
     const edge = edges.length > 1 ? `${expected.consumer} to ${expected.provider}: ` : "";
     return judge(expected, before, after).map((check) =>
-      isReadiness(check) ? check : { ...check, of: edge + check.of },
+      isOfPods(check) ? check : { ...check, of: edge + check.of },
     );
   });
-  const [ready, others] = [checks.filter(isReadiness), checks.filter((check) => !isReadiness(check))];
-  return [...new Map(ready.map((check) => [check.of, check])).values(), ...others];
+  const [ofPods, others] = [checks.filter(isOfPods), checks.filter((check) => !isOfPods(check))];
+  return [...new Map(ofPods.map((check) => [`${check.check} ${check.of}`, check])).values(), ...others];
 }
 
-function isReadiness({ check }: Check): boolean {
-  return check === "ready";
+/** Whether a check is of the pods themselves, not of calls between them. */
+function isOfPods({ check }: Check): boolean {
+  return check === "ready" || check === "config";
 }

@@ -1,6 +1,13 @@
 import type { V1ContainerStatus, V1Pod } from "@kubernetes/client-node";
 import { type AccessLogLine, parseAccessLog } from "./access-log.ts";
-import { type EnvoyCluster, parseCheckedClusters, parseClusters, parseStats } from "./envoy.ts";
+import {
+  type EnvoyCluster,
+  type Listeners,
+  parseCheckedClusters,
+  parseClusters,
+  parseListeners,
+  parseStats,
+} from "./envoy.ts";
 import { type Expected, isProviderCluster } from "./expected.ts";
 import { askProxy, type MeshReader, PROXY_CONTAINER } from "./proxy.ts";
 
@@ -56,6 +63,18 @@ export interface CalleeSample {
   readonly log: readonly AccessLogLine[];
 }
 
+/** What a proxy has made of what istiod sent it. */
+export interface ConfigSample {
+  /** Name of the pod. */
+  readonly pod: string;
+  /** Label `app` of the pod. */
+  readonly application: string;
+  /** Its listeners. */
+  readonly listeners: Listeners;
+  /** Updates of clusters that it has refused since it started; Envoy does not tell whether a later one was taken. */
+  readonly refusedClusters: number;
+}
+
 /** A look at the mesh. */
 export interface MeshSample {
   /** The provider's pods. */
@@ -66,6 +85,8 @@ export interface MeshSample {
   readonly callers: readonly CallerSample[];
   /** The providers whose proxies run. */
   readonly callees: readonly CalleeSample[];
+  /** All of these proxies. */
+  readonly configs: readonly ConfigSample[];
 }
 
 function isReady({ status }: V1Pod): boolean {
@@ -127,25 +148,40 @@ async function callerSample(mesh: MeshReader, pod: string, expected: Expected): 
   };
 }
 
+const LISTENERS = "config_dump?resource=dynamic_listeners&mask=name,error_state.details";
+const REFUSED_CLUSTERS = "cluster_manager.cds.update_rejected";
+
+async function configSample(mesh: MeshReader, application: string, pod: string): Promise<ConfigSample> {
+  const [listeners, stats] = await Promise.all([
+    askProxy(mesh, pod, LISTENERS),
+    askProxy(mesh, pod, `stats?filter=^${REFUSED_CLUSTERS}$`),
+  ]);
+  const refusedClusters = parseStats(stats).get(REFUSED_CLUSTERS) ?? 0;
+  return { pod, application, listeners: parseListeners(listeners), refusedClusters };
+}
+
+async function podsOf(mesh: MeshReader, application: string): Promise<PodSample[]> {
+  return (await mesh.pods(application)).map(podSample);
+}
+
 /**
  * Looks at the mesh once. What has no running proxy is in the pods' lists only.
  * @throws UserError where the cluster or a proxy does not answer
  */
 export async function sampleMesh(mesh: MeshReader, expected: Expected): Promise<MeshSample> {
-  const [providers, consumers] = await Promise.all(
-    [expected.provider, expected.consumer].map(async (name) => (await mesh.pods(name)).map(podSample)),
-  );
-  const [callers, callees] = await Promise.all([
+  const { provider, consumer } = expected;
+  const [providers, consumers] = await Promise.all([podsOf(mesh, provider), podsOf(mesh, consumer)]);
+  const calling = consumers.filter(({ proxyRuns }) => proxyRuns);
+  const called = providers.filter(({ proxyRuns }) => proxyRuns);
+  const [callers, callees, configs] = await Promise.all([
+    Promise.all(calling.map(({ name }) => callerSample(mesh, name, expected))),
     Promise.all(
-      (consumers ?? [])
-        .filter(({ proxyRuns }) => proxyRuns)
-        .map(({ name }) => callerSample(mesh, name, expected)),
+      called.map(async ({ name: pod, version }) => ({ pod, version, log: await proxyLog(mesh, pod) })),
     ),
-    Promise.all(
-      (providers ?? [])
-        .filter(({ proxyRuns }) => proxyRuns)
-        .map(async ({ name: pod, version }) => ({ pod, version, log: await proxyLog(mesh, pod) })),
-    ),
+    Promise.all([
+      ...called.map(({ name }) => configSample(mesh, provider, name)),
+      ...calling.map(({ name }) => configSample(mesh, consumer, name)),
+    ]),
   ]);
-  return { providers: providers ?? [], consumers: consumers ?? [], callers, callees };
+  return { providers, consumers, callers, callees, configs };
 }

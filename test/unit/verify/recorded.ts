@@ -39,13 +39,21 @@ export interface Recording {
     }[];
   };
   checked: object;
+  listeners: object;
   stats: string[];
   logs: Record<string, string[]>;
 }
 
 export function recording(name: Case, moment: "before" | "after"): Recording {
   const path = new URL(`recorded/${name}-${moment}.json`, import.meta.url);
-  return JSON.parse(readFileSync(path, "utf8")) as Recording;
+  const recorded = JSON.parse(readFileSync(path, "utf8")) as Omit<Recording, "listeners">;
+  return { listeners: listeners("listeners"), ...recorded };
+}
+
+/** The listeners of the consumer's Envoy; `listeners-refused` with a tracer of which it is told no cluster. */
+export function listeners(name: "listeners" | "listeners-refused"): object {
+  const path = new URL(`recorded/${name}.json`, import.meta.url);
+  return JSON.parse(readFileSync(path, "utf8")) as object;
 }
 
 /** A pod as the API server sends it. */
@@ -78,14 +86,14 @@ export class RecordedMesh implements MeshReader {
   }
 
   exec(pod: string, container: string, command: string[]): Promise<string> {
-    const { clusters, checked, stats } = this.#current;
+    const { clusters, checked, listeners: sent, stats } = this.#current;
     const [program, verb, method, path = ""] = command;
     if ([container, program, verb, method].join(" ") !== "istio-proxy pilot-agent request GET") {
       throw new Error(`${command.join(" ")} in ${pod} was not recorded`);
     }
     const answers: Record<string, string> = {
       clusters: JSON.stringify(clusters),
-      config_dump: JSON.stringify(checked),
+      config_dump: JSON.stringify(path.includes("resource=dynamic_listeners") ? sent : checked),
       stats: stats.join("\n"),
     };
     const answer = answers[path.replace(/\?.*/, "")];
