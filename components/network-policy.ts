@@ -41,6 +41,14 @@ function tcp(...ports: pulumi.Input<number>[]): { protocol: string; port: pulumi
 const PROXY_PORTS = [15020, 15021, 15090];
 /** DNS, wherever it runs: a node-local cache has no pod that could be selected. */
 const DNS = { ports: [{ protocol: "UDP", port: 53 }, ...tcp(53)] };
+/**
+ * OpenShift's DNS: a policy sees the port of the pod behind a Service, which is another one there.
+ * Source: https://github.com/nmstate/kubernetes-nmstate/pull/1570
+ */
+const OPENSHIFT_DNS = {
+  to: [{ namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "openshift-dns" } } }],
+  ports: [{ protocol: "UDP", port: 5353 }, ...tcp(5353)],
+};
 /** Configuration and certificates, from istiod in whatever namespace. */
 const ISTIOD = { to: [{ namespaceSelector: {}, ...podsOf("istiod") }], ports: tcp(15012) };
 
@@ -67,7 +75,7 @@ function policyOf(
     ...podsOf(application),
     policyTypes: ["Ingress", "Egress"],
     ingress: [...ingress, { from: [{ namespaceSelector: {} }], ports: tcp(...PROXY_PORTS) }],
-    egress: [...egress, DNS, ISTIOD, ...collectors.map(toNamespace)],
+    egress: [...egress, DNS, OPENSHIFT_DNS, ISTIOD, ...collectors.map(toNamespace)],
   };
 }
 

@@ -1171,6 +1171,10 @@ describe("the network policy", () => {
   const metrics = { from: [{ namespaceSelector: {} }], ports: tcp(15020, 15021, 15090) };
   const platform = [
     { ports: [{ protocol: "UDP", port: 53 }, ...tcp(53)] },
+    {
+      to: [{ namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "openshift-dns" } } }],
+      ports: [{ protocol: "UDP", port: 5353 }, ...tcp(5353)],
+    },
     { to: [{ namespaceSelector: {}, ...selected("istiod") }], ports: tcp(15012) },
   ];
   const policyTypes = ["Ingress", "Egress"];
