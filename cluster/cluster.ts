@@ -15,7 +15,7 @@ import { forgetContainers, imagesMade, makeImages } from "./images.ts";
 import { applyManifest, injects, makeManifest } from "./istio.ts";
 import { BRIDGE, CACHE_DIR, NODE_NAME, POD_CIDR, RUN_DIR, SERVICE_CIDR, STATE_DIR } from "./local.ts";
 import { unmountBelow } from "./mounts.ts";
-import { makeNetwork, refuseTheOutside, removeNetwork } from "./network.ts";
+import { kubeProxyJumps, makeNetwork, refuseTheOutside, removeNetwork } from "./network.ts";
 import { completePath, installPackages, missingPackages } from "./packages.ts";
 import { checkDisk, checkHost, checkPorts, checkRoutes } from "./preconditions.ts";
 import * as processes from "./processes.ts";
@@ -189,6 +189,7 @@ async function startAll(): Promise<void> {
     await Promise.all([start(all.controllerManager), start(all.scheduler), start(all.kubelet)]);
     await waitFor(`the node ${NODE_NAME}`, nodeRegistered);
     await start(all.kubeProxy);
+    await waitFor("kube-proxy's rules", kubeProxyJumps);
     await refuseTheOutside();
   });
   await Promise.all([dns, node]);

@@ -64,26 +64,34 @@ export async function makeNetwork(): Promise<boolean> {
   return made;
 }
 
-/** Puts the cluster's rules first: kube-proxy puts its own before those that it finds. */
-export async function refuseTheOutside(): Promise<void> {
-  await execa("iptables-restore", ["-w", "--noflush"], { input: RULES });
-  for (const [chain, target] of [
-    ["FORWARD", CHAIN],
-    ["INPUT", INPUT_CHAIN],
-  ] as const) {
-    await execa("iptables", ["-w", "-I", chain, "1", "-j", target]);
-    await removeLaterJumps(chain, target);
-  }
+/**
+ * Commands for `iptables-restore` that put the jump to `target` first in `chain`, where it may be already.
+ * @param printed what `iptables -S` prints of the chain
+ */
+export function jumpFirst(chain: string, target: string, printed: string): string[] {
+  const jump = `${chain} -j ${target}`;
+  const old = printed.split("\n").filter((rule) => rule === `-A ${jump}`);
+  return [...old.map(() => `-D ${jump}`), `-I ${chain} 1 -j ${target}`];
 }
 
-async function removeLaterJumps(chain: string, target: string): Promise<void> {
-  const { stdout } = await execa("iptables", ["-w", "-S", chain]);
-  const rules = stdout.split("\n").filter((line) => line.startsWith("-A "));
-  const later = rules.flatMap((rule, index) =>
-    index > 0 && rule === `-A ${chain} -j ${target}` ? [index + 1] : [],
-  );
-  // By number, from the last: by its text, the first one would go.
-  for (const number of later.reverse()) await execa("iptables", ["-w", "-D", chain, String(number)]);
+/** Rules of a chain, as `iptables -S` prints them. */
+async function rulesOf(chain: string): Promise<string> {
+  return (await execa("iptables", ["-w", "-S", chain])).stdout;
+}
+
+/** Whether kube-proxy has put its own jumps before all that it found, as it does once. Source: its iptables/proxier.go, iptablesJumpChains. */
+export async function kubeProxyJumps(): Promise<boolean> {
+  return (await rulesOf("FORWARD")).includes("-j KUBE-PROXY-FIREWALL");
+}
+
+/** Puts the cluster's rules first, in one transaction: what comes before them could let out what they refuse. */
+export async function refuseTheOutside(): Promise<void> {
+  const jumps = [
+    ...jumpFirst("FORWARD", CHAIN, await rulesOf("FORWARD")),
+    ...jumpFirst("INPUT", INPUT_CHAIN, await rulesOf("INPUT")),
+  ];
+  const input = RULES.replace("COMMIT\n", `${jumps.join("\n")}\nCOMMIT\n`);
+  await execa("iptables-restore", ["-w", "--noflush"], { input });
 }
 
 function saveSysctls(): void {

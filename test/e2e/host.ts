@@ -81,6 +81,11 @@ async function lines(command: string, ...args: string[]): Promise<string[]> {
   return stdout.split("\n").filter((line) => line !== "");
 }
 
+/** The first rule of a chain of packets that come in or are passed on; undefined where there is none. */
+export async function firstRule(chain: "INPUT" | "FORWARD"): Promise<string | undefined> {
+  return (await lines("iptables", "-w", "-S", chain)).find((rule) => rule.startsWith("-A"));
+}
+
 function withoutCounters(rule: string): string {
   return rule.replace(/\[\d+:\d+\]/, "").trim();
 }

@@ -6,7 +6,7 @@ import type { UpReport } from "../../tools/up.ts";
 import { Mesh } from "../../tools/mesh.ts";
 import { readStackFile } from "../../tools/stack-file.ts";
 import { hang, lastReply, terminate } from "./fault.ts";
-import { applicationFiles, type Traces, traces } from "./host.ts";
+import { applicationFiles, firstRule, type Traces, traces } from "./host.ts";
 import { buildJavaImages } from "./java-image.ts";
 import { figure, make, pairOf, PROJECT_DIRECTORY, STACK, writeStack } from "./make.ts";
 
@@ -189,6 +189,11 @@ describe("a mesh on the local cluster", () => {
     expect(await ask(":22222/metrics")).toMatch(/^200 [^]*\ndubbo_provider_requests_total\{/);
     // The sidecar hands over what comes from elsewhere from an address that Java would take for this machine.
     expect(await ask(":22222/offline")).toBe("403 offline may not be called from 127.0.0.6\n\n");
+  });
+
+  it("lets nothing out: the cluster's own rules come before kube-proxy's", async () => {
+    expect(await firstRule("FORWARD")).toBe("-A FORWARD -j DUBBO-MESH");
+    expect(await firstRule("INPUT")).toBe("-A INPUT -j DUBBO-MESH-IN");
   });
 
   it("goes down with nothing left", async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { certificateArguments } from "../../../cluster/certificates.ts";
 import { tuned } from "../../../cluster/istio.ts";
-import { removalOf } from "../../../cluster/network.ts";
+import { jumpFirst, removalOf } from "../../../cluster/network.ts";
 import { missingPackages } from "../../../cluster/packages.ts";
 import { cgroupRoots, daemonKey, trackingRoot } from "../../../cluster/processes.ts";
 
@@ -68,6 +68,20 @@ describe("missingPackages", () => {
     const missing = missingPackages((need) => there.has(need));
     expect(missing.slice(0, 3)).toEqual(["runc", "docker-registry", "etcd-server"]);
     expect(missingPackages((need) => need !== "docker")).toEqual(["docker.io"]);
+  });
+});
+
+describe("jumpFirst", () => {
+  it("puts a jump first, and takes it away wherever else it is", () => {
+    expect(jumpFirst("FORWARD", "MINE", "-P FORWARD ACCEPT")).toEqual(["-I FORWARD 1 -j MINE"]);
+    // kube-proxy has come between the two.
+    const printed =
+      "-P FORWARD ACCEPT\n-A FORWARD -j THEIRS\n-A FORWARD -j MINE\n-A FORWARD -j MINE-TOO\n-A FORWARD -j MINE";
+    expect(jumpFirst("FORWARD", "MINE", printed)).toEqual([
+      "-D FORWARD -j MINE",
+      "-D FORWARD -j MINE",
+      "-I FORWARD 1 -j MINE",
+    ]);
   });
 });
 
