@@ -29,15 +29,29 @@ function isRunning(pod: V1Pod): boolean {
   return statuses.some(({ name, state }) => name === APPLICATION_CONTAINER && state?.running !== undefined);
 }
 
-/** Why a pod does not run yet, for people. */
-export function whyNot(pod: V1Pod): string {
-  const { status } = pod;
+/** Which containers of a pod wait, and for what. */
+function waiting({ status }: V1Pod): string[] {
   const containers = [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])];
-  const waiting = containers.flatMap(({ name, state }) =>
+  return containers.flatMap(({ name, state }) =>
     state?.waiting?.reason === undefined ? [] : [`${name} ${state.waiting.reason}`],
   );
-  const reasons = waiting.length === 0 ? (status?.phase ?? "no status") : waiting.join(", ");
-  return `${pod.metadata?.name ?? "pod"}: ${reasons}`;
+}
+
+/** Why a pod does not run yet, for people. */
+export function whyNot(pod: V1Pod): string {
+  const reasons = waiting(pod);
+  const text = reasons.length === 0 ? (pod.status?.phase ?? "no status") : reasons.join(", ");
+  return `${pod.metadata?.name ?? "pod"}: ${text}`;
+}
+
+/**
+ * The error of a change, with what the stack's pods wait for: an engine tells that a Deployment is late, but not why.
+ * @param pods of the stack, as far as the cluster tells
+ */
+export function withPods(error: UserError, pods: readonly V1Pod[]): UserError {
+  const late = pods.filter((pod) => waiting(pod).length > 0).map(whyNot);
+  if (late.length === 0) return error;
+  return new UserError(`${error.message}\npods that wait: ${late.join("; ")}`, error.fix, { cause: error });
 }
 
 /**

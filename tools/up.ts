@@ -1,9 +1,10 @@
 import { clusterUp } from "../cluster/cluster.ts";
+import { UserError } from "../lib/errors.ts";
 import { step } from "../lib/steps.ts";
 import { confirmWarnings } from "./confirm.ts";
 import type { Change, Engine, UpResult } from "./engine/engine.ts";
 import { type EngineName, selectEngine } from "./engine/select.ts";
-import { firstReply, loggingConsumer } from "./first-reply.ts";
+import { firstReply, loggingConsumer, withPods } from "./first-reply.ts";
 import { checkIstio } from "./istio.ts";
 import { Mesh } from "./mesh.ts";
 import type { StackFile } from "./stack-file.ts";
@@ -48,7 +49,11 @@ export async function up(file: StackFile, wanted?: EngineName, confirmed?: strin
   const mesh = new Mesh(settings);
   await checkIstio(settings);
   const engine = await selectEngine(file, wanted);
-  const { changes, outputs } = await change(file, engine, confirmed);
+  const { changes, outputs } = await change(file, engine, confirmed).catch(async (error: unknown) => {
+    if (!(error instanceof UserError)) throw error;
+    const pods = settings.services.map(({ name }) => mesh.pods(name).catch(() => []));
+    throw withPods(error, (await Promise.all(pods)).flat());
+  });
   const consumer = loggingConsumer(settings.services);
   const reply =
     consumer === undefined

@@ -7,7 +7,8 @@ import type { V1Pod } from "@kubernetes/client-node";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { Service } from "../../../lib/graph.ts";
 import { parseSettings, type Settings } from "../../../settings.ts";
-import { firstReply, loggingConsumer, replyIn, whyNot } from "../../../tools/first-reply.ts";
+import { UserError } from "../../../lib/errors.ts";
+import { firstReply, loggingConsumer, replyIn, whyNot, withPods } from "../../../tools/first-reply.ts";
 import { Mesh } from "../../../tools/mesh.ts";
 import { userError } from "./user-error.ts";
 
@@ -230,6 +231,17 @@ describe("the consumer's reply", () => {
     ],
   ])("is kept away by what the pod waits for: %#", (waiting, reason) => {
     expect(whyNot(waiting as V1Pod)).toBe(reason);
+  });
+
+  it("is told with the error of an engine, which knows of late Deployments only", () => {
+    const error = new UserError("timed out", "Mend it.");
+    const late = pod("p", { waiting: "ErrImagePull" });
+    const told = withPods(error, [pod("q", { running: true }), late, pod("r", { waiting: "ErrImagePull" })]);
+    expect([told.message, told.fix]).toEqual([
+      "timed out\npods that wait: p: app ErrImagePull; r: app ErrImagePull",
+      "Mend it.",
+    ]);
+    expect(withPods(error, [pod("q", { running: true })])).toBe(error);
   });
 
   /** A mesh that has these pods, then those, and these logs. */
