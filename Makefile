@@ -44,7 +44,7 @@ envs: $(DEPENDENCIES) ## show in what the stacks differ [JSON=1]
 down: $(DEPENDENCIES) ## remove a stack, and tell what stays [as up; CONFIRM=stack if production, IMAGES=1 for its images in docker]
 	@$(CLI) down $(ENGINE_FLAGS) $(CONFIRM_FLAGS) $(if $(IMAGES),--images)
 
-drift: $(DEPENDENCIES) ## tell how the cluster differs from what up left there; exit code 1 where it does [as up]
+drift: $(DEPENDENCIES) ## tell how the cluster differs from what up left there; the exit code is then not 0 [as up]
 	@$(CLI) drift $(ENGINE_FLAGS)
 
 repair: $(DEPENDENCIES) ## after an interrupted command: release its lock, make the state fit the cluster [as up]
@@ -99,7 +99,7 @@ test: $(DEPENDENCIES) ## types, lint, format and unit tests; no cluster, no root
 interop: $(DEPENDENCIES) ## calls between the applications and Dubbo 3.3 for Java, both ways (JDK 17, Maven)
 	@npm run --silent interop
 
-e2e: $(DEPENDENCIES) ## the whole on the local cluster: up, verify, faults, drills, environments, 200 services, down (root, Linux, Go 1.26)
+e2e: $(DEPENDENCIES) ## the whole on the local cluster: up, verify, faults, drills, environments, 200 services, down (root, Linux, Go 1.26, JDK 17, Maven)
 	@npm run --silent e2e
 
 bench: $(DEPENDENCIES) ## time the kubectl engine beside a bare kubectl apply, on a local cluster that is up

@@ -23,7 +23,7 @@ export const securitySettings = z.strictObject({
     .boolean()
     .default(false)
     .describe(
-      "let the pod network, too, pass the calls alone, with DNS and istiod; needs a CNI that enforces it",
+      "let the pod network, too, pass the calls alone, with metrics, DNS, istiod and traces; needs a CNI that enforces it",
     ),
   defaultDeny: z
     .boolean()

@@ -164,8 +164,8 @@ const controlPlane: Meaning = ({ object }) =>
     : undefined;
 
 /**
- * What calls depend on. All else goes unnoticed: budgets, autoscalers and scopes carry no call, rules of who may call go with what they are
- * about or allow more without it, a check that is gone ejects nobody, and a ServiceAccount goes after the pods that ran as it.
+ * What calls depend on. All else goes unnoticed: budgets, autoscalers and scopes carry no call, rules of who may call go with the
+ * call that they are about or allow more without it, a check that is gone ejects nobody, and a ServiceAccount goes after the pods that ran as it.
  */
 const MEANINGS: Readonly<Record<string, Meaning>> = {
   Namespace: namespace,
