@@ -6,6 +6,7 @@ import { messageOf, UserError } from "./lib/errors.ts";
 import { type Service, servicesOf } from "./lib/graph.ts";
 import { healthCheckSettings } from "./lib/health-check.ts";
 import { istioSettings } from "./lib/istio.ts";
+import { DNS_NAME } from "./lib/names.ts";
 import { observabilitySettings } from "./lib/observability.ts";
 import { refuseWeakProduction } from "./lib/production.ts";
 import { refuseUnworkable } from "./lib/refusals.ts";
@@ -64,10 +65,7 @@ const keys = z.strictObject({
     .describe("what can be seen of the mesh beside access logs and metrics: tracing, dashboard"),
   clusterDomain: z
     .string()
-    .regex(
-      /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$/,
-      "must be a DNS domain such as cluster.local",
-    )
+    .regex(DNS_NAME, "must be a DNS domain such as cluster.local")
     // With a service and a namespace of 63 each, and svc, it is the 253 that DNS takes.
     .max(121, "must have at most 121 characters")
     .default("cluster.local")

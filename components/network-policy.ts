@@ -23,7 +23,7 @@ export interface MeshNetworkPolicyArgs {
   namespace: pulumi.Input<string>;
   /** The services by their names; plain, since resources are named after them. */
   services: ReadonlyMap<string, NetworkedService>;
-  /** Namespaces that the proxies themselves send to, at any port, such as that of a collector of traces. Default: none. */
+  /** Namespaces whose pods, all of them, the proxies themselves send to, at any port, such as that of a collector of traces. Default: none. */
   collectors?: readonly pulumi.Input<string>[];
   /** Whether all other pods of the namespace send and take nothing; plain, since a policy is there or is not. */
   defaultDeny: boolean;

@@ -1,6 +1,7 @@
 import type * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { variableOf } from "../apps/sdk/names.ts";
+import { inMilliseconds } from "../lib/duration.ts";
 import { javaToolOptions } from "../lib/java.ts";
 import { PROBE_PORT, type Runtime } from "../lib/names.ts";
 import { commonProperties, namedReferences, type Properties } from "../lib/properties.ts";
@@ -76,7 +77,7 @@ function env(name: string, value: pulumi.Input<string | number>): EnvVar {
 }
 
 function milliseconds(seconds: pulumi.Input<number>): pulumi.Output<number> {
-  return pulumi.output(seconds).apply((plain) => Math.round(plain * 1000));
+  return pulumi.output(seconds).apply(inMilliseconds);
 }
 
 /** Where Dubbo finds a provider in mesh mode. Source: Dubbo's ReferenceConfig.java, meshModeHandleUrl. */

@@ -17,7 +17,12 @@ export function seconds(value: string): number {
   return Number(value.slice(0, -1));
 }
 
+/** Seconds in milliseconds, as whole as Envoy and Dubbo count them. */
+export function inMilliseconds(plain: number): number {
+  return Math.round(plain * 1000);
+}
+
 /** The milliseconds of a duration. */
 export function milliseconds(value: string): number {
-  return Math.round(seconds(value) * 1000);
+  return inMilliseconds(seconds(value));
 }

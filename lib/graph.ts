@@ -70,9 +70,13 @@ export function calleesOf<T extends Pick<ServiceSettings, "name">>(
 
 /** What a service calls, as its runtime is told of it. */
 export interface Calls {
+  /** Whom it calls, at least one. */
   readonly callees: readonly {
+    /** Dubbo application name. */
     readonly application: string;
+    /** Triple port. */
     readonly port: number;
+    /** The gRPC services that are called. */
     readonly services: readonly string[];
   }[];
   /** Deadline of a call, milliseconds. */

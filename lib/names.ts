@@ -21,6 +21,9 @@ export function envoyFilterName(caller: string): string {
   return caller === "dubbo-samples-mesh-consumer" ? "cluster" : `cluster-${caller}`;
 }
 
+/** A name as DNS has it, of labels with dots between them. Source: RFC 1123. */
+export const DNS_NAME = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$/;
+
 /** What runs a Dubbo application: Node.js, or Java with Dubbo's own SDK. */
 export const RUNTIMES = ["node", "java"] as const;
 export type Runtime = (typeof RUNTIMES)[number];

@@ -1,4 +1,7 @@
 import { z } from "zod";
+import { DNS_NAME } from "./names.ts";
+
+const IN_FULL = "must be a host in full, such as collector.observability.svc.cluster.local";
 
 const tracing = z
   .strictObject({
@@ -10,18 +13,19 @@ const tracing = z
       .describe("name of one of the mesh's extensionProviders (default: the mesh's own choice)"),
     service: z
       .string()
-      .regex(
-        /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+$/,
-        "must be a host in full, such as collector.observability.svc.cluster.local",
-      )
+      .regex(DNS_NAME, IN_FULL)
+      .max(253, "must have at most 253 characters")
+      .refine((host) => host.includes(".") && !host.endsWith(".svc"), IN_FULL)
       .optional()
-      .describe("host that the provider sends traces to, its `service`; required beside provider"),
+      .describe(
+        "host that the provider sends traces to, its `service` without a namespace; required beside provider",
+      ),
   })
   // A sidecar is told of what its scope names, and refuses all listeners of which one has a tracer that it is not told of.
   .refine(({ provider, service }) => provider === undefined || service !== undefined, {
     path: ["service"],
     error:
-      "is not set: it is the host that the provider sends traces to, without which no proxy takes its listeners",
+      "is not set: proxies that are not told of the host that the provider sends traces to refuse their listeners",
   });
 
 /**
@@ -40,7 +44,7 @@ export type Tracing = z.infer<typeof tracing>;
 export const observabilitySettings = z.strictObject({
   tracing: tracing
     .optional()
-    .describe("traces of calls: sampling, provider (default: as the mesh is set up)"),
+    .describe("traces of calls: sampling, provider, service (default: as the mesh is set up)"),
   dashboard: z
     .boolean()
     .default(false)

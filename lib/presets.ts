@@ -52,6 +52,13 @@ export function publishedImage(app: string | undefined, version: string): string
   return PUBLISHED.get(app ?? "")?.get(version);
 }
 
+const PUBLISHED_IMAGES = new Set([...PUBLISHED.values()].flatMap((images) => [...images.values()]));
+
+/** Whether an image is one that Apache publishes, which runs on Java 8. Source: the sample's pom.xml. */
+export function isPublished(image: string): boolean {
+  return PUBLISHED_IMAGES.has(image);
+}
+
 /** Which Java images of an application there are, for people. */
 export function publishedVersions(app: string | undefined): string {
   const versions = [...(PUBLISHED.get(app ?? "")?.keys() ?? [])];

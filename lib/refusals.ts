@@ -1,6 +1,6 @@
 import { variableOf } from "../apps/sdk/names.ts";
 import type { Given } from "../settings.ts";
-import { seconds } from "./duration.ts";
+import { inMilliseconds, seconds } from "./duration.ts";
 import {
   calleesOf,
   callersOf,
@@ -15,7 +15,7 @@ import { detectionBounds, foreignAlpn, isPlaintext } from "./health-check.ts";
 import { refuseIstio } from "./istio.ts";
 import { JAVA_8_OPTIONS_BYTES, javaToolOptions } from "./java.ts";
 import { GREETER } from "./names.ts";
-import { GREETER_CALLERS, publishedImage } from "./presets.ts";
+import { GREETER_CALLERS, isPublished } from "./presets.ts";
 import { most } from "./scale.ts";
 import { securityOf } from "./security.ts";
 
@@ -182,12 +182,12 @@ function refuseForeignAlpn({ healthCheck }: Service, _: Whole, refuse: Refuse): 
 
 /** Apache's images run on Java 8, which would start without anything that the stack says. */
 function refuseLongOptions(service: Service, { services }: Whole, refuse: Refuse): void {
-  const { name, app, runtime, port, finishSeconds, properties } = service;
+  const { name, runtime, port, finishSeconds, properties } = service;
   if (runtime !== "java") return;
   const reference = callsOf(service, services);
   for (const { name: version, image } of service.versions) {
-    if (image === undefined || image !== publishedImage(app, version)) continue;
-    const finishMs = finishSeconds * 1000;
+    if (image === undefined || !isPublished(image)) continue;
+    const finishMs = inMilliseconds(finishSeconds);
     const given = { application: name, version, port, finishMs, reference, properties };
     const bytes = Buffer.byteLength(javaToolOptions(given));
     if (bytes < JAVA_8_OPTIONS_BYTES) continue;

@@ -332,8 +332,8 @@ export function isBounded(sidecar: KubernetesObject): boolean {
 }
 
 /**
- * The Services that traffic rules, sidecars' scopes or health checks name: they are called. What a scope alone names may be anything, such as
- * a collector of traces: of those only Services that are among the objects count, since these tell what they speak.
+ * The Services that traffic rules, sidecars' scopes or health checks name: they are called. What a scope alone names in
+ * another namespace may be anything, such as a collector of traces: it counts where its Service is among the objects, which tells what it speaks.
  */
 function calledKeys({
   objects,
@@ -346,7 +346,9 @@ function calledKeys({
     if (object.kind === "VirtualService" && isForMesh(object))
       return texts(at(object, "spec", "hosts")).map(key);
     if (object.kind === "DestinationRule") return [key(text(at(object, "spec", "host")) ?? "")];
-    return object.kind === "Sidecar" ? egressKeys(object).filter((each) => known.has(each)) : [];
+    if (object.kind !== "Sidecar") return [];
+    const own = `${namespaceOf(object)}/`;
+    return egressKeys(object).filter((each) => known.has(each) || each.startsWith(own));
   });
   return new Set([...hosts, ...checks.map((patch) => targetOf(patch).key)].flatMap((key) => key ?? []));
 }

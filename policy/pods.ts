@@ -1,3 +1,4 @@
+import { JAVA_8_OPTIONS_BYTES } from "../lib/java.ts";
 import {
   at,
   durationSeconds,
@@ -11,7 +12,6 @@ import {
   texts,
 } from "./fields.ts";
 import { containerPort, type Mesh, namespaceOf, ofKind, proxyConfig, type Workload } from "./mesh.ts";
-import { JAVA_8_OPTIONS_BYTES } from "../lib/java.ts";
 import type { Fault, Rule } from "./rule.ts";
 import { peerAuthentication } from "./security.ts";
 
@@ -429,7 +429,7 @@ const LIFECYCLE_RULES: readonly Rule[] = [
   {
     id: "java-options-read",
     severity: "warning",
-    text: "JAVA_TOOL_OPTIONS is shorter than 1,024 bytes, from which on Java 8 ignores it whole.",
+    text: "JAVA_TOOL_OPTIONS is shorter than 1,024 bytes where it runs on Java 8, which ignores a longer one.",
     fix: "Run the application on Java 9 or later, or shorten the variable.",
     source: "JDK-8288483",
     faults: (mesh) => containerFaults(mesh, unreadOptions, "env"),

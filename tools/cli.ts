@@ -88,13 +88,16 @@ async function runPreview(options: CommonOptions): Promise<void> {
 }
 
 async function runDown(options: DownOptions): Promise<void> {
-  const [{ confirmRemoval }, { down }] = await Promise.all([import("./confirm.ts"), import("./down.ts")]);
+  const [{ confirmRemoval }, { down, maskedOrNone }] = await Promise.all([
+    import("./confirm.ts"),
+    import("./down.ts"),
+  ]);
   const given = await stackFile(options);
   await confirmRemoval(given, options.confirm);
   const engine = await engineOf(options, given);
   const { readMaskedStackFile } = await import("./stack-file.ts");
-  const masked = await readMaskedStackFile(DIRECTORY, options.stack, overridesOf(options)).catch(
-    () => undefined,
+  const masked = await maskedOrNone(given, () =>
+    readMaskedStackFile(DIRECTORY, options.stack, overridesOf(options)),
   );
   const result = await down(given, masked, engine, options.images);
   await print(options.json, result, ({ downText }) => downText(result));

@@ -1,3 +1,4 @@
+import { UserError } from "../lib/errors.ts";
 import { step } from "../lib/steps.ts";
 import type { Engine } from "./engine/engine.ts";
 import { removeImage } from "./engine/images.ts";
@@ -67,10 +68,25 @@ function remainders(
   ];
 }
 
-const UNKNOWN_IMAGES: Remainder = {
-  what: "the images that it built",
-  why: "which they are depends on an encrypted value, which only Pulumi can read",
-};
+function unknownImages({ encrypted }: StackFile): Remainder {
+  const why = `which they are cannot be told without the encrypted values of ${encrypted.join(", ")}, which only Pulumi can read`;
+  return { what: "images, if it built any", why };
+}
+
+/**
+ * The stack with its encrypted values masked, or undefined where a mask is no value that its key takes.
+ * @param file the stack as {@link readStackFile} reads it
+ * @param read reads it with masks
+ */
+export async function maskedOrNone(
+  file: Pick<StackFile, "encrypted">,
+  read: () => Promise<StackFile>,
+): Promise<StackFile | undefined> {
+  return read().catch((error: unknown) => {
+    if (error instanceof UserError && file.encrypted.length > 0) return undefined;
+    throw error;
+  });
+}
 
 /**
  * Removes a stack: its objects, callers before what they call, then the namespace; of a pull request's stack the state as well.
@@ -99,7 +115,7 @@ export async function down(
     removed: file.stack,
     images: removed,
     remains: [
-      ...(masked === undefined ? [UNKNOWN_IMAGES] : []),
+      ...(masked === undefined ? [unknownImages(file)] : []),
       ...remainders(file, engine.name, images, !withImages),
     ],
   };

@@ -29,12 +29,20 @@ function isRunning(pod: V1Pod): boolean {
   return statuses.some(({ name, state }) => name === APPLICATION_CONTAINER && state?.running !== undefined);
 }
 
-/** Which containers of a pod wait, and for what. */
+/** What a pod waits for: a node, or what its containers wait for, or that the application is ready. */
 function waiting({ status }: V1Pod): string[] {
-  const containers = [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])];
-  return containers.flatMap(({ name, state }) =>
-    state?.waiting?.reason === undefined ? [] : [`${name} ${state.waiting.reason}`],
+  const nodeless = (status?.conditions ?? []).filter(
+    ({ type, status: is }) => type === "PodScheduled" && is === "False",
   );
+  const containers = [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])];
+  return [
+    ...nodeless.map(({ message }) => message ?? "no node takes it"),
+    ...containers.flatMap(({ name, state, ready }) => {
+      if (state?.waiting?.reason !== undefined) return [`${name} ${state.waiting.reason}`];
+      const unready = name === APPLICATION_CONTAINER && state?.running !== undefined && !ready;
+      return unready ? [`${name} runs, but is not ready`] : [];
+    }),
+  ];
 }
 
 /** Why a pod does not run yet, for people. */

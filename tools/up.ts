@@ -1,3 +1,4 @@
+import type { V1Pod } from "@kubernetes/client-node";
 import { clusterUp } from "../cluster/cluster.ts";
 import { UserError } from "../lib/errors.ts";
 import { step } from "../lib/steps.ts";
@@ -24,17 +25,21 @@ export interface UpReport {
 /**
  * Brings the cluster to the stack's state, unless calls would feel it and nobody has said that this is meant.
  * @param confirmed the stack's name as somebody typed it
+ * @param pods asks for the stack's pods, which an engine's error is told with (default: none)
  * @throws UserError before anything is changed, where calls would feel it and the name was not typed
  */
 export async function change(
   file: Pick<StackFile, "stack">,
   engine: Engine,
   confirmed?: string,
+  pods: () => Promise<readonly V1Pod[]> = () => Promise.resolve([]),
 ): Promise<UpResult> {
   const warnings = await engine.warnings();
   await confirmWarnings(file, warnings, confirmed);
   if (warnings.length > 0) await engine.unprotect();
-  return engine.up();
+  return engine.up().catch(async (error: unknown) => {
+    throw error instanceof UserError ? withPods(error, await pods()) : error;
+  });
 }
 
 /**
@@ -49,11 +54,10 @@ export async function up(file: StackFile, wanted?: EngineName, confirmed?: strin
   const mesh = new Mesh(settings);
   await checkIstio(settings);
   const engine = await selectEngine(file, wanted);
-  const { changes, outputs } = await change(file, engine, confirmed).catch(async (error: unknown) => {
-    if (!(error instanceof UserError)) throw error;
-    const pods = settings.services.map(({ name }) => mesh.pods(name).catch(() => []));
-    throw withPods(error, (await Promise.all(pods)).flat());
-  });
+  const pods = async (): Promise<V1Pod[]> =>
+    // What there is to tell is the engine's error, whether or not the cluster still answers.
+    (await Promise.all(settings.services.map(({ name }) => mesh.pods(name).catch(() => [])))).flat();
+  const { changes, outputs } = await change(file, engine, confirmed, pods);
   const consumer = loggingConsumer(settings.services);
   const reply =
     consumer === undefined

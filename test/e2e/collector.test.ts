@@ -89,9 +89,13 @@ beforeAll(async () => {
 }, 10 * 60_000);
 
 afterAll(async () => {
-  await make("down", "JSON=1");
-  await setProvider(scene, false);
-  await scene.kubectl("delete", "namespace", COLLECTOR);
+  try {
+    await make("down", "JSON=1");
+  } finally {
+    const there = await Scene.now();
+    await setProvider(there, false);
+    await there.kubectl("delete", "namespace", COLLECTOR, "--ignore-not-found");
+  }
 });
 
 it("gets a span of each side for every other call, from pods that start with the tracer", async () => {

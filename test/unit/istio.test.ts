@@ -104,13 +104,22 @@ describe("settings of observability", () => {
     ],
     [
       "{ tracing: { provider: otel } }",
-      "dubbo-mesh:observability.tracing.service: is not set: it is the host that the provider sends traces to, without which no proxy takes its listeners",
+      "dubbo-mesh:observability.tracing.service: is not set: proxies that are not told of the host that the provider sends traces to refuse their listeners",
     ],
     ["{ tracing: { provider: otel, service: otel.traces.svc.cluster.local } }", "accepted"],
     ["{ tracing: { service: traces.example.org } }", "accepted"],
-    [
-      "{ tracing: { service: otel } }",
+    ...[
+      "otel",
+      "otel.traces.svc",
+      "traces/otel.traces.svc.cluster.local",
+      `${"o".repeat(64)}.example.org`,
+    ].map((service): [string, string] => [
+      `{ tracing: { service: ${service} } }`,
       "dubbo-mesh:observability.tracing.service: must be a host in full, such as collector.observability.svc.cluster.local",
+    ]),
+    [
+      `{ tracing: { service: ${"o.".repeat(127)}o } }`,
+      "dubbo-mesh:observability.tracing.service: must have at most 253 characters",
     ],
     ["{ tracing: { rate: 1 } }", "dubbo-mesh:observability.tracing.rate: no such key"],
     [

@@ -409,7 +409,12 @@ describe("the program of other stacks", () => {
     });
     expect(specOf("NetworkPolicy", "dubbo-samples-mesh-relay")).toMatchObject({
       ingress: [{ from: [{ podSelector: { matchLabels: { app: "shop" } } }] }, {}],
-      egress: [{ to: [{ podSelector: { matchLabels: { app: "dubbo-samples-mesh-provider" } } }] }, {}, {}],
+      egress: [
+        { to: [{ podSelector: { matchLabels: { app: "dubbo-samples-mesh-provider" } } }] },
+        {},
+        {},
+        {},
+      ],
     });
     expect(outputs).toMatchObject({
       serviceAddresses: { shop: "shop.dubbo-demo.svc.cluster.local:50060" },

@@ -341,6 +341,15 @@ describe("Dubbo properties of an application", () => {
         "whose Java 8 ignores one of 1024 or more: leave some out, or run an image on a later Java",
     );
     expect(outcome(longest + 1, ", image: 'a/c:1'")).toBe("accepted");
+    // 16.1 s are 16100 ms, of as many digits as the default's.
+    expect(outcome(longest, ", timeout: 16.1s")).toBe("accepted");
+    expect(outcome(longest + 1, ", timeout: 16.1s")).not.toBe("accepted");
+    const named = "{name: c, port: 20880, calls: [dubbo-samples-mesh-provider], runtime: java, ";
+    const apache = "image: 'apache/dubbo-demo:dubbo-samples-mesh-consumer_0.0.1', ";
+    const services = `[{app: provider}, ${named}${apache}properties: {dubbo.application.owner: ${"x".repeat(900)}}}]`;
+    expect(errorOf({ ...LOCAL, services })).toMatch(
+      /^dubbo-mesh:services\[1\]\.properties: make a JAVA_TOOL_OPTIONS of /,
+    );
   });
 
   it.each([
@@ -869,6 +878,7 @@ describe("wrong settings", () => {
       "dubbo-mesh:clusterDomain: must be a DNS domain such as cluster.local",
     ]),
     [
+      // Of 122 characters: one more than is accepted.
       { clusterDomain: "ab.".repeat(40) + "cd" },
       "dubbo-mesh:clusterDomain: must have at most 121 characters",
     ],

@@ -90,7 +90,17 @@ export function judgeAll(edges: readonly Watched[]): Check[] {
     );
   });
   const [ofPods, others] = [checks.filter(isOfPods), checks.filter((check) => !isOfPods(check))];
-  return [...new Map(ofPods.map((check) => [`${check.check} ${check.of}`, check])).values(), ...others];
+  return [...once(ofPods), ...others];
+}
+
+/** Each check of the same pods once, one that fails where there is one. */
+function once(checks: readonly Check[]): Check[] {
+  const told = new Map<string, Check>();
+  for (const check of checks) {
+    const key = `${check.check} ${check.of}`;
+    if (told.get(key)?.ok !== false) told.set(key, check);
+  }
+  return [...told.values()];
 }
 
 /** Whether a check is of the pods themselves, not of calls between them. */

@@ -55,7 +55,7 @@ export function configChecks({ provider, consumer }: Expected, { configs }: Mesh
         of,
         seen: `${refusing.length === 0 ? taken : list(reasons)}; ${count(clusters, "update")} of clusters refused so far`,
         expected: "no listener is refused",
-        ok: refusing.length === 0,
+        ok: refusing.length === 0 && own.every(({ listeners }) => listeners.count > 0),
       },
     ];
   });

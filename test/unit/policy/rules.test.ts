@@ -716,6 +716,24 @@ describe("a rule", () => {
     expect(lines(change(objects), { built })).toEqual(found);
   });
 
+  it("of checks knows a service by a scope alone where it is in the scope's own namespace", () => {
+    const sidecar = objects.find(
+      ({ kind, metadata }) => kind === "Sidecar" && metadata.name.endsWith("consumer"),
+    );
+    const deployment = objects.find(
+      ({ kind, metadata }) => kind === "Deployment" && metadata.name.endsWith("consumer"),
+    );
+    const scoped = [sidecar, deployment].flatMap((each) => each ?? []);
+    const unchecked = (hosts: readonly string[]): string[] =>
+      check(set("Sidecar dubbo-samples-mesh-consumer", "spec/egress/0/hosts", hosts)(scoped))
+        .filter(({ rule }) => rule === "check-covers-calls")
+        .map(({ message }) => message);
+    expect(unchecked([`./${HOST}`, "istio-system/*"])).toEqual([
+      "calls flow through outbound|*||dubbo-samples-mesh-provider.dubbo-canary, which no health check of its Envoy watches",
+    ]);
+    expect(unchecked(["*/otel.traces.svc.cluster.local", "istio-system/*"])).toEqual([]);
+  });
+
   it("has an id of its own, a case that fails, and sentences", () => {
     const ids = RULES.map(({ id }) => id);
     expect(new Set(ids).size).toBe(47);

@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { toYaml } from "../../../lib/yaml.ts";
-import { down as remove, type DownReport } from "../../../tools/down.ts";
+import { UserError } from "../../../lib/errors.ts";
+import { down as remove, type DownReport, maskedOrNone } from "../../../tools/down.ts";
 import type { Engine } from "../../../tools/engine/engine.ts";
 import { downText } from "../../../tools/report.ts";
 import { readMaskedStackFile, type StackFile } from "../../../tools/stack-file.ts";
@@ -136,15 +137,26 @@ describe("what down tells", () => {
     expect(JSON.stringify(report)).not.toContain("v1:abc");
   });
 
-  it("says so where only an encrypted value tells which images there are", async () => {
+  it("is of a stack whose masked values are none that their keys take, but of no other fault", async () => {
     const file = await stack("dev", { cluster: "local" });
+    const wrong = (): Promise<StackFile> => Promise.reject(new UserError("wrong", "Mend it."));
+    const fault = (): Promise<StackFile> => Promise.reject(new TypeError("a fault"));
+    expect(await maskedOrNone({ encrypted: ["namespace"] }, wrong)).toBeUndefined();
+    expect(await maskedOrNone({ encrypted: ["namespace"] }, () => Promise.resolve(file))).toBe(file);
+    await expect(maskedOrNone({ encrypted: ["namespace"] }, fault)).rejects.toThrow("a fault");
+    await expect(maskedOrNone({ encrypted: [] }, wrong)).rejects.toThrow("wrong");
+  });
+
+  it("says so where only an encrypted value tells which images there are", async () => {
+    const file = { ...(await stack("dev", { cluster: "local" })), encrypted: ["clusterDomain"] };
     const { engine: pulumi, removed } = engine("pulumi");
     const { images, remains } = await remove(file, undefined, pulumi, true);
     expect([removed(), images]).toEqual([true, []]);
     expect(remains.map(({ what }) => what)).toEqual([
-      "the images that it built",
+      "images, if it built any",
       "the local cluster",
       "the stack's state and history",
     ]);
+    expect(remains[0]?.why).toContain("the encrypted values of clusterDomain,");
   });
 });

@@ -23,8 +23,8 @@ const CONFIG = {
   context: "minikube",
   kubeconfig: "/k",
   services: [
-    { app: "provider", image: "r.test/provider@sha256:1" },
-    { app: "consumer", image: "r.test/consumer@sha256:2" },
+    { app: "provider", image: `r.test/provider@sha256:${"1".repeat(64)}` },
+    { app: "consumer", image: `r.test/consumer@sha256:${"2".repeat(64)}` },
   ],
 };
 
@@ -252,8 +252,8 @@ describe("the kubectl engine", async () => {
       envoyFilterNames: { "dubbo-samples-mesh-consumer": "cluster" },
       healthCheckLoad: { checksPerSecond: 0.36, perProviderPod: 0.18 },
       images: {
-        "dubbo-samples-mesh-provider": "r.test/provider@sha256:1",
-        "dubbo-samples-mesh-consumer": "r.test/consumer@sha256:2",
+        "dubbo-samples-mesh-provider": `r.test/provider@sha256:${"1".repeat(64)}`,
+        "dubbo-samples-mesh-consumer": `r.test/consumer@sha256:${"2".repeat(64)}`,
       },
       kubeContext: "minikube",
     });

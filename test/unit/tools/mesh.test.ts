@@ -217,7 +217,7 @@ describe("the consumer's reply", () => {
   it.each<[unknown, string]>([
     [{}, "pod: no status"],
     [{ metadata: { name: "p" }, status: { phase: "Pending" } }, "p: Pending"],
-    [pod("p", { running: true }), "p: Pending"],
+    [pod("p", { running: true }), "p: app runs, but is not ready"],
     [pod("p", { waiting: "ImagePullBackOff" }), "p: app ImagePullBackOff"],
     [
       {
@@ -229,6 +229,16 @@ describe("the consumer's reply", () => {
       },
       "p: istio-proxy CrashLoopBackOff, app PodInitializing",
     ],
+    [
+      {
+        metadata: { name: "p" },
+        status: {
+          phase: "Pending",
+          conditions: [{ type: "PodScheduled", status: "False", message: "0/3 nodes are available" }],
+        },
+      },
+      "p: 0/3 nodes are available",
+    ],
   ])("is kept away by what the pod waits for: %#", (waiting, reason) => {
     expect(whyNot(waiting as V1Pod)).toBe(reason);
   });
@@ -236,12 +246,15 @@ describe("the consumer's reply", () => {
   it("is told with the error of an engine, which knows of late Deployments only", () => {
     const error = new UserError("timed out", "Mend it.");
     const late = pod("p", { waiting: "ErrImagePull" });
-    const told = withPods(error, [pod("q", { running: true }), late, pod("r", { waiting: "ErrImagePull" })]);
+    const ready = {
+      status: { containerStatuses: [{ ...status("app", { running: true }), ready: true }] },
+    } as unknown as V1Pod;
+    const told = withPods(error, [ready, late, pod("r", { waiting: "ErrImagePull" })]);
     expect([told.message, told.fix]).toEqual([
       "timed out\npods that wait: p: app ErrImagePull; r: app ErrImagePull",
       "Mend it.",
     ]);
-    expect(withPods(error, [pod("q", { running: true })])).toBe(error);
+    expect(withPods(error, [ready])).toBe(error);
   });
 
   /** A mesh that has these pods, then those, and these logs. */

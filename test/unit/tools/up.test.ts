@@ -1,4 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { V1Pod } from "@kubernetes/client-node";
+import { UserError } from "../../../lib/errors.ts";
 import type { Engine } from "../../../tools/engine/engine.ts";
 import type { Warning } from "../../../tools/engine/warnings.ts";
 import { change } from "../../../tools/up.ts";
@@ -58,6 +60,28 @@ describe("a change", () => {
       expect(asked).toEqual(["warnings"]);
     },
   );
+
+  const pending: unknown = {
+    metadata: { name: "p" },
+    status: { conditions: [{ type: "PodScheduled", status: "False", message: "0/1 nodes are available" }] },
+  };
+  const pods = (): Promise<V1Pod[]> => Promise.resolve([pending as V1Pod]);
+
+  it("that fails is told with what the pods wait for, which the engine does not know", async () => {
+    const failing = {
+      ...engine([]).engine,
+      up: () => Promise.reject(new UserError("timed out", "Mend it.")),
+    };
+    expect(await userError(change({ stack: "prod" }, failing, undefined, pods))).toEqual({
+      message: "timed out\npods that wait: p: 0/1 nodes are available",
+      fix: "Mend it.",
+    });
+  });
+
+  it("that is refused is told without: they are not why", async () => {
+    const { message } = await userError(change({ stack: "prod" }, engine(WARNINGS).engine, undefined, pods));
+    expect(message).not.toContain("pods that wait");
+  });
 
   it("is made where somebody has typed the stack's name; what is protected is let go first", async () => {
     const { engine: pulumi, asked } = engine(WARNINGS);

@@ -187,6 +187,24 @@ describe("a caller that waits to be called", () => {
 });
 
 describe("a mesh of several callers", () => {
+  it("tells a look at pods that fails, whichever edge's it is", async () => {
+    const [before, after] = [recording("good", "before"), recording("good", "after")];
+    const sound = new RecordedMesh(before, after);
+    const good = { before: await sampleMesh(sound, EXPECTED), after: await sampleMesh(sound, EXPECTED) };
+    const none = {
+      ...good.after,
+      configs: good.after.configs.map((each) => ({ ...each, listeners: { count: 0, refused: [] } })),
+    };
+    const edges = [
+      { expected: EXPECTED, ...good, after: none },
+      { expected: EXPECTED, ...good },
+    ];
+    expect(failures(judgeAll(edges))).toEqual([
+      "FAIL | config | dubbo-samples-mesh-provider | 0 listeners of 2 proxies; 0 updates of clusters refused so far",
+      "FAIL | config | dubbo-samples-mesh-consumer | 0 listeners of 1 proxy; 0 updates of clusters refused so far",
+    ]);
+  });
+
   it("names the edge of each check, and each Deployment once", async () => {
     const [before, after] = [recording("good", "before"), recording("good", "after")];
     const mesh = new RecordedMesh(before, after);

@@ -61,6 +61,11 @@ export function podOf(pod: object): V1Pod {
   return JSON.parse(JSON.stringify(pod)) as V1Pod;
 }
 
+/** What Envoy's `filter` lets through. */
+function filterOf(path: string): RegExp {
+  return new RegExp(new URLSearchParams(path.split("?")[1]).get("filter") ?? "");
+}
+
 /** A mesh that says what was recorded. */
 export class RecordedMesh implements MeshReader {
   readonly #looks: Recording[];
@@ -94,7 +99,7 @@ export class RecordedMesh implements MeshReader {
     const answers: Record<string, string> = {
       clusters: JSON.stringify(clusters),
       config_dump: JSON.stringify(path.includes("resource=dynamic_listeners") ? sent : checked),
-      stats: stats.join("\n"),
+      stats: stats.filter((line) => filterOf(path).test(line.split(": ")[0] ?? "")).join("\n"),
     };
     const answer = answers[path.replace(/\?.*/, "")];
     return answer === undefined
