@@ -14,7 +14,8 @@ export default defineConfig({
     include: ["test/e2e/**/*.test.ts"],
     sequence: { sequencer: ByName },
     testTimeout: 45 * 60_000,
-    hookTimeout: 5 * 60_000,
+    // The first `make up` on a machine builds the cluster.
+    hookTimeout: 45 * 60_000,
     bail: 1,
     fileParallelism: false,
     reporters: ["verbose", ["json", { outputFile: "test-results/e2e.json" }]],

@@ -54,7 +54,7 @@ export function publishedImage(app: string | undefined, version: string): string
 
 const PUBLISHED_IMAGES = new Set([...PUBLISHED.values()].flatMap((images) => [...images.values()]));
 
-/** Whether an image is one that Apache publishes, which runs on Java 8. Source: the sample's pom.xml. */
+/** Whether an image is one that Apache publishes: they run on Java 8. Source: the pom.xml of each, of Java 1.8, by which jib picks its base. */
 export function isPublished(image: string): boolean {
   return PUBLISHED_IMAGES.has(image);
 }

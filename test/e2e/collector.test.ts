@@ -86,7 +86,7 @@ beforeAll(async () => {
   const tracing = { sampling: 50, provider: PROVIDER_NAME, service: HOST };
   writeStack({ ...stack, observability: { tracing }, security: { networkPolicy: true } });
   await make("up", "JSON=1");
-}, 10 * 60_000);
+});
 
 afterAll(async () => {
   try {
