@@ -1,4 +1,6 @@
 # The commands of the project; `make help` lists them.
+.DEFAULT_GOAL := help
+
 STACK ?= dev
 OUT ?= rendered
 
@@ -6,7 +8,19 @@ OUT ?= rendered
 ACTIONLINT = v1.7.12
 
 DEPENDENCIES = node_modules/.package-lock.json
-CLI = node --import tsx tools/cli.ts
+
+# A Node.js that cannot run TypeScript, older than 22.18, gives way to the one that tools/node pins.
+ifneq ($(shell node -p process.features.typescript 2>/dev/null),strip)
+NODE = tools/node/node_modules/.bin/node
+export PATH := $(CURDIR)/$(dir $(NODE)):$(PATH)
+
+$(NODE): tools/node/package-lock.json
+	@command -v npm >/dev/null || { echo "error: npm is missing"; echo "  fix: install Node.js 22.18 or newer (https://nodejs.org), then run the command again"; exit 1; } >&2
+	npm ci --prefix tools/node --no-audit --no-fund
+	@touch $@
+endif
+
+CLI = node tools/cli.ts
 # What is set on make's command line is passed on; what is not, is not.
 STACK_FLAGS = --stack $(STACK) $(if $(CONTEXT),--context $(CONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY)) \
 	$(if $(JSON),--json)
@@ -14,7 +28,6 @@ ENGINE_FLAGS = $(STACK_FLAGS) $(if $(ENGINE),--engine $(ENGINE))
 CONFIRM_FLAGS = $(if $(CONFIRM),--confirm "$$CONFIRM")
 POD_FLAGS = $(STACK_FLAGS) $(if $(POD),--pod $(POD))
 
-.DEFAULT_GOAL := help
 .PHONY: help up preview render lint envs explain down drift repair golden ci-preview review-stack actionlint verify dump logs qos \
 	shell cluster-up cluster-down cluster-status cluster-logs test interop e2e bench bench-apps bench-apps-long declarations \
 	reference rules schemas generate format
@@ -22,7 +35,7 @@ POD_FLAGS = $(STACK_FLAGS) $(if $(POD),--pod $(POD))
 help: ## show this list
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | awk '{ name = $$1; $$1 = ""; printf "%-16s%s\n", name, $$0 }'
 
-$(DEPENDENCIES): package.json package-lock.json
+$(DEPENDENCIES): package.json package-lock.json $(NODE)
 	npm ci --no-audit --no-fund
 	@touch $@
 
@@ -103,13 +116,13 @@ e2e: $(DEPENDENCIES) ## the whole on the local cluster: up, verify, faults, dril
 	@npm run --silent e2e
 
 bench: $(DEPENDENCIES) ## time the kubectl engine beside a bare kubectl apply, on a local cluster that is up
-	@node --import tsx bench/apply.ts
+	@node bench/apply.ts
 
 bench-apps: $(DEPENDENCIES) ## our provider beside Java's, under abuse, and at its end (JDK 17, Maven) [PARTS= JSON=1 BENCH_NODE=]
-	@node --import tsx bench/apps/main.ts $(PARTS) $(if $(JSON),--json)
+	@node bench/apps/main.ts $(PARTS) $(if $(JSON),--json)
 
 bench-apps-long: $(DEPENDENCIES) ## half an hour of abuse, with a look at the heap after each round [MINUTES=30 JSON=1 BENCH_NODE=]
-	@node --import tsx bench/apps/main.ts robustness --minutes $(or $(MINUTES),30) $(if $(JSON),--json)
+	@node bench/apps/main.ts robustness --minutes $(or $(MINUTES),30) $(if $(JSON),--json)
 
 declarations: $(DEPENDENCIES) ## make Pulumi.yaml from settings.ts
 	@npm run --silent declarations

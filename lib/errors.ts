@@ -13,9 +13,12 @@ export class UserError extends Error {
   }
 }
 
-/** The text of whatever was thrown. */
+/** Text of whatever was thrown. Of a failed fetch the cause has it, of several tries the last. */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  if (!(error instanceof Error)) return String(error);
+  if (error instanceof AggregateError && error.message === "") return messageOf(error.errors.at(-1));
+  const failedFetch = error instanceof TypeError && error.message === "fetch failed";
+  return failedFetch && error.cause !== undefined ? messageOf(error.cause) : error.message;
 }
 
 /** Prints an error for a terminal, or as one JSON object on standard output, and returns the exit code 1. */

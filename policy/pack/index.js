@@ -1,7 +1,5 @@
-// Pulumi requires the pack as CommonJS and passes no flags to Node.js: tsx is registered here in place of --import=tsx.
+// Pulumi requires the pack as CommonJS; the rules are ES modules, which this loads.
 module.exports = async () => {
-  const { register } = await import("tsx/esm/api");
-  register();
   const { servePolicyPack } = await import("../crossguard.ts");
   servePolicyPack();
 };

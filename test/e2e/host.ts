@@ -57,7 +57,7 @@ export interface Out {
  */
 export async function watchEndpoint(podUid: string, address: string): Promise<{ out: Promise<Out> }> {
   const script = join(import.meta.dirname, "endpoint-out.ts");
-  const command = [process.execPath, "--import", "tsx", script, address];
+  const command = [process.execPath, script, address];
   const probe = execa("nsenter", ["--net", `--target=${applicationProcess(podUid)}`, ...command]);
   const rows: AsyncIterator<unknown> = probe.iterable();
   const next = async (): Promise<Out> => JSON.parse(String((await rows.next()).value)) as Out;

@@ -1,5 +1,5 @@
 // Writes kubernetes.json and istio.json: the schemas of the kinds in use, read from the pinned Go modules. Run it after a change of
-// a pin in cluster/build: npx tsx test/schemas/reduce.ts (needs Go).
+// a pin in cluster/build: node test/schemas/reduce.ts (needs Go).
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -8,7 +8,7 @@ import { loadAll } from "js-yaml";
 import { reportError, UserError } from "../../lib/errors.ts";
 import { isSchema, quantity, strict, type Schema, type SchemaFile } from "./strict.ts";
 
-const COMMAND = "npx tsx test/schemas/reduce.ts";
+const COMMAND = "node test/schemas/reduce.ts";
 const META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 const QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity";
 const OPENAPI = "api/openapi-spec/v3";

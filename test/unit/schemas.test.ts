@@ -397,7 +397,7 @@ describe("the committed schemas", () => {
     const { header } = schemaFile(name);
     expect(header.source).toBe(`${module}@${version}`);
     expect(header.licence).toBe("Apache-2.0");
-    expect(header.command).toBe("npx tsx test/schemas/reduce.ts");
+    expect(header.command).toBe("node test/schemas/reduce.ts");
   });
 });
 

@@ -37,7 +37,7 @@ interface Run {
 describe("the command line", () => {
   const directory = project();
   const run = async (...args: readonly string[]): Promise<Run> => {
-    const { exitCode, stdout, stderr } = await execa("node", ["--import", "tsx", "tools/cli.ts", ...args], {
+    const { exitCode, stdout, stderr } = await execa("node", ["tools/cli.ts", ...args], {
       cwd: directory,
       // vitest's own options are none of the CLI's.
       env: { NODE_OPTIONS: "" },

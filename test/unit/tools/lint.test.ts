@@ -133,16 +133,12 @@ describe("the command", () => {
     input: string,
     ...options: readonly string[]
   ): Promise<[number | undefined, string, string]> => {
-    const { exitCode, stdout, stderr } = await execa(
-      "node",
-      ["--import", "tsx", "tools/cli.ts", "lint", ...options],
-      {
-        cwd: ROOT,
-        env: { NODE_OPTIONS: "" },
-        input,
-        reject: false,
-      },
-    );
+    const { exitCode, stdout, stderr } = await execa("node", ["tools/cli.ts", "lint", ...options], {
+      cwd: ROOT,
+      env: { NODE_OPTIONS: "" },
+      input,
+      reject: false,
+    });
     return [exitCode, stdout, stderr];
   };
 

@@ -116,19 +116,14 @@ describe("a mesh whose cluster does not answer", async () => {
   const port = await closedPort();
   const mesh = new Mesh(settings(kubeconfig(`https://127.0.0.1:${port}`)));
   const refused = `connect ECONNREFUSED 127.0.0.1:${port}`;
-  const path = `https://127.0.0.1:${port}/api/v1/namespaces/dubbo-demo/pods`;
 
   it.each([
-    ["pods", () => mesh.pods("a"), `request to ${path}?labelSelector=app%3Da failed, reason: ${refused}`],
-    [
-      "log",
-      () => mesh.log("p"),
-      `request to ${path}/p/log?container=app&tailLines=1000 failed, reason: ${refused}`,
-    ],
-    ["exec", () => mesh.exec("p", "c", ["true"]), refused],
-  ])("says so: %s", async (_name, ask, reason) => {
+    ["pods", () => mesh.pods("a")],
+    ["log", () => mesh.log("p")],
+    ["exec", () => mesh.exec("p", "c", ["true"])],
+  ])("says so: %s", async (_name, ask) => {
     expect(await userError(ask())).toEqual({
-      message: `the cluster of context x refuses or does not answer: ${reason}`,
+      message: `the cluster of context x refuses or does not answer: ${refused}`,
       fix: READ_FIX,
     });
   });
