@@ -24,11 +24,10 @@ CLI = node tools/cli.ts
 # What is set on make's command line is passed on; what is not, is not.
 STACK_FLAGS = --stack $(STACK) $(if $(CONTEXT),--context $(CONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY)) \
 	$(if $(JSON),--json)
-ENGINE_FLAGS = $(STACK_FLAGS) $(if $(ENGINE),--engine $(ENGINE))
 CONFIRM_FLAGS = $(if $(CONFIRM),--confirm "$$CONFIRM")
 POD_FLAGS = $(STACK_FLAGS) $(if $(POD),--pod $(POD))
 
-.PHONY: help up preview render lint envs explain down drift repair golden ci-preview review-stack actionlint verify dump logs qos \
+.PHONY: help up preview render lint env envs explain down drift repair golden ci-preview review-stack actionlint verify dump logs qos \
 	shell cluster-up cluster-down cluster-status cluster-logs test interop e2e bench bench-apps bench-apps-long declarations \
 	reference rules schemas generate format
 
@@ -39,11 +38,11 @@ $(DEPENDENCIES): package.json package-lock.json $(NODE)
 	npm ci --no-audit --no-fund
 	@touch $@
 
-up: $(DEPENDENCIES) ## bring a stack up and wait for the consumer's first reply [STACK=dev CONTEXT= REGISTRY= ENGINE= JSON=1; CONFIRM=stack where calls would feel it]
-	@$(CLI) up $(ENGINE_FLAGS) $(CONFIRM_FLAGS)
+up: $(DEPENDENCIES) ## bring a stack up and wait for the consumer's first reply [STACK=dev CONTEXT= REGISTRY= JSON=1; CONFIRM=stack where calls would feel it]
+	@$(CLI) up $(STACK_FLAGS) $(CONFIRM_FLAGS)
 
 preview: $(DEPENDENCIES) ## show what up would change [as up]
-	@$(CLI) preview $(ENGINE_FLAGS)
+	@$(CLI) preview $(STACK_FLAGS)
 
 render: $(DEPENDENCIES) ## write a stack's objects as YAML, without docker or cluster [STACK=dev OUT=rendered]
 	@$(CLI) render $(STACK_FLAGS) --out $(OUT)
@@ -51,17 +50,20 @@ render: $(DEPENDENCIES) ## write a stack's objects as YAML, without docker or cl
 lint: $(DEPENDENCIES) ## judge manifests by the rules of policy/, anybody's or a stack's own [FILES="a.yaml folder -" STACK=dev JSON=1]
 	@$(CLI) lint $(STACK_FLAGS) $(FILES)
 
+env: $(DEPENDENCIES) ## print the environment in which plain pulumi works as these commands do: eval "$$(make -s env)" [JSON=1]
+	@$(CLI) env $(if $(JSON),--json)
+
 envs: $(DEPENDENCIES) ## show in what the stacks differ [JSON=1]
 	@$(CLI) envs $(if $(JSON),--json)
 
 down: $(DEPENDENCIES) ## remove a stack, and tell what stays [as up; CONFIRM=stack if production, IMAGES=1 for its images in docker]
-	@$(CLI) down $(ENGINE_FLAGS) $(CONFIRM_FLAGS) $(if $(IMAGES),--images)
+	@$(CLI) down $(STACK_FLAGS) $(CONFIRM_FLAGS) $(if $(IMAGES),--images)
 
 drift: $(DEPENDENCIES) ## tell how the cluster differs from what up left there; the exit code is then not 0 [as up]
-	@$(CLI) drift $(ENGINE_FLAGS)
+	@$(CLI) drift $(STACK_FLAGS)
 
 repair: $(DEPENDENCIES) ## after an interrupted command: release its lock, make the state fit the cluster [as up]
-	@$(CLI) repair $(ENGINE_FLAGS)
+	@$(CLI) repair $(STACK_FLAGS)
 
 golden: $(DEPENDENCIES) ## write the committed stacks' objects to test/golden/ [JSON=1]
 	@$(CLI) golden $(if $(JSON),--json)
@@ -115,8 +117,8 @@ interop: $(DEPENDENCIES) ## calls between the applications and Dubbo 3.3 for Jav
 e2e: $(DEPENDENCIES) ## the whole on the local cluster: up, verify, faults, drills, environments, 200 services, down (root, Linux, Go 1.26, JDK 17, Maven)
 	@npm run --silent e2e
 
-bench: $(DEPENDENCIES) ## time the kubectl engine beside a bare kubectl apply, on a local cluster that is up
-	@node bench/apply.ts
+bench: $(DEPENDENCIES) ## time up, preview and down beside a bare kubectl apply, on a local cluster that is up
+	@node bench/up.ts
 
 bench-apps: $(DEPENDENCIES) ## our provider beside Java's, under abuse, and at its end (JDK 17, Maven) [PARTS= JSON=1 BENCH_NODE=]
 	@node bench/apps/main.ts $(PARTS) $(if $(JSON),--json)
