@@ -6,16 +6,10 @@ import type { HealthCheckLoad } from "./lib/health-check.ts";
 import { parseSettings, PROJECT, type Settings } from "./settings.ts";
 import { imageOutputs, images } from "./stack/images.ts";
 import { controlPlane } from "./stack/istio.ts";
-import {
-  dubboServices,
-  healthChecks,
-  meshDashboard,
-  meshNamespace,
-  meshSecurity,
-  sidecarScope,
-  trafficRules,
-} from "./stack/mesh.ts";
+import { meshDashboard, meshNamespace } from "./stack/mesh.ts";
+import { callRules } from "./stack/rules.ts";
 import { hasSecrets, hideSpec } from "./stack/secrets.ts";
+import { dubboServices } from "./stack/services.ts";
 
 /** What the stack puts out. */
 interface Outputs {
@@ -73,20 +67,15 @@ function compose(): Outputs {
   const opts = { ...cluster, dependsOn: controlPlane(settings, cluster) };
   const mesh = meshNamespace(settings, opts);
   const surroundings = { settings, mesh, opts };
-  const callers = services.filter(({ calls }) => calls.length > 0);
-  const checks = callers.map((caller) => [caller.name, healthChecks(caller, surroundings)] as const);
-  const rules = [
-    ...checks.map(([, check]) => check),
-    ...services.flatMap((service) => trafficRules(service, surroundings)),
-    ...services.map((service) => sidecarScope(service, surroundings)),
-    ...meshSecurity(surroundings),
-  ];
+  const rules = callRules(surroundings);
   meshDashboard(surroundings);
   const deployed = dubboServices(run, rules, surroundings);
   return {
     namespace: mesh.namespace,
     serviceAddresses: Object.fromEntries([...deployed].map(([name, { address }]) => [name, address])),
-    envoyFilterNames: Object.fromEntries(checks.map(([name, check]) => [name, check.envoyFilterName])),
+    envoyFilterNames: Object.fromEntries(
+      [...rules.checks].map(([name, check]) => [name, check.envoyFilterName]),
+    ),
     healthCheckLoad: loadOf(services),
     images: imageOutputs(run),
     kubeContext: settings.context,

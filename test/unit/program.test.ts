@@ -432,15 +432,24 @@ describe("the program of other stacks", () => {
     const before = (wanted: string): readonly string[] =>
       resources.find(({ name, type }) => name === wanted && type.startsWith("dubbo-mesh:"))?.dependsOn ?? [];
     const [callee, caller] = ["dubbo-samples-mesh-provider", "dubbo-samples-mesh-consumer"];
+    const subsets = ["v1", "v2"].map((version) => `${callee}-traffic.${version}-subset`);
     const rules = [
-      `${caller}-health-check-envoy-filter`,
-      `${callee}-traffic.v1-subset`,
+      `${callee}-traffic-destination-rule`,
+      ...subsets,
       `security-${callee}.dubbo-sa-calls`,
+      "security-mtls",
     ];
-    expect(before(callee)).toEqual(expect.arrayContaining(rules));
-    expect(before(caller)).toEqual(expect.arrayContaining([...rules, `${callee}-routes-virtual-service`]));
+    expect(before(callee)).toEqual([`${callee}-scope-sidecar`, ...rules].sort());
+    expect(before(caller)).toEqual(
+      [
+        `${caller}-scope-sidecar`,
+        `${caller}-health-check-envoy-filter`,
+        ...rules,
+        `${callee}-routes-virtual-service`,
+      ].sort(),
+    );
     expect(before(`${callee}-routes`)).toEqual(
-      expect.arrayContaining([`${callee}-v1`, `${callee}-v2`, `${callee}-service`]),
+      expect.arrayContaining([`${callee}-v1`, `${callee}-v2`, `${callee}-service`, ...subsets]),
     );
   });
 
