@@ -42,7 +42,7 @@ async function stackFile(options: CommonOptions): Promise<StackFile> {
 
 /** The stack's file, if it can go where it says. */
 async function deployable(options: CommonOptions): Promise<StackFile> {
-  const { refuseCollision } = await import("./stack-file.ts");
+  const { refuseCollision } = await import("../stack/files.ts");
   const file = await stackFile(options);
   await refuseCollision(file);
   return file;

@@ -2,6 +2,7 @@ import { Writable } from "node:stream";
 import { CoreV1Api, Exec, KubeConfig, type V1Pod, type V1Status } from "@kubernetes/client-node";
 import { APPLICATION_CONTAINER } from "../lib/names.ts";
 import { messageOf, UserError } from "../lib/errors.ts";
+import { type ClusterSettings, stackKubeconfig } from "../lib/kubeconfig.ts";
 import type { Settings } from "../settings.ts";
 
 /** Reads a stack's live mesh: its pods, their logs, and what their proxies say. Writes nothing. */
@@ -85,45 +86,13 @@ function sink(chunks: Buffer[]): Writable {
   });
 }
 
-/** The kubeconfig that is read, or what its absence means. */
-function loadKubeConfig({ cluster, kubeconfig }: Settings): KubeConfig {
-  const config = new KubeConfig();
-  try {
-    if (kubeconfig === undefined) config.loadFromDefault();
-    else config.loadFromFile(kubeconfig);
-    return config;
-  } catch (error) {
-    const cause = { cause: error };
-    throw cluster === "local"
-      ? new UserError("the local cluster is not running", "Run `make up` first.", cause)
-      : new UserError(
-          `the kubeconfig cannot be read: ${messageOf(error)}`,
-          "Check its path and content.",
-          cause,
-        );
-  }
-}
-
 /**
  * The kubeconfig of a stack, set to its context.
  * @throws UserError where it cannot be read or lacks the context
  */
-export function kubeConfig(settings: Settings): KubeConfig {
-  const { context } = settings;
-  const config = loadKubeConfig(settings);
-  if (config.getContextObject(context) === null) {
-    const known = config.contexts.map(({ name }) => name).join(", ");
-    throw new UserError(
-      `the kubeconfig has no context ${context}`,
-      `Choose one of: ${known} (CONTEXT=NAME, or pulumi config set context NAME).`,
-    );
-  }
-  config.setCurrentContext(context);
-  if (config.getCurrentCluster() === null) {
-    throw new UserError(
-      `the kubeconfig's context ${context} names a cluster that it does not have`,
-      "Mend the kubeconfig, or choose another context.",
-    );
-  }
+export function kubeConfig(settings: ClusterSettings): KubeConfig {
+  const config = new KubeConfig();
+  config.loadFromString(JSON.stringify(stackKubeconfig(settings)));
+  config.setCurrentContext(settings.context);
   return config;
 }

@@ -6,7 +6,7 @@ import { describe, expect, it } from "vitest";
 import { PROJECT, parseSettings } from "../../settings.ts";
 import { allKeys } from "../../tools/keys.ts";
 import { GENERATED_PAGES, regenerated } from "../../tools/reference.ts";
-import { asText } from "../../tools/stack-file.ts";
+import { asText } from "../../stack/files.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 const DOCS = readdirSync(join(ROOT, "docs")).map((name) => `docs/${name}`);

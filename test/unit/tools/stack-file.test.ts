@@ -4,7 +4,8 @@ import { join } from "node:path";
 import yaml from "js-yaml";
 import { describe, expect, it } from "vitest";
 import { UserError } from "../../../lib/errors.ts";
-import { readStackFile, refuseCollision } from "../../../tools/stack-file.ts";
+import { refuseCollision } from "../../../stack/files.ts";
+import { readStackFile } from "../../../tools/stack-file.ts";
 
 /** A project's folder with these stacks. */
 function project(files: Readonly<Record<string, string>>): string {

@@ -1,0 +1,123 @@
+/** The stack files of a project's folder, as Pulumi reads them. */
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import yaml from "js-yaml";
+import { z } from "zod";
+import { messageOf, UserError } from "../lib/errors.ts";
+import { parseSettings, PROJECT, type Settings } from "../settings.ts";
+
+const fileSchema = z.looseObject({ config: z.record(z.string(), z.unknown()).nullish() });
+
+/** A stack's file, its configuration by full key. */
+export interface FileContent {
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly [key: string]: unknown;
+}
+
+/** A value as Pulumi hands it over: a key without a value is empty text. */
+export function asText(value: unknown): string {
+  if (value === null) return "";
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+/** Full keys, as Pulumi reads them: a key without a prefix is one of the project's. */
+export function prefixed(config: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const entries = Object.entries(config).map(([key, value]) => [
+    key.includes(":") ? key : `${PROJECT}:${key}`,
+    value,
+  ]);
+  return Object.fromEntries(entries) as Record<string, unknown>;
+}
+
+/** The project's own values, by key without prefix. */
+export function ownValues(config: FileContent["config"]): [string, unknown][] {
+  const prefix = `${PROJECT}:`;
+  const own = Object.entries(config).filter(([key]) => key.startsWith(prefix));
+  return own.map(([key, value]) => [key.slice(prefix.length), value]);
+}
+
+/** Values as text, by key. */
+export function asRaw(values: readonly (readonly [string, unknown])[]): Record<string, string> {
+  return Object.fromEntries(values.map(([key, value]) => [key, asText(value)]));
+}
+
+function isEncrypted(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  return "secure" in value || Object.values(value).some(isEncrypted);
+}
+
+/** The project's own values as text, and the keys whose values are encrypted, which only Pulumi can read. */
+export function readable(config: FileContent["config"]): {
+  raw: Record<string, string>;
+  encrypted: string[];
+} {
+  const own = ownValues(config);
+  const encrypted = own.filter(([, value]) => isEncrypted(value)).map(([key]) => key);
+  return { raw: asRaw(own.filter(([key]) => !encrypted.includes(key))), encrypted };
+}
+
+/** The stacks that have a file in a folder, sorted. */
+export async function stackNames(directory: string): Promise<string[]> {
+  const files = await readdir(directory);
+  return files.flatMap((file) => /^Pulumi\.(.+)\.yaml$/.exec(file)?.[1] ?? []).sort();
+}
+
+/**
+ * Reads the file of a stack.
+ * @throws UserError where it is missing or no YAML with a map of configuration
+ */
+export async function readContent(directory: string, stack: string): Promise<FileContent> {
+  const path = join(directory, `Pulumi.${stack}.yaml`);
+  const text = await readFile(path, "utf8").catch(async (error: unknown) => {
+    throw new UserError(
+      `stack ${stack} has no file Pulumi.${stack}.yaml`,
+      `Choose one of the stacks ${(await stackNames(directory)).join(", ")} (STACK=...), or write that file.`,
+      { cause: error },
+    );
+  });
+  try {
+    const content = fileSchema.parse(yaml.load(text) ?? {});
+    return { ...content, config: prefixed(content.config ?? {}) };
+  } catch (error) {
+    const reason = error instanceof z.ZodError ? z.prettifyError(error) : messageOf(error);
+    throw new UserError(
+      `Pulumi.${stack}.yaml cannot be read: ${reason}`,
+      "Mend the file: it is YAML with a `config:` map.",
+      { cause: error },
+    );
+  }
+}
+
+/** A stack of a folder, and where it goes. */
+export interface Placed {
+  readonly directory: string;
+  readonly stack: string;
+  readonly settings: Settings;
+}
+
+/** Cluster and namespace of a stack, as one text. */
+function placeOf({ context, kubeconfig, namespace }: Settings): string {
+  return JSON.stringify([context, kubeconfig, namespace]);
+}
+
+/**
+ * Refuses a stack that goes to the namespace of another one of the folder: each would take the other's objects for its own.
+ * A stack whose file is wrong does not count.
+ * @throws UserError that names the other stack
+ */
+export async function refuseCollision({ directory, stack, settings }: Placed): Promise<void> {
+  const others = (await stackNames(directory)).filter((name) => name !== stack);
+  const places = await Promise.allSettled(
+    others.map(async (name) => {
+      const { config } = await readContent(directory, name);
+      return { name, place: placeOf(parseSettings(readable(config).raw)) };
+    }),
+  );
+  for (const other of places) {
+    if (other.status === "rejected" || other.value.place !== placeOf(settings)) continue;
+    throw new UserError(
+      `stacks ${stack} and ${other.value.name} both go to namespace ${settings.namespace} of ${settings.context}`,
+      `Give one of them another namespace: dubbo-mesh:namespace in Pulumi.${stack}.yaml.`,
+    );
+  }
+}
