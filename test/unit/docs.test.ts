@@ -25,7 +25,7 @@ const NEEDS_KUBECTL: Tried = {
   notRun: "needs a pod's name; `make verify`, `make dump` and `make logs` do the same by the API server",
 };
 const NEEDS_PULUMI: Tried = {
-  notRun: "Pulumi's own command for its state or backend; the tests have no Pulumi engine",
+  notRun: "a Pulumi command for state or backend; docs/state.md says which were run by hand",
 };
 const NEEDS_ISTIOCTL: Tried = {
   notRun: "a tool of Istio's own; it was run by hand against the local cluster",
@@ -42,9 +42,10 @@ const TARGETS: Readonly<Record<string, Tried>> = {
   explain: by("test/unit/tools/explain.test.ts", "explain("),
   render: by("test/unit/tools/render.test.ts", "render("),
   lint: by("test/unit/tools/lint.test.ts", "lint("),
+  env: by("test/unit/tools/engine.test.ts", "engineEnvironment("),
   envs: by("test/unit/tools/envs.test.ts", "envs"),
-  drift: by("test/unit/tools/pulumi.test.ts", "drift"),
-  repair: by("test/unit/tools/pulumi.test.ts", "repair("),
+  drift: by("test/unit/tools/engine.test.ts", "drift"),
+  repair: by("test/unit/tools/engine.test.ts", "repair("),
   golden: by("test/unit/golden.test.ts", "golden"),
   "ci-preview": by("test/unit/tools/ci-preview.test.ts", "ciPreview("),
   "review-stack": by("test/unit/tools/review-stack.test.ts", "writeReviewStack("),
@@ -71,12 +72,13 @@ const OTHERS: readonly (readonly [RegExp, Tried])[] = [
     { notRun: "`make test` has no Pulumi engine; crossguard.test.ts asks the pack as the engine does" },
   ],
   [/^pulumi (stack (init|export|import)|login|config set)\b/, NEEDS_PULUMI],
-  [/^pulumi state unprotect --all -s prod$/, by("test/unit/tools/pulumi.test.ts", '"unprotect", "--all"')],
+  [/^pulumi state unprotect --all -s prod$/, by("test/unit/tools/engine.test.ts", '"unprotect", "--all"')],
   [
     /^(export PULUMI_EXPERIMENTAL=true|pulumi (preview|up) -s dev --(save-)?plan plan\.json)$/,
-    { notRun: "the tests have no Pulumi engine; tried by hand, as docs/operations.md says" },
+    { notRun: "`make test` has no Pulumi engine; it was run by hand, as docs/operations.md says" },
   ],
-  [/^pulumi (up|preview|destroy)( -s \w+)?$/, by("test/unit/tools/pulumi.test.ts", "PulumiEngine")],
+  [/^pulumi (up|preview|destroy)( -s \w+)?$/, by("test/unit/tools/engine.test.ts", '["up", "--yes"')],
+  [/^eval "\$\(make -s env\)"$/, by("test/unit/tools/engine.test.ts", "engineEnvironment(")],
   [/^kubectl /, NEEDS_KUBECTL],
   [/^istioctl /, NEEDS_ISTIOCTL],
 ];

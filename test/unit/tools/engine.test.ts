@@ -1,9 +1,9 @@
 import { mkdirSync, mkdtempSync, realpathSync, writeFileSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
-import { join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { type EngineEvent, PulumiCommand } from "@pulumi/pulumi/automation/index.js";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { changeOf, driftOf, Engine } from "../../../tools/engine/engine.ts";
+import { changeOf, driftOf, Engine, engineEnvironment } from "../../../tools/engine/engine.ts";
 import { readStackFile, type StackFile } from "../../../tools/stack-file.ts";
 import { type Answer, fakeCommand, type FakeCommand } from "./fake-command.ts";
 import { userError } from "./user-error.ts";
@@ -417,5 +417,20 @@ Duration: 1s
     logIn("https://api.pulumi.com");
     vi.stubEnv("PULUMI_CONFIG_PASSPHRASE_FILE", "/secret");
     expect(await environment()).toEqual({ PULUMI_CONFIG_PASSPHRASE_FILE: "/secret" });
+  });
+});
+
+describe("the environment of plain pulumi", () => {
+  it("has this Node.js on PATH, and the backend and passphrase of the commands here", async () => {
+    const { folder } = onPath(VERSION);
+    for (const part of ["language-nodejs", "resource-kubernetes", "resource-docker"]) {
+      writeFileSync(join(folder, `pulumi-${part}`), "");
+    }
+    expect(await engineEnvironment()).toEqual({
+      PATH: [dirname(process.execPath), folder].join(delimiter),
+      PULUMI_BACKEND_URL: "file://~",
+      PULUMI_CONFIG_PASSPHRASE: "",
+      PULUMI_SKIP_UPDATE_CHECK: "true",
+    });
   });
 });
