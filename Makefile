@@ -9,7 +9,7 @@ ACTIONLINT = v1.7.12
 
 DEPENDENCIES = node_modules/.package-lock.json
 
-# A Node.js that cannot run TypeScript, older than 22.18, gives way to the one that tools/node pins.
+# A Node.js older than 22.18 cannot run TypeScript: use the one that tools/node pins.
 ifneq ($(shell node -p process.features.typescript 2>/dev/null),strip)
 NODE = tools/node/node_modules/.bin/node
 export PATH := $(CURDIR)/$(dir $(NODE)):$(PATH)
@@ -38,7 +38,7 @@ $(DEPENDENCIES): package.json package-lock.json $(NODE)
 	npm ci --no-audit --no-fund
 	@touch $@
 
-up: $(DEPENDENCIES) ## bring a stack up and wait for the consumer's first reply [STACK=dev CONTEXT= REGISTRY= JSON=1; CONFIRM=stack where calls would feel it]
+up: $(DEPENDENCIES) ## bring a stack up and wait for the consumer's first reply [STACK=dev CONTEXT= REGISTRY= JSON=1; CONFIRM=stack for a change that callers would notice]
 	@$(CLI) up $(STACK_FLAGS) $(CONFIRM_FLAGS)
 
 preview: $(DEPENDENCIES) ## show what up would change [as up]
@@ -50,7 +50,7 @@ render: $(DEPENDENCIES) ## write a stack's objects as YAML, without docker or cl
 lint: $(DEPENDENCIES) ## judge manifests by the rules of policy/, anybody's or a stack's own [FILES="a.yaml folder -" STACK=dev JSON=1]
 	@$(CLI) lint $(STACK_FLAGS) $(FILES)
 
-env: $(DEPENDENCIES) ## print the environment in which plain pulumi works as these commands do: eval "$$(make -s env)" [JSON=1]
+env: $(DEPENDENCIES) ## print the environment for plain pulumi: eval "$(make -s env)" [JSON=1]
 	@$(CLI) env $(if $(JSON),--json)
 
 envs: $(DEPENDENCIES) ## show in what the stacks differ [JSON=1]
@@ -62,7 +62,7 @@ down: $(DEPENDENCIES) ## remove a stack, and tell what stays [as up; CONFIRM=sta
 drift: $(DEPENDENCIES) ## tell how the cluster differs from what up left there; the exit code is then not 0 [as up]
 	@$(CLI) drift $(STACK_FLAGS)
 
-repair: $(DEPENDENCIES) ## after an interrupted command: release its lock, make the state fit the cluster [as up]
+repair: $(DEPENDENCIES) ## after an interrupted command: release its lock, update the state from the cluster [as up]
 	@$(CLI) repair $(STACK_FLAGS)
 
 golden: $(DEPENDENCIES) ## write the committed stacks' objects to test/golden/ [JSON=1]
@@ -114,7 +114,7 @@ test: $(DEPENDENCIES) ## types, lint, format and unit tests; no cluster, no root
 interop: $(DEPENDENCIES) ## calls between the applications and Dubbo 3.3 for Java, both ways (JDK 17, Maven)
 	@npm run --silent interop
 
-e2e: $(DEPENDENCIES) ## the whole on the local cluster: up, verify, faults, drills, environments, 200 services, down (root, Linux, Go 1.26, JDK 17, Maven)
+e2e: $(DEPENDENCIES) ## the whole on the local cluster: up, verify, faults, drills, environments, 200 services, down (as up, and JDK 17, Maven)
 	@npm run --silent e2e
 
 bench: $(DEPENDENCIES) ## time up, preview and down beside a bare kubectl apply, on a local cluster that is up
