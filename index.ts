@@ -4,6 +4,7 @@ import { UserError } from "./lib/errors.ts";
 import { loadOf } from "./lib/graph.ts";
 import type { HealthCheckLoad } from "./lib/health-check.ts";
 import { parseSettings, PROJECT, type Settings } from "./settings.ts";
+import { overwriteFields } from "./stack/conflicts.ts";
 import { imageOutputs, images } from "./stack/images.ts";
 import { controlPlane } from "./stack/istio.ts";
 import { meshDashboard, meshNamespace } from "./stack/mesh.ts";
@@ -37,10 +38,8 @@ function loadSettings(): Settings {
 function kubernetesProvider({ context, kubeconfig }: Settings): kubernetes.Provider {
   return new kubernetes.Provider("kubernetes", {
     context,
-    // Another context is another cluster: what was made in the old one is then replaced, not looked for in the new one.
+    // Another context is another cluster: objects are replaced, not looked for in the new cluster.
     clusterIdentifier: context,
-    // What the stack says wins over what others have set since, such as an autoscaler that it has no more: as with the kubectl engine.
-    enablePatchForce: true,
     ...(kubeconfig !== undefined && { kubeconfig }),
   });
 }
@@ -61,7 +60,7 @@ function compose(): Outputs {
   const run = images(settings);
   const cluster = {
     providers: { kubernetes: kubernetesProvider(settings) },
-    ...(hasSecrets(process.env) && { transformations: [hideSpec] }),
+    transformations: [overwriteFields, ...(hasSecrets(process.env) ? [hideSpec] : [])],
   };
   // Where the stack installs Istio, all else is created after it and removed before it.
   const opts = { ...cluster, dependsOn: controlPlane(settings, cluster) };
@@ -83,8 +82,8 @@ function compose(): Outputs {
 }
 
 /**
- * Composes the stack. Pulumi calls it; `make render` and the kubectl engine call it under mocks.
- * @throws pulumi.RunError for what the user can mend, which the engine prints as one error
+ * Composes the stack. Pulumi calls it; `make render` calls it under mocks.
+ * @throws pulumi.RunError for errors that the user can fix; the engine prints it as one error
  */
 export default function program(): Outputs {
   try {

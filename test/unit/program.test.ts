@@ -6,6 +6,8 @@ import program from "../../index.ts";
 import { register } from "./components/mocks.ts";
 import { declaredBy } from "./program.ts";
 
+/** Annotations of every object. */
+const OVERWRITING = { "pulumi.com/patchForce": "true" };
 const HOST = "dubbo-samples-mesh-provider.dubbo-demo.svc.cluster.local";
 
 describe("the program of a local stack", async () => {
@@ -50,6 +52,11 @@ describe("the program of a local stack", async () => {
     ] as const;
     expect(order.filter(([first, second]) => !before(first, second))).toEqual([]);
     expect(order.flat().filter((name) => !names.includes(name))).toEqual([]);
+  });
+
+  it("declares objects that overwrite what other managers have set", () => {
+    const annotations = objects.map(({ metadata }) => metadata["annotations"]);
+    expect(annotations).toEqual(objects.map(() => expect.objectContaining(OVERWRITING) as unknown));
   });
 
   it("declares objects that the schemas of Kubernetes and Istio accept", () => {
@@ -272,7 +279,7 @@ describe("the program of other stacks", () => {
     [{ injection: false, revision: "1-31" }, { "istio-injection": "disabled" }],
   ])("labels the namespace for %j", async (config, labels) => {
     const { objects } = await declaredBy({ ...existing, ...config });
-    expect(objects[0]?.metadata).toEqual({ name: "dubbo-demo", labels });
+    expect(objects[0]?.metadata).toEqual({ name: "dubbo-demo", labels, annotations: OVERWRITING });
   });
 
   it("gives each application an identity, and the consumer's the right to call", async () => {
@@ -547,7 +554,12 @@ describe("the program of other stacks", () => {
       },
     ]);
     expect(objects.filter(({ kind }) => kind === "ConfigMap").map(({ metadata }) => metadata)).toEqual([
-      { name: "mesh-dashboard", namespace: "dubbo-demo", labels: { grafana_dashboard: "1" } },
+      {
+        name: "mesh-dashboard",
+        namespace: "dubbo-demo",
+        labels: { grafana_dashboard: "1" },
+        annotations: OVERWRITING,
+      },
     ]);
   });
 
