@@ -4,6 +4,7 @@ import { UserError } from "./lib/errors.ts";
 import { loadOf } from "./lib/graph.ts";
 import type { HealthCheckLoad } from "./lib/health-check.ts";
 import { parseSettings, PROJECT, type Settings } from "./settings.ts";
+import { checkStack } from "./stack/checks.ts";
 import { imageOutputs, images } from "./stack/images.ts";
 import { controlPlane } from "./stack/istio.ts";
 import {
@@ -61,8 +62,7 @@ function runError(error: unknown): unknown {
   return thrown;
 }
 
-function compose(): Outputs {
-  const settings = loadSettings();
+function compose(settings: Settings): Outputs {
   const { services } = settings;
   const run = images(settings);
   const cluster = {
@@ -93,13 +93,24 @@ function compose(): Outputs {
   };
 }
 
+/** A check of a stack before anything is declared. */
+type Check = (settings: Settings) => Promise<void>;
+
+/** Refuses a stack that its cluster or another stack cannot take. The stack files are beside this file. */
+async function checkSurroundings(settings: Settings): Promise<void> {
+  await checkStack({ directory: import.meta.dirname, stack: pulumi.getStack(), settings });
+}
+
 /**
- * Composes the stack. Pulumi calls it; `make render` and the kubectl engine call it under mocks.
+ * Composes the stack. Pulumi calls it without arguments.
+ * @param check called before anything is declared; under mocks, where there is no cluster, one that does nothing
  * @throws pulumi.RunError for what the user can mend, which the engine prints as one error
  */
-export default function program(): Outputs {
+export default async function program(check: Check = checkSurroundings): Promise<Outputs> {
   try {
-    return compose();
+    const settings = loadSettings();
+    await check(settings);
+    return compose(settings);
   } catch (error) {
     throw runError(error);
   }

@@ -42,7 +42,10 @@ async function stackFile(options: CommonOptions): Promise<StackFile> {
   return readStackFile(DIRECTORY, options.stack, overridesOf(options));
 }
 
-/** The stack's file, if it can go where it says. */
+/**
+ * The stack's file, if it can go where it says. The program refuses a collision as well, but `up` may take minutes to start the
+ * cluster first.
+ */
 async function deployable(options: CommonOptions): Promise<StackFile> {
   const { refuseCollision } = await import("../stack/files.ts");
   const file = await stackFile(options);
@@ -69,18 +72,17 @@ async function runUp(options: UpOptions): Promise<void> {
 
 /** The engine of a stack whose context exists: Pulumi's previews one that does not as if it did. */
 async function engineOf(options: CommonOptions, file: StackFile): Promise<Engine> {
-  const [{ selectEngine }, { kubeConfig }] = await Promise.all([
+  const [{ selectEngine }, { stackKubeconfig }] = await Promise.all([
     import("./engine/select.ts"),
-    import("./mesh.ts"),
+    import("../lib/kubeconfig.ts"),
   ]);
-  kubeConfig(file.settings);
+  stackKubeconfig(file.settings);
   return selectEngine(file, options.engine);
 }
 
 async function runPreview(options: CommonOptions): Promise<void> {
-  const file = await deployable(options);
-  const [engine, { checkIstio }] = await Promise.all([engineOf(options, file), import("./istio.ts")]);
-  await checkIstio(file.settings);
+  const file = await stackFile(options);
+  const engine = await engineOf(options, file);
   const preview = await engine.preview();
   await print(options.json, { engine: engine.name, ...preview }, ({ previewText }) =>
     previewText(file.stack, preview),
@@ -134,7 +136,7 @@ interface CiPreviewOptions {
 async function enginePreview(stack: string): Promise<string> {
   try {
     const options = { stack, json: false };
-    const engine = await engineOf(options, await deployable(options));
+    const engine = await engineOf(options, await stackFile(options));
     return (await import("./report.ts")).previewText(stack, await engine.preview());
   } catch (error) {
     if (!(error instanceof UserError)) throw error;

@@ -6,7 +6,6 @@ import { confirmWarnings } from "./confirm.ts";
 import type { Change, Engine, UpResult } from "./engine/engine.ts";
 import { type EngineName, selectEngine } from "./engine/select.ts";
 import { firstReply, loggingConsumer, withPods } from "./first-reply.ts";
-import { checkIstio } from "./istio.ts";
 import { Mesh } from "./mesh.ts";
 import type { StackFile } from "./stack-file.ts";
 
@@ -52,7 +51,6 @@ export async function up(file: StackFile, wanted?: EngineName, confirmed?: strin
   const { settings } = file;
   if (settings.cluster === "local") await clusterUp();
   const mesh = new Mesh(settings);
-  await checkIstio(settings);
   const engine = await selectEngine(file, wanted);
   const pods = async (): Promise<V1Pod[]> =>
     // What there is to tell is the engine's error, whether or not the cluster still answers.
