@@ -4,6 +4,7 @@ import { UserError } from "./lib/errors.ts";
 import { loadOf } from "./lib/graph.ts";
 import type { HealthCheckLoad } from "./lib/health-check.ts";
 import { parseSettings, PROJECT, type Settings } from "./settings.ts";
+import { checkStack } from "./stack/checks.ts";
 import { overwriteFields } from "./stack/conflicts.ts";
 import { imageOutputs, images } from "./stack/images.ts";
 import { controlPlane } from "./stack/istio.ts";
@@ -54,8 +55,7 @@ function runError(error: unknown): unknown {
   return thrown;
 }
 
-function compose(): Outputs {
-  const settings = loadSettings();
+function compose(settings: Settings): Outputs {
   const { services } = settings;
   const run = images(settings);
   const cluster = {
@@ -81,13 +81,24 @@ function compose(): Outputs {
   };
 }
 
+/** A check of a stack before anything is declared. */
+type Check = (settings: Settings) => Promise<void>;
+
+/** Refuses a stack that its cluster or another stack cannot take. The stack files are beside this file. */
+async function checkSurroundings(settings: Settings): Promise<void> {
+  await checkStack({ directory: import.meta.dirname, stack: pulumi.getStack(), settings });
+}
+
 /**
- * Composes the stack. Pulumi calls it; `make render` calls it under mocks.
+ * Composes the stack. Pulumi calls it without arguments.
+ * @param check runs before anything is declared; under mocks, where there is no cluster, `unchecked`
  * @throws pulumi.RunError for errors that the user can fix; the engine prints it as one error
  */
-export default function program(): Outputs {
+export default async function program(check: Check = checkSurroundings): Promise<Outputs> {
   try {
-    return compose();
+    const settings = loadSettings();
+    await check(settings);
+    return compose(settings);
   } catch (error) {
     throw runError(error);
   }

@@ -3,6 +3,7 @@ import { validateObject } from "../schemas/validate.ts";
 import type { Declared } from "../../tools/engine/program.ts";
 import * as pulumi from "@pulumi/pulumi";
 import program from "../../index.ts";
+import { unchecked } from "../../stack/checks.ts";
 import { register } from "./components/mocks.ts";
 import { declaredBy } from "./program.ts";
 
@@ -434,7 +435,7 @@ describe("the program of other stacks", () => {
     const config = { "dubbo-mesh:context": "minikube", "dubbo-mesh:services": JSON.stringify(services) };
     const { resources } = await register(() => {
       pulumi.runtime.setAllConfig(config);
-      return program();
+      return program(unchecked);
     });
     const before = (wanted: string): readonly string[] =>
       resources.find(({ name, type }) => name === wanted && type.startsWith("dubbo-mesh:"))?.dependsOn ?? [];
