@@ -4,6 +4,8 @@ import { UserError } from "./lib/errors.ts";
 import { loadOf } from "./lib/graph.ts";
 import type { HealthCheckLoad } from "./lib/health-check.ts";
 import { parseSettings, PROJECT, type Settings } from "./settings.ts";
+import { checkStack } from "./stack/checks.ts";
+import { overwriteFields } from "./stack/conflicts.ts";
 import { imageOutputs, images } from "./stack/images.ts";
 import { controlPlane } from "./stack/istio.ts";
 import { meshDashboard, meshNamespace } from "./stack/mesh.ts";
@@ -37,10 +39,8 @@ function loadSettings(): Settings {
 function kubernetesProvider({ context, kubeconfig }: Settings): kubernetes.Provider {
   return new kubernetes.Provider("kubernetes", {
     context,
-    // Another context is another cluster: what was made in the old one is then replaced, not looked for in the new one.
+    // Another context is another cluster: objects are replaced, not looked for in the new cluster.
     clusterIdentifier: context,
-    // What the stack says wins over what others have set since, such as an autoscaler that it has no more: as with the kubectl engine.
-    enablePatchForce: true,
     ...(kubeconfig !== undefined && { kubeconfig }),
   });
 }
@@ -55,13 +55,12 @@ function runError(error: unknown): unknown {
   return thrown;
 }
 
-function compose(): Outputs {
-  const settings = loadSettings();
+function compose(settings: Settings): Outputs {
   const { services } = settings;
   const run = images(settings);
   const cluster = {
     providers: { kubernetes: kubernetesProvider(settings) },
-    ...(hasSecrets(process.env) && { transformations: [hideSpec] }),
+    transformations: [overwriteFields, ...(hasSecrets(process.env) ? [hideSpec] : [])],
   };
   // Where the stack installs Istio, all else is created after it and removed before it.
   const opts = { ...cluster, dependsOn: controlPlane(settings, cluster) };
@@ -82,13 +81,24 @@ function compose(): Outputs {
   };
 }
 
+/** A check of a stack before anything is declared. */
+type Check = (settings: Settings) => Promise<void>;
+
+/** Refuses a stack that its cluster or another stack cannot take. The stack files are beside this file. */
+async function checkSurroundings(settings: Settings): Promise<void> {
+  await checkStack({ directory: import.meta.dirname, stack: pulumi.getStack(), settings });
+}
+
 /**
- * Composes the stack. Pulumi calls it; `make render` and the kubectl engine call it under mocks.
- * @throws pulumi.RunError for what the user can mend, which the engine prints as one error
+ * Composes the stack. Pulumi calls it without arguments.
+ * @param check runs before anything is declared; under mocks, where there is no cluster, `unchecked`
+ * @throws pulumi.RunError for errors that the user can fix; the engine prints it as one error
  */
-export default function program(): Outputs {
+export default async function program(check: Check = checkSurroundings): Promise<Outputs> {
   try {
-    return compose();
+    const settings = loadSettings();
+    await check(settings);
+    return compose(settings);
   } catch (error) {
     throw runError(error);
   }

@@ -129,7 +129,7 @@ const plainCluster = z.strictObject({
   "certificate-authority": optional,
   "certificate-authority-data": optional,
   "insecure-skip-tls-verify": z.boolean().optional(),
-  extensions: z.unknown(),
+  extensions: z.unknown().optional(),
 });
 const plainUser = z.strictObject({
   "client-certificate": optional,

@@ -40,7 +40,10 @@ async function stackFile(options: CommonOptions): Promise<StackFile> {
   return readStackFile(DIRECTORY, options.stack, overridesOf(options));
 }
 
-/** The stack's file, if it can go where it says. */
+/**
+ * The stack's file, if it can go where it says. The program refuses a collision as well, but `up` may take minutes to start the
+ * cluster first.
+ */
 async function deployable(options: CommonOptions): Promise<StackFile> {
   const { refuseCollision } = await import("../stack/files.ts");
   const file = await stackFile(options);
@@ -67,15 +70,17 @@ async function runUp(options: UpOptions): Promise<void> {
 
 /** The engine of a stack whose context exists: Pulumi's previews one that does not as if it did. */
 async function engineOf(file: StackFile): Promise<Engine> {
-  const [{ Engine }, { kubeConfig }] = await Promise.all([import("./engine/engine.ts"), import("./mesh.ts")]);
-  kubeConfig(file.settings);
+  const [{ Engine }, { stackKubeconfig }] = await Promise.all([
+    import("./engine/engine.ts"),
+    import("../lib/kubeconfig.ts"),
+  ]);
+  stackKubeconfig(file.settings);
   return Engine.of(file);
 }
 
 async function runPreview(options: CommonOptions): Promise<void> {
-  const file = await deployable(options);
-  const [engine, { checkIstio }] = await Promise.all([engineOf(file), import("./istio.ts")]);
-  await checkIstio(file.settings);
+  const file = await stackFile(options);
+  const engine = await engineOf(file);
   const preview = await engine.preview();
   await print(options.json, preview, ({ previewText }) => previewText(file.stack, preview));
 }
@@ -125,7 +130,7 @@ interface CiPreviewOptions {
 async function enginePreview(stack: string): Promise<string> {
   try {
     const options = { stack, json: false };
-    const engine = await engineOf(await deployable(options));
+    const engine = await engineOf(await stackFile(options));
     return (await import("./report.ts")).previewText(stack, await engine.preview());
   } catch (error) {
     if (!(error instanceof UserError)) throw error;

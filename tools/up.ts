@@ -5,7 +5,6 @@ import { step } from "../lib/steps.ts";
 import { confirmWarnings } from "./confirm.ts";
 import { type Change, Engine, type UpResult } from "./engine/engine.ts";
 import { firstReply, loggingConsumer, withPods } from "./first-reply.ts";
-import { checkIstio } from "./istio.ts";
 import { Mesh } from "./mesh.ts";
 import type { StackFile } from "./stack-file.ts";
 
@@ -50,7 +49,6 @@ export async function up(file: StackFile, confirmed?: string): Promise<UpReport>
   const engine = await Engine.of(file);
   if (settings.cluster === "local") await clusterUp();
   const mesh = new Mesh(settings);
-  await checkIstio(settings);
   const pods = async (): Promise<V1Pod[]> =>
     // What there is to tell is the engine's error, whether or not the cluster still answers.
     (await Promise.all(settings.services.map(({ name }) => mesh.pods(name).catch(() => [])))).flat();

@@ -1,6 +1,7 @@
 import * as pulumi from "@pulumi/pulumi";
 import { describe, expect, it, vi } from "vitest";
 import program from "../../index.ts";
+import { unchecked } from "../../stack/checks.ts";
 import { register, type Registered } from "./components/mocks.ts";
 import { declaredBy } from "./program.ts";
 
@@ -45,7 +46,7 @@ async function registered(config: Readonly<Record<string, unknown>>): Promise<re
   ]);
   const { resources } = await register(() => {
     pulumi.runtime.setAllConfig(Object.fromEntries(entries) as Record<string, string>);
-    return program();
+    return program(unchecked);
   });
   return resources;
 }

@@ -2,6 +2,7 @@ import { resolve } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
 import { beforeAll, describe, expect, it } from "vitest";
 import program from "../../index.ts";
+import { unchecked } from "../../stack/checks.ts";
 import { committedStacks } from "../../tools/golden.ts";
 import { readStackFile } from "../../tools/stack-file.ts";
 import { register, type Registered } from "./components/mocks.ts";
@@ -59,7 +60,7 @@ async function objectsOf(stack: string): Promise<Objects> {
   const keys = { ...raw, ...PLACE, services: JSON.stringify(services) };
   const config = Object.entries(keys).map(([key, value]) => [`dubbo-mesh:${key}`, value]);
   pulumi.runtime.setAllConfig(Object.fromEntries(config) as Record<string, string>);
-  const { resources } = await register(program);
+  const { resources } = await register(() => program(unchecked));
   const objects = resources.filter(({ type }) => type.startsWith("kubernetes:"));
   return new Map(
     objects.map((object) => [targetOf(object), { fixed: fixedOf(object), urn: urnOf(object, resources) }]),

@@ -3,9 +3,12 @@ import { validateObject } from "../schemas/validate.ts";
 import type { Declared } from "../../tools/engine/program.ts";
 import * as pulumi from "@pulumi/pulumi";
 import program from "../../index.ts";
+import { unchecked } from "../../stack/checks.ts";
 import { register } from "./components/mocks.ts";
 import { declaredBy } from "./program.ts";
 
+/** Annotations of every object. */
+const OVERWRITING = { "pulumi.com/patchForce": "true" };
 const HOST = "dubbo-samples-mesh-provider.dubbo-demo.svc.cluster.local";
 
 describe("the program of a local stack", async () => {
@@ -50,6 +53,11 @@ describe("the program of a local stack", async () => {
     ] as const;
     expect(order.filter(([first, second]) => !before(first, second))).toEqual([]);
     expect(order.flat().filter((name) => !names.includes(name))).toEqual([]);
+  });
+
+  it("declares objects that overwrite what other managers have set", () => {
+    const annotations = objects.map(({ metadata }) => metadata["annotations"]);
+    expect(annotations).toEqual(objects.map(() => expect.objectContaining(OVERWRITING) as unknown));
   });
 
   it("declares objects that the schemas of Kubernetes and Istio accept", () => {
@@ -272,7 +280,7 @@ describe("the program of other stacks", () => {
     [{ injection: false, revision: "1-31" }, { "istio-injection": "disabled" }],
   ])("labels the namespace for %j", async (config, labels) => {
     const { objects } = await declaredBy({ ...existing, ...config });
-    expect(objects[0]?.metadata).toEqual({ name: "dubbo-demo", labels });
+    expect(objects[0]?.metadata).toEqual({ name: "dubbo-demo", labels, annotations: OVERWRITING });
   });
 
   it("gives each application an identity, and the consumer's the right to call", async () => {
@@ -427,7 +435,7 @@ describe("the program of other stacks", () => {
     const config = { "dubbo-mesh:context": "minikube", "dubbo-mesh:services": JSON.stringify(services) };
     const { resources } = await register(() => {
       pulumi.runtime.setAllConfig(config);
-      return program();
+      return program(unchecked);
     });
     const before = (wanted: string): readonly string[] =>
       resources.find(({ name, type }) => name === wanted && type.startsWith("dubbo-mesh:"))?.dependsOn ?? [];
@@ -547,7 +555,12 @@ describe("the program of other stacks", () => {
       },
     ]);
     expect(objects.filter(({ kind }) => kind === "ConfigMap").map(({ metadata }) => metadata)).toEqual([
-      { name: "mesh-dashboard", namespace: "dubbo-demo", labels: { grafana_dashboard: "1" } },
+      {
+        name: "mesh-dashboard",
+        namespace: "dubbo-demo",
+        labels: { grafana_dashboard: "1" },
+        annotations: OVERWRITING,
+      },
     ]);
   });
 

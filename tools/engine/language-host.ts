@@ -1,4 +1,3 @@
-import { readdir, readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import * as grpc from "@grpc/grpc-js";
@@ -9,6 +8,7 @@ import sdk from "@pulumi/pulumi/version.js";
 import { execa, parseCommandString } from "execa";
 import { z } from "zod";
 import { messageOf } from "../../lib/errors.ts";
+import { installedPackages, readManifest } from "./node-packages.ts";
 
 type Info = InstanceType<typeof language.ProgramInfo>;
 type RunRequest = InstanceType<typeof language.RunRequest>;
@@ -26,22 +26,6 @@ const runtimeOptions = z.looseObject({
   typescript: z.boolean().default(true),
   tsconfig: z.string().optional(),
   nodeargs: z.string().default(""),
-});
-
-/** The fields of a package.json in use. */
-const manifest = z.object({
-  name: z.string().default(""),
-  version: z.string().default(""),
-  dependencies: z.record(z.string(), z.string()).optional(),
-  devDependencies: z.record(z.string(), z.string()).optional(),
-  pulumi: z
-    .object({
-      resource: z.boolean().default(false),
-      name: z.string().optional(),
-      version: z.string().optional(),
-      server: z.string().default(""),
-    })
-    .optional(),
 });
 
 /** Arguments and environment of Node.js. */
@@ -116,6 +100,8 @@ function until(cancelled: AbortSignal) {
   return {
     cancelSignal: cancelled,
     killSignal: "SIGINT",
+    // The host itself ends only after its processes.
+    cleanup: false,
     reject: false,
     buffer: false,
     stdin: "ignore",
@@ -171,23 +157,6 @@ async function runPlugin(
   });
   const { exitCode } = await child;
   send(new language.RunPluginResponse().setExitcode(exitCode ?? -1));
-}
-
-async function readManifest(folder: string): Promise<z.infer<typeof manifest> | undefined> {
-  const text = await readFile(join(folder, "package.json"), "utf8").catch(() => "null");
-  return manifest.safeParse(JSON.parse(text)).data;
-}
-
-/** Reads the packages at the top of a program's node_modules, which are those that it can load. */
-async function installedPackages(folder: string): Promise<readonly z.infer<typeof manifest>[]> {
-  const root = join(folder, "node_modules");
-  const names = await readdir(root).catch(() => []);
-  const scopes = names.filter((name) => name.startsWith("@"));
-  const scoped = await Promise.all(
-    scopes.map(async (scope) => (await readdir(join(root, scope))).map((name) => join(scope, name))),
-  );
-  const read = [...names, ...scoped.flat()].map((name) => readManifest(join(root, name)));
-  return (await Promise.all(read)).filter((each) => each !== undefined);
 }
 
 /** Returns the resource plugins that the installed packages need. */
@@ -287,7 +256,7 @@ export function serve(engine: string): void {
     programs.abort();
     server.forceShutdown();
   };
-  for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, stop);
+  for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, stop);
   process.stdin.once("close", stop).resume();
   server.bindAsync("127.0.0.1:0", grpc.ServerCredentials.createInsecure(), (error, port) => {
     if (error !== null) throw error;

@@ -85,14 +85,14 @@ async function plain(outputs: object): Promise<Record<string, unknown>> {
  * Runs the program to its end and returns the plain values of its outputs. An output whose resource failed never resolves: the
  * runtime reports that failure as unhandled, and more than once, until all is done that was begun.
  */
-async function outputsOf(program: () => object): Promise<Record<string, unknown>> {
+async function outputsOf(program: () => Promise<object>): Promise<Record<string, unknown>> {
   let fail: (reason: unknown) => void = () => undefined;
   const failed = new Promise<never>((_resolve, reject) => {
     fail = reject;
   });
   process.on("unhandledRejection", fail);
   try {
-    return await Promise.race([plain(program()), failed]);
+    return await Promise.race([program().then(plain), failed]);
   } finally {
     await pulumi.runtime.disconnect();
     await new Promise((resolve) => setImmediate(resolve));
@@ -128,7 +128,10 @@ export async function runProgram(file: StackFile): Promise<Declared> {
   const config = Object.entries(file.raw).map(([key, value]) => [`${PROJECT}:${key}`, value]);
   pulumi.runtime.setAllConfig(Object.fromEntries(config) as Record<string, string>);
   await pulumi.runtime.setMocks(recorder(objects, images), PROJECT, file.stack, false);
-  const { default: program } = await import("../../index.ts");
-  const outputs = await outputsOf(program);
+  const [{ default: program }, { unchecked }] = await Promise.all([
+    import("../../index.ts"),
+    import("../../stack/checks.ts"),
+  ]);
+  const outputs = await outputsOf(() => program(unchecked));
   return { objects, images, outputs };
 }

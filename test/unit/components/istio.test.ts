@@ -2,6 +2,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { describe, expect, it } from "vitest";
 import { baseValues, chartOf, IstioControlPlane, istiodValues } from "../../../components/istio.ts";
 import program from "../../../index.ts";
+import { unchecked } from "../../../stack/checks.ts";
 import { installationOf, istioSettings } from "../../../lib/istio.ts";
 import { type Registered, register, type Registration } from "./mocks.ts";
 
@@ -109,7 +110,7 @@ describe("a stack that installs Istio", () => {
   async function stack(given: Readonly<Record<string, string>>): Promise<readonly Registered[]> {
     const prefixed = Object.entries(given).map(([key, value]) => [`dubbo-mesh:${key}`, value]);
     pulumi.runtime.setAllConfig(Object.fromEntries(prefixed) as Record<string, string>);
-    return (await register(program)).resources;
+    return (await register(() => program(unchecked))).resources;
   }
 
   /** All that a resource is created after and removed before. */

@@ -63,7 +63,7 @@ function stateOf(type: string, inputs: Record<string, unknown>, preview: boolean
  * Runs `work`, which declares resources, under mocks, until all of them are registered.
  * @param preview whether it is a preview, in which an image's digest is unknown
  */
-export async function register<T>(work: () => T, preview = false): Promise<Registration<T>> {
+export async function register<T>(work: () => T | Promise<T>, preview = false): Promise<Registration<T>> {
   const inputs = new Map<string, Record<string, unknown>>();
   const types = new Map<string, string>();
   const mocks: pulumi.runtime.Mocks = {
@@ -81,7 +81,7 @@ export async function register<T>(work: () => T, preview = false): Promise<Regis
   const requests = vi.spyOn(MockMonitor.prototype, "registerResource");
   const outputsRequests = vi.spyOn(MockMonitor.prototype, "registerResourceOutputs");
   try {
-    const result = work();
+    const result = await work();
     await pulumi.runtime.disconnect();
     const resources = requests.mock.calls.map(([request]): Registered => {
       const { name, parent, dependencies, protect, edges } = read(request as Request);

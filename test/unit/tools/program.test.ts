@@ -4,10 +4,11 @@ import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { DubboService } from "../../../components/service.ts";
+import { unchecked } from "../../../stack/checks.ts";
 import { type Declared, runProgram } from "../../../tools/engine/program.ts";
 import { readStackFile } from "../../../tools/stack-file.ts";
 
-const program = vi.hoisted(() => vi.fn<() => object>());
+const program = vi.hoisted(() => vi.fn<() => Promise<object>>());
 vi.mock("../../../index.ts", () => ({ default: program }));
 
 afterEach(() => {
@@ -37,7 +38,7 @@ class Bucket extends pulumi.CustomResource {
 }
 
 async function run(work: () => object): Promise<Declared> {
-  program.mockImplementation(work);
+  program.mockImplementation(() => Promise.resolve().then(work));
   const directory = mkdtempSync(join(tmpdir(), "dubbo-mesh-test-"));
   writeFileSync(join(directory, "Pulumi.test.yaml"), "config:\n  dubbo-mesh:cluster: local\n");
   return runProgram(await readStackFile(directory, "test"));
@@ -96,6 +97,7 @@ describe("a program that fails under mocks", () => {
     const listeners = process.listenerCount("unhandledRejection");
     const { objects, outputs } = await run(() => ({ address: new DubboService("p", ARGS).address }));
     expect(outputs).toEqual({ address: "a.n.svc.c:50052" });
+    expect(program).toHaveBeenLastCalledWith(unchecked);
     expect(objects.map(({ kind, metadata }) => `${kind}/${metadata.name}`)).toEqual([
       "Service/a",
       "Deployment/a-v1",

@@ -3,18 +3,11 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { parseSettings } from "../../../settings.ts";
-import { checkIstio, ISTIO_KINDS } from "../../../tools/istio.ts";
-import { declaredBy } from "../program.ts";
-import { userError } from "./user-error.ts";
-
-beforeEach(() => {
-  vi.spyOn(process.stderr, "write").mockReturnValue(true);
-});
-afterEach(() => {
-  vi.restoreAllMocks();
-});
+import { describe, expect, it } from "vitest";
+import { parseSettings } from "../../settings.ts";
+import { checkCluster, ISTIO_KINDS } from "../../stack/checks.ts";
+import { declaredBy } from "./program.ts";
+import { userError } from "./tools/user-error.ts";
 
 type Webhook = Readonly<Record<string, unknown>>;
 
@@ -55,12 +48,23 @@ interface Cluster {
   readonly kinds?: Readonly<Record<string, readonly string[]>>;
   readonly webhooks?: readonly object[];
   readonly versions?: Readonly<Record<string, string>>;
-  readonly forbidden?: RegExp;
+  /** Metadata of the stack's namespace; without it, there is none. */
+  readonly namespace?: object;
+  /** Requests that are answered with `code`. */
+  readonly failing?: RegExp;
+  readonly code?: number;
+  readonly reason?: string;
 }
 
-function answerOf({ kinds = ISTIO_KINDS, webhooks = ALL, versions = {} }: Cluster, url: string): unknown {
+const NAMESPACE_ASKED = "/api/v1/namespaces/dubbo-demo";
+
+function answerOf(
+  { kinds = ISTIO_KINDS, webhooks = ALL, versions = {}, namespace }: Cluster,
+  url: string,
+): unknown {
   if (url === "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations")
     return { items: webhooks };
+  if (url === NAMESPACE_ASKED) return namespace && { metadata: namespace };
   const [, name = ""] =
     /^\/api\/v1\/namespaces\/istio-system\/services\/(.+)(?::|%3A)15014\/proxy\/version$/.exec(url) ?? [];
   if (name !== "") return versions[name];
@@ -73,14 +77,21 @@ function answerOf({ kinds = ISTIO_KINDS, webhooks = ALL, versions = {} }: Cluste
   );
 }
 
-/** Checks a stack against a cluster that answers so; and what was asked. */
-async function check(cluster: Cluster, stack: Readonly<Record<string, string>> = {}): Promise<string[]> {
+/** Requests and warnings of checks. */
+interface Checked {
+  readonly asked: readonly string[];
+  readonly warnings: readonly string[];
+}
+
+/** Checks a stack against a cluster that answers so. */
+async function check(cluster: Cluster, stack: Readonly<Record<string, string>> = {}): Promise<Checked> {
   const asked: string[] = [];
   const server = createServer(({ url = "" }, response) => {
     asked.push(url);
-    const answer = answerOf(cluster, url);
-    const code = cluster.forbidden?.test(url) === true ? 403 : answer === undefined ? 404 : 200;
+    const failing = cluster.failing?.test(url) === true;
+    const answer = failing ? { message: cluster.reason } : answerOf(cluster, url);
     const text = typeof answer === "string";
+    const code = failing ? (cluster.code ?? 403) : answer === undefined ? 404 : 200;
     response.writeHead(code, { "content-type": text ? "text/plain; charset=utf-8" : "application/json" });
     response.end(text ? answer : JSON.stringify(answer ?? {}));
   }).listen(0, "127.0.0.1");
@@ -93,9 +104,11 @@ async function check(cluster: Cluster, stack: Readonly<Record<string, string>> =
       "contexts: [{ name: x, context: { cluster: c, user: u } }]\n",
   );
   const images = { services: "[{ app: provider, image: 'r/p:1' }, { app: consumer, image: 'r/c:1' }]" };
+  const warnings: string[] = [];
   try {
-    await checkIstio(parseSettings({ context: "x", kubeconfig, ...images, ...stack }));
-    return asked.map(decodeURIComponent).sort();
+    const settings = parseSettings({ context: "x", kubeconfig, ...images, ...stack });
+    await checkCluster(settings, (warning) => warnings.push(warning));
+    return { asked: asked.map(decodeURIComponent).sort(), warnings };
   } finally {
     server.closeAllConnections();
     server.close();
@@ -106,6 +119,7 @@ const KINDS_ASKED = Object.keys(ISTIO_KINDS).map((group) => `/apis/${group}`);
 const WEBHOOKS_ASKED = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
 const versionOf = (name: string): string =>
   `/api/v1/namespaces/istio-system/services/${name}:15014/proxy/version`;
+const SERVING = { versions: { istiod: "1.30.2-abc-Clean" } };
 
 describe("the kinds that are looked for", () => {
   it("are all that a stack declares", async () => {
@@ -125,31 +139,34 @@ describe("an Istio that can serve the stack", () => {
     [{ revision: "1-30" }, "istiod-1-30"],
     [{ revision: "prod", istio: 'version: "1.30"' }, "istiod-1-30"],
   ])("is asked six times for %j, and about the istiod that injects", async (stack, istiod) => {
-    const asked = await check({ versions: { [istiod]: "1.30.2-abc-Clean" } }, stack);
-    expect(asked).toEqual([...KINDS_ASKED, WEBHOOKS_ASKED, versionOf(istiod)].sort());
+    const { asked, warnings } = await check({ versions: { [istiod]: "1.30.2-abc-Clean" } }, stack);
+    const istio = [...KINDS_ASKED, WEBHOOKS_ASKED, versionOf(istiod)];
+    expect({ asked, warnings }).toEqual({ asked: [...istio, NAMESPACE_ASKED].sort(), warnings: [] });
   });
 
   it.each(["1.24.0-x-Clean", "1.31-alpha.eed52ebb66ad-unknown-unknown", "unknown"])(
     "may call itself %s",
     async (version) => {
-      await expect(check({ versions: { istiod: version } })).resolves.toHaveLength(6);
+      expect((await check({ versions: { istiod: version } })).asked).toHaveLength(7);
     },
   );
 
   it("need not inject where no sidecar is asked for", async () => {
-    const asked = await check({ webhooks: [] }, { injection: "false" });
-    expect(asked).toEqual([...KINDS_ASKED, WEBHOOKS_ASKED].sort());
+    const { asked } = await check({ webhooks: [] }, { injection: "false" });
+    expect(asked).toEqual([...KINDS_ASKED, NAMESPACE_ASKED].sort());
   });
 
   it("may run outside of the cluster", async () => {
     const [expressions] = [[{ key: "istio-injection", operator: "Exists" }]];
     const webhooks = [configuration({}, webhook(expressions, { url: "https://istiod.test/inject" }))];
-    await expect(check({ webhooks })).resolves.toHaveLength(5);
+    expect((await check({ webhooks })).asked).toHaveLength(6);
   });
 
   it("is not asked for where the stack brings its own", async () => {
-    expect(await check({ kinds: {}, webhooks: [] }, { istio: "mode: install" })).toEqual([]);
-    expect(await check({ kinds: {}, webhooks: [] }, { istio: "mode: crds" })).toEqual([]);
+    for (const mode of ["install", "crds"]) {
+      const { asked } = await check({ kinds: {}, webhooks: [] }, { istio: `mode: ${mode}` });
+      expect(asked).toEqual([NAMESPACE_ASKED]);
+    }
   });
 });
 
@@ -211,13 +228,68 @@ describe("an Istio that cannot serve the stack", () => {
       fix: "Set istio.version to what is there, or leave it out.",
     });
   });
+});
 
-  it("may not be read", async () => {
-    const { message, fix } = await userError(check({ forbidden: /admissionregistration/ }));
-    expect(message).toMatch(/^the cluster of context x refuses or does not answer: HTTP-Code: 403/);
-    expect(fix).toBe(
-      "Check that it runs and that the context may read webhooks and istiod's version " +
-        "(kubectl auth can-i list mutatingwebhookconfigurations; kubectl auth can-i get services/proxy -n istio-system).",
-    );
+describe("a cluster that cannot be read", () => {
+  it.each([
+    [401, "Unauthorized", "HTTP 401: Unauthorized"],
+    [500, undefined, "HTTP 500"],
+  ])("refuses with %i", async (code, reason, told) => {
+    const failing = { failing: /admissionregistration/, code, ...(reason !== undefined && { reason }) };
+    expect(await userError(check({ ...SERVING, ...failing }))).toEqual({
+      message: `the cluster of context x refuses or does not answer: ${told}`,
+      fix: "Check that it runs and that the context's credentials are valid (kubectl version), then run it again.",
+    });
+  });
+
+  it.each([
+    [
+      /admissionregistration/,
+      "the cluster's Istio is not checked: HTTP 403: no. The check needs these rights: " +
+        "kubectl auth can-i list mutatingwebhookconfigurations; kubectl auth can-i get services/proxy -n istio-system.",
+    ],
+    [
+      /proxy/,
+      "the cluster's Istio is not checked: HTTP 403: no. The check needs these rights: " +
+        "kubectl auth can-i list mutatingwebhookconfigurations; kubectl auth can-i get services/proxy -n istio-system.",
+    ],
+    [
+      /namespaces\/dubbo-demo/,
+      "the namespace is not checked: HTTP 403: no. The check needs these rights: kubectl auth can-i get namespaces.",
+    ],
+  ])("for lack of rights is a warning: %s", async (failing, warning) => {
+    const { warnings } = await check({ ...SERVING, failing, reason: "no" });
+    expect(warnings).toEqual([warning]);
+  });
+
+  it("in part for lack of rights is refused for what can be read", async () => {
+    const forbidden = { failing: /admissionregistration/, reason: "no" };
+    expect((await userError(check({ ...forbidden, kinds: {} }))).message).toContain("does not know");
+  });
+});
+
+describe("a namespace that is there", () => {
+  it.each([
+    [{ managedFields: [{ manager: "kubectl" }, { manager: "pulumi-kubernetes-1a2b3c4d" }] }],
+    [{ labels: { "app.kubernetes.io/managed-by": "pulumi" } }],
+  ])("is a stack's: %j", async (namespace) => {
+    expect((await check({ ...SERVING, namespace })).warnings).toEqual([]);
+  });
+
+  it.each([
+    [{}],
+    [
+      {
+        managedFields: [{ manager: "kubectl-create" }, {}],
+        labels: { "app.kubernetes.io/managed-by": "Helm" },
+      },
+    ],
+  ])("is not a stack's: %j", async (namespace) => {
+    expect(await userError(check({ ...SERVING, namespace }))).toEqual({
+      message: "context x has a namespace dubbo-demo that no stack has made",
+      fix:
+        "Set another namespace (dubbo-mesh:namespace), delete that one if nobody needs it, or let the stack take it over and " +
+        "remove it in the end: kubectl label namespace dubbo-demo app.kubernetes.io/managed-by=pulumi.",
+    });
   });
 });

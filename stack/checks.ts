@@ -1,0 +1,294 @@
+/** Checks of a stack's surroundings, which the program makes before it declares anything: other stacks, namespace, Istio. */
+import * as pulumi from "@pulumi/pulumi";
+import { z } from "zod";
+import { injectionLabels } from "../components/namespace.ts";
+import { messageOf, UserError } from "../lib/errors.ts";
+import { minorOf, OLDEST_ISTIO } from "../lib/istio.ts";
+import { ApiServer } from "../lib/kubeconfig.ts";
+import type { Settings } from "../settings.ts";
+import { type Placed, refuseCollision } from "./files.ts";
+
+/** The kinds that a stack can declare, by API group and version. */
+export const ISTIO_KINDS: Readonly<Record<string, readonly string[]>> = {
+  "networking.istio.io/v1": ["DestinationRule", "Sidecar", "VirtualService"],
+  "networking.istio.io/v1alpha3": ["EnvoyFilter"],
+  "security.istio.io/v1": ["AuthorizationPolicy", "PeerAuthentication"],
+  "telemetry.istio.io/v1": ["Telemetry"],
+};
+
+/** Where istiod tells its version. */
+const MONITORING_PORT = 15014;
+
+type Labels = Readonly<Record<string, string>>;
+
+const requirement = z.object({
+  key: z.string(),
+  operator: z.string(),
+  values: z.array(z.string()).optional(),
+});
+const selectorSchema = z.object({
+  matchLabels: z.record(z.string(), z.string()).optional(),
+  matchExpressions: z.array(requirement).optional(),
+});
+const webhookSchema = z.object({
+  name: z.string(),
+  namespaceSelector: selectorSchema.optional(),
+  clientConfig: z.object({
+    service: z.object({ name: z.string(), namespace: z.string() }).optional(),
+  }),
+});
+const metadata = z.object({
+  labels: z.record(z.string(), z.string()).optional(),
+  managedFields: z.array(z.object({ manager: z.string().optional() })).optional(),
+});
+const configurations = z.object({
+  items: z.array(z.object({ metadata: metadata.optional(), webhooks: z.array(webhookSchema).optional() })),
+});
+const served = z.object({ resources: z.array(z.object({ kind: z.string() })) });
+const object = z.object({ metadata });
+const status = z.object({ message: z.string() });
+
+type Selector = z.infer<typeof selectorSchema>;
+type Requirement = z.infer<typeof requirement>;
+type Webhook = z.infer<typeof webhookSchema>;
+
+function meets({ key, operator, values = [] }: Requirement, labels: Labels): boolean {
+  const value = labels[key];
+  const within = value !== undefined && values.includes(value);
+  const met: Readonly<Record<string, boolean>> = {
+    In: within,
+    NotIn: !within,
+    Exists: value !== undefined,
+    DoesNotExist: value === undefined,
+  };
+  return met[operator] ?? false;
+}
+
+/** Whether a label selector picks what has these labels. Source: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/ */
+function selects({ matchLabels = {}, matchExpressions = [] }: Selector, labels: Labels): boolean {
+  return (
+    Object.entries(matchLabels).every(([key, value]) => labels[key] === value) &&
+    matchExpressions.every((requirement) => meets(requirement, labels))
+  );
+}
+
+/** A request that the cluster answers with 403: the account lacks the right. */
+class Forbidden extends Error {
+  override readonly name = "Forbidden";
+}
+
+/** The text of a failed answer: what the API server says of it, else its status. */
+function reasonOf(code: number, body: string): string {
+  const said = status.safeParse(parseJson(body));
+  return `HTTP ${code}${said.success ? `: ${said.data.message}` : ""}`;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Reads from a cluster what the checks need. */
+class ClusterReader {
+  readonly #context: string;
+  readonly #server: ApiServer;
+
+  constructor({ context }: Pick<Settings, "context">, server: ApiServer) {
+    this.#context = context;
+    this.#server = server;
+  }
+
+  /** The kinds of {@link ISTIO_KINDS} that the cluster does not serve, with their groups. */
+  async missingKinds(): Promise<string[]> {
+    const missing = await Promise.all(
+      Object.entries(ISTIO_KINDS).map(async ([group, kinds]) => {
+        const answer = await this.#get(`/apis/${group}`);
+        const resources = answer === undefined ? [] : served.parse(JSON.parse(answer)).resources;
+        const known = new Set(resources.map(({ kind }) => kind));
+        return kinds.filter((kind) => !known.has(kind)).map((kind) => `${kind} (${group})`);
+      }),
+    );
+    return missing.flat();
+  }
+
+  /** Istio's webhooks that inject sidecars. */
+  async injectors(): Promise<Injector[]> {
+    const path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
+    const { items } = configurations.parse(JSON.parse((await this.#get(path)) ?? '{ "items": [] }'));
+    return items.flatMap(({ metadata: { labels = {} } = {}, webhooks = [] }) => {
+      const revision = labels["istio.io/tag"] ?? labels["istio.io/rev"] ?? "default";
+      return webhooks
+        .filter(({ name }) => name.endsWith("sidecar-injector.istio.io"))
+        .map((webhook) => ({ revision, webhook }));
+    });
+  }
+
+  /** The version of the istiod behind a Service, as istiod reports it; undefined where no pod answers. */
+  async version(name: string, namespace: string): Promise<string | undefined> {
+    const service = `/api/v1/namespaces/${namespace}/services/${name}:${MONITORING_PORT}`;
+    return (await this.#get(`${service}/proxy/version`, [404, 503]))?.trim();
+  }
+
+  /** The labels and field managers of a namespace; undefined where there is none. */
+  async namespace(name: string): Promise<z.infer<typeof metadata> | undefined> {
+    const answer = await this.#get(`/api/v1/namespaces/${name}`);
+    return answer === undefined ? undefined : object.parse(JSON.parse(answer)).metadata;
+  }
+
+  /** @returns the answer, or undefined for one of the codes that mean that something is not there */
+  async #get(path: string, absent: readonly number[] = [404]): Promise<string | undefined> {
+    const { code, body } = await this.#server.get(path).catch((error: unknown) => {
+      throw this.#unreadable(messageOf(error), error);
+    });
+    if (code === 403) throw new Forbidden(reasonOf(code, body));
+    if (absent.includes(code)) return undefined;
+    if (code !== 200) throw this.#unreadable(reasonOf(code, body));
+    return body;
+  }
+
+  #unreadable(reason: string, cause?: unknown): UserError {
+    return new UserError(
+      `the cluster of context ${this.#context} refuses or does not answer: ${reason.split("\n")[0] ?? ""}`,
+      "Check that it runs and that the context's credentials are valid (kubectl version), then run it again.",
+      { cause },
+    );
+  }
+}
+
+/** A webhook that injects sidecars. */
+interface Injector {
+  /** The revision, or the tag of one, that it injects for. */
+  readonly revision: string;
+  readonly webhook: Webhook;
+}
+
+function refuseMissingKinds(context: string, missing: readonly string[]): void {
+  if (missing.length === 0) return;
+  throw new UserError(
+    `the cluster of context ${context} does not know ${missing.join(", ")}: Istio is not installed there, or older than ${OLDEST_ISTIO}`,
+    `Install Istio ${OLDEST_ISTIO} or newer, or let the stack do it (dubbo-mesh:istio, mode: install).`,
+  );
+}
+
+/** The webhook that injects into the stack's namespace. */
+function injectorOf({ context, revision }: Settings, injectors: readonly Injector[]): Webhook {
+  const labels = injectionLabels(true, revision);
+  const found = injectors.find(({ webhook }) => selects(webhook.namespaceSelector ?? {}, labels));
+  if (found !== undefined) return found.webhook;
+  const label = Object.entries(labels).map(([key, value]) => `${key}=${value}`);
+  const known = [...new Set(injectors.map((injector) => injector.revision))].sort().join(", ");
+  throw new UserError(
+    `no webhook of context ${context} injects sidecars into a namespace with ${label.join()}: pods would start outside of the mesh`,
+    known === ""
+      ? "Install istiod, or let the stack do it (dubbo-mesh:istio, mode: install)."
+      : `Set dubbo-mesh:revision to one that is there (${known}); default needs none.`,
+  );
+}
+
+function refuseVersion(istiod: string, running: string | undefined, expected: string | undefined): void {
+  if (running === undefined) {
+    throw new UserError(
+      `${istiod}, which injects the sidecars, does not answer: no pod could start`,
+      `See why: kubectl get pods --namespace ${istiod.split("/")[0] ?? ""} --selector app=istiod.`,
+    );
+  }
+  // NaN, of a build that calls itself otherwise, is neither older nor another.
+  if (minorOf(running) < minorOf(OLDEST_ISTIO)) {
+    throw new UserError(
+      `${istiod} is Istio ${running}, older than ${OLDEST_ISTIO}: it does not know all that the stack declares`,
+      `Upgrade Istio to ${OLDEST_ISTIO} or newer, or set dubbo-mesh:revision to one that is.`,
+    );
+  }
+  if (expected === undefined || Number.isNaN(minorOf(running)) || minorOf(running) === minorOf(expected))
+    return;
+  throw new UserError(
+    `dubbo-mesh:istio.version is ${expected}, but ${istiod} is Istio ${running}`,
+    "Set istio.version to what is there, or leave it out.",
+  );
+}
+
+/**
+ * Checks that the Istio of a stack that brings none can serve it: the kinds that the stack declares, the webhook that injects into its
+ * namespace, and the version of the istiod behind that webhook.
+ * @throws UserError for the first fault
+ */
+async function checkIstio(settings: Settings, reader: ClusterReader): Promise<void> {
+  const { context, injection, istio } = settings;
+  if (istio.mode !== "existing") return;
+  const injectors = injection ? reader.injectors() : Promise.resolve([]);
+  // The kinds come first; a failure of the webhooks is thrown where they are needed.
+  injectors.catch(() => undefined);
+  refuseMissingKinds(context, await reader.missingKinds());
+  if (!injection) return;
+  const { service } = injectorOf(settings, await injectors).clientConfig;
+  // An istiod outside of the cluster is reached by URL, and its version cannot be asked for.
+  if (service === undefined) return;
+  const { name, namespace } = service;
+  refuseVersion(`${namespace}/${name}`, await reader.version(name, namespace), istio.version);
+}
+
+/** Marks of Pulumi on an object: its field managers, and the label that it sets where it applies by itself. */
+const PULUMI_MANAGER = /^pulumi-(resource-)?kubernetes/;
+const MANAGED_BY = "app.kubernetes.io/managed-by";
+
+/**
+ * Checks that the namespace, if there is one, was made by Pulumi: `down` removes it with all that is in it.
+ * @throws UserError where something else has made it
+ */
+async function checkNamespace({ context, namespace }: Settings, reader: ClusterReader): Promise<void> {
+  const found = await reader.namespace(namespace);
+  if (found === undefined) return;
+  const { labels = {}, managedFields = [] } = found;
+  if (labels[MANAGED_BY] === "pulumi") return;
+  if (managedFields.some(({ manager = "" }) => PULUMI_MANAGER.test(manager))) return;
+  throw new UserError(
+    `context ${context} has a namespace ${namespace} that no stack has made`,
+    `Set another namespace (dubbo-mesh:namespace), delete that one if nobody needs it, or let the stack take it over and ` +
+      `remove it in the end: kubectl label namespace ${namespace} ${MANAGED_BY}=pulumi.`,
+  );
+}
+
+/** Does a check; where the account lacks a right for it, warns instead. */
+async function permitted(check: Promise<void>, what: string, rights: string, warn: Warn): Promise<void> {
+  return check.catch((error: unknown) => {
+    if (!(error instanceof Forbidden)) throw error;
+    warn(`${what} is not checked: ${error.message}. The check needs these rights: ${rights}.`);
+  });
+}
+
+type Warn = (message: string) => void;
+
+/**
+ * Checks that the stack's context exists, and its cluster: namespace and Istio. A check for which the account lacks the right is
+ * a warning.
+ * @throws UserError for the first fault
+ */
+export async function checkCluster(settings: Settings, warn: Warn): Promise<void> {
+  const reader = new ClusterReader(settings, await ApiServer.of(settings));
+  const can = "kubectl auth can-i";
+  const checks = await Promise.allSettled([
+    permitted(checkNamespace(settings, reader), "the namespace", `${can} get namespaces`, warn),
+    permitted(
+      checkIstio(settings, reader),
+      "the cluster's Istio",
+      `${can} list mutatingwebhookconfigurations; ${can} get services/proxy -n istio-system`,
+      warn,
+    ),
+  ]);
+  for (const check of checks) if (check.status === "rejected") throw check.reason;
+}
+
+/**
+ * Refuses a stack whose surroundings cannot take it. The program calls this before it declares anything.
+ * @throws UserError for the first fault
+ */
+export async function checkStack(placed: Placed): Promise<void> {
+  await refuseCollision(placed);
+  await checkCluster(placed.settings, (message) => void pulumi.log.warn(message));
+}
+
+/** Takes the place of {@link checkStack} under mocks, where there is no cluster. */
+export const unchecked = (): Promise<void> => Promise.resolve();
