@@ -105,8 +105,8 @@ async function installedCli(): Promise<PulumiCommand | undefined> {
 
 async function vendorAnswers(): Promise<boolean> {
   const signal = AbortSignal.timeout(VENDOR_TIMEOUT_MS);
-  return fetch(VENDOR, { method: "HEAD", signal }).then(
-    () => true,
+  return fetch(`${VENDOR}/install.sh`, { method: "HEAD", signal }).then(
+    ({ ok }) => ok,
     () => false,
   );
 }

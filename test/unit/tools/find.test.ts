@@ -207,6 +207,12 @@ describe("an engine whose vendor does not answer", () => {
     expect(read(join(home, "go-calls")).match(/^build$/gm)).toHaveLength(2);
   });
 
+  it.each([403, 502])("is no proxy that answers in its place: %s", async (status) => {
+    vi.stubGlobal("fetch", () => Promise.resolve(new Response(null, { status })));
+    go();
+    expect((await findEngine(own)).command).toMatchObject({ command: join(own, "bin/pulumi") });
+  });
+
   it("has 5 s to answer", async () => {
     const slow = new AbortController();
     const timeout = vi.spyOn(AbortSignal, "timeout").mockReturnValue(slow.signal);
