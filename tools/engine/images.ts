@@ -125,6 +125,20 @@ export async function removeImage(
   return true;
 }
 
+/** How {@link buildAndPush} differs from its default. */
+export interface BuildOptions {
+  /** Builds an image that exists as well: its tag does not name all of its content. */
+  readonly rebuild?: boolean;
+  /** Leaves the image in docker: it is then named by its ID, not by a registry's digest. */
+  readonly skipPush?: boolean;
+  /** Writes a line on progress; to standard error by default. */
+  readonly report?: (line: string) => void;
+}
+
+async function idOf(image: ImageBuild, run: Run): Promise<string> {
+  return run("image", "inspect", "--format", "{{.Id}}", image.reference);
+}
+
 /**
  * Builds an image unless it exists, and pushes it. Its tag names its content, so that one that exists is the right one.
  * @param directory the project's folder, which the image's paths are relative to
@@ -136,14 +150,16 @@ export async function buildAndPush(
   image: ImageBuild,
   directory: string,
   host: string | undefined,
+  { rebuild = false, skipPush = false, report }: BuildOptions = {},
 ): Promise<string> {
   const run: Run = (...args) => docker(args, directory, host);
   const registry = image.reference.split("/")[0] ?? "";
   try {
-    if (!(await isBuilt(image, run))) {
-      await step(`build ${image.reference}`, () => run(...buildArgs(image)));
+    if (rebuild || !(await isBuilt(image, run))) {
+      await step(`build ${image.reference}`, () => run(...buildArgs(image)), report);
     }
-    await step(`push ${image.reference}`, () => run("push", "--quiet", image.reference));
+    if (skipPush) return await idOf(image, run);
+    await step(`push ${image.reference}`, () => run("push", "--quiet", image.reference), report);
     const digest = await digestOf(image, run);
     if (digest === undefined)
       throw new Error(`${image.reference} was pushed, but docker knows no digest of it`);

@@ -1,13 +1,12 @@
 import { createRequire } from "node:module";
 import { join } from "node:path";
-import * as grpc from "@grpc/grpc-js";
 import services, { type ILanguageRuntimeServer } from "@pulumi/pulumi/proto/language_grpc_pb.js";
 import language from "@pulumi/pulumi/proto/language_pb.js";
 import plugin from "@pulumi/pulumi/proto/plugin_pb.js";
 import sdk from "@pulumi/pulumi/version.js";
 import { execa, parseCommandString } from "execa";
 import { z } from "zod";
-import { messageOf } from "../../lib/errors.ts";
+import { cancellationOf, failure, listen, unary } from "./grpc.ts";
 import { installedPackages, readManifest } from "./node-packages.ts";
 
 type Info = InstanceType<typeof language.ProgramInfo>;
@@ -183,37 +182,6 @@ async function programDependencies(info: Info | undefined, transitive: boolean) 
   return new language.GetProgramDependenciesResponse().setDependenciesList(dependencies);
 }
 
-function cancellationOf(
-  call: grpc.ServerUnaryCall<unknown, unknown> | grpc.ServerWritableStream<unknown, unknown>,
-) {
-  const cancelled = new AbortController();
-  call.on("cancelled", () => {
-    cancelled.abort();
-  });
-  return cancelled.signal;
-}
-
-function failure(error: unknown): Partial<grpc.StatusObject> {
-  return { code: grpc.status.UNKNOWN, details: messageOf(error) };
-}
-
-/** Makes a gRPC method of a function; its signal tells that the engine no longer waits. */
-function unary<Request, Response>(
-  answer: (request: Request, cancelled: AbortSignal) => Promise<Response> | Response,
-): grpc.handleUnaryCall<Request, Response> {
-  return (call, callback) => {
-    const work = async () => answer(call.request, cancellationOf(call));
-    work().then(
-      (response) => {
-        callback(null, response);
-      },
-      (error: unknown) => {
-        callback(failure(error));
-      },
-    );
-  };
-}
-
 /** The methods that preview, up, refresh, destroy, about and policy packs need. */
 function methods(engine: string, programs: AbortController) {
   return {
@@ -244,22 +212,12 @@ function methods(engine: string, programs: AbortController) {
 
 /**
  * Serves Pulumi's LanguageRuntime for Node.js programs and prints its port.
- * Ends with the engine, which holds the other end of standard input, and takes the program along.
+ * Ends with the engine, and ends the programs that run.
  * @param engine address of the engine
  */
 export function serve(engine: string): void {
-  const server = new grpc.Server({ "grpc.max_receive_message_length": -1 });
   const programs = new AbortController();
-  server.addService(services.LanguageRuntimeService, methods(engine, programs));
-  const stop = () => {
-    process.stdin.destroy();
+  listen(services.LanguageRuntimeService, methods(engine, programs), () => {
     programs.abort();
-    server.forceShutdown();
-  };
-  for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, stop);
-  process.stdin.once("close", stop).resume();
-  server.bindAsync("127.0.0.1:0", grpc.ServerCredentials.createInsecure(), (error, port) => {
-    if (error !== null) throw error;
-    process.stdout.write(`${port}\n`);
   });
 }

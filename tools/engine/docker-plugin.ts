@@ -1,0 +1,171 @@
+import { posix } from "node:path";
+import { isDeepStrictEqual } from "node:util";
+import { credentials } from "@grpc/grpc-js";
+import engineServices from "@pulumi/pulumi/proto/engine_grpc_pb.js";
+import engine from "@pulumi/pulumi/proto/engine_pb.js";
+import plugin from "@pulumi/pulumi/proto/plugin_pb.js";
+import services, { type IResourceProviderServer } from "@pulumi/pulumi/proto/provider_grpc_pb.js";
+import provider from "@pulumi/pulumi/proto/provider_pb.js";
+import struct from "google-protobuf/google/protobuf/struct_pb.js";
+import { z } from "zod";
+import { type BuildOptions, buildAndPush } from "./images.ts";
+import { listen, unary } from "./grpc.ts";
+
+type Struct = InstanceType<typeof struct.Struct>;
+type Properties = ReturnType<Struct["toJavaScript"]>;
+
+/** Version of the plugin that this one stands in for. */
+export const VERSION = "5.2.0";
+/** The only resource of it. */
+export const IMAGE = "docker:index/image:Image";
+/** Value that a preview does not know yet. Source: UnknownStringValue of Pulumi's SDK for Go. */
+const UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
+
+function unsupported(input: string): string {
+  return (
+    `the stand-in for Pulumi's Docker plugin does not support ${input}. ` +
+    `Leave it out, or install the plugin: pulumi plugin install resource docker ${VERSION}`
+  );
+}
+
+/** Inputs of an image; the real plugin has more. */
+export const imageInputs = z.strictObject({
+  imageName: z.string(),
+  build: z.strictObject({
+    context: z.string(),
+    dockerfile: z.string(),
+    platform: z.string(),
+    network: z.string(),
+    args: z.record(z.string(), z.string()),
+  }),
+  skipPush: z.boolean().optional(),
+  buildOnPreview: z.literal(false, unsupported("buildOnPreview")).optional(),
+});
+
+/** Configuration of the provider. The engine adds the version. */
+const providerInputs = z.strictObject({ host: z.string().optional(), version: z.string().optional() });
+
+function plain(properties: Struct | undefined): Properties {
+  return properties?.toJavaScript() ?? {};
+}
+
+/** Returns the failures of a check: one for each input that is wrong or unsupported. */
+function failuresOf(schema: z.ZodType, inputs: Properties) {
+  const issues = schema.safeParse(inputs).error?.issues ?? [];
+  return issues.flatMap((issue) => {
+    const path = issue.path.map(String);
+    const failure = (property: string, reason: string) =>
+      new provider.CheckFailure().setProperty(property).setReason(reason);
+    if (issue.code !== "unrecognized_keys") return [failure(path.join("."), issue.message)];
+    const inputs = issue.keys.map((key) => [...path, key].join("."));
+    return inputs.map((input) => failure(input, unsupported(input)));
+  });
+}
+
+function check(schema: z.ZodType, news: Struct | undefined) {
+  return new provider.CheckResponse().setInputs(news).setFailuresList(failuresOf(schema, plain(news)));
+}
+
+/** Compares inputs, field by field; any change is made in place. */
+function diff(olds: Properties, news: Properties) {
+  const { Kind } = provider.PropertyDiff;
+  const response = new provider.DiffResponse().setHasdetaileddiff(true);
+  const changed = [...new Set([...Object.keys(olds), ...Object.keys(news)])]
+    .filter((key) => !isDeepStrictEqual(olds[key], news[key]))
+    .sort();
+  for (const key of changed) {
+    const kind = key in olds ? (key in news ? Kind.UPDATE : Kind.DELETE) : Kind.ADD;
+    response.getDetaileddiffMap().set(key, new provider.PropertyDiff().setKind(kind).setInputdiff(true));
+  }
+  const { DIFF_NONE, DIFF_SOME } = provider.DiffResponse.DiffChanges;
+  return response.setDiffsList(changed).setChanges(changed.length === 0 ? DIFF_NONE : DIFF_SOME);
+}
+
+/** Returns an image's outputs; the digest of one that is yet to be built is unknown. */
+function outputs(properties: Properties, repoDigest = UNKNOWN): Struct {
+  const { imageName, build } = imageInputs.parse(properties);
+  const { context, dockerfile, platform } = build;
+  return struct.Struct.fromJavaScript({
+    imageName,
+    baseImageName: imageName,
+    context,
+    dockerfile: posix.relative(context, dockerfile),
+    platform,
+    registryServer: "",
+    repoDigest,
+  });
+}
+
+/** Reports a line on a resource, which the engine shows beside it until the next one. */
+function reporter(address: string): (urn: string) => (line: string) => void {
+  const client = new engineServices.EngineClient(address, credentials.createInsecure());
+  return (urn) => (line) => {
+    const request = new engine.LogRequest()
+      .setSeverity(engine.LogSeverity.INFO)
+      .setUrn(urn)
+      .setMessage(line)
+      .setEphemeral(true);
+    client.log(request, () => undefined);
+  };
+}
+
+/** The methods of the provider. Like the real one it leaves images in place when they are deleted. */
+function methods(address: string) {
+  const report = reporter(address);
+  let host: string | undefined;
+  const build = async (properties: Properties, options: BuildOptions) => {
+    const { imageName: reference, build, skipPush = false } = imageInputs.parse(properties);
+    const digest = await buildAndPush({ reference, ...build }, process.cwd(), host, { ...options, skipPush });
+    return outputs(properties, digest);
+  };
+  const nothing = () => services.ResourceProviderService.cancel.responseDeserialize(Buffer.alloc(0));
+  return {
+    getPluginInfo: unary(() => new plugin.PluginInfo().setVersion(VERSION)),
+    checkConfig: unary((request) => check(providerInputs, request.getNews())),
+    diffConfig: unary((request) => diff(plain(request.getOldInputs()), plain(request.getNews()))),
+    configure: unary((request) => {
+      ({ host } = providerInputs.parse(plain(request.getArgs())));
+      return new provider.ConfigureResponse().setSupportspreview(true);
+    }),
+    check: unary((request) => {
+      const type = request.getType();
+      if (type !== IMAGE)
+        throw new Error(`the stand-in for Pulumi's Docker plugin has no ${type}, only ${IMAGE}`);
+      return check(imageInputs, request.getNews());
+    }),
+    diff: unary((request) => diff(plain(request.getOldInputs()), plain(request.getNews()))),
+    create: unary(async (request) => {
+      const properties = plain(request.getProperties());
+      const response = new provider.CreateResponse();
+      if (request.getPreview()) return response.setProperties(outputs(properties));
+      const made = await build(properties, { report: report(request.getUrn()) });
+      return response.setId(imageInputs.parse(properties).imageName).setProperties(made);
+    }),
+    update: unary(async (request) => {
+      const news = plain(request.getNews());
+      const response = new provider.UpdateResponse();
+      if (request.getPreview()) return response.setProperties(outputs(news));
+      // The same name for another build: the image that has it is the old one.
+      const rebuild = plain(request.getOldInputs())["imageName"] === news["imageName"];
+      const made = await build(news, { rebuild, report: report(request.getUrn()) });
+      return response.setProperties(made);
+    }),
+    read: unary((request) =>
+      new provider.ReadResponse()
+        .setId(request.getId())
+        .setInputs(request.getInputs())
+        .setProperties(request.getProperties()),
+    ),
+    delete: unary(nothing),
+    cancel: unary(nothing),
+  } satisfies Partial<IResourceProviderServer>;
+}
+
+/**
+ * Serves the stand-in for Pulumi's Docker plugin and prints its port, until the engine ends.
+ * @param address the engine's
+ */
+export function serve(address: string): void {
+  // A docker command that runs ends with the process.
+  listen(services.ResourceProviderService, methods(address), () => process.exit());
+}

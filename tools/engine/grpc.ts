@@ -1,0 +1,61 @@
+import * as grpc from "@grpc/grpc-js";
+import { messageOf, UserError } from "../../lib/errors.ts";
+
+/** Returns a signal that the caller no longer waits. */
+export function cancellationOf(
+  call: grpc.ServerUnaryCall<unknown, unknown> | grpc.ServerWritableStream<unknown, unknown>,
+) {
+  const cancelled = new AbortController();
+  call.on("cancelled", () => {
+    cancelled.abort();
+  });
+  return cancelled.signal;
+}
+
+/** Returns the status of a failed call; the engine prints its details as one error. */
+export function failure(error: unknown): Partial<grpc.StatusObject> {
+  const fix = error instanceof UserError ? `\n${error.fix}` : "";
+  return { code: grpc.status.UNKNOWN, details: `${messageOf(error)}${fix}` };
+}
+
+/** Makes a gRPC method of a function; see {@link cancellationOf} for its signal. */
+export function unary<Request, Response>(
+  answer: (request: Request, cancelled: AbortSignal) => Promise<Response> | Response,
+): grpc.handleUnaryCall<Request, Response> {
+  return (call, callback) => {
+    const work = async () => answer(call.request, cancellationOf(call));
+    work().then(
+      (response) => {
+        callback(null, response);
+      },
+      (error: unknown) => {
+        callback(failure(error));
+      },
+    );
+  };
+}
+
+/**
+ * Serves a plugin of Pulumi's engine and prints its port. The server ends with the engine, which
+ * holds the other end of standard input.
+ * @param stop ends what the plugin has started
+ */
+export function listen(
+  service: grpc.ServiceDefinition,
+  methods: grpc.UntypedServiceImplementation,
+  stop: () => void,
+): void {
+  const server = new grpc.Server({ "grpc.max_receive_message_length": -1 });
+  server.addService(service, methods);
+  const end = () => {
+    process.stdin.destroy();
+    stop();
+    server.forceShutdown();
+  };
+  for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, end);
+  process.stdin.once("close", end).resume();
+  server.bindAsync("127.0.0.1:0", grpc.ServerCredentials.createInsecure(), (error, port) => {
+    if (error !== null) throw error;
+    process.stdout.write(`${port}\n`);
+  });
+}
