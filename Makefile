@@ -9,7 +9,7 @@ ACTIONLINT = v1.7.12
 
 DEPENDENCIES = node_modules/.package-lock.json
 
-# A Node.js that cannot run TypeScript, older than 22.18, gives way to the one that tools/node pins.
+# A Node.js older than 22.18 cannot run TypeScript: use the one that tools/node pins.
 ifneq ($(shell node -p process.features.typescript 2>/dev/null),strip)
 NODE = tools/node/node_modules/.bin/node
 export PATH := $(CURDIR)/$(dir $(NODE)):$(PATH)
@@ -24,11 +24,10 @@ CLI = node tools/cli.ts
 # What is set on make's command line is passed on; what is not, is not.
 STACK_FLAGS = --stack $(STACK) $(if $(CONTEXT),--context $(CONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY)) \
 	$(if $(JSON),--json)
-ENGINE_FLAGS = $(STACK_FLAGS) $(if $(ENGINE),--engine $(ENGINE))
 CONFIRM_FLAGS = $(if $(CONFIRM),--confirm "$$CONFIRM")
 POD_FLAGS = $(STACK_FLAGS) $(if $(POD),--pod $(POD))
 
-.PHONY: help up preview render lint envs explain down drift repair golden ci-preview review-stack actionlint verify dump logs qos \
+.PHONY: help up preview render lint env envs explain down drift repair golden ci-preview review-stack actionlint verify dump logs qos \
 	shell cluster-up cluster-down cluster-status cluster-logs test interop e2e bench bench-apps bench-apps-long declarations \
 	reference rules schemas generate format
 
@@ -39,11 +38,11 @@ $(DEPENDENCIES): package.json package-lock.json $(NODE)
 	npm ci --no-audit --no-fund
 	@touch $@
 
-up: $(DEPENDENCIES) ## bring a stack up and wait for the consumer's first reply [STACK=dev CONTEXT= REGISTRY= ENGINE= JSON=1; CONFIRM=stack where calls would feel it]
-	@$(CLI) up $(ENGINE_FLAGS) $(CONFIRM_FLAGS)
+up: $(DEPENDENCIES) ## bring a stack up and wait for the consumer's first reply [STACK=dev CONTEXT= REGISTRY= JSON=1; CONFIRM=stack for a change that callers would notice]
+	@$(CLI) up $(STACK_FLAGS) $(CONFIRM_FLAGS)
 
 preview: $(DEPENDENCIES) ## show what up would change [as up]
-	@$(CLI) preview $(ENGINE_FLAGS)
+	@$(CLI) preview $(STACK_FLAGS)
 
 render: $(DEPENDENCIES) ## write a stack's objects as YAML, without docker or cluster [STACK=dev OUT=rendered]
 	@$(CLI) render $(STACK_FLAGS) --out $(OUT)
@@ -51,17 +50,20 @@ render: $(DEPENDENCIES) ## write a stack's objects as YAML, without docker or cl
 lint: $(DEPENDENCIES) ## judge manifests by the rules of policy/, anybody's or a stack's own [FILES="a.yaml folder -" STACK=dev JSON=1]
 	@$(CLI) lint $(STACK_FLAGS) $(FILES)
 
+env: $(DEPENDENCIES) ## print the environment for plain pulumi: eval "$(make -s env)" [JSON=1]
+	@$(CLI) env $(if $(JSON),--json)
+
 envs: $(DEPENDENCIES) ## show in what the stacks differ [JSON=1]
 	@$(CLI) envs $(if $(JSON),--json)
 
 down: $(DEPENDENCIES) ## remove a stack, and tell what stays [as up; CONFIRM=stack if production, IMAGES=1 for its images in docker]
-	@$(CLI) down $(ENGINE_FLAGS) $(CONFIRM_FLAGS) $(if $(IMAGES),--images)
+	@$(CLI) down $(STACK_FLAGS) $(CONFIRM_FLAGS) $(if $(IMAGES),--images)
 
 drift: $(DEPENDENCIES) ## tell how the cluster differs from what up left there; the exit code is then not 0 [as up]
-	@$(CLI) drift $(ENGINE_FLAGS)
+	@$(CLI) drift $(STACK_FLAGS)
 
-repair: $(DEPENDENCIES) ## after an interrupted command: release its lock, make the state fit the cluster [as up]
-	@$(CLI) repair $(ENGINE_FLAGS)
+repair: $(DEPENDENCIES) ## after an interrupted command: release its lock, update the state from the cluster [as up]
+	@$(CLI) repair $(STACK_FLAGS)
 
 golden: $(DEPENDENCIES) ## write the committed stacks' objects to test/golden/ [JSON=1]
 	@$(CLI) golden $(if $(JSON),--json)
@@ -112,11 +114,11 @@ test: $(DEPENDENCIES) ## types, lint, format and unit tests; no cluster, no root
 interop: $(DEPENDENCIES) ## calls between the applications and Dubbo 3.3 for Java, both ways (JDK 17, Maven)
 	@npm run --silent interop
 
-e2e: $(DEPENDENCIES) ## the whole on the local cluster: up, verify, faults, drills, environments, 200 services, down (root, Linux, Go 1.26, JDK 17, Maven)
+e2e: $(DEPENDENCIES) ## the whole on the local cluster: up, verify, faults, drills, environments, 200 services, down (as up, and JDK 17, Maven)
 	@npm run --silent e2e
 
-bench: $(DEPENDENCIES) ## time the kubectl engine beside a bare kubectl apply, on a local cluster that is up
-	@node bench/apply.ts
+bench: $(DEPENDENCIES) ## time up, preview and down beside a bare kubectl apply, on a local cluster that is up
+	@node bench/up.ts
 
 bench-apps: $(DEPENDENCIES) ## our provider beside Java's, under abuse, and at its end (JDK 17, Maven) [PARTS= JSON=1 BENCH_NODE=]
 	@node bench/apps/main.ts $(PARTS) $(if $(JSON),--json)

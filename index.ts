@@ -5,18 +5,13 @@ import { loadOf } from "./lib/graph.ts";
 import type { HealthCheckLoad } from "./lib/health-check.ts";
 import { parseSettings, PROJECT, type Settings } from "./settings.ts";
 import { checkStack } from "./stack/checks.ts";
+import { overwriteFields } from "./stack/conflicts.ts";
 import { imageOutputs, images } from "./stack/images.ts";
 import { controlPlane } from "./stack/istio.ts";
-import {
-  dubboServices,
-  healthChecks,
-  meshDashboard,
-  meshNamespace,
-  meshSecurity,
-  sidecarScope,
-  trafficRules,
-} from "./stack/mesh.ts";
+import { meshDashboard, meshNamespace } from "./stack/mesh.ts";
+import { callRules } from "./stack/rules.ts";
 import { hasSecrets, hideSpec } from "./stack/secrets.ts";
+import { dubboServices } from "./stack/services.ts";
 
 /** What the stack puts out. */
 interface Outputs {
@@ -44,10 +39,8 @@ function loadSettings(): Settings {
 function kubernetesProvider({ context, kubeconfig }: Settings): kubernetes.Provider {
   return new kubernetes.Provider("kubernetes", {
     context,
-    // Another context is another cluster: what was made in the old one is then replaced, not looked for in the new one.
+    // Another context is another cluster: objects are replaced, not looked for in the new cluster.
     clusterIdentifier: context,
-    // What the stack says wins over what others have set since, such as an autoscaler that it has no more: as with the kubectl engine.
-    enablePatchForce: true,
     ...(kubeconfig !== undefined && { kubeconfig }),
   });
 }
@@ -67,26 +60,21 @@ function compose(settings: Settings): Outputs {
   const run = images(settings);
   const cluster = {
     providers: { kubernetes: kubernetesProvider(settings) },
-    ...(hasSecrets(process.env) && { transformations: [hideSpec] }),
+    transformations: [overwriteFields, ...(hasSecrets(process.env) ? [hideSpec] : [])],
   };
   // Where the stack installs Istio, all else is created after it and removed before it.
   const opts = { ...cluster, dependsOn: controlPlane(settings, cluster) };
   const mesh = meshNamespace(settings, opts);
   const surroundings = { settings, mesh, opts };
-  const callers = services.filter(({ calls }) => calls.length > 0);
-  const checks = callers.map((caller) => [caller.name, healthChecks(caller, surroundings)] as const);
-  const rules = [
-    ...checks.map(([, check]) => check),
-    ...services.flatMap((service) => trafficRules(service, surroundings)),
-    ...services.map((service) => sidecarScope(service, surroundings)),
-    ...meshSecurity(surroundings),
-  ];
+  const rules = callRules(surroundings);
   meshDashboard(surroundings);
   const deployed = dubboServices(run, rules, surroundings);
   return {
     namespace: mesh.namespace,
     serviceAddresses: Object.fromEntries([...deployed].map(([name, { address }]) => [name, address])),
-    envoyFilterNames: Object.fromEntries(checks.map(([name, check]) => [name, check.envoyFilterName])),
+    envoyFilterNames: Object.fromEntries(
+      [...rules.checks].map(([name, check]) => [name, check.envoyFilterName]),
+    ),
     healthCheckLoad: loadOf(services),
     images: imageOutputs(run),
     kubeContext: settings.context,
@@ -103,8 +91,8 @@ async function checkSurroundings(settings: Settings): Promise<void> {
 
 /**
  * Composes the stack. Pulumi calls it without arguments.
- * @param check called before anything is declared; under mocks, where there is no cluster, one that does nothing
- * @throws pulumi.RunError for what the user can mend, which the engine prints as one error
+ * @param check runs before anything is declared; under mocks, where there is no cluster, `unchecked`
+ * @throws pulumi.RunError for errors that the user can fix; the engine prints it as one error
  */
 export default async function program(check: Check = checkSurroundings): Promise<Outputs> {
   try {

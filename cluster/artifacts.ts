@@ -74,11 +74,19 @@ async function removeScratch(folder: string): Promise<void> {
   rmSync(folder, { recursive: true, force: true });
 }
 
-interface GoBinary {
+/** A program that Go builds from pinned modules. */
+export interface GoBinary {
   readonly name: string;
-  readonly module: "kube" | "istio" | "coredns";
+  /** Folder of the go.mod that pins it. */
+  readonly folder: string;
   readonly package: string;
+  /** Values of string variables, by their full names. */
   readonly variables: Readonly<Record<string, string>>;
+  /** Further flags of `go build`. */
+  readonly flags?: readonly string[];
+  /** Writes what the sources embed into a copy of `folder`. */
+  readonly embed?: (copy: string) => Promise<void>;
+  /** How long the build takes on two idle cores, for its title. */
   readonly minutes: string;
 }
 
@@ -89,7 +97,7 @@ const ISTIO_VARIABLES = { "istio.io/istio/pkg/version.buildVersion": versions.IS
 const GO_BINARIES: readonly GoBinary[] = [
   {
     name: "kube",
-    module: "kube",
+    folder: join(BUILD_DIR, "kube"),
     package: ".",
     variables: {
       [`${KUBE_VERSION}.gitVersion`]: versions.KUBERNETES,
@@ -106,26 +114,24 @@ const GO_BINARIES: readonly GoBinary[] = [
     ] as const
   ).map(([name, path, minutes]) => ({
     name,
-    module: "istio" as const,
+    folder: join(BUILD_DIR, "istio"),
     package: path,
     variables: ISTIO_VARIABLES,
     minutes,
   })),
   {
     name: "coredns",
-    module: "coredns",
+    folder: join(BUILD_DIR, "coredns"),
     package: "github.com/coredns/coredns",
     variables: {},
     minutes: "2 to 4 min",
   },
 ];
 
-function goSources(module: string): string[] {
-  const folder = join(BUILD_DIR, module);
-  const names = readdirSync(folder).filter(
+function goSources(folder: string): string[] {
+  return readdirSync(folder).filter(
     (name) => name === "go.mod" || name === "go.sum" || name.endsWith(".go"),
   );
-  return names.sort().map((name) => readFileSync(join(folder, name), "utf8"));
 }
 
 async function goProxy(): Promise<string> {
@@ -133,33 +139,36 @@ async function goProxy(): Promise<string> {
   return `the Go module proxy (${stdout})`;
 }
 
-function goArtifact(binary: GoBinary): Artifact {
-  const flags = [
-    "-s",
-    "-w",
-    ...Object.entries(binary.variables).map(([name, value]) => `-X ${name}=${value}`),
-  ].join(" ");
+/** A Go program as a static binary: built on one distribution, it runs in an image of another. */
+export function goArtifact({ folder, variables, flags = [], embed, ...binary }: GoBinary): Artifact {
+  const variableFlags = Object.entries(variables).map(([name, value]) => `-X ${name}=${value}`);
+  const linking = ["-s", "-w", ...variableFlags].join(" ");
+  const sources = goSources(folder).sort();
+  const texts = sources.map((name) => readFileSync(join(folder, name), "utf8"));
   return {
     file: binaryPath(binary.name),
-    key: keyOf("go", flags, binary.package, ...goSources(binary.module)),
+    key: keyOf("go", linking, ...flags, binary.package, ...texts),
     title: `build ${binary.name} with Go (${binary.minutes} the first time)`,
-    make: async (to) => {
-      // Static, so that a binary built on one distribution runs in an image of another.
-      const env = { CGO_ENABLED: "0" };
-      const command = [
-        "go",
-        "build",
-        "-trimpath",
-        "-buildvcs=false",
-        "-ldflags",
-        flags,
-        "-o",
-        to,
-        binary.package,
-      ] as const;
-      await fetching({ registry: await goProxy(), command, cwd: join(BUILD_DIR, binary.module), env });
+    make: async (to, scratch) => {
+      const options = ["-trimpath", "-buildvcs=false", "-ldflags", linking, ...flags, "-o", to];
+      const command = ["go", "build", ...options, binary.package] as const;
+      if (embed !== undefined) {
+        for (const name of sources) copyFileSync(join(folder, name), join(scratch, name));
+        await embed(scratch);
+      }
+      const cwd = embed === undefined ? folder : scratch;
+      await fetching({ registry: await goProxy(), command, cwd, env: { CGO_ENABLED: "0" } });
     },
   };
+}
+
+/** Folder of a Go module of the version that the go.mod in `cwd` pins. */
+export async function goModuleFolder(module: string, cwd: string): Promise<string> {
+  const registry = await goProxy();
+  // Without a version `go mod download` downloads what go.mod pins.
+  const command = ["go", "mod", "download", "-json", module] as const;
+  const { Dir: folder } = JSON.parse(await fetching({ registry, command, cwd })) as { Dir: string };
+  return folder;
 }
 
 /** A binary in the cache. */
@@ -283,11 +292,7 @@ function bootstrapArtifact(): Artifact {
     key: keyOf("bootstrap", versions.ISTIO),
     title: "take Envoy's bootstrap template from the Istio module",
     make: async (to) => {
-      const cwd = join(BUILD_DIR, "istio");
-      const command = ["go", "mod", "download", "-json", `istio.io/istio@${versions.ISTIO}`] as const;
-      const { Dir: folder } = JSON.parse(await fetching({ registry: await goProxy(), command, cwd })) as {
-        Dir: string;
-      };
+      const folder = await goModuleFolder("istio.io/istio", join(BUILD_DIR, "istio"));
       copyFileSync(join(folder, "tools/packaging/common/envoy_bootstrap.json"), to);
       chmodSync(to, 0o644);
     },
@@ -317,10 +322,14 @@ export function missingArtifacts(): { go: boolean; any: boolean } {
   return { go, any: go || fetched.some((artifact) => !isMade(artifact)) };
 }
 
-/** Asks the Go on PATH for its version, where the modules lie, so that one which fetches its successor by itself may do so. */
-export async function requireGo(): Promise<void> {
+/**
+ * Refuses a Go on PATH that is missing or too old. It is asked where the modules lie, so that one which
+ * fetches its successor by itself may do so.
+ * @param purpose reason why it is needed, for the error
+ */
+export async function requireGo(purpose = "binaries of the cluster have to be built"): Promise<void> {
   const { stdout, failed } = await execa("go", ["version"], { cwd: join(BUILD_DIR, "kube"), reject: false });
-  checkGo(failed ? undefined : stdout, versions.MIN_GO);
+  checkGo(failed ? undefined : stdout, versions.MIN_GO, purpose);
 }
 
 /** Makes what is missing. What is fetched comes first, so that a registry that does not answer is known before the long builds. */

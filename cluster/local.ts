@@ -1,9 +1,16 @@
 /**
  * What a program needs to know to use the local cluster: constants only, so that importing this file starts nothing.
  */
+import { homedir } from "node:os";
+import { join } from "node:path";
+
+/** Folder of root's cache, which the local cluster uses, or of the user's own. */
+function cacheFolder(): string {
+  return process.getuid?.() === 0 ? "/var/cache/dubbo-mesh" : join(homedir(), ".cache/dubbo-mesh");
+}
 
 /** Binaries, images, registry: kept by `cluster down`. */
-export const CACHE_DIR = process.env["DUBBO_MESH_CACHE"] ?? "/var/cache/dubbo-mesh";
+export const CACHE_DIR = process.env["DUBBO_MESH_CACHE"] ?? cacheFolder();
 /** Certificates, configuration, the datastore, logs: gone after `cluster down`. */
 export const STATE_DIR = "/var/lib/dubbo-mesh";
 /** Sockets and what containers have mounted. */

@@ -22,17 +22,21 @@ export function checkHost(host: { platform: string; arch: string; uid: number | 
   }
 }
 
-/** Refuses a Go that is missing (`undefined`) or too old; `output` is what `go version` prints. */
-export function checkGo(output: string | undefined, minimum: string): void {
+/**
+ * Refuses a Go that is missing (`undefined`) or too old.
+ * @param output text that `go version` prints
+ * @param purpose reason why it is needed, for the error
+ */
+export function checkGo(output: string | undefined, minimum: string, purpose: string): void {
   const fix = `install Go ${minimum} or newer, put it on PATH, and run the same command again`;
   if (output === undefined)
-    throw new UserError("Go is not installed, and binaries of the cluster have to be built", fix);
+    throw new UserError(`Go is not installed, and ${purpose}`, fix);
   const [, major, minor] = /go(\d+)\.(\d+)/.exec(output) ?? [];
   const [minMajor, minMinor] = minimum.split(".").map(Number);
   if (major === undefined || minor === undefined)
     throw new UserError(`cannot read the version of Go from "${output.trim()}"`, fix);
   const missing = Number(major) - (minMajor ?? 0) || Number(minor) - (minMinor ?? 0);
-  if (missing < 0) throw new UserError(`Go ${major}.${minor} is too old to build the cluster`, fix);
+  if (missing < 0) throw new UserError(`Go ${major}.${minor} is too old, and ${purpose}`, fix);
 }
 
 /** Refuses a disk with too little room: 12 GiB to build, 2 GiB to run. */

@@ -85,6 +85,10 @@ function policyOf(
  * Source: https://kubernetes.io/docs/concepts/services-networking/network-policies/
  */
 export class MeshNetworkPolicy extends pulumi.ComponentResource {
+  /** The default deny, if there is one. */
+  readonly common: readonly pulumi.Resource[];
+  readonly #policies: ReadonlyMap<string, pulumi.Resource>;
+
   constructor(name: string, args: MeshNetworkPolicyArgs, opts?: pulumi.ComponentResourceOptions) {
     super("dubbo-mesh:network-policy:MeshNetworkPolicy", name, {}, opts);
     const services = new Map(
@@ -93,17 +97,28 @@ export class MeshNetworkPolicy extends pulumi.ComponentResource {
         { ...service, port: checked(this, "port", service.port, portNumber) },
       ]),
     );
-    const policies = [...services].map(([key, service]) => {
-      const callers = [...services.values()].filter(({ calls }) => calls.includes(key));
-      const callees = service.calls.flatMap((callee) => services.get(callee) ?? []);
-      const spec = policyOf(service, callers, callees, args.collectors ?? []);
-      return this.#policy(`${name}-${key}`, args.namespace, service.application, spec);
-    });
-    if (args.defaultDeny) {
-      const nothing = { podSelector: {}, policyTypes: ["Ingress", "Egress"] };
-      this.#policy(`${name}-default-deny`, args.namespace, "default-deny", nothing, policies);
-    }
+    this.#policies = new Map(
+      [...services].map(([key, service]) => {
+        const callers = [...services.values()].filter(({ calls }) => calls.includes(key));
+        const callees = service.calls.flatMap((callee) => services.get(callee) ?? []);
+        const spec = policyOf(service, callers, callees, args.collectors ?? []);
+        return [key, this.#policy(`${name}-${key}`, args.namespace, service.application, spec)];
+      }),
+    );
+    this.common = args.defaultDeny ? [this.#denyOthers(name, args.namespace)] : [];
     this.registerOutputs({});
+  }
+
+  /** Policy of the pods of a service. */
+  policiesOf(service: string): pulumi.Resource[] {
+    const policy = this.#policies.get(service);
+    return policy === undefined ? [] : [policy];
+  }
+
+  #denyOthers(name: string, namespace: pulumi.Input<string>): pulumi.Resource {
+    const nothing = { podSelector: {}, policyTypes: ["Ingress", "Egress"] };
+    const policies = [...this.#policies.values()];
+    return this.#policy(`${name}-default-deny`, namespace, "default-deny", nothing, policies);
   }
 
   #policy(

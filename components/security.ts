@@ -76,12 +76,17 @@ export function authorizationPolicySpec(calls: AllowedCalls): object {
   };
 }
 
-/** mTLS of the namespace, and who may call whom in it. */
+/** Mutual TLS of the namespace, and who may call whom in it. */
 export class MeshSecurity extends pulumi.ComponentResource {
+  /** Rules of every call: mutual TLS and, if there is one, the default deny. */
+  readonly common: readonly pulumi.Resource[];
+  /** AuthorizationPolicies by callee, then by the ServiceAccount that may call. */
+  readonly #allowed: ReadonlyMap<string, ReadonlyMap<string, pulumi.Resource>>;
+
   constructor(name: string, args: MeshSecurityArgs, opts?: pulumi.ComponentResourceOptions) {
     super("dubbo-mesh:security:MeshSecurity", name, {}, opts);
     const { namespace } = args;
-    new kubernetes.apiextensions.CustomResource(
+    const mtls = new kubernetes.apiextensions.CustomResource(
       `${name}-mtls`,
       {
         apiVersion: "security.istio.io/v1",
@@ -91,35 +96,61 @@ export class MeshSecurity extends pulumi.ComponentResource {
       },
       { parent: this },
     );
-    const policies = [...args.allowed].flatMap(([service, allowed]) =>
-      this.#allow(`${name}-${service}`, namespace, allowed),
+    this.#allowed = new Map(
+      [...args.allowed].map(([service, allowed]) => [
+        service,
+        this.#allow(`${name}-${service}`, namespace, allowed),
+      ]),
     );
-    // A policy without rules allows nothing: https://istio.io/latest/docs/concepts/security/#allow-nothing-deny-all-and-allow-all-policy
-    if (args.defaultDeny) this.#policy(`${name}-default-deny`, namespace, "default-deny", {}, policies);
+    this.common = [mtls, ...(args.defaultDeny ? [this.#denyOthers(name, namespace)] : [])];
     this.registerOutputs({});
   }
 
+  /** Policies that select the pods of `callee`; none for a service that answers every caller. */
+  policiesOf(callee: string): pulumi.Resource[] {
+    return [...(this.#allowed.get(callee)?.values() ?? [])];
+  }
+
+  /** Policy that lets the ServiceAccount `caller` call `callee`; none if no policy is needed. */
+  policyFor(callee: string, caller: string): pulumi.Resource[] {
+    const policy = this.#allowed.get(callee)?.get(caller);
+    return policy === undefined ? [] : [policy];
+  }
+
   /**
-   * A policy for each identity that may call: Pulumi makes new ones before the callers' pods and removes old ones after them, and what one of
-   * several allows is allowed. In a list, an identity would go while pods still have it.
+   * Refuses calls that no other policy allows.
+   * Source: https://istio.io/latest/docs/concepts/security/#allow-nothing-deny-all-and-allow-all-policy
+   */
+  #denyOthers(name: string, namespace: pulumi.Input<string>): pulumi.Resource {
+    const policies = [...this.#allowed.keys()].flatMap((callee) => this.policiesOf(callee));
+    return this.#policy(`${name}-default-deny`, namespace, "default-deny", {}, policies);
+  }
+
+  /**
+   * Declares a policy for each identity that may call: Pulumi creates new ones before the callers' pods and
+   * deletes old ones after them, and a call passes if any policy allows it. In one shared list, an identity would
+   * be removed while pods still have it.
    */
   #allow(
     name: string,
     namespace: pulumi.Input<string>,
     { callers, ...allowed }: ServiceCallers,
-  ): pulumi.Resource[] {
+  ): ReadonlyMap<string, pulumi.Resource> {
     const { callee } = allowed;
     const port = checked(this, "port", allowed.port, portNumber);
     const specOf = (caller?: pulumi.Input<string>): pulumi.Output<object> =>
       (pulumi.output({ ...allowed, port, caller }) as pulumi.Output<AllowedCalls>).apply(
         authorizationPolicySpec,
       );
-    if (callers.size === 0) return [this.#policy(`${name}-calls`, namespace, callee, specOf())];
-    return [...callers].map(([account, caller]) => {
+    if (callers.size === 0)
+      return new Map([["", this.#policy(`${name}-calls`, namespace, callee, specOf())]]);
+    const policies = [...callers].map(([account, caller]) => {
       // A Service's name has no dot.
       const policy = pulumi.interpolate`${callee}.${caller}`;
-      return this.#policy(`${name}.${account}-calls`, namespace, policy, specOf(caller));
+      const resource = this.#policy(`${name}.${account}-calls`, namespace, policy, specOf(caller));
+      return [account, resource] as const;
     });
+    return new Map(policies);
   }
 
   #policy(

@@ -162,6 +162,13 @@ function deployment(workload: Workload): DeploymentArgs {
 }
 
 /**
+ * Keeps Pulumi from waiting 10 s for endpoints that do not change: the Deployments behind the Service are waited
+ * for. A delete is waited for all the same.
+ * Source: pulumi-kubernetes's pkg/await/service.go and pkg/metadata/overrides.go
+ */
+const NO_WAIT = { "pulumi.com/skipAwait": "true" };
+
+/**
  * The Service of a Dubbo application: never headless, selected by `app` alone so that every version is behind it.
  * `appProtocol` and the port's name both say gRPC; `appProtocol` wins. Source: the seed, 7.
  */
@@ -171,7 +178,7 @@ export function service(
   port: pulumi.Input<number>,
 ): ServiceArgs {
   return {
-    metadata: { name: application, namespace, labels: { app: application } },
+    metadata: { name: application, namespace, labels: { app: application }, annotations: NO_WAIT },
     spec: {
       type: "ClusterIP",
       selector: { app: application },

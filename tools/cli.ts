@@ -1,8 +1,7 @@
 import { resolve } from "node:path";
-import { Command, CommanderError, Option } from "commander";
+import { Command, CommanderError } from "commander";
 import { reportError, UserError } from "../lib/errors.ts";
 import type { Engine } from "./engine/engine.ts";
-import type { EngineName } from "./engine/select.ts";
 import type { Overrides, StackFile } from "./stack-file.ts";
 import type * as Report from "./report.ts";
 
@@ -13,7 +12,6 @@ interface CommonOptions {
   readonly json: boolean;
   readonly context?: string;
   readonly registry?: string;
-  readonly engine?: EngineName;
 }
 
 interface UpOptions extends CommonOptions {
@@ -60,7 +58,7 @@ async function print(json: boolean, result: unknown, text: (report: typeof Repor
 
 async function runUp(options: UpOptions): Promise<void> {
   const { up } = await import("./up.ts");
-  const result = await up(await deployable(options), options.engine, options.confirm);
+  const result = await up(await deployable(options), options.confirm);
   await print(options.json, result, ({ changesText, outputsText }) =>
     [
       changesText(result.changes),
@@ -71,22 +69,20 @@ async function runUp(options: UpOptions): Promise<void> {
 }
 
 /** The engine of a stack whose context exists: Pulumi's previews one that does not as if it did. */
-async function engineOf(options: CommonOptions, file: StackFile): Promise<Engine> {
-  const [{ selectEngine }, { stackKubeconfig }] = await Promise.all([
-    import("./engine/select.ts"),
+async function engineOf(file: StackFile): Promise<Engine> {
+  const [{ Engine }, { stackKubeconfig }] = await Promise.all([
+    import("./engine/engine.ts"),
     import("../lib/kubeconfig.ts"),
   ]);
   stackKubeconfig(file.settings);
-  return selectEngine(file, options.engine);
+  return Engine.of(file);
 }
 
 async function runPreview(options: CommonOptions): Promise<void> {
   const file = await stackFile(options);
-  const engine = await engineOf(options, file);
+  const engine = await engineOf(file);
   const preview = await engine.preview();
-  await print(options.json, { engine: engine.name, ...preview }, ({ previewText }) =>
-    previewText(file.stack, preview),
-  );
+  await print(options.json, preview, ({ previewText }) => previewText(file.stack, preview));
 }
 
 async function runDown(options: DownOptions): Promise<void> {
@@ -96,7 +92,7 @@ async function runDown(options: DownOptions): Promise<void> {
   ]);
   const given = await stackFile(options);
   await confirmRemoval(given, options.confirm);
-  const engine = await engineOf(options, given);
+  const engine = await engineOf(given);
   const { readMaskedStackFile } = await import("./stack-file.ts");
   const masked = await maskedOrNone(given, () =>
     readMaskedStackFile(DIRECTORY, options.stack, overridesOf(options)),
@@ -106,18 +102,16 @@ async function runDown(options: DownOptions): Promise<void> {
 }
 
 async function runDrift(options: CommonOptions): Promise<void> {
-  const engine = await engineOf(options, await stackFile(options));
+  const engine = await engineOf(await stackFile(options));
   const changes = await engine.drift();
-  await print(options.json, { engine: engine.name, changes }, ({ changesText }) => changesText(changes));
+  await print(options.json, { changes }, ({ changesText }) => changesText(changes));
   if (changes.length > 0) process.exitCode = 1;
 }
 
 async function runRepair(options: CommonOptions): Promise<void> {
-  const engine = await engineOf(options, await stackFile(options));
+  const engine = await engineOf(await stackFile(options));
   const repair = await engine.repair();
-  await print(options.json, { engine: engine.name, repair: repair ?? null }, ({ repairText }) =>
-    repairText(options.stack, repair),
-  );
+  await print(options.json, { repair }, ({ repairText }) => repairText(options.stack, repair));
 }
 
 async function runGolden({ json }: { readonly json: boolean }): Promise<void> {
@@ -136,7 +130,7 @@ interface CiPreviewOptions {
 async function enginePreview(stack: string): Promise<string> {
   try {
     const options = { stack, json: false };
-    const engine = await engineOf(options, await stackFile(options));
+    const engine = await engineOf(await stackFile(options));
     return (await import("./report.ts")).previewText(stack, await engine.preview());
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
@@ -218,6 +212,15 @@ async function runQos(options: PodOptions & { readonly command: string }): Promi
   if (answer.status !== 200) process.exitCode = 1;
 }
 
+/** Prints shell commands that make plain `pulumi` act as the commands here do. */
+async function runEnv({ json }: { readonly json: boolean }): Promise<void> {
+  const { engineEnvironment } = await import("./engine/engine.ts");
+  const variables = await engineEnvironment();
+  const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
+  const lines = Object.entries(variables).map(([name, value]) => `export ${name}=${quoted(value)}`);
+  await print(json, variables, () => lines.join("\n"));
+}
+
 async function runEnvs({ json }: CommonOptions): Promise<void> {
   const { environments, environmentsText } = await import("./envs.ts");
   const found = await environments(DIRECTORY);
@@ -241,7 +244,6 @@ function stackCommand(program: Command, name: string, description: string): Comm
     .option("--stack <name>", "stack: Pulumi.<name>.yaml", "dev")
     .option("--context <name>", "kubectl context to use instead of the stack's")
     .option("--registry <host/organisation>", "registry to push to instead of the stack's")
-    .addOption(new Option("--engine <name>", "engine to use").choices(["pulumi", "kubectl"]))
     .option("--json", "print one JSON object", false);
 }
 
@@ -330,6 +332,11 @@ function commands(): Command {
   stackCommand(program, "repair", "make the state fit the cluster after an interrupted command").action(
     runRepair,
   );
+  program
+    .command("env")
+    .description("print the environment in which plain pulumi works as the commands here do")
+    .option("--json", "print one JSON object", false)
+    .action(runEnv);
   program
     .command("envs")
     .description("show in what the stacks differ")

@@ -3,7 +3,6 @@ import { step } from "../lib/steps.ts";
 import type { Engine } from "./engine/engine.ts";
 import { removeImage } from "./engine/images.ts";
 import { runProgram } from "./engine/program.ts";
-import type { EngineName } from "./engine/select.ts";
 import type { StackFile } from "./stack-file.ts";
 import { isEphemeral } from "./stacks.ts";
 
@@ -15,8 +14,6 @@ export interface Remainder {
 
 /** What came of {@link down}. */
 export interface DownReport {
-  /** The engine that was used. */
-  readonly engine: EngineName;
   /** The stack that is removed. */
   readonly removed: string;
   /** Images that were removed from this machine's docker. */
@@ -25,12 +22,7 @@ export interface DownReport {
   readonly remains: readonly Remainder[];
 }
 
-function remainders(
-  file: StackFile,
-  engine: EngineName,
-  images: readonly string[],
-  kept: boolean,
-): Remainder[] {
+function remainders(file: StackFile, images: readonly string[], kept: boolean): Remainder[] {
   const { stack, settings } = file;
   const local = settings.cluster === "local";
   const list = images.join(", ");
@@ -57,7 +49,7 @@ function remainders(
     ...(local
       ? [{ what: "the local cluster", why: "other stacks may run on it; `make cluster-down` removes it" }]
       : []),
-    ...(engine === "pulumi" && !isEphemeral(stack)
+    ...(!isEphemeral(stack)
       ? [
           {
             what: "the stack's state and history",
@@ -69,7 +61,7 @@ function remainders(
 }
 
 function unknownImages({ encrypted }: StackFile): Remainder {
-  const why = `which they are cannot be told without the encrypted values of ${encrypted.join(", ")}, which only Pulumi can read`;
+  const why = `which they are cannot be told without the encrypted values of ${encrypted.join(", ")}`;
   return { what: "images, if it built any", why };
 }
 
@@ -97,7 +89,7 @@ export async function maskedOrNone(
 export async function down(
   file: StackFile,
   masked: StackFile | undefined,
-  engine: Engine,
+  engine: Pick<Engine, "down">,
   withImages: boolean,
 ): Promise<DownReport> {
   const declared = masked && (await runProgram(masked));
@@ -111,12 +103,11 @@ export async function down(
     if (gone) removed.push(image);
   }
   return {
-    engine: engine.name,
     removed: file.stack,
     images: removed,
     remains: [
       ...(masked === undefined ? [unknownImages(file)] : []),
-      ...remainders(file, engine.name, images, !withImages),
+      ...remainders(file, images, !withImages),
     ],
   };
 }

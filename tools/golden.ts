@@ -3,12 +3,17 @@ import { join } from "node:path";
 import { execa } from "execa";
 import { messageOf, UserError } from "../lib/errors.ts";
 import { toYaml } from "../lib/yaml.ts";
-import { withDigests } from "./engine/kubectl.ts";
 import { type KubernetesObject, runProgram } from "./engine/program.ts";
 import { readMaskedStackFile } from "./stack-file.ts";
 
 /** Where the objects of the environments are committed, relative to the project: a folder a stack, a file an object. */
 export const GOLDEN = "test/golden";
+
+/** Replaces each text that is a key of `replacements` by its value, anywhere in a plain value. */
+export function replaced<T>(value: T, replacements: ReadonlyMap<unknown, string>): T {
+  const text = JSON.stringify(value, (_key, part: unknown) => replacements.get(part) ?? part);
+  return JSON.parse(text) as T;
+}
 
 /** Stands for the registry of the images that a stack builds: RFC 6761 lets no host have that name. */
 const REGISTRY = "registry.invalid";
@@ -47,7 +52,7 @@ export async function goldenObjects(directory: string, stack: string): Promise<G
   const { images, objects } = await runProgram(await readMaskedStackFile(directory, stack));
   const places = new Map(images.map(({ reference }) => [reference, placeholder(reference)]));
   const named = new Map<string, KubernetesObject>();
-  for (const object of withDigests(objects, places)) {
+  for (const object of replaced(objects, places)) {
     const name = `${object.kind.toLowerCase()}-${object.metadata.name}.yaml`;
     if (named.has(name)) throw new Error(`two objects of stack ${stack} would be ${name}`);
     named.set(name, object);

@@ -75,7 +75,6 @@ export async function kubectl(target: Target, args: readonly string[], input?: s
   const [file = "", ...rest] = kubectlCommand(target);
   try {
     const { stdout } = await execa(file, [...rest, ...args], {
-      env: { KUBECTL_APPLYSET: "true" },
       // It asks for a user's name where a context has no credentials: nobody would answer.
       ...(input === undefined ? { stdin: "ignore" } : { input }),
     });

@@ -34,10 +34,7 @@ export function downText({ removed, images, remains }: DownReport): string {
 }
 
 /** A repair for people. */
-export function repairText(stack: string, repair: Repair | undefined): string {
-  if (repair === undefined)
-    return "nothing is to repair: the kubectl engine keeps no state, `make up` goes on";
-  const { unlocked, interrupted, changes } = repair;
+export function repairText(stack: string, { unlocked, interrupted, changes }: Repair): string {
   return [
     ...(unlocked ? ["the lock of an interrupted command is released"] : []),
     ...(interrupted.length > 0

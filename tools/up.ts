@@ -3,16 +3,13 @@ import { clusterUp } from "../cluster/cluster.ts";
 import { UserError } from "../lib/errors.ts";
 import { step } from "../lib/steps.ts";
 import { confirmWarnings } from "./confirm.ts";
-import type { Change, Engine, UpResult } from "./engine/engine.ts";
-import { type EngineName, selectEngine } from "./engine/select.ts";
+import { type Change, Engine, type UpResult } from "./engine/engine.ts";
 import { firstReply, loggingConsumer, withPods } from "./first-reply.ts";
 import { Mesh } from "./mesh.ts";
 import type { StackFile } from "./stack-file.ts";
 
 /** What came of {@link up}. */
 export interface UpReport {
-  /** The engine that was used. */
-  readonly engine: EngineName;
   /** What was changed. */
   readonly changes: readonly Change[];
   /** The line in which the consumer quotes its first reply; undefined where the stack runs no consumer. */
@@ -29,7 +26,7 @@ export interface UpReport {
  */
 export async function change(
   file: Pick<StackFile, "stack">,
-  engine: Engine,
+  engine: Pick<Engine, "warnings" | "unprotect" | "up">,
   confirmed?: string,
   pods: () => Promise<readonly V1Pod[]> = () => Promise.resolve([]),
 ): Promise<UpResult> {
@@ -47,11 +44,11 @@ export async function change(
  * @param confirmed the stack's name as somebody typed it, who means what calls would feel
  * @throws UserError before anything is changed, where calls would feel it and the name was not typed
  */
-export async function up(file: StackFile, wanted?: EngineName, confirmed?: string): Promise<UpReport> {
+export async function up(file: StackFile, confirmed?: string): Promise<UpReport> {
   const { settings } = file;
+  const engine = await Engine.of(file);
   if (settings.cluster === "local") await clusterUp();
   const mesh = new Mesh(settings);
-  const engine = await selectEngine(file, wanted);
   const pods = async (): Promise<V1Pod[]> =>
     // What there is to tell is the engine's error, whether or not the cluster still answers.
     (await Promise.all(settings.services.map(({ name }) => mesh.pods(name).catch(() => [])))).flat();
@@ -61,5 +58,5 @@ export async function up(file: StackFile, wanted?: EngineName, confirmed?: strin
     consumer === undefined
       ? undefined
       : await step("wait for the consumer's first reply", () => firstReply(mesh, consumer));
-  return { engine: engine.name, changes, reply, outputs };
+  return { changes, reply, outputs };
 }

@@ -19,13 +19,14 @@ type Tried = { readonly test: string; readonly shown: string } | { readonly notR
 
 const by = (test: string, shown: string): Tried => ({ test, shown });
 const e2e = (target: string): Tried => by("test/e2e/mesh.test.ts", `"${target}"`);
+const plain = (shown: string): Tried => by("test/e2e/engine.test.ts", shown);
 const operated = (call: string): Tried => by("test/unit/verify/operate.test.ts", `${call}(`);
 
 const NEEDS_KUBECTL: Tried = {
   notRun: "needs a pod's name; `make verify`, `make dump` and `make logs` do the same by the API server",
 };
-const NEEDS_PULUMI: Tried = {
-  notRun: "Pulumi's own command for its state or backend; the tests have no Pulumi engine",
+const NEEDS_BACKEND: Tried = {
+  notRun: "needs a backend or a KMS on the network; docs/state.md says what was run by hand",
 };
 const NEEDS_ISTIOCTL: Tried = {
   notRun: "a tool of Istio's own; it was run by hand against the local cluster",
@@ -42,9 +43,10 @@ const TARGETS: Readonly<Record<string, Tried>> = {
   explain: by("test/unit/tools/explain.test.ts", "explain("),
   render: by("test/unit/tools/render.test.ts", "render("),
   lint: by("test/unit/tools/lint.test.ts", "lint("),
+  env: plain('"env"'),
   envs: by("test/unit/tools/envs.test.ts", "envs"),
-  drift: by("test/unit/tools/pulumi.test.ts", "drift"),
-  repair: by("test/unit/tools/pulumi.test.ts", "repair("),
+  drift: by("test/unit/tools/engine.test.ts", "drift"),
+  repair: by("test/unit/tools/engine.test.ts", "repair("),
   golden: by("test/unit/golden.test.ts", "golden"),
   "ci-preview": by("test/unit/tools/ci-preview.test.ts", "ciPreview("),
   "review-stack": by("test/unit/tools/review-stack.test.ts", "writeReviewStack("),
@@ -66,17 +68,20 @@ const TARGETS: Readonly<Record<string, Tried>> = {
 const OTHERS: readonly (readonly [RegExp, Tried])[] = [
   [/^npm run reference$/, by("test/unit/docs.test.ts", "regenerated(")],
   [/^npm run rules$/, by("test/unit/policy/readme.test.ts", "README.md")],
-  [
-    /^pulumi preview --policy-pack policy\/pack$/,
-    { notRun: "`make test` has no Pulumi engine; crossguard.test.ts asks the pack as the engine does" },
-  ],
-  [/^pulumi (stack (init|export|import)|login|config set)\b/, NEEDS_PULUMI],
-  [/^pulumi state unprotect --all -s prod$/, by("test/unit/tools/pulumi.test.ts", '"unprotect", "--all"')],
-  [
-    /^(export PULUMI_EXPERIMENTAL=true|pulumi (preview|up) -s dev --(save-)?plan plan\.json)$/,
-    { notRun: "the tests have no Pulumi engine; tried by hand, as docs/operations.md says" },
-  ],
-  [/^pulumi (up|preview|destroy)( -s \w+)?$/, by("test/unit/tools/pulumi.test.ts", "PulumiEngine")],
+  [/^pulumi preview --policy-pack policy\/pack$/, plain('"--policy-pack"')],
+  [/^pulumi (stack init staging --secrets-provider|login)\b/, NEEDS_BACKEND],
+  [/^pulumi stack init\b/, plain('"stack", "init"')],
+  [/^pulumi stack export\b/, plain('"stack", "export"')],
+  [/^pulumi stack import\b/, plain('"stack", "import"')],
+  [/^pulumi config set --secret$/, plain('"config", "set"')],
+  [/^pulumi state unprotect --all -s prod$/, by("test/unit/tools/engine.test.ts", '"unprotect", "--all"')],
+  [/^pulumi preview -s dev --save-plan plan\.json$/, plain('"--save-plan"')],
+  [/^pulumi up -s dev --plan plan\.json$/, plain('"--plan"')],
+  [/^export PULUMI_EXPERIMENTAL=true$/, plain("PULUMI_EXPERIMENTAL")],
+  [/^pulumi preview( -s \w+)?$/, plain('"preview", "-s"')],
+  [/^pulumi up( -s \w+)?$/, plain('"up", "--yes"')],
+  [/^pulumi destroy( -s \w+)?$/, plain('"destroy", "--yes"')],
+  [/^eval "\$\(make -s env\)"$/, by("test/unit/tools/engine.test.ts", "engineEnvironment(")],
   [/^kubectl /, NEEDS_KUBECTL],
   [/^istioctl /, NEEDS_ISTIOCTL],
 ];

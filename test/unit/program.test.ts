@@ -7,6 +7,8 @@ import { unchecked } from "../../stack/checks.ts";
 import { register } from "./components/mocks.ts";
 import { declaredBy } from "./program.ts";
 
+/** Annotations of every object. */
+const OVERWRITING = { "pulumi.com/patchForce": "true" };
 const HOST = "dubbo-samples-mesh-provider.dubbo-demo.svc.cluster.local";
 
 describe("the program of a local stack", async () => {
@@ -51,6 +53,11 @@ describe("the program of a local stack", async () => {
     ] as const;
     expect(order.filter(([first, second]) => !before(first, second))).toEqual([]);
     expect(order.flat().filter((name) => !names.includes(name))).toEqual([]);
+  });
+
+  it("declares objects that overwrite what other managers have set", () => {
+    const annotations = objects.map(({ metadata }) => metadata["annotations"]);
+    expect(annotations).toEqual(objects.map(() => expect.objectContaining(OVERWRITING) as unknown));
   });
 
   it("declares objects that the schemas of Kubernetes and Istio accept", () => {
@@ -273,7 +280,7 @@ describe("the program of other stacks", () => {
     [{ injection: false, revision: "1-31" }, { "istio-injection": "disabled" }],
   ])("labels the namespace for %j", async (config, labels) => {
     const { objects } = await declaredBy({ ...existing, ...config });
-    expect(objects[0]?.metadata).toEqual({ name: "dubbo-demo", labels });
+    expect(objects[0]?.metadata).toEqual({ name: "dubbo-demo", labels, annotations: OVERWRITING });
   });
 
   it("gives each application an identity, and the consumer's the right to call", async () => {
@@ -433,15 +440,24 @@ describe("the program of other stacks", () => {
     const before = (wanted: string): readonly string[] =>
       resources.find(({ name, type }) => name === wanted && type.startsWith("dubbo-mesh:"))?.dependsOn ?? [];
     const [callee, caller] = ["dubbo-samples-mesh-provider", "dubbo-samples-mesh-consumer"];
+    const subsets = ["v1", "v2"].map((version) => `${callee}-traffic.${version}-subset`);
     const rules = [
-      `${caller}-health-check-envoy-filter`,
-      `${callee}-traffic.v1-subset`,
+      `${callee}-traffic-destination-rule`,
+      ...subsets,
       `security-${callee}.dubbo-sa-calls`,
+      "security-mtls",
     ];
-    expect(before(callee)).toEqual(expect.arrayContaining(rules));
-    expect(before(caller)).toEqual(expect.arrayContaining([...rules, `${callee}-routes-virtual-service`]));
+    expect(before(callee)).toEqual([`${callee}-scope-sidecar`, ...rules].sort());
+    expect(before(caller)).toEqual(
+      [
+        `${caller}-scope-sidecar`,
+        `${caller}-health-check-envoy-filter`,
+        ...rules,
+        `${callee}-routes-virtual-service`,
+      ].sort(),
+    );
     expect(before(`${callee}-routes`)).toEqual(
-      expect.arrayContaining([`${callee}-v1`, `${callee}-v2`, `${callee}-service`]),
+      expect.arrayContaining([`${callee}-v1`, `${callee}-v2`, `${callee}-service`, ...subsets]),
     );
   });
 
@@ -539,7 +555,12 @@ describe("the program of other stacks", () => {
       },
     ]);
     expect(objects.filter(({ kind }) => kind === "ConfigMap").map(({ metadata }) => metadata)).toEqual([
-      { name: "mesh-dashboard", namespace: "dubbo-demo", labels: { grafana_dashboard: "1" } },
+      {
+        name: "mesh-dashboard",
+        namespace: "dubbo-demo",
+        labels: { grafana_dashboard: "1" },
+        annotations: OVERWRITING,
+      },
     ]);
   });
 

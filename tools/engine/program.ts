@@ -100,19 +100,19 @@ async function outputsOf(program: () => Promise<object>): Promise<Record<string,
   }
 }
 
-/** Refuses what only Pulumi's engine can do. */
-function refusePulumisWork(file: StackFile): void {
+/** Rejects stacks of which only Pulumi's engine knows all objects. */
+function rejectUnknown(file: StackFile): void {
   if (file.encrypted.length > 0) {
     throw new UserError(
       `stack ${file.stack} has encrypted values (${file.encrypted.join(", ")}), which only Pulumi can read`,
-      "Install the Pulumi CLI, or give these keys plain values.",
+      "Use `make preview`, or give these keys plain values.",
     );
   }
   const { mode } = file.settings.istio;
   if (mode !== "existing") {
     throw new UserError(
-      `${PROJECT}:istio.mode is ${mode}, which takes Helm releases: kubectl can neither apply nor render them`,
-      "Install the Pulumi CLI, or install Istio by other means and leave istio.mode out; `make up` checks it.",
+      `${PROJECT}:istio.mode is ${mode}, whose Helm releases cannot be rendered without Pulumi's engine`,
+      "Use `make preview`, or leave istio.mode out for this.",
     );
   }
 }
@@ -122,7 +122,7 @@ function refusePulumisWork(file: StackFile): void {
  * @throws UserError where the stack holds encrypted values or installs Istio, which only Pulumi can do
  */
 export async function runProgram(file: StackFile): Promise<Declared> {
-  refusePulumisWork(file);
+  rejectUnknown(file);
   const objects: KubernetesObject[] = [];
   const images: ImageBuild[] = [];
   const config = Object.entries(file.raw).map(([key, value]) => [`${PROJECT}:${key}`, value]);

@@ -60,19 +60,19 @@ describe("checkGo", () => {
     "go version go2.0 linux/amd64",
   ])("accepts %s", (output) => {
     expect(() => {
-      checkGo(output, "1.26");
+      checkGo(output, "1.26", "it is needed");
     }).not.toThrow();
   });
 
   it.each([
-    [undefined, "Go is not installed, and binaries of the cluster have to be built"],
-    ["go version go1.25.9 linux/amd64", "Go 1.25 is too old to build the cluster"],
-    ["go version go1.9 linux/amd64", "Go 1.9 is too old to build the cluster"],
+    [undefined, "Go is not installed, and it is needed"],
+    ["go version go1.25.9 linux/amd64", "Go 1.25 is too old, and it is needed"],
+    ["go version go1.9 linux/amd64", "Go 1.9 is too old, and it is needed"],
     ["gibberish", 'cannot read the version of Go from "gibberish"'],
   ])("refuses %s", (output, message) => {
     expect(
       refusal(() => {
-        checkGo(output, "1.26");
+        checkGo(output, "1.26", "it is needed");
       }),
     ).toEqual({ message, fix });
   });

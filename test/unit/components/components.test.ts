@@ -400,7 +400,12 @@ function expectedService(application: string, port: number): object {
   return {
     apiVersion: "v1",
     kind: "Service",
-    metadata: { name: application, namespace: "demo", labels: { app: application } },
+    metadata: {
+      name: application,
+      namespace: "demo",
+      labels: { app: application },
+      annotations: { "pulumi.com/skipAwait": "true" },
+    },
     spec: { type: "ClusterIP", selector: { app: application }, ports },
   };
 }

@@ -10,6 +10,8 @@ export interface Registered {
   readonly parent: string;
   /** Names of the resources that must be there before it. */
   readonly dependsOn: readonly string[];
+  /** Dependencies that a state holds of it: those of the resource and those of each property. */
+  readonly edges: number;
   /** Whether the engine refuses to delete or replace it. */
   readonly protect: boolean;
   /** Its inputs; what is not known yet is the SDK's mark for that. */
@@ -29,10 +31,15 @@ export interface Registration<T> {
   readonly result: T;
 }
 
+interface PropertyDependencies {
+  forEach(visit: (dependencies: { getUrnsList(): string[] }) => void): void;
+}
+
 interface Request {
   getName(): string;
   getParent(): string;
   getDependenciesList(): string[];
+  getPropertydependenciesMap(): PropertyDependencies;
   getProtect(): boolean;
   getIgnorechangesList(): string[];
   getAliasesList(): { getSpec(): { getName(): string; getParenturn(): string } }[];
@@ -77,12 +84,13 @@ export async function register<T>(work: () => T | Promise<T>, preview = false): 
     const result = await work();
     await pulumi.runtime.disconnect();
     const resources = requests.mock.calls.map(([request]): Registered => {
-      const { name, parent, dependencies, protect } = read(request as Request);
+      const { name, parent, dependencies, protect, edges } = read(request as Request);
       return {
         type: types.get(name) ?? "",
         name,
         parent: nameOf(parent),
         dependsOn: dependencies.map(nameOf).sort(),
+        edges,
         protect,
         inputs: inputs.get(name) ?? {},
       };
@@ -111,7 +119,7 @@ export async function register<T>(work: () => T | Promise<T>, preview = false): 
   }
 }
 
-interface Read extends Pick<Registered, "name" | "parent" | "protect"> {
+interface Read extends Pick<Registered, "name" | "parent" | "protect" | "edges"> {
   readonly dependencies: string[];
 }
 
@@ -125,10 +133,16 @@ function byName(
 }
 
 function read(request: Request): Read {
+  const dependencies = request.getDependenciesList();
+  let edges = dependencies.length;
+  request.getPropertydependenciesMap().forEach((property) => {
+    edges += property.getUrnsList().length;
+  });
   return {
     name: request.getName(),
     parent: request.getParent(),
-    dependencies: request.getDependenciesList(),
+    dependencies,
+    edges,
     protect: request.getProtect(),
   };
 }

@@ -70,9 +70,6 @@ describe("a repair for people", () => {
     expect(repairText("dev", { unlocked: false, interrupted: [], changes: [] })).toBe(
       "nothing was interrupted\nthe state fits the cluster\n`make up STACK=dev` goes on",
     );
-    expect(repairText("dev", undefined)).toBe(
-      "nothing is to repair: the kubectl engine keeps no state, `make up` goes on",
-    );
   });
 });
 

@@ -1,52 +1,35 @@
-import { mkdirSync, mkdtempSync, realpathSync, renameSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, realpathSync, writeFileSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
-import { join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { type EngineEvent, PulumiCommand } from "@pulumi/pulumi/automation/index.js";
-import { afterEach, beforeEach, describe, expect, it, type MockInstance, vi } from "vitest";
-import type { Engine } from "../../../tools/engine/engine.ts";
-import { KubectlEngine } from "../../../tools/engine/kubectl.ts";
-import { changeOf, driftOf, findPulumi, installPulumi, PulumiEngine } from "../../../tools/engine/pulumi.ts";
-import { selectEngine } from "../../../tools/engine/select.ts";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { changeOf, driftOf, Engine, engineEnvironment } from "../../../tools/engine/engine.ts";
 import { readStackFile, type StackFile } from "../../../tools/stack-file.ts";
 import { type Answer, fakeCommand, type FakeCommand } from "./fake-command.ts";
 import { userError } from "./user-error.ts";
 
 const VERSION = { stdout: "v3.259.0\n" };
 
-let stderr: MockInstance<typeof process.stderr.write>;
 let home: string;
 beforeEach(() => {
-  stderr = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+  vi.spyOn(process.stderr, "write").mockReturnValue(true);
   home = realpathSync(mkdtempSync(join(tmpdir(), "dubbo-mesh-home-")));
   vi.stubEnv("PATH", "/nowhere");
   vi.stubEnv("HOME", home);
   for (const name of ["HOME", "BACKEND_URL", "CONFIG_PASSPHRASE", "CONFIG_PASSPHRASE_FILE"]) {
     vi.stubEnv(`PULUMI_${name}`, undefined);
   }
-  vi.stubGlobal("fetch", () => Promise.reject(new Error("this test asked the web")));
 });
 afterEach(() => {
   vi.unstubAllEnvs();
-  vi.unstubAllGlobals();
   vi.restoreAllMocks();
 });
-
-function printed(): string[] {
-  return stderr.mock.calls.map(([text]) => String(text).replace(/ \(\d+\.\d s\)\n$/, ""));
-}
 
 /** A CLI on PATH. */
 function onPath(...answers: Answer[]): FakeCommand {
   const fake = fakeCommand("pulumi", answers, false);
   vi.stubEnv("PATH", fake.folder);
   return fake;
-}
-
-/** A CLI in a Pulumi home. */
-function inHome(folder: string, ...answers: Answer[]): string {
-  mkdirSync(folder, { recursive: true });
-  renameSync(fakeCommand("pulumi", answers, false).folder, join(folder, "bin"));
-  return join(folder, "bin/pulumi");
 }
 
 async function stack(overrides: Readonly<Record<string, string>> = {}): Promise<StackFile> {
@@ -117,106 +100,14 @@ describe("the drift that an event of a refresh tells of", () => {
   });
 });
 
-describe("the Pulumi CLI", () => {
-  it("is the one on PATH, before the one in its home", async () => {
-    vi.stubEnv("PULUMI_HOME", home);
-    inHome(home, VERSION);
-    const fake = onPath(VERSION);
-    expect(await findPulumi()).toMatchObject({ command: "pulumi", version: { version: "3.259.0" } });
-    expect(fake.calls().map(({ args }) => args)).toEqual([["version"]]);
-  });
-
-  it("is else the one in its home", async () => {
-    const command = inHome(join(home, ".pulumi"), VERSION);
-    expect(await findPulumi()).toMatchObject({ command });
-    vi.stubEnv("PULUMI_HOME", join(home, "other"));
-    expect(await findPulumi()).toBeUndefined();
-    const other = inHome(join(home, "other"), VERSION);
-    expect(await findPulumi()).toMatchObject({ command: other });
-  });
-
-  it("is not one that is too old for the SDK", async () => {
-    onPath({ stdout: "v2.25.0\n" });
-    expect(await findPulumi()).toBeUndefined();
-  });
-
-  it("is not downloaded where its vendor does not answer within 5 s", async () => {
-    const slow = new AbortController();
-    const timeout = vi.spyOn(AbortSignal, "timeout").mockReturnValue(slow.signal);
-    const install = vi.spyOn(PulumiCommand, "install");
-    const fetched = vi.fn(
-      (_url: string, { signal }: RequestInit) =>
-        new Promise((_resolve, reject) => {
-          signal?.addEventListener("abort", () => {
-            reject(new Error("timed out"));
-          });
-        }),
-    );
-    vi.stubGlobal("fetch", fetched);
-    const installing = installPulumi();
-    expect(fetched.mock.calls).toEqual([["https://get.pulumi.com", { method: "HEAD", signal: slow.signal }]]);
-    expect(timeout.mock.calls).toEqual([[5_000]]);
-    slow.abort();
-    expect(await installing).toBeUndefined();
-    expect(install).not.toHaveBeenCalled();
-  });
-
-  it("is downloaded into its home where its vendor answers", async () => {
-    vi.stubGlobal("fetch", () => Promise.resolve(new Response()));
-    onPath(VERSION);
-    const command = await PulumiCommand.get();
-    const install = vi.spyOn(PulumiCommand, "install").mockResolvedValue(command);
-    expect(await installPulumi()).toBe(command);
-    expect(install.mock.calls).toEqual([[{ root: join(home, ".pulumi") }]]);
-    expect(printed()).toEqual(["  ok    download the Pulumi CLI"]);
-  });
-
-  it("cannot be had where its download fails", async () => {
-    vi.stubGlobal("fetch", () => Promise.resolve(new Response()));
-    vi.spyOn(PulumiCommand, "install").mockRejectedValue(new Error("curl: not found"));
-    expect(await installPulumi()).toBeUndefined();
-    expect(printed()).toEqual(["  FAIL  download the Pulumi CLI"]);
-  });
-});
-
-describe("the engine", () => {
-  it("is Pulumi's where its CLI is there", async () => {
-    onPath(VERSION, VERSION);
-    expect(await selectEngine(await stack())).toBeInstanceOf(PulumiEngine);
-    expect(await selectEngine(await stack(), "pulumi")).toBeInstanceOf(PulumiEngine);
-    expect(printed()).toEqual([]);
-  });
-
-  it("is kubectl where it is asked for, without a look at Pulumi", async () => {
-    const fake = onPath(VERSION);
-    expect(await selectEngine(await stack(), "kubectl")).toBeInstanceOf(KubectlEngine);
-    expect(fake.calls()).toEqual([]);
-    expect(printed()).toEqual([]);
-  });
-
-  it("is kubectl where no CLI can be had, and one line says what it lacks", async () => {
-    expect(await selectEngine(await stack())).toBeInstanceOf(KubectlEngine);
-    expect(printed()).toEqual([
-      "  note  engine kubectl: there is no Pulumi CLI here and it cannot be downloaded from its vendor; " +
-        "no state, no engine diff, no secure: values\n",
-    ]);
-  });
-
-  it("cannot be Pulumi's where no CLI can be had", async () => {
-    expect(await userError(selectEngine(await stack(), "pulumi"))).toEqual({
-      message: "the Pulumi CLI is not installed, and it cannot be downloaded from its vendor",
-      fix: "Install it (https://www.pulumi.com/docs/iac/download-install/), or use ENGINE=kubectl.",
-    });
-  });
-});
-
 describe("Pulumi's engine", () => {
   const EMPTY = { stdout: JSON.stringify({ version: 3, deployment: { resources: [] } }) };
   const FAILURE = { stderr: "error: no good\n", code: 255 };
   const FIX = "Mend what it names and run the command again; the stack's state is kept.";
 
   async function engine(file: StackFile): Promise<Engine> {
-    return selectEngine(file, "pulumi");
+    const command = await PulumiCommand.get({ skipVersionCheck: true });
+    return new Engine(file, { command, env: {} });
   }
 
   it("selects the stack in the project's folder and updates it, with a refresh as the cluster is local", async () => {
@@ -354,8 +245,18 @@ Duration: 1s
         changes: ["a", "b"].map((name) => ({ operation: "delete", target: `${SERVICE} ${name}` })),
         warnings: [gone("a"), gone("b")],
       });
-      onPath(OLD, {}, STATE, { events, ...refused(PROTECTED) });
+      onPath(OLD, {}, STATE, {}, STATE, { events, ...refused(PROTECTED) });
       expect(await (await engine(await stack())).warnings()).toEqual([gone("a"), gone("b")]);
+    });
+
+    it("without a preview where the stack has nothing to lose", async () => {
+      const fake = onPath(OLD, {}, EMPTY);
+      expect(await (await engine(await stack())).warnings()).toEqual([]);
+      expect(fake.calls().map(({ args }) => args.slice(0, 2).join(" "))).toEqual([
+        "version",
+        "stack select",
+        "stack export",
+      ]);
     });
 
     it("and fails where anything else is wrong beside it", async () => {
@@ -516,5 +417,20 @@ Duration: 1s
     logIn("https://api.pulumi.com");
     vi.stubEnv("PULUMI_CONFIG_PASSPHRASE_FILE", "/secret");
     expect(await environment()).toEqual({ PULUMI_CONFIG_PASSPHRASE_FILE: "/secret" });
+  });
+});
+
+describe("the environment of plain pulumi", () => {
+  it("has this Node.js on PATH, and the backend and passphrase of the commands here", async () => {
+    const { folder } = onPath(VERSION);
+    for (const part of ["language-nodejs", "resource-kubernetes", "resource-docker"]) {
+      writeFileSync(join(folder, `pulumi-${part}`), "");
+    }
+    expect(await engineEnvironment()).toEqual({
+      PATH: [dirname(process.execPath), folder].join(delimiter),
+      PULUMI_BACKEND_URL: "file://~",
+      PULUMI_CONFIG_PASSPHRASE: "",
+      PULUMI_SKIP_UPDATE_CHECK: "true",
+    });
   });
 });

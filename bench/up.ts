@@ -1,0 +1,94 @@
+// Times Pulumi's engine on stack dev beside a bare `kubectl apply` of the same objects, in turns, in one run.
+// Needs a local cluster that is up and has no stack dev: make cluster-up down bench
+import { resolve } from "node:path";
+import type { Service } from "../lib/graph.ts";
+import { step } from "../lib/steps.ts";
+import { Engine } from "../tools/engine/engine.ts";
+import { type KubernetesObject, runProgram } from "../tools/engine/program.ts";
+import { firstReply, loggingConsumer } from "../tools/first-reply.ts";
+import { replaced } from "../tools/golden.ts";
+import { kubectl } from "../tools/kubectl.ts";
+import { Mesh } from "../tools/mesh.ts";
+import { table } from "../tools/report.ts";
+import { readStackFile } from "../tools/stack-file.ts";
+
+const ROUNDS = 3;
+
+const file = await readStackFile(resolve(import.meta.dirname, ".."), "dev");
+const { settings } = file;
+const mesh = new Mesh(settings);
+const engine = await Engine.of(file);
+
+function consumer(): Service {
+  const found = loggingConsumer(settings.services);
+  if (found === undefined) throw new Error("the stack runs no consumer");
+  return found;
+}
+
+/** The stack's objects with images by digest, as the engine has pushed them. */
+async function pushed(images: Readonly<Record<string, string>>): Promise<KubernetesObject[]> {
+  const declared = await runProgram(file);
+  const digests = declared.images.map(({ reference }) => {
+    const repository = reference.slice(0, reference.lastIndexOf(":"));
+    const digest = Object.values(images).find((image) => image.startsWith(`${repository}@`));
+    if (digest === undefined) throw new Error(`${reference} has not been pushed`);
+    return [reference, digest] as const;
+  });
+  return replaced([...declared.objects], new Map(digests));
+}
+
+const times = new Map<string, number[]>();
+
+async function timed<T>(name: string, work: () => Promise<T>): Promise<T> {
+  const start = performance.now();
+  const value = await step(name, work);
+  times.set(name, [...(times.get(name) ?? []), (performance.now() - start) / 1000]);
+  return value;
+}
+
+function median(name: string): number {
+  const sorted = [...(times.get(name) ?? [])].sort((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
+}
+
+const { outputs } = await engine.up();
+const list = JSON.stringify({
+  apiVersion: "v1",
+  kind: "List",
+  items: await pushed(outputs["images"] as Record<string, string>),
+});
+await engine.down();
+for (let round = 1; round <= ROUNDS; round += 1) {
+  await timed("kubectl apply, to the first reply", async () => {
+    await kubectl(settings, ["apply", "--server-side", "-f", "-"], list);
+    await firstReply(mesh, consumer());
+  });
+  await kubectl(settings, ["delete", "namespace", settings.namespace, "--wait"]);
+  await timed("up from nothing, to the first reply", async () => {
+    await engine.up();
+    await firstReply(mesh, consumer());
+  });
+  await timed("preview, unchanged", () => engine.preview());
+  await timed("up, unchanged", () => engine.up());
+  await timed("down", () => engine.down());
+}
+
+const drain = Math.max(...settings.services.map(({ drainSeconds }) => drainSeconds));
+const ratio = median("up from nothing, to the first reply") / median("kubectl apply, to the first reply");
+const rows = [...times].map(([name, values]) => [
+  name,
+  ...[Math.min(...values), median(name), Math.max(...values)].map((value) => value.toFixed(1)),
+]);
+const goals = [
+  ["up from nothing, times kubectl apply", ratio, 2.2],
+  ["preview, unchanged, s", median("preview, unchanged"), 2.5],
+  ["up, unchanged, s", median("up, unchanged"), 5],
+  ["down, s", median("down"), drain + 10],
+] as const;
+const goalRows = goals.map(([name, value, goal]) => [name, value.toFixed(2), goal.toFixed(1)]);
+const tables = [
+  table([["seconds", "min", "median", "max"], ...rows]),
+  table([["goal", "measured", "at most"], ...goalRows]),
+];
+process.stdout.write(`${tables.join("\n\n")}\n`);
+process.exitCode = goals.every(([, value, goal]) => value <= goal) ? 0 : 1;

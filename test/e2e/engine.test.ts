@@ -1,0 +1,224 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { execa } from "execa";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { z } from "zod";
+import type { Change, Repair } from "../../tools/engine/engine.ts";
+import type { UpReport } from "../../tools/up.ts";
+import { CONFIRM, make, type PairStack, PROJECT_DIRECTORY, STACK, writeStack } from "./make.ts";
+import { CONSUMER, PROVIDER, Scene, until } from "./scene.ts";
+
+const NAMESPACE = "dubbo-engine";
+const SECRET = "a-value-that-nobody-may-read";
+
+let environment: Readonly<Record<string, string>>;
+let folder: string;
+
+interface Ran {
+  readonly exitCode: number | undefined;
+  /** Standard output and error, as they came. */
+  readonly all: string;
+}
+
+/** Runs plain `pulumi`, as a user does after `eval "$(make -s env)"`. */
+async function pulumi(...args: string[]): Promise<Ran> {
+  const options = { cwd: PROJECT_DIRECTORY, env: { ...environment, PULUMI_EXPERIMENTAL: "true" } };
+  const { exitCode, all } = await execa("pulumi", [...args, "--non-interactive"], {
+    ...options,
+    reject: false,
+    all: true,
+  });
+  return { exitCode, all };
+}
+
+/** What a plain `pulumi` command prints that must succeed. */
+async function succeeded(...args: string[]): Promise<string> {
+  const { all, exitCode } = await pulumi(...args);
+  if (exitCode !== 0) throw new Error(`pulumi ${args.join(" ")}: ${all}`);
+  return all;
+}
+
+function write(settings: PairStack = {}): void {
+  writeStack({ namespace: NAMESPACE, ...settings });
+}
+
+async function drift(): Promise<readonly Change[]> {
+  const { stdout } = await execa("make", ["--no-print-directory", "drift", `STACK=${STACK}`, "JSON=1"], {
+    cwd: PROJECT_DIRECTORY,
+    reject: false,
+  });
+  const changes = z.object({ changes: z.array(z.unknown()) });
+  return changes.parse(JSON.parse(stdout.trim().split("\n").at(-1) ?? "")).changes as Change[];
+}
+
+async function previewed(): Promise<readonly Change[]> {
+  return (await make<{ changes: readonly Change[] }>("preview", "JSON=1")).result.changes;
+}
+
+/** Names of the namespace's objects of some kinds. */
+async function names(kinds: string): Promise<string[]> {
+  const scene = await Scene.now();
+  const found = await scene.kubectl("get", kinds, "-o", "name");
+  return found.split("\n").sort();
+}
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "dubbo-mesh-engine-"));
+  write();
+  await make<UpReport>("up", "JSON=1");
+  environment = (await make<Record<string, string>>("env", "JSON=1")).result;
+});
+
+afterAll(async () => {
+  await make("down", CONFIRM);
+  rmSync(folder, { recursive: true });
+});
+
+describe("plain pulumi", () => {
+  it("sees a mesh that make brought up as its own", async () => {
+    expect(await succeeded("preview", "-s", STACK, "--expect-no-changes")).toMatch(/\d+ unchanged/);
+    const outputs = z.object({ namespace: z.string() });
+    expect(outputs.parse(JSON.parse(await succeeded("stack", "output", "-s", STACK, "--json")))).toEqual({
+      namespace: NAMESPACE,
+    });
+  });
+
+  it("stops a bad change by the policy pack, and passes a good one", async () => {
+    const pack = ["--policy-pack", "policy/pack"];
+    expect(await succeeded("preview", "-s", STACK, ...pack)).toContain("dubbo-mesh");
+    write({ injection: false });
+    const { exitCode, all } = await pulumi("preview", "-s", STACK, ...pack);
+    write();
+    expect(exitCode).not.toBe(0);
+    expect(all).toMatch(/\[mandatory\]/);
+  });
+
+  it("does what a saved plan says, and refuses it when the program says something else", async () => {
+    const plan = join(folder, "plan.json");
+    const versions = (weight: number): PairStack => ({
+      traffic: { perTryTimeout: `${weight}s` },
+    });
+    write(versions(2));
+    await succeeded("preview", "-s", STACK, "--save-plan", plan);
+    expect(await succeeded("up", "--yes", "--skip-preview", "-s", STACK, "--plan", plan)).toMatch(
+      /1 updated/,
+    );
+    await succeeded("preview", "-s", STACK, "--save-plan", plan);
+    write(versions(3));
+    const { exitCode, all } = await pulumi("up", "--yes", "--skip-preview", "-s", STACK, "--plan", plan);
+    expect(exitCode).not.toBe(0);
+    expect(all).toMatch(/violates plan/);
+    write(versions(2));
+    expect(await previewed()).toEqual([]);
+  });
+});
+
+describe("a field that was changed by hand", () => {
+  it("is found by a refresh, and taken back by up", async () => {
+    const scene = await Scene.now();
+    const mode = (): Promise<string> =>
+      scene.kubectl("get", "peerauthentication", "default", "-o", "jsonpath={.spec.mtls.mode}");
+    const patch = '{"spec":{"mtls":{"mode":"PERMISSIVE"}}}';
+    await scene.kubectl("patch", "peerauthentication", "default", "--type=merge", "-p", patch);
+    const found = await drift();
+    expect(found.map(({ operation, target }) => `${operation} ${target.split(" ")[0] ?? ""}`)).toEqual([
+      "update kubernetes:security.istio.io/v1:PeerAuthentication",
+    ]);
+    const { result } = await make<UpReport>("up", "JSON=1");
+    expect(result.changes).toHaveLength(1);
+    expect(await mode()).toBe("STRICT");
+    expect(await drift()).toEqual([]);
+  });
+});
+
+describe("an encrypted value", () => {
+  const path = join(PROJECT_DIRECTORY, `Pulumi.${STACK}.yaml`);
+  const KEY = "dubbo.application.owner";
+
+  it("reaches the application, and neither state nor preview show it", async () => {
+    write({ consumer: { properties: { [KEY]: "" } } });
+    const property = `dubbo-mesh:services[1].properties["${KEY}"]`;
+    await succeeded("config", "set", "-s", STACK, "--path", "--secret", property, SECRET);
+    expect(readFileSync(path, "utf8")).not.toContain(SECRET);
+    expect(await succeeded("preview", "-s", STACK, "--diff")).not.toContain(SECRET);
+    await make<UpReport>("up", "JSON=1");
+    const scene = await Scene.now();
+    expect(await scene.kubectl("get", "deployment", CONSUMER, "-o", "json")).toContain(SECRET);
+    expect(await succeeded("stack", "export", "-s", STACK)).not.toContain(SECRET);
+    write();
+    await make<UpReport>("up", "JSON=1");
+  });
+});
+
+describe("a state that is exported", () => {
+  it("is the stack's again when it is imported", async () => {
+    const file = join(folder, "state.json");
+    const salt = readFileSync(join(PROJECT_DIRECTORY, `Pulumi.${STACK}.yaml`), "utf8");
+    await succeeded("stack", "export", "-s", STACK, "--file", file);
+    await succeeded("stack", "rm", STACK, "--force", "--yes", "--preserve-config");
+    await succeeded("stack", "init", STACK);
+    writeFileSync(join(PROJECT_DIRECTORY, `Pulumi.${STACK}.yaml`), salt);
+    await succeeded("stack", "import", "-s", STACK, "--file", file);
+    expect(await previewed()).toEqual([]);
+  });
+});
+
+/** Processes whose command line matches. */
+async function processes(pattern: string): Promise<number[]> {
+  const { stdout } = await execa("pgrep", ["-f", pattern], { reject: false });
+  return stdout.split("\n").flatMap((line) => (line === "" ? [] : [Number(line)]));
+}
+
+describe("an engine that is killed while it makes a Deployment", () => {
+  it("leaves a stack that repair and up bring to its end, with no object twice", async () => {
+    await make("down", CONFIRM);
+    const updating = pulumi("up", "--yes", "--skip-preview", "-s", STACK);
+    await until("the provider's Deployment is being made", 120, async () => {
+      const scene = await Scene.now();
+      const found = await scene.kubectl("get", "deployments", "-o", "name").catch(() => "");
+      return found.includes(`${PROVIDER}-v1`) ? true : undefined;
+    });
+    const killed = [
+      ...(await processes("pulumi up --yes")),
+      ...(await processes("pulumi-resource-kubernetes")),
+    ];
+    expect(killed.length).toBeGreaterThanOrEqual(2);
+    for (const pid of killed) process.kill(pid, "SIGKILL");
+    await updating;
+    // The program has no engine to talk to any more, and ends.
+    await until("the program ends", 30, async () =>
+      (await processes("@pulumi/pulumi/cmd/run")).length === 0 ? true : undefined,
+    );
+    const { result: repair } = await make<{ repair: Repair }>("repair", "JSON=1");
+    expect(repair.repair.unlocked).toBe(true);
+    expect(repair.repair.interrupted.length).toBeGreaterThan(0);
+    const { result } = await make<UpReport>("up", "JSON=1");
+    expect(result.reply).toContain(`response from provider`);
+    expect(await previewed()).toEqual([]);
+    expect(await names("deployments")).toEqual(
+      [`deployment.apps/${CONSUMER}`, `deployment.apps/${PROVIDER}-v1`].sort(),
+    );
+    const urns = z.object({ deployment: z.object({ resources: z.array(z.object({ urn: z.string() })) }) });
+    const { resources } = urns.parse(JSON.parse(await succeeded("stack", "export", "-s", STACK))).deployment;
+    expect(new Set(resources.map(({ urn }) => urn)).size).toBe(resources.length);
+  });
+});
+
+describe("a stack that is production", () => {
+  it("is not destroyed by plain pulumi, and by make only with its name", async () => {
+    const security = { identities: "per-workload", networkPolicy: true, defaultDeny: true };
+    write({ production: true, security });
+    await make<UpReport>("up", "JSON=1", CONFIRM);
+    const { exitCode, all } = await pulumi("destroy", "--yes", "--skip-preview", "-s", STACK);
+    expect(exitCode).not.toBe(0);
+    expect(all).toMatch(/protected/);
+    const scene = await Scene.now();
+    expect(await scene.mesh.pods(PROVIDER)).not.toEqual([]);
+    await expect(make("down", "JSON=1")).rejects.toThrow("is production");
+    await make("down", CONFIRM);
+    await sleep(1000);
+    await expect(scene.kubectl("get", "namespace", NAMESPACE)).rejects.toThrow("not found");
+  });
+});

@@ -1,0 +1,250 @@
+/** Pulumi's engine and its parts: found on this machine, downloaded from the vendor, or built. */
+import {
+  copyFileSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { homedir } from "node:os";
+import { delimiter, dirname, join, resolve } from "node:path";
+import docker from "@pulumi/docker/package.json" with { type: "json" };
+import kubernetes from "@pulumi/kubernetes/package.json" with { type: "json" };
+import { PulumiCommand } from "@pulumi/pulumi/automation/index.js";
+import sdk from "@pulumi/pulumi/package.json" with { type: "json" };
+import {
+  type Artifact,
+  goArtifact,
+  goModuleFolder,
+  isMade,
+  makeArtifact,
+  requireGo,
+} from "../../cluster/artifacts.ts";
+import { UserError } from "../../lib/errors.ts";
+import { step } from "../../lib/steps.ts";
+
+/** Oldest version of the CLI that this program was run with. */
+export const OLDEST_CLI = "3.248.0";
+
+const VENDOR = "https://get.pulumi.com";
+const VENDOR_TIMEOUT_MS = 5_000;
+
+const LANGUAGE_HOST = "pulumi-language-nodejs";
+const SDK_MODULE = "github.com/pulumi/pulumi";
+const PLUGIN_MODULE = "github.com/pulumi/pulumi-kubernetes";
+
+/** Executables of the parts that this project has in place of the vendor's. */
+const STAND_INS = join(import.meta.dirname, "bin");
+/** PULUMI_HOME where a part is built or stands in: the user's own is left alone. */
+const OWN_HOME = resolve(import.meta.dirname, "../../.pulumi-home");
+
+/** Pulumi's CLI, and the environment in which it finds its other parts. */
+export interface FoundEngine {
+  readonly command: PulumiCommand;
+  /** Variables for the CLI; empty where the vendor's parts are installed. */
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** A resource plugin, of the version that its npm package asks for. */
+interface Plugin {
+  readonly name: string;
+  readonly version: string;
+}
+
+const KUBERNETES: Plugin = { name: "kubernetes", version: kubernetes.version };
+const DOCKER: Plugin = { name: "docker", version: docker.version };
+
+/** The user's PULUMI_HOME. */
+export function pulumiHome(): string {
+  return process.env["PULUMI_HOME"] ?? join(homedir(), ".pulumi");
+}
+
+/** Folder of the file that holds the user's logins. */
+export function credentialsFolder(): string {
+  return process.env["PULUMI_CREDENTIALS_PATH"] ?? pulumiHome();
+}
+
+function pluginFolder(home: string, { name, version }: Plugin): string {
+  return join(home, "plugins", `resource-${name}-v${version}`);
+}
+
+function isOnPath(executable: string): boolean {
+  const folders = (process.env["PATH"] ?? "").split(delimiter);
+  return folders.some((folder) => existsSync(join(folder, executable)));
+}
+
+function hasPlugin(plugin: Plugin): boolean {
+  return existsSync(pluginFolder(pulumiHome(), plugin)) || isOnPath(`pulumi-resource-${plugin.name}`);
+}
+
+function hasLanguageHost({ command }: PulumiCommand): boolean {
+  return existsSync(join(dirname(command), LANGUAGE_HOST)) || isOnPath(LANGUAGE_HOST);
+}
+
+/**
+ * The CLI on PATH, else the one in the user's PULUMI_HOME; undefined where there is none.
+ * @throws UserError for one that is older than {@link OLDEST_CLI}
+ */
+async function installedCli(): Promise<PulumiCommand | undefined> {
+  for (const options of [{}, { root: pulumiHome() }]) {
+    const found = await PulumiCommand.get({ ...options, skipVersionCheck: true }).catch(() => undefined);
+    if (found === undefined) continue;
+    if (found.version !== null && found.version.compare(OLDEST_CLI) >= 0) return found;
+    throw new UserError(
+      `the Pulumi CLI (${found.command}) is ${found.version?.toString() ?? "of an unknown version"}, older than ${OLDEST_CLI}`,
+      "Update it (https://www.pulumi.com/docs/iac/download-install/), or take it off PATH: the right one is then downloaded or built.",
+    );
+  }
+  return undefined;
+}
+
+async function vendorAnswers(): Promise<boolean> {
+  const signal = AbortSignal.timeout(VENDOR_TIMEOUT_MS);
+  return fetch(`${VENDOR}/install.sh`, { method: "HEAD", signal }).then(
+    ({ ok }) => ok,
+    () => false,
+  );
+}
+
+/** Downloads the CLI into the user's PULUMI_HOME; undefined where that fails. */
+async function downloadedCli(): Promise<PulumiCommand | undefined> {
+  return step("download the Pulumi CLI", () => PulumiCommand.install({ root: pulumiHome() })).catch(
+    () => undefined,
+  );
+}
+
+function cliArtifact(): Artifact {
+  return goArtifact({
+    name: "pulumi",
+    folder: join(import.meta.dirname, "build/pulumi"),
+    package: `${SDK_MODULE}/pkg/v3/cmd/pulumi`,
+    variables: { [`${SDK_MODULE}/sdk/v3/go/common/version.Version`]: `v${sdk.version}` },
+    minutes: "4 to 6 min",
+  });
+}
+
+function kubernetesArtifact(): Artifact {
+  const folder = join(import.meta.dirname, "build/kubernetes");
+  const { version } = KUBERNETES;
+  return goArtifact({
+    name: "pulumi-resource-kubernetes",
+    folder,
+    package: ".",
+    variables: { [`${PLUGIN_MODULE}/provider/v4/pkg/version.Version`]: version },
+    // The plugin links all of its Go SDK, and hardly runs it: it need not be optimized.
+    flags: [`-gcflags=${PLUGIN_MODULE}/sdk/v4/...=-N -l`],
+    embed: async (copy) => {
+      const module = await goModuleFolder(`${PLUGIN_MODULE}/provider/v4`, folder);
+      const text = readFileSync(join(module, "cmd/pulumi-resource-kubernetes/schema.json"), "utf8");
+      const schema = JSON.parse(text) as Record<string, unknown>;
+      writeFileSync(join(copy, "schema.json"), JSON.stringify({ ...schema, version }));
+    },
+    minutes: "8 to 10 min",
+  });
+}
+
+/** Links a file, or copies it to another file system, unless it is there already. */
+function place(file: string, at: string): void {
+  const { size, atime, mtime } = statSync(file);
+  const old = statSync(at, { throwIfNoEntry: false });
+  if (old?.size === size && old.mtimeMs === mtime.getTime()) return;
+  mkdirSync(dirname(at), { recursive: true });
+  rmSync(at, { force: true });
+  try {
+    linkSync(file, at);
+  } catch {
+    copyFileSync(file, at);
+    utimesSync(at, atime, mtime);
+  }
+}
+
+function link(target: string, at: string): void {
+  mkdirSync(dirname(at), { recursive: true });
+  rmSync(at, { force: true, recursive: true });
+  symlinkSync(target, at);
+}
+
+/** The parts that have to be built; none where they are installed. */
+interface Missing {
+  readonly cli?: Artifact;
+  readonly plugin?: Artifact;
+}
+
+function missingParts(installed: PulumiCommand | undefined): Missing {
+  return {
+    ...(installed === undefined && { cli: cliArtifact() }),
+    ...(!hasPlugin(KUBERNETES) && { plugin: kubernetesArtifact() }),
+  };
+}
+
+/** Builds the parts. What an interrupted build has compiled is not compiled again. */
+async function build({ cli, plugin }: Missing): Promise<void> {
+  const artifacts = [cli, plugin].filter((part) => part !== undefined && !isMade(part)) as Artifact[];
+  if (artifacts.length === 0) return;
+  const names = [...(cli ? ["CLI"] : []), ...(plugin ? ["Kubernetes plugin"] : [])].join(" and ");
+  await requireGo(`Pulumi's ${names} must be built: not installed, and ${VENDOR} does not answer`);
+  for (const artifact of artifacts) await makeArtifact(artifact);
+}
+
+/** Puts a plugin into a PULUMI_HOME: the user's, else the one at `executable`. */
+function placePlugin(plugin: Plugin, home: string, executable: string | undefined): void {
+  const [theirs, ours] = [pluginFolder(pulumiHome(), plugin), pluginFolder(home, plugin)];
+  if (theirs === ours) return;
+  if (existsSync(theirs)) link(theirs, ours);
+  else if (executable !== undefined) link(executable, join(ours, `pulumi-resource-${plugin.name}`));
+}
+
+/** Puts all parts where the CLI looks for them, and says which are built and which stand in. */
+async function assemble(
+  home: string,
+  installed: PulumiCommand | undefined,
+  { cli, plugin }: Missing,
+): Promise<FoundEngine> {
+  const bin = join(home, "bin");
+  const standIns = [
+    ...(installed !== undefined && hasLanguageHost(installed) ? [] : ["Node.js language host"]),
+    ...(hasPlugin(DOCKER) ? [] : ["Docker plugin"]),
+  ];
+  if (cli !== undefined) place(cli.file, join(bin, "pulumi"));
+  if (standIns.includes("Node.js language host"))
+    link(join(STAND_INS, LANGUAGE_HOST), join(bin, LANGUAGE_HOST));
+  placePlugin(KUBERNETES, home, plugin?.file);
+  placePlugin(DOCKER, home, hasPlugin(DOCKER) ? undefined : join(STAND_INS, "pulumi-resource-docker"));
+  const built = [...(cli ? [`CLI ${sdk.version}`] : []), ...(plugin ? ["Kubernetes plugin"] : [])];
+  const list = (parts: readonly string[]): string => (parts.length === 0 ? "none" : parts.join(", "));
+  process.stderr.write(`  note  Pulumi: built here: ${list(built)}; stand-ins: ${list(standIns)}\n`);
+  const command = installed ?? (await PulumiCommand.get({ root: home }));
+  const env = {
+    PULUMI_HOME: home,
+    PULUMI_CREDENTIALS_PATH: credentialsFolder(),
+    PATH: `${bin}${delimiter}${process.env["PATH"] ?? ""}`,
+  };
+  return { command, env };
+}
+
+/**
+ * Finds Pulumi's engine: installed; built by an earlier command; downloaded from its vendor, who has 5 s to
+ * answer; else built from the Go modules that build/ pins.
+ * @param ownHome PULUMI_HOME where a part is built or stands in
+ * @throws UserError where the CLI is too old, or has to be built and cannot be
+ */
+export async function findEngine(ownHome = OWN_HOME): Promise<FoundEngine> {
+  const installed = await installedCli();
+  const isComplete = [KUBERNETES, DOCKER].every(hasPlugin);
+  if (installed !== undefined && hasLanguageHost(installed) && isComplete)
+    return { command: installed, env: {} };
+  const missing = missingParts(installed);
+  const isAssembled = existsSync(ownHome) && Object.values(missing).every(isMade);
+  if (!isAssembled && (await vendorAnswers())) {
+    // The CLI downloads plugins by itself.
+    const command = installed ?? (await downloadedCli());
+    if (command !== undefined) return { command, env: {} };
+  }
+  await build(missing);
+  return assemble(ownHome, installed, missing);
+}

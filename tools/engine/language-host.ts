@@ -1,0 +1,265 @@
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import * as grpc from "@grpc/grpc-js";
+import services, { type ILanguageRuntimeServer } from "@pulumi/pulumi/proto/language_grpc_pb.js";
+import language from "@pulumi/pulumi/proto/language_pb.js";
+import plugin from "@pulumi/pulumi/proto/plugin_pb.js";
+import sdk from "@pulumi/pulumi/version.js";
+import { execa, parseCommandString } from "execa";
+import { z } from "zod";
+import { messageOf } from "../../lib/errors.ts";
+import { installedPackages, readManifest } from "./node-packages.ts";
+
+type Info = InstanceType<typeof language.ProgramInfo>;
+type RunRequest = InstanceType<typeof language.RunRequest>;
+type RunResponse = InstanceType<typeof language.RunResponse>;
+type PluginRequest = InstanceType<typeof language.RunPluginRequest>;
+type PluginResponse = InstanceType<typeof language.RunPluginResponse>;
+
+/** Exit code of a program that has logged its error itself. Source: @pulumi/pulumi/cmd/run. */
+const LOGGED = 32;
+/** Kind of plugin that a policy pack is. */
+const POLICY_PACK = "analyzer";
+
+/** Options of `runtime` in Pulumi.yaml, with the defaults of Pulumi's own language host. */
+const runtimeOptions = z.looseObject({
+  typescript: z.boolean().default(true),
+  tsconfig: z.string().optional(),
+  nodeargs: z.string().default(""),
+});
+
+/** Arguments and environment of Node.js. */
+interface Command {
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+}
+
+function folderOf(info: Info | undefined): string {
+  return info?.getProgramDirectory() ?? "";
+}
+
+function sdkScript(name: string, folder: string): string {
+  const script = `@pulumi/pulumi/cmd/${name}`;
+  try {
+    return createRequire(join(folder, "package.json")).resolve(script);
+  } catch (error) {
+    throw new Error(`${script} is missing: run \`npm ci\` in ${folder}`, { cause: error });
+  }
+}
+
+/** Returns a command of the SDK that the program itself has installed. */
+function sdkCommand(info: Info | undefined, name: string, args: readonly string[]): Command {
+  const folder = folderOf(info);
+  const options = runtimeOptions.safeParse(info?.getOptions()?.toJavaScript() ?? {});
+  if (!options.success) {
+    throw new Error(`runtime.options of ${folder}: ${z.prettifyError(options.error)}`);
+  }
+  const { nodeargs, typescript, tsconfig } = options.data;
+  return {
+    args: [...parseCommandString(nodeargs), sdkScript(name, folder), ...args],
+    env: {
+      ...(typescript && { PULUMI_NODEJS_TYPESCRIPT: "true" }),
+      ...(tsconfig !== undefined && { PULUMI_NODEJS_TSCONFIG_PATH: tsconfig }),
+    },
+  };
+}
+
+function programCommand(request: RunRequest, engine: string): Command {
+  const info = request.getInfo();
+  const values = {
+    monitor: request.getMonitorAddress(),
+    engine,
+    organization: request.getOrganization(),
+    project: request.getProject(),
+    "root-directory": info?.getRootDirectory() ?? "",
+    stack: request.getStack(),
+    pwd: folderOf(info),
+  };
+  const flags = Object.entries(values).flatMap(([flag, value]) => (value === "" ? [] : [`--${flag}`, value]));
+  const { args, env } = sdkCommand(info, "run", [
+    ...flags,
+    ...(request.getDryrun() ? ["--dry-run"] : []),
+    ...["--parallel", String(request.getParallel())],
+    info?.getEntryPoint() ?? ".",
+    ...request.getArgsList(),
+  ]);
+  const config = Object.fromEntries(request.getConfigMap().getEntryList());
+  const secretKeys = request.getConfigsecretkeysList();
+  return {
+    args,
+    env: {
+      ...env,
+      PULUMI_CONFIG: JSON.stringify(config),
+      PULUMI_CONFIG_SECRET_KEYS: JSON.stringify(secretKeys),
+    },
+  };
+}
+
+/** Options of a process that a cancelled call interrupts, and kills 5 s later. */
+function until(cancelled: AbortSignal) {
+  return {
+    cancelSignal: cancelled,
+    killSignal: "SIGINT",
+    // The host itself ends only after its processes.
+    cleanup: false,
+    reject: false,
+    buffer: false,
+    stdin: "ignore",
+  } as const;
+}
+
+async function run(request: RunRequest, engine: string, cancelled: AbortSignal): Promise<RunResponse> {
+  if (request.getAttachDebugger()) {
+    throw new Error("this language host attaches no debugger: set `nodeargs: --inspect-brk` in Pulumi.yaml");
+  }
+  const { args, env } = programCommand(request, engine);
+  // The engine takes what the host prints for the program's output.
+  const options = { ...until(cancelled), env, stdout: "inherit", stderr: "inherit" } as const;
+  const { exitCode, signal, shortMessage } = await execa(process.execPath, args, options);
+  const response = new language.RunResponse();
+  if (exitCode === 0) return response;
+  if (exitCode === LOGGED) return response.setBail(true);
+  if (exitCode !== undefined) return response.setError(`the program ended with exit code ${exitCode}`);
+  return response.setError(signal ? `the program was ended by ${signal}` : (shortMessage ?? ""));
+}
+
+function environmentOf(request: PluginRequest): Record<string, string> {
+  const variables = request.getEnvList().map((line) => {
+    const end = line.indexOf("=");
+    return [line.slice(0, end), line.slice(end + 1)] as const;
+  });
+  return Object.fromEntries(variables);
+}
+
+/** Runs a policy pack, or a plugin that is a Node.js program, and passes on what it prints. */
+async function runPlugin(
+  request: PluginRequest,
+  cancelled: AbortSignal,
+  send: (response: PluginResponse) => void,
+): Promise<void> {
+  const [info, args] = [request.getInfo(), request.getArgsList()];
+  const folder = folderOf(info);
+  const isPack = request.getKind() === POLICY_PACK;
+  const command = isPack
+    ? sdkCommand(info, "run-policy-pack", [...args, folder])
+    : sdkCommand(info, "run-plugin", [folder, ...args]);
+  const child = execa(process.execPath, command.args, {
+    ...until(cancelled),
+    cwd: isPack ? folder : request.getPwd(),
+    env: { ...environmentOf(request), ...command.env },
+    extendEnv: false,
+  });
+  child.stdout.on("data", (chunk: Buffer) => {
+    send(new language.RunPluginResponse().setStdout(chunk));
+  });
+  child.stderr.on("data", (chunk: Buffer) => {
+    send(new language.RunPluginResponse().setStderr(chunk));
+  });
+  const { exitCode } = await child;
+  send(new language.RunPluginResponse().setExitcode(exitCode ?? -1));
+}
+
+/** Returns the resource plugins that the installed packages need. */
+async function requiredPackages(info: Info | undefined) {
+  const dependencies = (await installedPackages(folderOf(info))).flatMap(({ name, version, pulumi }) => {
+    if (pulumi?.resource !== true) return [];
+    const dependency = new plugin.PackageDependency()
+      .setKind("resource")
+      .setName(pulumi.name ?? name.replace("@pulumi/", ""))
+      .setVersion(`v${(pulumi.version ?? version).replace(/^v/, "")}`)
+      .setServer(pulumi.server);
+    return [dependency];
+  });
+  return new language.GetRequiredPackagesResponse().setPackagesList(dependencies);
+}
+
+async function programDependencies(info: Info | undefined, transitive: boolean) {
+  const folder = folderOf(info);
+  const own = await readManifest(folder);
+  const direct = { ...own?.dependencies, ...own?.devDependencies };
+  const dependencies = (await installedPackages(folder))
+    .filter(({ name }) => transitive || name in direct)
+    .map(({ name, version }) => new language.DependencyInfo().setName(name).setVersion(version));
+  return new language.GetProgramDependenciesResponse().setDependenciesList(dependencies);
+}
+
+function cancellationOf(
+  call: grpc.ServerUnaryCall<unknown, unknown> | grpc.ServerWritableStream<unknown, unknown>,
+) {
+  const cancelled = new AbortController();
+  call.on("cancelled", () => {
+    cancelled.abort();
+  });
+  return cancelled.signal;
+}
+
+function failure(error: unknown): Partial<grpc.StatusObject> {
+  return { code: grpc.status.UNKNOWN, details: messageOf(error) };
+}
+
+/** Makes a gRPC method of a function; its signal tells that the engine no longer waits. */
+function unary<Request, Response>(
+  answer: (request: Request, cancelled: AbortSignal) => Promise<Response> | Response,
+): grpc.handleUnaryCall<Request, Response> {
+  return (call, callback) => {
+    const work = async () => answer(call.request, cancellationOf(call));
+    work().then(
+      (response) => {
+        callback(null, response);
+      },
+      (error: unknown) => {
+        callback(failure(error));
+      },
+    );
+  };
+}
+
+/** The methods that preview, up, refresh, destroy, about and policy packs need. */
+function methods(engine: string, programs: AbortController) {
+  return {
+    getPluginInfo: unary(() => new plugin.PluginInfo().setVersion(sdk.version)),
+    getRequiredPackages: unary((request) => requiredPackages(request.getInfo())),
+    getProgramDependencies: unary((request) =>
+      programDependencies(request.getInfo(), request.getTransitivedependencies()),
+    ),
+    about: unary(() =>
+      new language.AboutResponse().setExecutable(process.execPath).setVersion(process.version),
+    ),
+    run: unary((request, cancelled) => run(request, engine, AbortSignal.any([cancelled, programs.signal]))),
+    runPlugin: (call) => {
+      const send = (response: PluginResponse) => {
+        if (!call.cancelled) call.write(response);
+      };
+      runPlugin(call.request, cancellationOf(call), send).then(
+        () => call.end(),
+        (error: unknown) => call.emit("error", failure(error)),
+      );
+    },
+    cancel: unary(() => {
+      programs.abort();
+      return services.LanguageRuntimeService.cancel.responseDeserialize(Buffer.alloc(0));
+    }),
+  } satisfies Partial<ILanguageRuntimeServer>;
+}
+
+/**
+ * Serves Pulumi's LanguageRuntime for Node.js programs and prints its port.
+ * Ends with the engine, which holds the other end of standard input, and takes the program along.
+ * @param engine address of the engine
+ */
+export function serve(engine: string): void {
+  const server = new grpc.Server({ "grpc.max_receive_message_length": -1 });
+  const programs = new AbortController();
+  server.addService(services.LanguageRuntimeService, methods(engine, programs));
+  const stop = () => {
+    process.stdin.destroy();
+    programs.abort();
+    server.forceShutdown();
+  };
+  for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, stop);
+  process.stdin.once("close", stop).resume();
+  server.bindAsync("127.0.0.1:0", grpc.ServerCredentials.createInsecure(), (error, port) => {
+    if (error !== null) throw error;
+    process.stdout.write(`${port}\n`);
+  });
+}
