@@ -51,7 +51,7 @@ const fields = z.strictObject({
     .enum(ISTIO_MODES)
     .default("existing")
     .describe(
-      "existing: Istio is there, and is checked by `make up`; crds: the stack installs its definitions alone; install: istiod as well",
+      "existing: Istio is there, and is checked before anything is applied; crds: the stack installs its definitions alone; install: istiod as well",
     ),
   version: versionText
     .optional()

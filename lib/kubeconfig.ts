@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { request as httpRequest } from "node:http";
 import { request as httpsRequest, type RequestOptions } from "node:https";
+import { BlockList, isIP } from "node:net";
 import { homedir } from "node:os";
 import { delimiter, dirname, join, resolve } from "node:path";
 import { text } from "node:stream/consumers";
@@ -97,6 +98,33 @@ function load({ cluster, kubeconfig }: ClusterSettings): Kubeconfig {
   }
 }
 
+/** Tells whether an entry of NO_PROXY exempts a host: an address, a network, a domain or `*`. */
+function exempts(entry: string, host: string): boolean {
+  if (entry === "*" || entry === host) return true;
+  const [network = "", prefix] = entry.split("/");
+  if (prefix === undefined || isIP(host) === 0 || isIP(network) !== isIP(host))
+    return host.endsWith(`.${entry.replace(/^\*?\./, "")}`);
+  const family = isIP(host) === 4 ? "ipv4" : "ipv6";
+  const block = new BlockList();
+  block.addSubnet(network, Number(prefix), family);
+  return block.check(host, family);
+}
+
+/** A cluster's entry with the proxy of the environment, which kubectl and Pulumi's provider take; the client library does not. */
+function withProxy(cluster: Entry): Entry {
+  const { env } = process;
+  const proxy = env["HTTPS_PROXY"] ?? env["https_proxy"] ?? "";
+  const { server, "proxy-url": own } = cluster;
+  if (proxy === "" || own !== undefined || typeof server !== "string") return cluster;
+  const url = URL.parse(server);
+  const host = url?.hostname.replace(/^\[|\]$/g, "") ?? "";
+  const exempt = (env["NO_PROXY"] ?? env["no_proxy"] ?? "").split(",").map((entry) => entry.trim());
+  const loopback = ["localhost", "127.0.0.0/8", "::1/128"];
+  if (url?.protocol !== "https:" || [...loopback, ...exempt].some((entry) => exempts(entry, host)))
+    return cluster;
+  return { ...cluster, "proxy-url": proxy.includes("://") ? proxy : `http://${proxy}` };
+}
+
 /**
  * Returns the kubeconfig of a stack, reduced to its context. The first entry of a name counts.
  * @throws UserError where it cannot be read, or lacks the context or its cluster
@@ -112,13 +140,17 @@ export function stackKubeconfig(settings: ClusterSettings): Kubeconfig {
       `Choose one of: ${known} (CONTEXT=NAME, or pulumi config set context NAME).`,
     );
   }
-  const cluster = clusters.find((entry) => entry.name === context.context["cluster"]);
-  if (cluster === undefined) {
+  const found = clusters.find((entry) => entry.name === context.context["cluster"]);
+  if (found === undefined) {
     throw new UserError(
       `the kubeconfig's context ${name} names a cluster that it does not have`,
       "Mend the kubeconfig, or choose another context.",
     );
   }
+  const cluster = {
+    ...found,
+    cluster: settings.cluster === "local" ? found.cluster : withProxy(found.cluster),
+  };
   const user = users.find((entry) => entry.name === context.context["user"]);
   return { clusters: [cluster], users: user === undefined ? [] : [user], contexts: [context] };
 }
@@ -191,12 +223,19 @@ export class ApiServer {
     this.#options = options;
   }
 
-  /** @throws UserError where the kubeconfig lacks the cluster */
+  /** @throws UserError where the kubeconfig lacks the context, or what it says of the user cannot be used */
   static async of(settings: ClusterSettings): Promise<ApiServer> {
     const kubeconfig = stackKubeconfig(settings);
-    const options = plainOptions(kubeconfig) ?? (await clientOptions(kubeconfig));
     const server = String(kubeconfig.clusters[0]?.cluster["server"]).replace(/\/$/, "");
-    return new ApiServer(server, options);
+    try {
+      return new ApiServer(server, plainOptions(kubeconfig) ?? (await clientOptions(kubeconfig)));
+    } catch (error) {
+      throw new UserError(
+        `the kubeconfig's context ${settings.context} cannot be used: ${messageOf(error)}`,
+        `Mend its cluster or user: kubectl version --context ${settings.context} must answer.`,
+        { cause: error },
+      );
+    }
   }
 
   /** @throws Error where the server does not answer */

@@ -105,9 +105,8 @@ class ClusterReader {
   async missingKinds(): Promise<string[]> {
     const missing = await Promise.all(
       Object.entries(ISTIO_KINDS).map(async ([group, kinds]) => {
-        const answer = await this.#get(`/apis/${group}`);
-        const resources = answer === undefined ? [] : served.parse(JSON.parse(answer)).resources;
-        const known = new Set(resources.map(({ kind }) => kind));
+        const answer = await this.#object(served, `/apis/${group}`);
+        const known = new Set(answer?.resources.map(({ kind }) => kind));
         return kinds.filter((kind) => !known.has(kind)).map((kind) => `${kind} (${group})`);
       }),
     );
@@ -117,8 +116,8 @@ class ClusterReader {
   /** Istio's webhooks that inject sidecars. */
   async injectors(): Promise<Injector[]> {
     const path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
-    const { items } = configurations.parse(JSON.parse((await this.#get(path)) ?? '{ "items": [] }'));
-    return items.flatMap(({ metadata: { labels = {} } = {}, webhooks = [] }) => {
+    const list = await this.#object(configurations, path);
+    return (list?.items ?? []).flatMap(({ metadata: { labels = {} } = {}, webhooks = [] }) => {
       const revision = labels["istio.io/tag"] ?? labels["istio.io/rev"] ?? "default";
       return webhooks
         .filter(({ name }) => name.endsWith("sidecar-injector.istio.io"))
@@ -134,8 +133,15 @@ class ClusterReader {
 
   /** The labels and field managers of a namespace; undefined where there is none. */
   async namespace(name: string): Promise<z.infer<typeof metadata> | undefined> {
-    const answer = await this.#get(`/api/v1/namespaces/${name}`);
-    return answer === undefined ? undefined : object.parse(JSON.parse(answer)).metadata;
+    return (await this.#object(object, `/api/v1/namespaces/${name}`))?.metadata;
+  }
+
+  async #object<T>(schema: z.ZodType<T>, path: string): Promise<T | undefined> {
+    const body = await this.#get(path);
+    if (body === undefined) return undefined;
+    const parsed = schema.safeParse(parseJson(body));
+    if (parsed.success) return parsed.data;
+    throw this.#unreadable(`${path} is not what Kubernetes answers`, parsed.error);
   }
 
   /** @returns the answer, or undefined for one of the codes that mean that something is not there */

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { ApiServer, type ClusterSettings, stackKubeconfig } from "../../lib/kubeconfig.ts";
+import { userError } from "./tools/user-error.ts";
 
 const loaded = vi.hoisted(() => vi.fn());
 vi.mock("@kubernetes/client-node", async (original) => {
@@ -73,6 +74,37 @@ describe("several kubeconfigs", () => {
   });
 });
 
+describe("the proxy of the environment", () => {
+  const proxied = (server: string, cluster: "local" | "existing" = "existing"): unknown => {
+    const path = join(folder({ config: entries("x", server) }), "config");
+    return stackKubeconfig({ ...settings("x", path), cluster }).clusters[0]?.cluster["proxy-url"];
+  };
+
+  it.each([
+    ["https://api.example.com", undefined, "http://proxy:3128"],
+    ["https://10.1.2.3:6443", "10.2.0.0/16,example.com", "http://proxy:3128"],
+    ["https://api.example.com", "other.com, example.com", undefined],
+    ["https://api.example.com", ".example.com", undefined],
+    ["https://api.example.com", "*", undefined],
+    ["https://10.1.2.3:6443", "10.1.0.0/16", undefined],
+    ["https://127.0.0.1:6443", undefined, undefined],
+    ["https://[::1]:6443", undefined, undefined],
+    ["http://api.example.com", undefined, undefined],
+  ])("of %s, NO_PROXY=%s, is %s", (server, exempt, proxy) => {
+    vi.stubEnv("HTTPS_PROXY", "proxy:3128");
+    vi.stubEnv("NO_PROXY", exempt);
+    vi.stubEnv("no_proxy", exempt);
+    expect(proxied(server)).toBe(proxy);
+    expect(proxied(server, "local")).toBeUndefined();
+  });
+
+  it("is none where none is set", () => {
+    vi.stubEnv("HTTPS_PROXY", undefined);
+    vi.stubEnv("https_proxy", undefined);
+    expect(proxied("https://api.example.com")).toBeUndefined();
+  });
+});
+
 /** The headers with which an API server is asked by a user with these entries. */
 async function headersOf(user: object): Promise<IncomingHttpHeaders> {
   const asked: IncomingHttpHeaders[] = [];
@@ -112,6 +144,16 @@ describe("a user of an API server", () => {
       expect(loaded).not.toHaveBeenCalled();
     },
   );
+
+  it.each([
+    ["a key that is not there", { "client-key": "/nowhere" }, /ENOENT: .*'\/nowhere'$/],
+    ["a plugin that is not there", { exec: { ...exec, command: "/nowhere" } }, /ENOENT/],
+  ])("is refused with %s", async (_what, user, reason) => {
+    const { message, fix } = await userError(headersOf(user));
+    expect(message).toMatch(/^the kubeconfig's context x cannot be used: /);
+    expect(message).toMatch(reason);
+    expect(fix).toBe("Mend its cluster or user: kubectl version --context x must answer.");
+  });
 
   it.each([
     ["a password", { username: "u", password: "p" }, `Basic ${btoa("u:p")}`],
