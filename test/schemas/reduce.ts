@@ -1,11 +1,13 @@
-// Writes kubernetes.json and istio.json: the schemas of the kinds in use, read from the pinned Go modules. Run it after a change of
-// a pin in cluster/build: node test/schemas/reduce.ts (needs Go).
+// Writes the schemas of what is in use: kubernetes.json and istio.json from the pinned Go modules,
+// docker-image.json from the pinned npm package. Run it after a change of a pin in cluster/build, or
+// of @pulumi/docker: node test/schemas/reduce.ts (needs Go).
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { execa } from "execa";
 import { loadAll } from "js-yaml";
 import { reportError, UserError } from "../../lib/errors.ts";
+import { dockerImage, type ResourceSchema } from "./docker.ts";
 import { isSchema, quantity, strict, type Schema, type SchemaFile } from "./strict.ts";
 
 const COMMAND = "node test/schemas/reduce.ts";
@@ -167,16 +169,17 @@ function sorted(value: unknown): unknown {
   return Object.fromEntries(entries.map(([key, child]) => [key, sorted(child)]));
 }
 
-async function write(name: string, { header, kinds, definitions }: SchemaFile): Promise<void> {
+async function write(name: string, content: SchemaFile | ResourceSchema): Promise<void> {
   const file = fileURLToPath(new URL(`${name}.json`, import.meta.url));
-  const text = JSON.stringify({ header, kinds: sorted(kinds), definitions: sorted(definitions) }, null, 1);
+  const { header, ...rest } = content;
+  const parts = Object.entries(rest).map(([key, value]) => [key, sorted(value)]);
+  const text = JSON.stringify({ header, ...Object.fromEntries(parts) }, null, 1);
   await writeFile(file, `${text}\n`);
-  process.stdout.write(
-    `${name}.json: ${Object.keys(kinds).length} kinds, ${Math.ceil(text.length / 1000)} kB\n`,
-  );
+  process.stdout.write(`${name}.json: ${Math.ceil(text.length / 1000)} kB\n`);
 }
 
 try {
+  await write("docker-image", await dockerImage(COMMAND));
   await write("kubernetes", await kubernetes());
   await write("istio", await istio());
 } catch (error) {

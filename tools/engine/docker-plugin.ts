@@ -96,16 +96,23 @@ function outputs(properties: Properties, repoDigest = UNKNOWN): Struct {
   });
 }
 
-/** Reports a line on a resource, which the engine shows beside it until the next one. */
+/** Reports lines on a resource, in order; the engine shows the last one beside the resource. */
 function reporter(address: string): (urn: string) => (line: string) => void {
   const client = new engineServices.EngineClient(address, credentials.createInsecure());
+  let last = Promise.resolve();
   return (urn) => (line) => {
     const request = new engine.LogRequest()
       .setSeverity(engine.LogSeverity.INFO)
       .setUrn(urn)
       .setMessage(line)
       .setEphemeral(true);
-    client.log(request, () => undefined);
+    const sent = async () =>
+      new Promise<void>((done) => {
+        client.log(request, () => {
+          done();
+        });
+      });
+    last = last.then(sent);
   };
 }
 

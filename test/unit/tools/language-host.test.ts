@@ -1,10 +1,8 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, readFileSync, realpathSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
-import { createInterface } from "node:readline";
-import { promisify } from "node:util";
+import { dirname, join } from "node:path";
 import * as grpc from "@grpc/grpc-js";
 import engineServices from "@pulumi/pulumi/proto/engine_grpc_pb.js";
 import engineMessages from "@pulumi/pulumi/proto/engine_pb.js";
@@ -15,15 +13,10 @@ import monitorMessages from "@pulumi/pulumi/proto/resource_pb.js";
 import empty from "google-protobuf/google/protobuf/empty_pb.js";
 import struct from "google-protobuf/google/protobuf/struct_pb.js";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
-
-const ROOT = resolve(import.meta.dirname, "../../..");
-const LAUNCHER = join(ROOT, "tools/engine/bin/pulumi-language-nodejs");
-/** Where no engine listens. */
-const NOWHERE = "127.0.0.1:1";
+import { answer, called, isAlive, listening, NOWHERE, ROOT, startPlugin } from "./plugin.ts";
 
 type Client = InstanceType<typeof services.LanguageRuntimeClient>;
 type Options = Parameters<typeof struct.Struct.fromJavaScript>[0];
-type Callback<Response> = (error: grpc.ServiceError | null, response: Response) => void;
 
 /** Command of an SDK that notes how it was run, in seen.json, and does what its last argument says. */
 const COMMAND = `
@@ -78,37 +71,15 @@ function infoOf(root: string, options: Options = { typescript: false }) {
     .setOptions(struct.Struct.fromJavaScript(options));
 }
 
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch {
-    return false;
-  }
-}
-
-async function called<Response>(call: (callback: Callback<Response>) => void): Promise<Response> {
-  return new Promise((done, fail) => {
-    call((error, response) => {
-      if (error === null) done(response);
-      else fail(error);
-    });
-  });
-}
-
 interface Host {
   readonly process: ChildProcess;
   readonly client: Client;
 }
 
 async function startHost(engine = NOWHERE): Promise<Host> {
-  const host = spawn(process.execPath, [LAUNCHER, "-v=9", engine], {
-    env: { ...process.env, NODE_OPTIONS: "" },
-    stdio: ["pipe", "pipe", "ignore"],
-  });
-  const [port] = (await once(createInterface(host.stdout), "line")) as [string];
-  expect(port).toMatch(/^\d+$/);
-  const client = new services.LanguageRuntimeClient(`127.0.0.1:${port}`, grpc.credentials.createInsecure());
-  return { process: host, client };
+  const { process, address } = await startPlugin("pulumi-language-nodejs", engine);
+  const client = new services.LanguageRuntimeClient(address, grpc.credentials.createInsecure());
+  return { process, client };
 }
 
 let host: Host;
@@ -405,15 +376,6 @@ describe("what is installed", () => {
   });
 });
 
-/** A method that answers at once. */
-function answer<Request, Response>(
-  by: (request: Request) => Response,
-): grpc.handleUnaryCall<Request, Response> {
-  return (call, callback) => {
-    callback(null, by(call.request));
-  };
-}
-
 describe("a program on the real SDK", () => {
   const nothing = () => new empty.Empty();
   const logged: string[] = [];
@@ -445,8 +407,7 @@ describe("a program on the real SDK", () => {
       ),
       signalAndWaitForShutdown: answer(nothing),
     });
-    const listening = promisify(server.bindAsync.bind(server));
-    address = `127.0.0.1:${await listening("127.0.0.1:0", grpc.ServerCredentials.createInsecure())}`;
+    address = await listening(server);
     own = await startHost(address);
   });
   afterAll(() => {
