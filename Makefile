@@ -20,6 +20,9 @@ $(NODE): tools/node/package-lock.json
 	@touch $@
 endif
 
+# Compiled modules: Node.js starts in half the time.
+export NODE_COMPILE_CACHE ?= $(CURDIR)/node_modules/.cache/node
+
 CLI = node tools/cli.ts
 # What is set on make's command line is passed on; what is not, is not.
 STACK_FLAGS = --stack $(STACK) $(if $(CONTEXT),--context $(CONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY)) \

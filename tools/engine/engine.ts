@@ -85,7 +85,13 @@ export async function engineEnvironment(): Promise<Record<string, string>> {
   const folders = [...(isAbsolute(cli) ? [dirname(cli)] : []), dirname(process.execPath)];
   const path = env["PATH"] ?? process.env["PATH"] ?? "";
   const first = folders.filter((folder) => !path.split(delimiter).includes(folder));
-  return { ...(await backendEnvironment()), ...env, PATH: [...first, path].join(delimiter) };
+  const cache = process.env["NODE_COMPILE_CACHE"];
+  return {
+    ...(await backendEnvironment()),
+    ...(cache !== undefined && { NODE_COMPILE_CACHE: cache }),
+    ...env,
+    PATH: [...first, path].join(delimiter),
+  };
 }
 
 const OPERATIONS: Readonly<Record<string, Operation>> = {
@@ -303,7 +309,8 @@ export class Engine {
   /** Removes all that the stack has made, and waits until it is gone; of a review stack, the state as well. */
   async down(): Promise<void> {
     if (this.#file.settings.production) await this.unprotect();
-    await this.#run("pulumi destroy", (stack, options) => stack.destroy(options));
+    // What is gone already needs no look: its deletion succeeds.
+    await this.#run("pulumi destroy", (stack, options) => stack.destroy({ ...options, refresh: false }));
     if (!isEphemeral(this.#file.stack)) return;
     await this.#run("pulumi stack rm", async ({ workspace, name }) => workspace.removeStack(name));
   }
@@ -331,12 +338,16 @@ export class Engine {
       return { value: await step(title, () => work(stack, options)), changes };
     } catch (error) {
       if (error instanceof UserError) throw error;
-      throw new UserError(
-        `${title} failed: ${diagnostics(messageOf(error))}`,
-        error instanceof ConcurrentUpdateError
-          ? `If no command works on it any more, run \`make repair STACK=${this.#file.stack}\`.`
-          : "Mend what it names and run the command again; the stack's state is kept.",
-        { cause: error },
+      const message = messageOf(error);
+      throw (
+        programError(message, error) ??
+        new UserError(
+          `${title} failed: ${diagnostics(message)}`,
+          error instanceof ConcurrentUpdateError
+            ? `If no command works on it any more, run \`make repair STACK=${this.#file.stack}\`.`
+            : "Mend what it names and run the command again; the stack's state is kept.",
+          { cause: error },
+        )
       );
     }
   }
@@ -354,6 +365,18 @@ interface Ran<T> {
 }
 
 const DIAGNOSTICS = /^Diagnostics:\n(?<text>.*?)\n*^(?:Outputs|Policies|Resources|Duration):/ms;
+
+/** The one error with which the program stopped itself, where its last line says what to do. */
+function programError(message: string, cause: unknown): UserError | undefined {
+  const lines = (DIAGNOSTICS.exec(message)?.groups?.["text"] ?? "").split("\n").map((line) => line.trim());
+  const [first, ...errors] = lines.filter((line) => line.startsWith("error: "));
+  const about = lines.filter((line) => /^\S+ \(.*\):$/.test(line));
+  const [what = "", ...rest] = lines.slice(lines.indexOf(first ?? ""));
+  const isOwn = errors.length === 0 && about.length === 1 && about[0]?.startsWith("pulumi:pulumi:Stack ");
+  const fix = rest.pop();
+  if (isOwn !== true || fix === undefined || what.endsWith("unhandled exception:")) return undefined;
+  return new UserError([what.slice("error: ".length), ...rest].join("\n"), fix, { cause });
+}
 
 /** What the engine reports as wrong: its diagnostics or, where it did not come to them, its errors, once. */
 function diagnostics(message: string): string {

@@ -158,6 +158,24 @@ Duration: 1s
     });
   });
 
+  it("reports the error with which the program stops itself, and its fix, as one", async () => {
+    const error = "stacks a and b both go to namespace n of c";
+    const stdout = (lines: string): string =>
+      `Diagnostics:\n  pulumi:pulumi:Stack (dubbo-mesh-test):\n${lines}\nResources:\n    1 unchanged\n`;
+    const failure = async (lines: string): Promise<unknown> => {
+      onPath(VERSION, {}, { stdout: stdout(lines), code: 255 });
+      return userError((await engine(await stack())).up());
+    };
+    expect(await failure(`    error: ${error}\n    Give one another.\n`)).toEqual({
+      message: error,
+      fix: "Give one another.",
+    });
+    expect(await failure(`    error: ${error}\n`)).toMatchObject({ fix: FIX });
+    expect(await failure(`    error: ${error}\n    Fix.\n    error: another\n`)).toMatchObject({ fix: FIX });
+    const unhandled = "Running program 'index.ts' failed with an unhandled exception:";
+    expect(await failure(`    error: ${unhandled}\n    Error: x\n`)).toMatchObject({ fix: FIX });
+  });
+
   it("previews without an update", async () => {
     // The CLI reports what it counted over a connection that the fake does not open.
     vi.spyOn(console, "warn").mockReturnValue();
