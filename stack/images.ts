@@ -38,19 +38,24 @@ function builtImage(service: Service, settings: Settings, engine: docker.Provide
   return new ApplicationImage(service.name, args, { providers: { docker: engine } }).digest;
 }
 
-/** The versions that run, by service. */
+/** Versions of each service, by its name. */
 export type Versions = ReadonlyMap<string, readonly ServiceVersion[]>;
 
-/** What runs of each service; what has no image is built. */
+function dockerProvider({ dockerHost }: Settings): docker.Provider {
+  return new docker.Provider("docker", { ...(dockerHost !== undefined && { host: dockerHost }) });
+}
+
+/** Versions of each service with their images. Versions without an image share one build. */
 export function images(settings: Settings): Versions {
-  const { dockerHost, services } = settings;
-  const engine = new docker.Provider("docker", { ...(dockerHost !== undefined && { host: dockerHost }) });
-  const run = services.map((service) => {
-    // One build for all versions without an image.
+  // A stack that builds no image needs no Docker plugin.
+  let provider: docker.Provider | undefined;
+  const run = settings.services.map((service) => {
     let shared: pulumi.Output<string> | undefined;
+    const build = (): pulumi.Output<string> =>
+      builtImage(service, settings, (provider ??= dockerProvider(settings)));
     const versions = service.versions.map((version) => ({
       ...version,
-      image: version.image ?? (shared ??= builtImage(service, settings, engine)),
+      image: version.image ?? (shared ??= build()),
     }));
     return [service.name, versions] as const;
   });
