@@ -7,7 +7,6 @@ import sdk from "@pulumi/pulumi/version.js";
 import { execa, parseCommandString } from "execa";
 import { z } from "zod";
 import { cancellationOf, failure, listen, unary } from "./grpc.ts";
-import { installedPackages, readManifest } from "./node-packages.ts";
 
 type Info = InstanceType<typeof language.ProgramInfo>;
 type RunRequest = InstanceType<typeof language.RunRequest>;
@@ -158,38 +157,12 @@ async function runPlugin(
   send(new language.RunPluginResponse().setExitcode(exitCode ?? -1));
 }
 
-/** Returns the resource plugins that the installed packages need. */
-async function requiredPackages(info: Info | undefined) {
-  const dependencies = (await installedPackages(folderOf(info))).flatMap(({ name, version, pulumi }) => {
-    if (pulumi?.resource !== true) return [];
-    const dependency = new plugin.PackageDependency()
-      .setKind("resource")
-      .setName(pulumi.name ?? name.replace("@pulumi/", ""))
-      .setVersion(`v${(pulumi.version ?? version).replace(/^v/, "")}`)
-      .setServer(pulumi.server);
-    return [dependency];
-  });
-  return new language.GetRequiredPackagesResponse().setPackagesList(dependencies);
-}
-
-async function programDependencies(info: Info | undefined, transitive: boolean) {
-  const folder = folderOf(info);
-  const own = await readManifest(folder);
-  const direct = { ...own?.dependencies, ...own?.devDependencies };
-  const dependencies = (await installedPackages(folder))
-    .filter(({ name }) => transitive || name in direct)
-    .map(({ name, version }) => new language.DependencyInfo().setName(name).setVersion(version));
-  return new language.GetProgramDependenciesResponse().setDependenciesList(dependencies);
-}
-
 /** The methods that preview, up, refresh, destroy, about and policy packs need. */
 function methods(engine: string, programs: AbortController) {
   return {
     getPluginInfo: unary(() => new plugin.PluginInfo().setVersion(sdk.version)),
-    getRequiredPackages: unary((request) => requiredPackages(request.getInfo())),
-    getProgramDependencies: unary((request) =>
-      programDependencies(request.getInfo(), request.getTransitivedependencies()),
-    ),
+    // The plugins are in PULUMI_HOME: the engine has none to download.
+    getRequiredPackages: unary(() => new language.GetRequiredPackagesResponse()),
     about: unary(() =>
       new language.AboutResponse().setExecutable(process.execPath).setVersion(process.version),
     ),

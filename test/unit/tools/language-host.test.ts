@@ -1,19 +1,15 @@
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readFileSync, realpathSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import * as grpc from "@grpc/grpc-js";
-import engineServices from "@pulumi/pulumi/proto/engine_grpc_pb.js";
-import engineMessages from "@pulumi/pulumi/proto/engine_pb.js";
 import services from "@pulumi/pulumi/proto/language_grpc_pb.js";
 import language from "@pulumi/pulumi/proto/language_pb.js";
-import monitorServices from "@pulumi/pulumi/proto/resource_grpc_pb.js";
-import monitorMessages from "@pulumi/pulumi/proto/resource_pb.js";
 import empty from "google-protobuf/google/protobuf/empty_pb.js";
 import struct from "google-protobuf/google/protobuf/struct_pb.js";
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
-import { answer, called, isAlive, listening, NOWHERE, ROOT, startPlugin } from "./plugin.ts";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { called, isAlive, NOWHERE, ROOT, startPlugin } from "./plugin.ts";
 
 type Client = InstanceType<typeof services.LanguageRuntimeClient>;
 type Options = Parameters<typeof struct.Struct.fromJavaScript>[0];
@@ -298,60 +294,13 @@ describe("RunPlugin", () => {
   });
 });
 
-describe("what is installed", () => {
-  function project(): string {
-    const root = folder();
-    const packages = {
-      ".": { name: "shop", dependencies: { "@pulumi/aws": "^7" }, devDependencies: { own: "1" } },
-      "node_modules/@pulumi/aws": { name: "@pulumi/aws", version: "7.1.0", pulumi: { resource: true } },
-      "node_modules/@pulumi/kit": { name: "@pulumi/kit", version: "1.2.3", pulumi: { comment: "none" } },
-      "node_modules/own": {
-        name: "own",
-        version: "0.1.0",
-        pulumi: { resource: true, name: "mine", version: "v2.0.0", server: "https://own.test" },
-      },
-      "node_modules/own/node_modules/deep": { name: "deep", version: "9.0.0", pulumi: { resource: true } },
-    };
-    for (const [path, manifest] of Object.entries(packages)) {
-      mkdirSync(join(root, path), { recursive: true });
-      writeFileSync(join(root, path, "package.json"), JSON.stringify(manifest));
-    }
-    mkdirSync(join(root, "node_modules/.bin"));
-    return root;
-  }
-
-  async function requiredPackages(root: string): Promise<string[]> {
-    const request = new language.GetRequiredPackagesRequest().setInfo(infoOf(root));
+describe("what the host tells", () => {
+  it("is nothing that the engine would have to download: plugins are in PULUMI_HOME", async () => {
+    const request = new language.GetRequiredPackagesRequest().setInfo(infoOf(ROOT));
     const response = await called<InstanceType<typeof language.GetRequiredPackagesResponse>>((callback) =>
       host.client.getRequiredPackages(request, callback),
     );
-    return response
-      .getPackagesList()
-      .map((each) => [each.getKind(), each.getName(), each.getVersion(), each.getServer()].join(" ").trim())
-      .sort();
-  }
-
-  it("tells the plugins to have", async () => {
-    expect(await requiredPackages(project())).toEqual([
-      "resource aws v7.1.0",
-      "resource mine v2.0.0 https://own.test",
-    ]);
-    expect(await requiredPackages(ROOT)).toEqual(["resource docker v5.2.0", "resource kubernetes v4.34.2"]);
-    expect(await requiredPackages(folder())).toEqual([]);
-  });
-
-  it.each([
-    [false, ["@pulumi/aws 7.1.0", "own 0.1.0"]],
-    [true, ["@pulumi/aws 7.1.0", "@pulumi/kit 1.2.3", "own 0.1.0"]],
-  ])("tells the dependencies, transitive ones: %s", async (transitive, names) => {
-    const request = new language.GetProgramDependenciesRequest()
-      .setInfo(infoOf(project()))
-      .setTransitivedependencies(transitive);
-    const response = await called<InstanceType<typeof language.GetProgramDependenciesResponse>>((callback) =>
-      host.client.getProgramDependencies(request, callback),
-    );
-    const found = response.getDependenciesList().map((each) => `${each.getName()} ${each.getVersion()}`);
-    expect(found.sort()).toEqual(names);
+    expect(response.getPackagesList()).toEqual([]);
   });
 
   it("tells its version, which is the SDK's, and Node.js's", async () => {
@@ -373,80 +322,5 @@ describe("what is installed", () => {
     await expect(
       called((callback) => host.client.runtimeOptionsPrompts(request, callback)),
     ).rejects.toMatchObject({ code: grpc.status.UNIMPLEMENTED });
-  });
-});
-
-describe("a program on the real SDK", () => {
-  const nothing = () => new empty.Empty();
-  const logged: string[] = [];
-  const registered: unknown[] = [];
-  const server = new grpc.Server();
-  let own: Host;
-  let address: string;
-
-  beforeAll(async () => {
-    server.addService(engineServices.EngineService, {
-      log: answer((request: InstanceType<typeof engineMessages.LogRequest>) => {
-        logged.push(`${request.getSeverity()} ${request.getMessage()}`);
-        return nothing();
-      }),
-      setRootResource: answer(() => new engineMessages.SetRootResourceResponse()),
-    });
-    server.addService(monitorServices.ResourceMonitorService, {
-      supportsFeature: answer(() => new monitorMessages.SupportsFeatureResponse()),
-      registerResource: answer((request: InstanceType<typeof monitorMessages.RegisterResourceRequest>) =>
-        new monitorMessages.RegisterResourceResponse()
-          .setUrn(`urn:pulumi:dev::shop::${request.getType()}::${request.getName()}`)
-          .setObject(request.getObject()),
-      ),
-      registerResourceOutputs: answer(
-        (request: InstanceType<typeof monitorMessages.RegisterResourceOutputsRequest>) => {
-          registered.push(request.getOutputs()?.toJavaScript());
-          return nothing();
-        },
-      ),
-      signalAndWaitForShutdown: answer(nothing),
-    });
-    address = await listening(server);
-    own = await startHost(address);
-  });
-  afterAll(() => {
-    own.process.kill();
-    server.forceShutdown();
-  });
-  afterEach(() => {
-    logged.length = 0;
-    registered.length = 0;
-  });
-
-  async function runText(text: string) {
-    const root = folder();
-    symlinkSync(join(ROOT, "node_modules"), join(root, "node_modules"));
-    writeFileSync(join(root, "package.json"), '{"name":"shop","type":"module"}');
-    writeFileSync(join(root, "index.ts"), text);
-    const response = await run(runRequest(root).setMonitorAddress(address), own.client);
-    return { response, logged: logged.filter((line) => !line.startsWith("0 ")), registered };
-  }
-
-  it("registers its outputs", async () => {
-    const text = `
-      import * as pulumi from "@pulumi/pulumi";
-      const config = new pulumi.Config();
-      export const color: string = config.require("color");
-      export const stack = pulumi.getStack();
-      export const preview = pulumi.runtime.isDryRun();`;
-    expect(await runText(text)).toEqual({
-      response: { error: "", bail: false },
-      logged: [],
-      registered: [{ color: "red", stack: "dev", preview: false }],
-    });
-  });
-
-  it("logs a RunError itself, once", async () => {
-    const text = 'import * as pulumi from "@pulumi/pulumi";\nthrow new pulumi.RunError("no registry");';
-    expect(await runText(text)).toMatchObject({
-      response: { error: "", bail: true },
-      logged: ["3 no registry"],
-    });
   });
 });
