@@ -13,6 +13,7 @@ import {
   readdirSync,
   renameSync,
   rmSync,
+  statfsSync,
   writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
@@ -22,7 +23,7 @@ import { step } from "../lib/steps.ts";
 import { fetching } from "./fetch.ts";
 import { CACHE_DIR } from "./local.ts";
 import { unmountBelow } from "./mounts.ts";
-import { checkGo } from "./preconditions.ts";
+import { checkDisk, checkGo } from "./preconditions.ts";
 import * as versions from "./versions.ts";
 
 const BUILD_DIR = join(import.meta.dirname, "build");
@@ -129,9 +130,7 @@ const GO_BINARIES: readonly GoBinary[] = [
 ];
 
 function goSources(folder: string): string[] {
-  return readdirSync(folder).filter(
-    (name) => name === "go.mod" || name === "go.sum" || name.endsWith(".go"),
-  );
+  return readdirSync(folder).filter((name) => name === "go.mod" || name === "go.sum" || name.endsWith(".go"));
 }
 
 async function goProxy(): Promise<string> {
@@ -330,6 +329,13 @@ export function missingArtifacts(): { go: boolean; any: boolean } {
 export async function requireGo(purpose = "binaries of the cluster have to be built"): Promise<void> {
   const { stdout, failed } = await execa("go", ["version"], { cwd: join(BUILD_DIR, "kube"), reject: false });
   checkGo(failed ? undefined : stdout, versions.MIN_GO, purpose);
+}
+
+/** Refuses a cache on a disk with too little room. @see checkDisk */
+export function requireRoom(neededGib: number, purpose: string): void {
+  mkdirSync(CACHE_DIR, { recursive: true });
+  const { bavail, bsize } = statfsSync(CACHE_DIR);
+  checkDisk({ path: CACHE_DIR, freeBytes: bavail * bsize }, neededGib, purpose);
 }
 
 /** Makes what is missing. What is fetched comes first, so that a registry that does not answer is known before the long builds. */

@@ -1,5 +1,5 @@
 /** The local cluster: up, down, status, logs. What it consists of is in the files beside this one. */
-import { existsSync, mkdirSync, readFileSync, readdirSync, readlinkSync, rmSync, statfsSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, readlinkSync, rmSync } from "node:fs";
 import { rmdirSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ import { execa } from "execa";
 import { UserError } from "../lib/errors.ts";
 import { elapsed, step } from "../lib/steps.ts";
 import { api } from "./api.ts";
-import { makeArtifacts, missingArtifacts, requireGo } from "./artifacts.ts";
+import { makeArtifacts, missingArtifacts, requireGo, requireRoom } from "./artifacts.ts";
 import { makeCertificates, writeKubeconfigs } from "./certificates.ts";
 import { type Component, components, writeFiles } from "./daemons.ts";
 import { forgetContainers, imagesMade, makeImages } from "./images.ts";
@@ -17,7 +17,7 @@ import { BRIDGE, CACHE_DIR, NODE_NAME, POD_CIDR, RUN_DIR, SERVICE_CIDR, STATE_DI
 import { unmountBelow } from "./mounts.ts";
 import { kubeProxyJumps, makeNetwork, refuseTheOutside, removeNetwork } from "./network.ts";
 import { completePath, installPackages, missingPackages } from "./packages.ts";
-import { checkDisk, checkHost, checkPorts, checkRoutes } from "./preconditions.ts";
+import { checkHost, checkPorts, checkRoutes } from "./preconditions.ts";
 import * as processes from "./processes.ts";
 
 const START_TIMEOUT_MS = 90_000;
@@ -140,9 +140,9 @@ async function isUpToDate(): Promise<boolean> {
 
 async function prepare(): Promise<void> {
   const missing = missingArtifacts();
-  mkdirSync(CACHE_DIR, { recursive: true });
-  const disk = statfsSync(CACHE_DIR);
-  checkDisk({ path: CACHE_DIR, freeBytes: disk.bavail * disk.bsize, building: missing.any });
+  // Go's caches (modules, compiled packages) take 10 GiB of what a build needs.
+  if (missing.any) requireRoom(12, "building the local cluster");
+  else requireRoom(2, "the local cluster");
   if (missing.go) await requireGo();
   await installPackages(missingPackages());
   await checkNetwork();

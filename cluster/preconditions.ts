@@ -1,11 +1,6 @@
 /** What must hold before the cluster can start: pure checks of plain values, each with one clear error. */
 import { UserError } from "../lib/errors.ts";
 
-const GIB = 1024 ** 3;
-// Go's caches (modules, compiled packages) take 10 GiB of it.
-const BUILD_BYTES = 12 * GIB;
-const RUN_BYTES = 2 * GIB;
-
 /** Root on Linux on x86-64 (what Envoy's and Node's packages are made for), or an error. */
 export function checkHost(host: { platform: string; arch: string; uid: number | undefined }): void {
   if (host.platform !== "linux" || host.arch !== "x64") {
@@ -29,8 +24,7 @@ export function checkHost(host: { platform: string; arch: string; uid: number | 
  */
 export function checkGo(output: string | undefined, minimum: string, purpose: string): void {
   const fix = `install Go ${minimum} or newer, put it on PATH, and run the same command again`;
-  if (output === undefined)
-    throw new UserError(`Go is not installed, and ${purpose}`, fix);
+  if (output === undefined) throw new UserError(`Go is not installed, and ${purpose}`, fix);
   const [, major, minor] = /go(\d+)\.(\d+)/.exec(output) ?? [];
   const [minMajor, minMinor] = minimum.split(".").map(Number);
   if (major === undefined || minor === undefined)
@@ -39,13 +33,20 @@ export function checkGo(output: string | undefined, minimum: string, purpose: st
   if (missing < 0) throw new UserError(`Go ${major}.${minor} is too old, and ${purpose}`, fix);
 }
 
-/** Refuses a disk with too little room: 12 GiB to build, 2 GiB to run. */
-export function checkDisk(disk: { path: string; freeBytes: number; building: boolean }): void {
-  const needed = disk.building ? BUILD_BYTES : RUN_BYTES;
-  if (disk.freeBytes >= needed) return;
-  const gib = (bytes: number): string => (bytes / GIB).toFixed(1);
+/**
+ * Refuses a disk with too little room.
+ * @param neededGib room that is needed, GiB
+ * @param purpose work that needs it, for the error
+ */
+export function checkDisk(
+  disk: { readonly path: string; readonly freeBytes: number },
+  neededGib: number,
+  purpose: string,
+): void {
+  const freeGib = disk.freeBytes / 1024 ** 3;
+  if (freeGib >= neededGib) return;
   throw new UserError(
-    `${disk.path} has ${gib(disk.freeBytes)} GiB free, the cluster needs ${gib(needed)} GiB${disk.building ? " to be built" : ""}`,
+    `${disk.path} has ${freeGib.toFixed(1)} GiB free, ${purpose} needs ${neededGib.toFixed(1)} GiB`,
     "free some room there, or set DUBBO_MESH_CACHE to a folder on a larger disk",
   );
 }

@@ -24,6 +24,7 @@ import {
   isMade,
   makeArtifact,
   requireGo,
+  requireRoom,
 } from "../../cluster/artifacts.ts";
 import { UserError } from "../../lib/errors.ts";
 import { step } from "../../lib/steps.ts";
@@ -33,6 +34,9 @@ export const OLDEST_CLI = "3.248.0";
 
 const VENDOR = "https://get.pulumi.com";
 const VENDOR_TIMEOUT_MS = 5_000;
+
+/** Room for the two programs and Go's caches of them. */
+const BUILD_GIB = 8;
 
 const LANGUAGE_HOST = "pulumi-language-nodejs";
 const SDK_MODULE = "github.com/pulumi/pulumi";
@@ -188,6 +192,7 @@ async function build({ cli, plugin }: Missing): Promise<void> {
   if (artifacts.length === 0) return;
   const names = [...(cli ? ["CLI"] : []), ...(plugin ? ["Kubernetes plugin"] : [])].join(" and ");
   await requireGo(`Pulumi's ${names} must be built: not installed, and ${VENDOR} does not answer`);
+  requireRoom(BUILD_GIB, "building Pulumi");
   for (const artifact of artifacts) await makeArtifact(artifact);
 }
 
