@@ -1,6 +1,7 @@
 import * as pulumi from "@pulumi/pulumi";
 import { describe, expect, it } from "vitest";
 import program from "../../index.ts";
+import { unchecked } from "../../stack/checks.ts";
 import { register, type Registered } from "./components/mocks.ts";
 
 /** Indexes of the services that each service calls. */
@@ -35,7 +36,7 @@ async function declare(graph: Graph, security: object = SECURITY): Promise<reado
   };
   const { resources } = await register(() => {
     pulumi.runtime.setAllConfig(config);
-    return program();
+    return program(unchecked);
   });
   return resources;
 }

@@ -525,9 +525,9 @@ describe("the program of other stacks", () => {
     );
   });
 
-  it.each(["crds", "install"])("refuses to bring Istio about without Pulumi: %s", async (mode) => {
+  it.each(["crds", "install"])("is not rendered where it installs Istio: %s", async (mode) => {
     await expect(declaredBy({ ...existing, istio: { mode } })).rejects.toThrow(
-      `dubbo-mesh:istio.mode is ${mode}, which takes Helm releases: kubectl can neither apply nor render them`,
+      `dubbo-mesh:istio.mode is ${mode}, whose Helm releases cannot be rendered without Pulumi's engine`,
     );
   });
 

@@ -78,7 +78,7 @@ describe("the command line", () => {
       exitCode: 1,
       stderr: "",
       printed: {
-        error: "option '--engine <name>' argument 'foo' is invalid. Allowed choices are pulumi, kubectl.",
+        error: "unknown option '--engine'",
         fix: HELP,
       },
     });
