@@ -35,7 +35,7 @@ interface Comparison {
   readonly ok: boolean;
 }
 
-/** Returns the engine to measure with: the parts on PATH. */
+/** Engine to measure with: its parts on PATH. */
 function pathEngine(): Engine {
   return { env: {} };
 }

@@ -1,6 +1,6 @@
 import * as docker from "@pulumi/docker";
 import type * as pulumi from "@pulumi/pulumi";
-import { bundleApplication, type ImageBuild } from "../apps/bundle.ts";
+import { bundleApplication, type ImageBuild, type ImageOptions } from "../apps/bundle.ts";
 import { ApplicationImage } from "../components/image.ts";
 import type { ServiceVersion } from "../components/service.ts";
 import { contextImage } from "../lib/build-context.ts";
@@ -18,24 +18,38 @@ function about<T>(key: string, work: () => T): T {
   }
 }
 
-/** How the image of a service is built: from apps/, or from a folder of the user's own. */
-function buildOf(service: Service, { baseImage, platform, services }: Settings): ImageBuild {
+type Builds = Map<string, ImageBuild>;
+
+/** Bundles an application of apps/, once for all services that run it. */
+function applicationBuild(app: string, options: ImageOptions, made: Builds): ImageBuild {
+  const build = made.get(app) ?? bundleApplication(app, options);
+  made.set(app, build);
+  return build;
+}
+
+/** Build of a service's image, from apps/ or from a folder of the user's own. */
+function buildOf(service: Service, { baseImage, platform, services }: Settings, made: Builds): ImageBuild {
   const { app, build, name } = service;
   const entry = `services[${services.indexOf(service)}]`;
   const options = { baseImage, platform };
   if (build !== undefined) return about(`${entry}.build`, () => contextImage(build, options));
-  if (app !== undefined) return about(`${entry}.app`, () => bundleApplication(app, options));
+  if (app !== undefined) return about(`${entry}.app`, () => applicationBuild(app, options, made));
   throw new Error(`service ${name} has neither app nor build nor image`);
 }
 
-function builtImage(service: Service, settings: Settings, engine: docker.Provider): pulumi.Output<string> {
+function builtImage(
+  service: Service,
+  settings: Settings,
+  provider: docker.Provider,
+  made: Builds,
+): pulumi.Output<string> {
   const { baseImage, platform, registry } = settings;
-  const { context, dockerfile, tag } = buildOf(service, settings);
+  const { context, dockerfile, tag } = buildOf(service, settings, made);
   const reference = `${registry ?? ""}/${service.name}:${tag}`;
   // What apps/ runs while it is built needs no network, and BuildKit asks for the engine's bridge, which may not be there.
   const network = service.build === undefined ? "none" : "default";
   const args = { reference, context, dockerfile, baseImage, platform, network };
-  return new ApplicationImage(service.name, args, { providers: { docker: engine } }).digest;
+  return new ApplicationImage(service.name, args, { providers: { docker: provider } }).digest;
 }
 
 /** Versions of each service, by its name. */
@@ -49,10 +63,11 @@ function dockerProvider({ dockerHost }: Settings): docker.Provider {
 export function images(settings: Settings): Versions {
   // A stack that builds no image needs no Docker plugin.
   let provider: docker.Provider | undefined;
+  const made: Builds = new Map();
   const run = settings.services.map((service) => {
     let shared: pulumi.Output<string> | undefined;
     const build = (): pulumi.Output<string> =>
-      builtImage(service, settings, (provider ??= dockerProvider(settings)));
+      builtImage(service, settings, (provider ??= dockerProvider(settings)), made);
     const versions = service.versions.map((version) => ({
       ...version,
       image: version.image ?? (shared ??= build()),

@@ -86,6 +86,16 @@ describe("a preview is small: it shows", () => {
   });
 });
 
+describe("a stack whose images are given", () => {
+  it("needs no Docker plugin", async () => {
+    const image = `r.test/i@sha256:${"0".repeat(64)}`;
+    const services = ["provider", "consumer"].map((app) => ({ app, image }));
+    const resources = await registered({ ...BASE, services });
+    const providers = resources.filter(({ type }) => type.startsWith("pulumi:providers:"));
+    expect(providers.map(({ name }) => name)).toEqual(["kubernetes"]);
+  });
+});
+
 describe("what Pulumi refuses to delete or replace", () => {
   const protectedOf = (resources: readonly Registered[]): string[] =>
     resources.filter(({ protect }) => protect).map(({ type, name }) => `${type} ${name}`);
