@@ -18,9 +18,6 @@ import { type PreviewFigures, previewFigures, type PreviewJob } from "./preview/
 const GOAL = 1.2;
 const SIZES = [50, 200, 500];
 
-/** Pulumi's engine: folder that holds the CLI in `bin`, if it is not on PATH, and variables for the CLI. */
-type Engine = Pick<PreviewJob, "root" | "env">;
-
 /** Figures of one number of services. */
 interface Comparison {
   readonly services: number;
@@ -33,11 +30,6 @@ interface Comparison {
   readonly edgesPerService: number;
   readonly bytesPerService: number;
   readonly ok: boolean;
-}
-
-/** Engine to measure with: its parts on PATH. */
-function pathEngine(): Engine {
-  return { env: {} };
 }
 
 /** Configuration of a stack whose services each call the one before. */
@@ -75,23 +67,23 @@ function isolated(folder: string): Record<string, string> {
   };
 }
 
-async function measure(job: Omit<PreviewJob, "project">): Promise<PreviewFigures> {
-  const { folder, env } = job;
+async function measure(job: Omit<PreviewJob, "project" | "env">): Promise<PreviewFigures> {
+  const { folder } = job;
   mkdirSync(folder);
-  const input = JSON.stringify({ ...job, project: PROJECT, env: { ...env, ...isolated(folder) } });
+  const input = JSON.stringify({ ...job, project: PROJECT, env: isolated(folder) });
   const script = join(import.meta.dirname, "preview/run.ts");
   const { stdout } = await execa(process.execPath, [script], { input, stderr: "inherit" });
   return previewFigures.parse(JSON.parse(stdout));
 }
 
-async function compare(services: number, engine: Engine): Promise<Comparison> {
+async function compare(services: number): Promise<Comparison> {
   const folder = mkdtempSync(join(tmpdir(), "dubbo-mesh-bench-"));
   try {
     const config = chain(services);
     const objects = await writeObjects(folder, config);
     const run = (program: PreviewJob["program"]): Promise<PreviewFigures> =>
       step(`preview of ${services} services, ${program}`, () =>
-        measure({ ...engine, program, folder: join(folder, program), objects, config }),
+        measure({ program, folder: join(folder, program), objects, config }),
       );
     const bare = await run("bare");
     const ours = await run("ours");
@@ -140,7 +132,7 @@ const HEADER = [
 
 async function main(sizes: readonly number[], json: boolean): Promise<void> {
   const results: Comparison[] = [];
-  for (const size of sizes) results.push(await compare(size, pathEngine()));
+  for (const size of sizes) results.push(await compare(size));
   const text = `${table([HEADER, ...results.flatMap(rowsOf)])}\ntime, memory: ours to bare (goal: at most ${GOAL})`;
   process.stdout.write(`${json ? JSON.stringify(results) : text}\n`);
   if (!results.every(({ ok }) => ok)) process.exitCode = 1;

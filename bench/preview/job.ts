@@ -11,8 +11,6 @@ export const previewJob = z.object({
   objects: z.string(),
   /** The stack's configuration by full key. */
   config: z.record(z.string(), z.string()),
-  /** Folder that holds the CLI in `bin`; without it, the CLI on PATH. */
-  root: z.string().optional(),
   /** Variables for the CLI. */
   env: z.record(z.string(), z.string()),
 });

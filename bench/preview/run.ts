@@ -4,8 +4,10 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
-import { LocalWorkspace, PulumiCommand } from "@pulumi/pulumi/automation/index.js";
+import { LocalWorkspace } from "@pulumi/pulumi/automation/index.js";
 import { z } from "zod";
+import { unchecked } from "../../stack/checks.ts";
+import { findEngine } from "../../tools/engine/find.ts";
 import { type PreviewFigures, type PreviewJob, previewJob } from "./job.ts";
 
 const kubernetesObject = z.looseObject({
@@ -44,7 +46,7 @@ function declareBare(object: KubernetesObject, opts: pulumi.CustomResourceOption
 
 function programOf({ program, objects }: PreviewJob): () => Promise<Record<string, unknown>> {
   return async () => {
-    if (program === "ours") return { ...(await import("../../index.ts")).default() };
+    if (program === "ours") return { ...(await (await import("../../index.ts")).default(unchecked)) };
     const context = "bench";
     const provider = new kubernetes.Provider("kubernetes", { context, clusterIdentifier: context });
     const list = objectList.parse(JSON.parse(readFileSync(objects, "utf8")));
@@ -61,11 +63,11 @@ function edgesOf({ resourcePlans }: Plan): number {
 }
 
 async function preview(job: PreviewJob): Promise<PreviewFigures> {
-  const { project, folder, config, root, env } = job;
-  const cli = { ...(root !== undefined && { root }), skipVersionCheck: true };
+  const { project, folder, config, env } = job;
+  const { command, env: engine } = await findEngine();
   const stack = await LocalWorkspace.createOrSelectStack(
     { stackName: "bench", projectName: project, program: programOf(job) },
-    { workDir: folder, pulumiCommand: await PulumiCommand.get(cli), envVars: env },
+    { workDir: folder, pulumiCommand: command, envVars: { ...env, ...engine } },
   );
   const values = Object.entries(config).map(([key, value]) => [key, { value }] as const);
   await stack.setAllConfig(Object.fromEntries(values));

@@ -220,8 +220,20 @@ export class Engine {
 
   /** Tells what `up` would change. Changes nothing. */
   async preview(): Promise<Preview> {
+    return this.#preview(() => true);
+  }
+
+  /** Tells what callers would notice of `up`. Changes nothing. */
+  async warnings(): Promise<readonly Warning[]> {
+    // A stack that has nothing loses nothing.
+    return (await this.#preview((resources) => resources.length > 0)).warnings;
+  }
+
+  /** @param isNeeded decides by the state's resources; without need nothing is reported */
+  async #preview(isNeeded: (resources: readonly StateResource[]) => boolean): Promise<Preview> {
     const { changes, value } = await this.#run("pulumi preview", async (stack, options) => {
       const state: { readonly deployment: unknown } = await stack.exportStack();
+      const resources = stateResources(state.deployment);
       const lost = new Map<string, Loss["operation"]>();
       const declared = new Set<string>();
       const onEvent = (event: EngineEvent): void => {
@@ -231,8 +243,12 @@ export class Engine {
         if (op === "delete" || op === "replace") lost.set(urn, op);
         else if (op !== "refresh") declared.add(urn);
       };
-      const stopped = await stack.preview({ ...options, onEvent }).then(() => false, isProtection);
-      return { resources: stateResources(state.deployment), lost, declared, stopped };
+      // The CLI serializes the state after each resource, also of a preview, which discards it.
+      // Source: pulumi's pkg/backend/diy/backend.go, DiscardPersister
+      stack.workspace.envVars["PULUMI_SKIP_CHECKPOINTS"] = "true";
+      const stopped =
+        isNeeded(resources) && (await stack.preview({ ...options, onEvent }).then(() => false, isProtection));
+      return { resources, lost, declared, stopped };
     });
     const { resources, lost, declared, stopped } = value;
     // At the first deletion of what is protected the engine stops: what is not declared either would go, too.
@@ -246,13 +262,6 @@ export class Engine {
       changes: [...changes, ...unseen.map(({ urn, type }) => change("delete", type, urn))],
       warnings: warningsOf(resources.flatMap(objectOf), losses),
     };
-  }
-
-  /** Tells what callers would notice of `up`. Changes nothing. */
-  async warnings(): Promise<readonly Warning[]> {
-    const { value } = await this.#run("pulumi stack export", (stack) => stack.exportStack());
-    // A stack that has nothing loses nothing, which needs no preview.
-    return stateResources(value.deployment).length === 0 ? [] : (await this.preview()).warnings;
   }
 
   /** Lets resources be removed or replaced that the program protects, until the next `up`. */

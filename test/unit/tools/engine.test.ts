@@ -181,6 +181,9 @@ Duration: 1s
     vi.spyOn(console, "warn").mockReturnValue();
     const fake = onPath(VERSION, {}, EMPTY, {});
     expect(await (await engine(await stack())).preview()).toEqual({ changes: [], warnings: [] });
+    expect(fake.calls().map(({ env }) => env["PULUMI_SKIP_CHECKPOINTS"])).toEqual([
+      ...[undefined, undefined, undefined, "true"],
+    ]);
     expect(fake.calls().map(({ args }) => args.slice(0, 2).join(" "))).toEqual([
       "version",
       "stack select",
@@ -263,7 +266,7 @@ Duration: 1s
         changes: ["a", "b"].map((name) => ({ operation: "delete", target: `${SERVICE} ${name}` })),
         warnings: [gone("a"), gone("b")],
       });
-      onPath(OLD, {}, STATE, {}, STATE, { events, ...refused(PROTECTED) });
+      onPath(OLD, {}, STATE, { events, ...refused(PROTECTED) });
       expect(await (await engine(await stack())).warnings()).toEqual([gone("a"), gone("b")]);
     });
 
