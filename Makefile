@@ -120,8 +120,8 @@ interop: $(DEPENDENCIES) ## calls between the applications and Dubbo 3.3 for Jav
 e2e: $(DEPENDENCIES) ## the whole on the local cluster: up, verify, faults, drills, environments, 200 services, down (as up, and JDK 17, Maven)
 	@npm run --silent e2e
 
-bench: $(DEPENDENCIES) ## time up, preview and down beside a bare kubectl apply, on a local cluster that is up
-	@node bench/up.ts
+bench: $(DEPENDENCIES) ## time up, preview and down of dev beside a bare kubectl apply, and previews of 50, 200 and 500 services (cluster up, dev down) [JSON=1]
+	@node bench/up.ts $(if $(JSON),--json); first=$$?; node bench/preview.ts $(if $(JSON),--json); exit $$((first | $$?))
 
 bench-apps: $(DEPENDENCIES) ## our provider beside Java's, under abuse, and at its end (JDK 17, Maven) [PARTS= JSON=1 BENCH_NODE=]
 	@node bench/apps/main.ts $(PARTS) $(if $(JSON),--json)

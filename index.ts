@@ -6,7 +6,7 @@ import type { HealthCheckLoad } from "./lib/health-check.ts";
 import { parseSettings, PROJECT, type Settings } from "./settings.ts";
 import { checkStack } from "./stack/checks.ts";
 import { overwriteFields } from "./stack/conflicts.ts";
-import { imageOutputs, images } from "./stack/images.ts";
+import { type Builds, imageBuilds, imageOutputs, images } from "./stack/images.ts";
 import { controlPlane } from "./stack/istio.ts";
 import { meshDashboard, meshNamespace } from "./stack/mesh.ts";
 import { callRules } from "./stack/rules.ts";
@@ -45,7 +45,7 @@ function kubernetesProvider({ context, kubeconfig }: Settings): kubernetes.Provi
   });
 }
 
-/** The error as the engine is to print it: without the SDK's frames, on which Node 20 spends minutes (nodejs/node#64011). */
+/** The error as the engine is to print it: without the SDK's frames, on which Node.js can spend minutes (nodejs/node#64011). */
 function runError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const expected = error instanceof UserError || pulumi.ResourceError.isInstance(error);
@@ -55,9 +55,9 @@ function runError(error: unknown): unknown {
   return thrown;
 }
 
-function compose(settings: Settings): Outputs {
+function compose(settings: Settings, builds: Builds): Outputs {
   const { services } = settings;
-  const run = images(settings);
+  const run = images(settings, builds);
   const cluster = {
     providers: { kubernetes: kubernetesProvider(settings) },
     transformations: [overwriteFields, ...(hasSecrets(process.env) ? [hideSpec] : [])],
@@ -97,8 +97,8 @@ async function checkSurroundings(settings: Settings): Promise<void> {
 export default async function program(check: Check = checkSurroundings): Promise<Outputs> {
   try {
     const settings = loadSettings();
-    await check(settings);
-    return compose(settings);
+    const [builds] = await Promise.all([imageBuilds(settings), check(settings)]);
+    return compose(settings, builds);
   } catch (error) {
     throw runError(error);
   }

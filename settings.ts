@@ -20,7 +20,7 @@ import { without } from "./lib/without.ts";
 export const PROJECT = "dubbo-mesh";
 
 /** Image that the applications' images take Node.js from where the stack does not say. */
-const PUBLIC_BASE_IMAGE = "node:22-bookworm-slim";
+const PUBLIC_BASE_IMAGE = "node:22-trixie-slim";
 
 /** What a stack deploys where it does not say: the sample's pair. */
 const SAMPLE_PAIR = [{ app: "provider" }, { app: "consumer" }];

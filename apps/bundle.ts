@@ -9,7 +9,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { dirname, join, relative } from "node:path";
-import { type BuildOptions, buildSync } from "esbuild";
+import { build, type BuildOptions } from "esbuild";
 import { UserError } from "../lib/errors.ts";
 import { digestOf } from "../lib/digest.ts";
 
@@ -39,7 +39,7 @@ const DOCKERFILE = join(APPS, "Dockerfile");
 export const BUNDLE = {
   bundle: true,
   platform: "node",
-  target: "node20",
+  target: "node22",
   format: "esm",
   // grpc-js loads it only for channelz, which the applications turn off.
   external: ["@grpc/proto-loader"],
@@ -85,8 +85,8 @@ function licences(inputs: readonly string[]): string {
   return `main.mjs contains these packages.\n\n${texts.sort().join(`\n\n${"-".repeat(80)}\n\n`)}\n`;
 }
 
-function bundle(application: string): Record<string, Uint8Array> {
-  const { outputFiles, metafile } = buildSync({
+async function bundle(application: string): Promise<Record<string, Uint8Array>> {
+  const { outputFiles, metafile } = await build({
     ...BUNDLE,
     absWorkingDir: APPS,
     entryPoints: [`${application}/main.ts`],
@@ -134,7 +134,7 @@ function fill(folder: string, files: Readonly<Record<string, Uint8Array>>): void
  * the checkout lies, and an unchanged file is not written again.
  * @throws UserError where there is no such application; esbuild's BuildFailure, which names file and line
  */
-export function bundleApplication(application: string, options: ImageOptions): ImageBuild {
+export async function bundleApplication(application: string, options: ImageOptions): Promise<ImageBuild> {
   if (!existsSync(join(APPS, application, "main.ts"))) {
     throw new UserError(
       `there is no application apps/${application}: main.ts is not there`,
@@ -142,7 +142,7 @@ export function bundleApplication(application: string, options: ImageOptions): I
     );
   }
   const context = join(APPS, "dist", application);
-  const files = bundle(application);
+  const files = await bundle(application);
   fill(context, files);
   return {
     context: relative(PROJECT, context),

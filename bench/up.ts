@@ -75,20 +75,26 @@ for (let round = 1; round <= ROUNDS; round += 1) {
 
 const drain = Math.max(...settings.services.map(({ drainSeconds }) => drainSeconds));
 const ratio = median("up from nothing, to the first reply") / median("kubectl apply, to the first reply");
-const rows = [...times].map(([name, values]) => [
-  name,
-  ...[Math.min(...values), median(name), Math.max(...values)].map((value) => value.toFixed(1)),
-]);
 const goals = [
   ["up from nothing, times kubectl apply", ratio, 2.2],
   ["preview, unchanged, s", median("preview, unchanged"), 2.5],
   ["up, unchanged, s", median("up, unchanged"), 5],
   ["down, s", median("down"), drain + 10],
 ] as const;
-const goalRows = goals.map(([name, value, goal]) => [name, value.toFixed(2), goal.toFixed(1)]);
-const tables = [
-  table([["seconds", "min", "median", "max"], ...rows]),
-  table([["goal", "measured", "at most"], ...goalRows]),
-];
-process.stdout.write(`${tables.join("\n\n")}\n`);
+
+function tables(): string {
+  const rows = [...times].map(([name, values]) => [
+    name,
+    ...[Math.min(...values), median(name), Math.max(...values)].map((value) => value.toFixed(1)),
+  ]);
+  const goalRows = goals.map(([name, value, goal]) => [name, value.toFixed(2), goal.toFixed(1)]);
+  return [
+    table([["seconds", "min", "median", "max"], ...rows]),
+    table([["goal", "measured", "at most"], ...goalRows]),
+  ].join("\n\n");
+}
+
+const isJson = process.argv.includes("--json");
+const result = { seconds: Object.fromEntries(times), goals };
+process.stdout.write(`${isJson ? JSON.stringify(result) : tables()}\n`);
 process.exitCode = goals.every(([, value, goal]) => value <= goal) ? 0 : 1;

@@ -1,6 +1,6 @@
 import * as docker from "@pulumi/docker";
 import type * as pulumi from "@pulumi/pulumi";
-import { bundleApplication, type ImageBuild, type ImageOptions } from "../apps/bundle.ts";
+import { bundleApplication, type ImageBuild } from "../apps/bundle.ts";
 import { ApplicationImage } from "../components/image.ts";
 import type { ServiceVersion } from "../components/service.ts";
 import { contextImage } from "../lib/build-context.ts";
@@ -8,48 +8,60 @@ import { UserError } from "../lib/errors.ts";
 import type { Service } from "../lib/graph.ts";
 import { PROJECT, type Settings } from "../settings.ts";
 
-/** Does `work`, whose errors do not know which key of the configuration they are about. */
-function about<T>(key: string, work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    throw new UserError(`${PROJECT}:${key}: ${error.message}`, error.fix, { cause: error });
-  }
+/** How the images of services are built, by service. */
+export type Builds = ReadonlyMap<string, ImageBuild>;
+
+/** Names the key of the configuration in an error that does not know it. */
+function keyed(key: string, error: unknown): unknown {
+  if (!(error instanceof UserError)) return error;
+  return new UserError(`${PROJECT}:${key}: ${error.message}`, error.fix, { cause: error });
 }
 
-type Builds = Map<string, ImageBuild>;
-
-/** Bundles an application of apps/, once for all services that run it. */
-function applicationBuild(app: string, options: ImageOptions, made: Builds): ImageBuild {
-  const build = made.get(app) ?? bundleApplication(app, options);
-  made.set(app, build);
-  return build;
-}
-
-/** Build of a service's image, from apps/ or from a folder of the user's own. */
-function buildOf(service: Service, { baseImage, platform, services }: Settings, made: Builds): ImageBuild {
-  const { app, build, name } = service;
-  const entry = `services[${services.indexOf(service)}]`;
+/**
+ * Prepares the builds of all images, side by side: bundles applications of apps/, once for all services that
+ * run one, and looks at folders of the user's own.
+ * @throws UserError where an application or a folder is missing, esbuild's BuildFailure
+ */
+export async function imageBuilds({ baseImage, platform, services }: Settings): Promise<Builds> {
   const options = { baseImage, platform };
-  if (build !== undefined) return about(`${entry}.build`, () => contextImage(build, options));
-  if (app !== undefined) return about(`${entry}.app`, () => applicationBuild(app, options, made));
-  throw new Error(`service ${name} has neither app nor build nor image`);
+  const bundles = new Map<string, Promise<ImageBuild>>();
+  const bundled = (app: string): Promise<ImageBuild> => {
+    const bundle = bundles.get(app) ?? bundleApplication(app, options);
+    bundles.set(app, bundle);
+    return bundle;
+  };
+  const buildOf = async ({ app, build }: Service, index: number): Promise<ImageBuild | undefined> => {
+    const entry = `services[${index}]`;
+    try {
+      if (build !== undefined) return contextImage(build, options);
+      return app === undefined ? undefined : await bundled(app);
+    } catch (error) {
+      throw keyed(`${entry}.${build === undefined ? "app" : "build"}`, error);
+    }
+  };
+  const made = await Promise.all(
+    services.map(async (service, index) => {
+      const isBuilt = service.versions.some(({ image }) => image === undefined);
+      const build = isBuilt ? await buildOf(service, index) : undefined;
+      return build === undefined ? [] : [[service.name, build] as const];
+    }),
+  );
+  return new Map(made.flat());
 }
 
 function builtImage(
-  service: Service,
-  settings: Settings,
+  { name, build }: Service,
+  { baseImage, platform, registry }: Settings,
+  prepared: ImageBuild | undefined,
   provider: docker.Provider,
-  made: Builds,
 ): pulumi.Output<string> {
-  const { baseImage, platform, registry } = settings;
-  const { context, dockerfile, tag } = buildOf(service, settings, made);
-  const reference = `${registry ?? ""}/${service.name}:${tag}`;
+  if (prepared === undefined) throw new Error(`service ${name} has neither app nor build nor image`);
+  const { context, dockerfile, tag } = prepared;
+  const reference = `${registry ?? ""}/${name}:${tag}`;
   // What apps/ runs while it is built needs no network, and BuildKit asks for the engine's bridge, which may not be there.
-  const network = service.build === undefined ? "none" : "default";
+  const network = build === undefined ? "none" : "default";
   const args = { reference, context, dockerfile, baseImage, platform, network };
-  return new ApplicationImage(service.name, args, { providers: { docker: provider } }).digest;
+  return new ApplicationImage(name, args, { providers: { docker: provider } }).digest;
 }
 
 /** Versions of each service, by its name. */
@@ -60,14 +72,13 @@ function dockerProvider({ dockerHost }: Settings): docker.Provider {
 }
 
 /** Versions of each service with their images. Versions without an image share one build. */
-export function images(settings: Settings): Versions {
+export function images(settings: Settings, builds: Builds): Versions {
   // A stack that builds no image needs no Docker plugin.
   let provider: docker.Provider | undefined;
-  const made: Builds = new Map();
   const run = settings.services.map((service) => {
     let shared: pulumi.Output<string> | undefined;
     const build = (): pulumi.Output<string> =>
-      builtImage(service, settings, (provider ??= dockerProvider(settings)), made);
+      builtImage(service, settings, builds.get(service.name), (provider ??= dockerProvider(settings)));
     const versions = service.versions.map((version) => ({
       ...version,
       image: version.image ?? (shared ??= build()),

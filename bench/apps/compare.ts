@@ -4,7 +4,7 @@ import { Connection } from "./connection.ts";
 import { type Command, type Memory, ServerProcess } from "./process.ts";
 import {
   buildJava,
-  bundled,
+  BUNDLED,
   folderBytes,
   freePorts,
   java,
@@ -257,7 +257,7 @@ async function underLoad(options: CompareOptions): Promise<Figure[]> {
 
 function bundleFigure(): Figure {
   const size = figure("application in the image", "MB", {
-    ours: folderBytes(bundled()) / MB,
+    ours: folderBytes(BUNDLED) / MB,
     java: javaBytes() / MB,
   });
   return { ...size, goal: `ours below ${MAX_BUNDLE_MB}`, ok: size.ours < MAX_BUNDLE_MB };
@@ -269,7 +269,6 @@ function bundleFigure(): Figure {
  */
 export async function compare(options: CompareOptions): Promise<Figure[]> {
   await step("build both providers", async () => {
-    bundled();
     await buildJava();
   });
   const times = await step(`${options.starts} starts of each`, () =>

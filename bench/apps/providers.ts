@@ -24,17 +24,16 @@ export async function freePorts(): Promise<Ports> {
   return { port: await freePort(), qosPort: await freePort() };
 }
 
+const { context } = await bundleApplication("provider", { baseImage: "none", platform: "linux/amd64" });
+
 /** Folder of our provider's part of its image. */
-export function bundled(): string {
-  const { context } = bundleApplication("provider", { baseImage: "none", platform: "linux/amd64" });
-  return join(PROJECT, context);
-}
+export const BUNDLED = join(PROJECT, context);
 
 /** Our provider; variables that the caller gives win. */
 export function ours({ port, qosPort }: Ports, env: Readonly<Record<string, string>> = {}): Command {
   return {
     file: process.execPath,
-    args: [join(bundled(), "main.mjs")],
+    args: [join(BUNDLED, "main.mjs")],
     env: {
       DUBBO_APPLICATION_NAME: "our-provider",
       DUBBO_PROTOCOL_PORT: String(port),

@@ -9,7 +9,8 @@ import { PROJECT_DIRECTORY } from "./make.ts";
 
 // What the applications' images are made of is no matter of the configuration, and takes longer than all else.
 vi.mock(import("../../apps/bundle.ts"), () => ({
-  bundleApplication: () => ({ context: "apps/dist/x", dockerfile: "apps/Dockerfile", tag: "0" }),
+  bundleApplication: () =>
+    Promise.resolve({ context: "apps/dist/x", dockerfile: "apps/Dockerfile", tag: "0" }),
 }));
 
 const { file: ENVOY } = envoyArtifact();

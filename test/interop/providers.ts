@@ -32,8 +32,8 @@ function javaProvider(port: number, qosPort: number, { group }: Setting): [strin
   return javaCommand("Provider", [...args, ...(group === undefined ? [] : ["--group", group])]);
 }
 
-function ourProvider(): [string, ...string[]] {
-  const { context } = bundleApplication("provider", { baseImage: "none", platform: "linux/amd64" });
+async function ourProvider(): Promise<[string, ...string[]]> {
+  const { context } = await bundleApplication("provider", { baseImage: "none", platform: "linux/amd64" });
   return [process.execPath, join(PROJECT, context, "main.mjs")];
 }
 
@@ -62,7 +62,7 @@ async function stop(provider: ChildProcess): Promise<void> {
 /** Starts a provider on free ports, and waits until it serves. */
 export async function startProvider(side: Side, setting: Setting): Promise<RunningProvider> {
   const [port, qosPort] = [await freePort(), await freePort()];
-  const [command, ...args] = side === "java" ? javaProvider(port, qosPort, setting) : ourProvider();
+  const [command, ...args] = side === "java" ? javaProvider(port, qosPort, setting) : await ourProvider();
   const env = { ...process.env, ...environment(port, qosPort, setting) };
   const provider = spawn(command, args, { env, stdio: ["ignore", "pipe", "pipe"] });
   let output = "";

@@ -7,7 +7,7 @@ import { UserError } from "../../lib/errors.ts";
 import { declaredBy } from "./program.ts";
 
 const PROJECT = resolve(import.meta.dirname, "../..");
-const OPTIONS = { baseImage: "node:22-bookworm-slim", platform: "linux/amd64" };
+const OPTIONS = { baseImage: "node:22-trixie-slim", platform: "linux/amd64" };
 const FILES = { Dockerfile: "FROM scratch\nCOPY . /\n", "main.js": "1", "lib/a.js": "2" };
 
 const scratch = mkdtempSync(join(tmpdir(), "dubbo-mesh-context-"));
@@ -130,7 +130,7 @@ describe("an image of the user's own", () => {
         context,
         dockerfile: `${context}/Dockerfile`,
         platform: OPTIONS.platform,
-        args: { BASE_IMAGE: "node:22-bookworm-slim", SOURCE_DATE_EPOCH: "0" },
+        args: { BASE_IMAGE: "node:22-trixie-slim", SOURCE_DATE_EPOCH: "0" },
         network: "default",
       },
     ]);

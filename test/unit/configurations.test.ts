@@ -3,7 +3,8 @@ import { tryConfigurations } from "../configurations/suite.ts";
 
 // What the applications' images are made of is no matter of the configuration, and takes longer than all else.
 vi.mock(import("../../apps/bundle.ts"), () => ({
-  bundleApplication: () => ({ context: "apps/dist/x", dockerfile: "apps/Dockerfile", tag: "0" }),
+  bundleApplication: () =>
+    Promise.resolve({ context: "apps/dist/x", dockerfile: "apps/Dockerfile", tag: "0" }),
 }));
 
 test(

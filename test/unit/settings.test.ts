@@ -197,7 +197,7 @@ describe("settings of a stack on an existing cluster", () => {
     expect(settings).toMatchObject({
       context: "minikube",
       registry: "docker.io/me",
-      baseImage: "node:22-bookworm-slim",
+      baseImage: "node:22-trixie-slim",
       kubeconfig: undefined,
       dockerHost: undefined,
     });

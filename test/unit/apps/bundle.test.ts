@@ -27,7 +27,7 @@ afterAll(() => {
 });
 
 interface Bundler {
-  bundleApplication(application: string, options: typeof OPTIONS): ImageBuild;
+  bundleApplication(application: string, options: typeof OPTIONS): Promise<ImageBuild>;
 }
 
 /** A copy of the sources in a folder of its own, with the installed packages. */
@@ -51,8 +51,8 @@ function contents(root: string, { context }: ImageBuild): Record<string, string>
 test("the same sources give the same bytes and tags in two places", async () => {
   const [here, there] = [await checkout("here"), await checkout("quite/another place")];
   for (const application of ["provider", "consumer", "relay"]) {
-    const one = here.bundler.bundleApplication(application, OPTIONS);
-    const two = there.bundler.bundleApplication(application, OPTIONS);
+    const one = await here.bundler.bundleApplication(application, OPTIONS);
+    const two = await there.bundler.bundleApplication(application, OPTIONS);
     expect(one).toEqual({
       context: `apps/dist/${application}`,
       dockerfile: "apps/Dockerfile",
@@ -67,24 +67,22 @@ test("the same sources give the same bytes and tags in two places", async () => 
   }
 });
 
-test("an application that is not there is one error that says so, and nothing is written", () => {
+test("an application that is not there is one error that says so, and nothing is written", async () => {
   // A folder of apps/ that is no application, and none.
   for (const name of ["proto", "nope"]) {
-    const call = (): ImageBuild => bundleApplication(name, OPTIONS);
-    expect(call).toThrow(UserError);
-    expect(call).toThrow(
-      expect.objectContaining({
-        message: `there is no application apps/${name}: main.ts is not there`,
-        fix: "Write it as apps/README.md says, or set app to one of its folders.",
-      }),
-    );
+    const error: unknown = await bundleApplication(name, OPTIONS).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(UserError);
+    expect(error).toMatchObject({
+      message: `there is no application apps/${name}: main.ts is not there`,
+      fix: "Write it as apps/README.md says, or set app to one of its folders.",
+    });
     expect(existsSync(join(PROJECT, "apps/dist", name))).toBe(false);
   }
 });
 
 test("node:http is required, since an import of it loads undici as well", async () => {
   const { root, bundler } = await checkout("lean");
-  const { context } = bundler.bundleApplication("provider", OPTIONS);
+  const { context } = await bundler.bundleApplication("provider", OPTIONS);
   const main = readFileSync(join(root, context, "main.mjs"), "utf8");
   expect(main).toMatch(/\("node:http"\)/);
   expect(main).not.toMatch(/from ?"(node:)?http"/);
@@ -92,23 +90,23 @@ test("node:http is required, since an import of it loads undici as well", async 
 
 test("only what changed is written, strays are removed, and the tag follows every input", async () => {
   const { root, bundler } = await checkout("again");
-  const build = bundler.bundleApplication("provider", OPTIONS);
+  const build = await bundler.bundleApplication("provider", OPTIONS);
   const main = join(root, build.context, "main.mjs");
   const { mtimeMs, ino } = statSync(main);
   writeFileSync(join(root, build.context, "stray.txt"), "");
   writeFileSync(join(root, build.context, "LICENCES.txt"), "");
-  expect(bundler.bundleApplication("provider", OPTIONS)).toEqual(build);
+  expect(await bundler.bundleApplication("provider", OPTIONS)).toEqual(build);
   expect(statSync(main)).toMatchObject({ mtimeMs, ino });
   expect(readdirSync(join(root, build.context))).toEqual(["LICENCES.txt", "main.mjs"]);
   expect(statSync(join(root, build.context, "LICENCES.txt")).size).toBeGreaterThan(10_000);
 
   const tags = new Set([build.tag]);
-  tags.add(bundler.bundleApplication("provider", { ...OPTIONS, baseImage: "node:24" }).tag);
-  tags.add(bundler.bundleApplication("provider", { ...OPTIONS, platform: "linux/arm64" }).tag);
+  tags.add((await bundler.bundleApplication("provider", { ...OPTIONS, baseImage: "node:24" })).tag);
+  tags.add((await bundler.bundleApplication("provider", { ...OPTIONS, platform: "linux/arm64" })).tag);
   writeFileSync(join(root, "apps/Dockerfile"), "FROM scratch\n");
-  tags.add(bundler.bundleApplication("provider", OPTIONS).tag);
+  tags.add((await bundler.bundleApplication("provider", OPTIONS)).tag);
   writeFileSync(join(root, "apps/provider/main.ts"), 'console.log("other")\n');
-  tags.add(bundler.bundleApplication("provider", OPTIONS).tag);
+  tags.add((await bundler.bundleApplication("provider", OPTIONS)).tag);
   expect(tags.size).toBe(5);
 });
 

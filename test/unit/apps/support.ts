@@ -183,10 +183,10 @@ const LOOPBACK_DNS = `data:text/javascript,${encodeURIComponent(
 const bundles = new Map<string, string>();
 
 /** The main module of an application, bundled once a test file. */
-function bundled(name: string): string {
+async function bundled(name: string): Promise<string> {
   const known = bundles.get(name);
   if (known !== undefined) return known;
-  const { context } = bundleApplication(name, { baseImage: "none", platform: "linux/amd64" });
+  const { context } = await bundleApplication(name, { baseImage: "none", platform: "linux/amd64" });
   const main = join(PROJECT, context, "main.mjs");
   bundles.set(name, main);
   return main;
@@ -220,7 +220,7 @@ export class AppProcess {
   /** Starts an application on free ports. */
   static async start(name: string, environment: Record<string, string>): Promise<AppProcess> {
     const ports = [await freePort(), await freePort()] as const;
-    return new AppProcess(bundled(name), ports, environment);
+    return new AppProcess(await bundled(name), ports, environment);
   }
 
   /** The lines so far, without their time. */
