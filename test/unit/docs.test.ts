@@ -60,6 +60,7 @@ const TARGETS: Readonly<Record<string, Tried>> = {
   test: by(".ci/run", "make test"),
   interop: by(".ci/run", "make interop"),
   e2e: by(".ci/run", "make e2e"),
+  bench: { notRun: "minutes of measurement, which is no test" },
   "bench-apps": { notRun: "minutes of measurement, which is no test" },
   generate: { notRun: "makes files anew that are committed; the applications' tests use them" },
 };
@@ -79,7 +80,7 @@ const OTHERS: readonly (readonly [RegExp, Tried])[] = [
   [/^pulumi up -s dev --plan plan\.json$/, plain('"--plan"')],
   [/^export PULUMI_EXPERIMENTAL=true$/, plain("PULUMI_EXPERIMENTAL")],
   [/^pulumi preview( -s \w+)?$/, plain('"preview", "-s"')],
-  [/^pulumi up( -s \w+)?$/, plain('"up", "--yes"')],
+  [/^pulumi up( -s \w+| --skip-preview)?$/, plain('"up", "--yes"')],
   [/^pulumi destroy( -s \w+)?$/, plain('"destroy", "--yes"')],
   [/^eval "\$\(make -s env\)"$/, by("test/unit/tools/engine.test.ts", "engineEnvironment(")],
   [/^kubectl /, NEEDS_KUBECTL],
