@@ -89,19 +89,6 @@ async function digestOf(image: ImageBuild, run: Run): Promise<string | undefined
 }
 
 /**
- * The digest of an image that has been built and pushed before; undefined where there is none, or no docker.
- * @param directory as for {@link buildAndPush}
- * @param host as for {@link buildAndPush}
- */
-export async function pushedDigest(
-  image: ImageBuild,
-  directory: string,
-  host: string | undefined,
-): Promise<string | undefined> {
-  return digestOf(image, (...args) => docker(args, directory, host)).catch(() => undefined);
-}
-
-/**
  * Removes an image from docker; the registry's stays.
  * @param directory as for {@link buildAndPush}
  * @param host as for {@link buildAndPush}
