@@ -1,3 +1,6 @@
+import { mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { defineConfig } from "vitest/config";
 import { BaseSequencer, type TestSpecification } from "vitest/node";
 
@@ -20,5 +23,7 @@ export default defineConfig({
     fileParallelism: false,
     reporters: ["verbose", ["json", { outputFile: "test-results/e2e.json" }]],
     disableConsoleIntercept: true,
+    // States of this run alone: the lock of a run that was interrupted would stop it.
+    env: { PULUMI_BACKEND_URL: `file://${mkdtempSync(join(tmpdir(), "dubbo-mesh-state-"))}` },
   },
 });
