@@ -443,11 +443,13 @@ Duration: 1s
 
 describe("the environment of plain pulumi", () => {
   it("has this Node.js on PATH, and the backend and passphrase of the commands here", async () => {
+    vi.stubEnv("NODE_COMPILE_CACHE", "/compiled");
     const { folder } = onPath(VERSION);
     for (const part of ["language-nodejs", "resource-kubernetes", "resource-docker"]) {
       writeFileSync(join(folder, `pulumi-${part}`), "");
     }
     expect(await engineEnvironment()).toEqual({
+      NODE_COMPILE_CACHE: "/compiled",
       PATH: [dirname(process.execPath), folder].join(delimiter),
       PULUMI_BACKEND_URL: "file://~",
       PULUMI_CONFIG_PASSPHRASE: "",
