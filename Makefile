@@ -31,7 +31,7 @@ CONFIRM_FLAGS = $(if $(CONFIRM),--confirm "$$CONFIRM")
 POD_FLAGS = $(STACK_FLAGS) $(if $(POD),--pod $(POD))
 
 .PHONY: help up preview render lint env envs explain down drift repair golden ci-preview review-stack actionlint verify dump logs qos \
-	shell cluster-up cluster-down cluster-status cluster-logs test interop e2e bench bench-apps bench-apps-long declarations \
+	shell cluster-up cluster-down cluster-status cluster-logs test interop e2e soak bench bench-apps bench-apps-long declarations \
 	reference rules schemas generate format
 
 help: ## show this list
@@ -116,6 +116,9 @@ test: $(DEPENDENCIES) ## types, lint, format and unit tests; no cluster, no root
 
 interop: $(DEPENDENCIES) ## calls between the applications and Dubbo 3.3 for Java, both ways (JDK 17, Maven)
 	@npm run --silent interop
+
+soak: $(DEPENDENCIES) ## as e2e, with all twelve ways between environments: before a release
+	@SOAK=1 npm run --silent e2e
 
 e2e: $(DEPENDENCIES) ## the whole on the local cluster: up, verify, faults, drills, environments, 200 services, down (as up, and JDK 17, Maven)
 	@npm run --silent e2e

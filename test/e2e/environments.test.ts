@@ -102,10 +102,11 @@ async function move(from: Environment, to: Environment): Promise<Seen & Moved> {
   return seen;
 }
 
-/** From each environment to each other, in one walk. */
+const IS_SOAK = process.env["SOAK"] !== undefined;
+/** From each environment to each other; without SOAK, from each to one. */
 const WALK: readonly Environment[] = [
-  ...(["dev", "canary", "staging", "prod", "dev", "staging", "canary"] as const),
-  ...(["prod", "staging", "dev", "prod", "canary", "dev"] as const),
+  ...(["dev", "canary", "staging", "prod", "dev"] as const),
+  ...(IS_SOAK ? (["staging", "canary", "prod", "staging", "dev", "prod", "canary", "dev"] as const) : []),
 ];
 const MOVES = WALK.slice(1).map((to, index): [Environment, Environment] => [WALK[index] ?? to, to]);
 
@@ -118,8 +119,8 @@ afterAll(async () => {
 });
 
 describe("with the namespace and the names held equal", () => {
-  it("there are twelve ways", () => {
-    expect(new Set(MOVES.map((move) => move.join(" "))).size).toBe(12);
+  it("there are twelve ways, of which CI goes four", () => {
+    expect(new Set(MOVES.map((move) => move.join(" "))).size).toBe(IS_SOAK ? 12 : 4);
   });
 
   it.each(MOVES)("%s becomes %s in place: no object is replaced", async (from, to) => {
