@@ -1,5 +1,5 @@
-// A preview of many services from nothing, beside one of a program that declares the same objects without
-// components, in one run. Needs Pulumi's engine, but no cluster and no Docker.
+// Times a preview of many services from nothing, beside one of a program that declares the same
+// objects without components. Needs Pulumi's engine, but no cluster and no Docker.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -59,8 +59,8 @@ function isolated(folder: string): Record<string, string> {
     PULUMI_BACKEND_URL: `file://${folder}`,
     PULUMI_CONFIG_PASSPHRASE: "",
     PULUMI_EXPERIMENTAL: "true",
-    // A preview writes no state. Without this, the CLI serializes the whole state after each resource all the same,
-    // and discards it. Source: pulumi's pkg/backend/diy/backend.go, DiscardPersister; pkg/backend/snapshot.go
+    // The CLI serializes the state after each resource, also of a preview, which discards it.
+    // Source: pulumi's pkg/backend/diy/backend.go, DiscardPersister
     PULUMI_SKIP_CHECKPOINTS: "true",
     PULUMI_SKIP_UPDATE_CHECK: "true",
     KUBECONFIG: join(folder, "kubeconfig"),

@@ -87,7 +87,7 @@ export interface GoBinary {
   readonly flags?: readonly string[];
   /** Writes what the sources embed into a copy of `folder`. */
   readonly embed?: (copy: string) => Promise<void>;
-  /** How long the build takes on two idle cores, for its title. */
+  /** Time of the build on two idle cores, for its title. */
   readonly minutes: string;
 }
 

@@ -206,7 +206,7 @@ async function clientOptions(kubeconfig: Kubeconfig): Promise<RequestOptions> {
 /** Time without a sign of the server after which it counts as one that does not answer. */
 const TIMEOUT_MS = 10_000;
 
-/** What an API server answers. */
+/** Answer of an API server. */
 export interface Answer {
   /** HTTP status. */
   readonly code: number;

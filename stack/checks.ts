@@ -16,7 +16,7 @@ export const ISTIO_KINDS: Readonly<Record<string, readonly string[]>> = {
   "telemetry.istio.io/v1": ["Telemetry"],
 };
 
-/** Where istiod tells its version. */
+/** Port on which istiod serves its version. */
 const MONITORING_PORT = 15014;
 
 type Labels = Readonly<Record<string, string>>;
@@ -64,7 +64,10 @@ function meets({ key, operator, values = [] }: Requirement, labels: Labels): boo
   return met[operator] ?? false;
 }
 
-/** Whether a label selector picks what has these labels. Source: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/ */
+/**
+ * Matches labels against a label selector.
+ * Source: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/
+ */
 function selects({ matchLabels = {}, matchExpressions = [] }: Selector, labels: Labels): boolean {
   return (
     Object.entries(matchLabels).every(([key, value]) => labels[key] === value) &&

@@ -8,7 +8,7 @@ import { UserError } from "../lib/errors.ts";
 import type { Service } from "../lib/graph.ts";
 import { PROJECT, type Settings } from "../settings.ts";
 
-/** How the images of services are built, by service. */
+/** Builds of the services' images, by service. */
 export type Builds = ReadonlyMap<string, ImageBuild>;
 
 /** Names the key of the configuration in an error that does not know it. */

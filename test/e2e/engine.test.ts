@@ -33,7 +33,7 @@ async function pulumi(...args: string[]): Promise<Ran> {
   return { exitCode, all };
 }
 
-/** What a plain `pulumi` command prints that must succeed. */
+/** Runs a plain `pulumi` command that must succeed, and returns what it prints. */
 async function succeeded(...args: string[]): Promise<string> {
   const { all, exitCode } = await pulumi(...args);
   if (exitCode !== 0) throw new Error(`pulumi ${args.join(" ")}: ${all}`);

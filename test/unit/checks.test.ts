@@ -345,7 +345,7 @@ describe("the program", () => {
     const fault = new UserError("the cluster is on fire", "Put it out.");
     const { error, registered } = await run(() =>
       program(async () => {
-        // As long as a cluster takes to answer.
+        // Time that a cluster takes to answer.
         await new Promise((resolve) => setTimeout(resolve, 20));
         throw fault;
       }),

@@ -43,7 +43,7 @@ const BUILD = {
   network: "none",
   args: { BASE_IMAGE: "node:22" },
 };
-/** What the SDK sends for components/image.ts. */
+/** Inputs that the SDK sends for components/image.ts. */
 const INPUTS = { imageName: REFERENCE, build: BUILD, buildOnPreview: false, skipPush: false };
 const OUTPUTS = {
   imageName: REFERENCE,
