@@ -1,4 +1,4 @@
-import { Writable } from "node:stream";
+import { type Readable, Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Log } from "@kubernetes/client-node";
 import { APPLICATION_CONTAINER } from "../../lib/names.ts";
@@ -87,7 +87,7 @@ function numbers(messages: readonly string[], pattern: RegExp): number[] {
 /** A stream that hands over lines. */
 function lines(take: (line: string) => void): Writable {
   let rest = "";
-  return new Writable({
+  const stream = new Writable({
     write(chunk: Buffer, _encoding, done) {
       const parts = (rest + chunk.toString("utf8")).split("\n");
       rest = parts.pop() ?? "";
@@ -95,6 +95,8 @@ function lines(take: (line: string) => void): Writable {
       done();
     },
   });
+  // The log that is piped into it ends with an error when the watch ends, and is listened to by nobody else.
+  return stream.on("pipe", (log: Readable) => log.on("error", () => undefined));
 }
 
 /** Sum of a counter over the provider's clusters. */
