@@ -1,4 +1,4 @@
-// Times Pulumi's engine on stack dev beside a bare `kubectl apply` of the same objects, in turns, in one run.
+// Times Pulumi's engine on stack dev beside a bare `kubectl apply` of the same objects, in turns.
 // Needs a local cluster that is up and has no stack dev: make cluster-up down bench
 import { resolve } from "node:path";
 import type { Service } from "../lib/graph.ts";

@@ -1,4 +1,4 @@
-// One preview from nothing in a process of its own. bench/preview.ts writes the job to standard input and reads the
+// Makes one preview from nothing. bench/preview.ts writes the job to standard input and reads the
 // figures from standard output.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -8,14 +8,9 @@ import { LocalWorkspace } from "@pulumi/pulumi/automation/index.js";
 import { z } from "zod";
 import { unchecked } from "../../stack/checks.ts";
 import { findEngine } from "../../tools/engine/find.ts";
+import { type KubernetesObject, kubernetesObject } from "../../tools/engine/program.ts";
 import { type PreviewFigures, type PreviewJob, previewJob } from "./job.ts";
 
-const kubernetesObject = z.looseObject({
-  apiVersion: z.string(),
-  kind: z.string(),
-  metadata: z.looseObject({ name: z.string() }),
-});
-type KubernetesObject = z.infer<typeof kubernetesObject>;
 const objectList = z.array(kubernetesObject);
 
 const savedPlan = z.object({

@@ -55,7 +55,7 @@ export interface Repair {
   readonly changes: readonly Change[];
 }
 
-/** Whether the user has logged in to a backend with `pulumi login`. */
+/** Tells a user who has logged in to a backend with `pulumi login`. */
 async function isLoggedIn(): Promise<boolean> {
   const path = join(credentialsFolder(), "credentials.json");
   const credentials = await readFile(path, "utf8").catch(() => "{}");
@@ -129,7 +129,7 @@ const pending = z.object({
     .nullish(),
 });
 
-/** What a state says was begun and not seen to its end. */
+/** Operations that a state has as begun and not as ended. */
 function pendingOperations(deployment: unknown): string[] {
   const { pending_operations: operations } = pending.parse(deployment);
   return (operations ?? []).map(({ type, resource }) => {
@@ -318,7 +318,7 @@ export class Engine {
   /** Removes all that the stack has made, and waits until it is gone; of a review stack, the state as well. */
   async down(): Promise<void> {
     if (this.#file.settings.production) await this.unprotect();
-    // What is gone already needs no look: its deletion succeeds.
+    // A refresh is not needed: deleting an object that is gone succeeds.
     await this.#run("pulumi destroy", (stack, options) => stack.destroy({ ...options, refresh: false }));
     if (!isEphemeral(this.#file.stack)) return;
     await this.#run("pulumi stack rm", async ({ workspace, name }) => workspace.removeStack(name));
@@ -387,7 +387,7 @@ function programError(message: string, cause: unknown): UserError | undefined {
   return new UserError([what.slice("error: ".length), ...rest].join("\n"), fix, { cause });
 }
 
-/** What the engine reports as wrong: its diagnostics or, where it did not come to them, its errors, once. */
+/** Text of the engine's diagnostics or, if it printed none, of its errors, each once. */
 function diagnostics(message: string): string {
   const reported = DIAGNOSTICS.exec(message)?.groups?.["text"];
   if (reported !== undefined) return `\n${reported}`;

@@ -112,7 +112,7 @@ export async function removeImage(
   return true;
 }
 
-/** How {@link buildAndPush} differs from its default. */
+/** Options of {@link buildAndPush}. */
 export interface BuildOptions {
   /** Builds an image that exists as well: its tag does not name all of its content. */
   readonly rebuild?: boolean;

@@ -6,7 +6,7 @@ import { promisify } from "node:util";
 import * as grpc from "@grpc/grpc-js";
 
 export const ROOT = resolve(import.meta.dirname, "../../..");
-/** Where no engine listens. */
+/** Address at which no engine listens. */
 export const NOWHERE = "127.0.0.1:1";
 
 /** A plugin of Pulumi's engine that runs. */
