@@ -31,7 +31,7 @@ CONFIRM_FLAGS = $(if $(CONFIRM),--confirm "$$CONFIRM")
 POD_FLAGS = $(STACK_FLAGS) $(if $(POD),--pod $(POD))
 
 .PHONY: help up preview render lint env envs explain down drift repair golden ci-preview review-stack actionlint verify dump logs qos \
-	shell cluster-up cluster-down cluster-status cluster-logs test interop e2e soak bench bench-apps bench-apps-long declarations \
+	shell cluster-up cluster-down cluster-status cluster-clean test interop e2e soak bench bench-apps bench-apps-long declarations \
 	reference rules schemas generate format
 
 help: ## show this list
@@ -99,8 +99,8 @@ qos: $(DEPENDENCIES) ## call ls, ready, online, offline or metrics of a pod's QO
 shell: $(DEPENDENCIES) ## open a shell in a pod's istio-proxy [STACK=dev POD=]
 	@$(CLI) shell $(POD_FLAGS)
 
-cluster-up: $(DEPENDENCIES) ## start the local cluster, building what is missing (root, Linux, Go 1.26)
-	@$(CLI) cluster up
+cluster-up: $(DEPENDENCIES) ## start the local cluster, which make up does by itself [NODES=1]
+	@$(CLI) cluster up $(if $(NODES),--nodes $(NODES))
 
 cluster-down: $(DEPENDENCIES) ## stop the local cluster and remove what it made; what was built is kept
 	@$(CLI) cluster down
@@ -108,8 +108,8 @@ cluster-down: $(DEPENDENCIES) ## stop the local cluster and remove what it made;
 cluster-status: $(DEPENDENCIES) ## show the local cluster's components [JSON=1]
 	@$(CLI) cluster status $(if $(JSON),--json)
 
-cluster-logs: $(DEPENDENCIES) ## print the last lines of the local cluster's logs [COMPONENT=]
-	@$(CLI) cluster logs $(COMPONENT)
+cluster-clean: $(DEPENDENCIES) ## remove the local cluster and all that was built for it [JSON=1]
+	@$(CLI) cluster clean $(if $(JSON),--json)
 
 test: $(DEPENDENCIES) ## types, lint, format and unit tests; no cluster, no root, no Go
 	@npm test

@@ -1,6 +1,7 @@
 import yaml from "js-yaml";
 import { z } from "zod";
 import * as local from "./cluster/local.ts";
+import { PUBLIC_BASE_IMAGE } from "./cluster/versions.ts";
 import { duration } from "./lib/duration.ts";
 import { messageOf, UserError } from "./lib/errors.ts";
 import { type Service, servicesOf } from "./lib/graph.ts";
@@ -16,11 +17,10 @@ import { dnsLabel, imageReference, serviceSettings } from "./lib/services.ts";
 import { trafficSettings } from "./lib/traffic.ts";
 import { without } from "./lib/without.ts";
 
+const PLATFORMS = ["linux/amd64", "linux/arm64"] as const;
+
 /** The Pulumi project, and so the prefix of its configuration keys. */
 export const PROJECT = "dubbo-mesh";
-
-/** Image that the applications' images take Node.js from where the stack does not say. */
-const PUBLIC_BASE_IMAGE = "node:22-trixie-slim";
 
 /** What a stack deploys where it does not say: the sample's pair. */
 const SAMPLE_PAIR = [{ app: "provider" }, { app: "consumer" }];
@@ -83,9 +83,11 @@ const keys = z.strictObject({
       `image that the applications' images take Node.js from (default: ${PUBLIC_BASE_IMAGE}; the local cluster has its own)`,
     ),
   platform: z
-    .enum(["linux/amd64", "linux/arm64"])
-    .default("linux/amd64")
-    .describe("operating system and architecture of the images"),
+    .enum(PLATFORMS)
+    .optional()
+    .describe(
+      "operating system and architecture of the images (default: linux/amd64; of the local cluster, this machine's)",
+    ),
   services: z
     .array(serviceSettings)
     .min(1)
@@ -154,6 +156,8 @@ interface Placement {
   registry: string | undefined;
   /** Image that the applications' images take Node.js from. */
   baseImage: string;
+  /** Operating system and architecture of the images. */
+  platform: (typeof PLATFORMS)[number];
 }
 
 /** The configuration after defaults: what index.ts composes the components from. */
@@ -225,14 +229,16 @@ function localPlacement(configured: Configured): Placement {
   return {
     context: local.CONTEXT,
     kubeconfig: local.KUBECONFIG,
-    dockerHost: local.DOCKER_HOST,
+    dockerHost: local.dockerHost(),
     registry: configured.registry ?? `${local.REGISTRY}/dubbo-mesh`,
     baseImage: configured.baseImage ?? local.BASE_IMAGE,
+    platform: configured.platform ?? (process.arch === "arm64" ? "linux/arm64" : "linux/amd64"),
   };
 }
 
 function existingPlacement(configured: Configured): Placement {
-  const { context, kubeconfig, registry, baseImage = PUBLIC_BASE_IMAGE } = configured;
+  const { context, kubeconfig, registry } = configured;
+  const { baseImage = PUBLIC_BASE_IMAGE, platform = "linux/amd64" } = configured;
   if (context === undefined) {
     throw new UserError(
       `${PROJECT}:context is not set: the stack does not say which cluster it deploys to`,
@@ -246,7 +252,7 @@ function existingPlacement(configured: Configured): Placement {
       `Set it (\`pulumi config set registry HOST/ORGANISATION\`, or \`make up REGISTRY=...\`), or give every service an image.`,
     );
   }
-  return { context, kubeconfig, dockerHost: undefined, registry, baseImage };
+  return { context, kubeconfig, dockerHost: undefined, registry, baseImage, platform };
 }
 
 /**

@@ -1,101 +1,34 @@
-/**
- * What the cluster is made of, made once: each artifact is one file in the cache beside a key that names its inputs, so a changed pin makes
- * it anew. It is made under a temporary name and renamed, so an interrupted run leaves nothing half made.
- */
+/** What the images of a cluster of packages are made of. */
 import { createHash } from "node:crypto";
 import {
   chmodSync,
-  copyFileSync,
-  existsSync,
+  cpSync,
   mkdirSync,
-  mkdtempSync,
   readFileSync,
   readdirSync,
   renameSync,
   rmSync,
-  statfsSync,
   writeFileSync,
 } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { execa } from "execa";
+import { type Artifact, isMade, keyOf, makeArtifact } from "../artifacts/artifact.ts";
+import { binaryPath, CACHE_DIR } from "../artifacts/cache.ts";
+import { fetching } from "../artifacts/fetch.ts";
+import { goArtifact, type GoBinary, goModuleFolder } from "../artifacts/go.ts";
 import { UserError } from "../lib/errors.ts";
-import { step } from "../lib/steps.ts";
-import { fetching } from "./fetch.ts";
-import { CACHE_DIR } from "./local.ts";
-import { unmountBelow } from "./mounts.ts";
-import { checkDisk, checkGo } from "./preconditions.ts";
+import { makeNodeFiles, NODE_PACKAGES } from "./node-files.ts";
 import * as versions from "./versions.ts";
 
-const BUILD_DIR = join(import.meta.dirname, "build");
-
-/** One file in the cache. */
-export interface Artifact {
-  readonly file: string;
-  /** Names the inputs. */
-  readonly key: string;
-  readonly title: string;
-  /** Makes the file `to`; `scratch` is an empty folder. */
-  readonly make: (to: string, scratch: string) => Promise<void>;
-}
-
-/** A short name for a list of inputs. */
-export function keyOf(...inputs: readonly string[]): string {
-  return createHash("sha256").update(JSON.stringify(inputs)).digest("hex").slice(0, 16);
-}
-
-/** Whether the artifact is in the cache, made of the same inputs. */
-export function isMade(artifact: Pick<Artifact, "file" | "key">): boolean {
-  const keyFile = `${artifact.file}.key`;
-  return existsSync(artifact.file) && existsSync(keyFile) && readFileSync(keyFile, "utf8") === artifact.key;
-}
-
-/** Makes the artifact unless it is in the cache. */
-export async function makeArtifact(artifact: Artifact): Promise<void> {
-  if (isMade(artifact)) return;
-  await step(artifact.title, async () => {
-    const folder = dirname(artifact.file);
-    mkdirSync(folder, { recursive: true });
-    for (const old of readdirSync(folder)) {
-      if (old.startsWith(`${artifact.key}.tmp`)) await removeScratch(join(folder, old)); // of an interrupted run
-    }
-    const scratch = mkdtempSync(join(folder, `${artifact.key}.tmp`));
-    try {
-      await artifact.make(join(scratch, "made"), join(scratch));
-      rmSync(`${artifact.file}.key`, { force: true });
-      renameSync(join(scratch, "made"), artifact.file);
-      writeFileSync(`${artifact.file}.key`, artifact.key);
-    } finally {
-      await removeScratch(scratch);
-    }
-  });
-}
-
-async function removeScratch(folder: string): Promise<void> {
-  await unmountBelow(folder);
-  rmSync(folder, { recursive: true, force: true });
-}
-
-/** A program that Go builds from pinned modules. */
-export interface GoBinary {
-  readonly name: string;
-  /** Folder of the go.mod that pins it. */
-  readonly folder: string;
-  readonly package: string;
-  /** Values of string variables, by their full names. */
-  readonly variables: Readonly<Record<string, string>>;
-  /** Further flags of `go build`. */
-  readonly flags?: readonly string[];
-  /** Writes what the sources embed into a copy of `folder`. */
-  readonly embed?: (copy: string) => Promise<void>;
-  /** Time of the build on two idle cores, for its title. */
-  readonly minutes: string;
-}
+/** Folder of the go.mod files. */
+export const BUILD_DIR = join(import.meta.dirname, "build");
 
 const KUBE_VERSION = "k8s.io/component-base/version";
 const [MAJOR = "", MINOR = ""] = versions.KUBERNETES.slice(1).split(".");
 const ISTIO_VARIABLES = { "istio.io/istio/pkg/version.buildVersion": versions.ISTIO_BUILD };
 
-const GO_BINARIES: readonly GoBinary[] = [
+/** Programs that Go builds. */
+export const GO_BINARIES: readonly GoBinary[] = [
   {
     name: "kube",
     folder: join(BUILD_DIR, "kube"),
@@ -105,13 +38,12 @@ const GO_BINARIES: readonly GoBinary[] = [
       [`${KUBE_VERSION}.gitMajor`]: MAJOR,
       [`${KUBE_VERSION}.gitMinor`]: MINOR,
     },
-    minutes: "7 to 10 min",
+    minutes: "8 to 11 min",
   },
   ...(
     [
       ["pilot-discovery", "istio.io/istio/pilot/cmd/pilot-discovery", "4 to 6 min"],
       ["pilot-agent", "istio.io/istio/pilot/cmd/pilot-agent", "1 min"],
-      ["istioctl", "istio.io/istio/istioctl/cmd/istioctl", "2 min"],
     ] as const
   ).map(([name, path, minutes]) => ({
     name,
@@ -127,53 +59,14 @@ const GO_BINARIES: readonly GoBinary[] = [
     variables: {},
     minutes: "2 to 4 min",
   },
+  {
+    name: "kind",
+    folder: join(BUILD_DIR, "kind"),
+    package: "sigs.k8s.io/kind",
+    variables: {},
+    minutes: "1 min",
+  },
 ];
-
-function goSources(folder: string): string[] {
-  return readdirSync(folder).filter((name) => name === "go.mod" || name === "go.sum" || name.endsWith(".go"));
-}
-
-async function goProxy(): Promise<string> {
-  const { stdout } = await execa("go", ["env", "GOPROXY"], { reject: false });
-  return `the Go module proxy (${stdout})`;
-}
-
-/** A Go program as a static binary: built on one distribution, it runs in an image of another. */
-export function goArtifact({ folder, variables, flags = [], embed, ...binary }: GoBinary): Artifact {
-  const variableFlags = Object.entries(variables).map(([name, value]) => `-X ${name}=${value}`);
-  const linking = ["-s", "-w", ...variableFlags].join(" ");
-  const sources = goSources(folder).sort();
-  const texts = sources.map((name) => readFileSync(join(folder, name), "utf8"));
-  return {
-    file: binaryPath(binary.name),
-    key: keyOf("go", linking, ...flags, binary.package, ...texts),
-    title: `build ${binary.name} with Go (${binary.minutes} the first time)`,
-    make: async (to, scratch) => {
-      const options = ["-trimpath", "-buildvcs=false", "-ldflags", linking, ...flags, "-o", to];
-      const command = ["go", "build", ...options, binary.package] as const;
-      if (embed !== undefined) {
-        for (const name of sources) copyFileSync(join(folder, name), join(scratch, name));
-        await embed(scratch);
-      }
-      const cwd = embed === undefined ? folder : scratch;
-      await fetching({ registry: await goProxy(), command, cwd, env: { CGO_ENABLED: "0" } });
-    },
-  };
-}
-
-/** Folder of a Go module of the version that the go.mod in `cwd` pins. */
-export async function goModuleFolder(module: string, cwd: string): Promise<string> {
-  const registry = await goProxy();
-  // Without a version `go mod download` downloads what go.mod pins.
-  const command = ["go", "mod", "download", "-json", module] as const;
-  const { Dir: folder } = JSON.parse(await fetching({ registry, command, cwd })) as { Dir: string };
-  return folder;
-}
-
-/** A binary in the cache. */
-export function binaryPath(name: string): string {
-  return join(CACHE_DIR, "bin", name);
-}
 
 /** The stock Envoy. */
 export function envoyArtifact(): Artifact {
@@ -245,22 +138,29 @@ export function mirrorOf(targets: string, suite: string): string | undefined {
 
 // What no program in an image reads.
 const TRIM = [
-  "usr/share/doc",
-  "usr/share/man",
-  "usr/share/locale",
-  "usr/share/info",
-  "usr/share/lintian",
-  "var/cache/apt",
+  ...["doc", "man", "locale", "info", "lintian"].map((name) => `usr/share/${name}`),
+  ...["cache/apt", "cache/debconf", "lib/apt/lists", "log"].map((name) => `var/${name}`),
 ];
-const TRIM_MORE = ["var/lib/apt/lists", "var/cache/debconf", "var/log"];
+const KEEP = ["var/log", "var/lib/apt/lists/partial", "var/cache/apt/archives/partial"];
 
-function baseArtifact(): Artifact {
+/** A root file system of Debian with some packages. */
+interface RootFiles {
+  /** Name of its file in the cache. */
+  readonly name: string;
+  readonly title: string;
+  readonly packages: readonly string[];
+  /** Names what `change` does. */
+  readonly key?: string;
+  /** Changes the files before they are packed. */
+  readonly change?: (root: string) => Promise<void>;
+}
+
+function rootArtifact({ name, title, packages, key = "", change }: RootFiles): Artifact {
   const suite = versions.DEBIAN_SUITE;
-  const packages = "iptables,ca-certificates";
   return {
-    file: join(CACHE_DIR, "images", "base.tar"),
-    key: keyOf("base", suite, packages, ...TRIM, ...TRIM_MORE),
-    title: `make the base image: Debian ${suite} (1 to 2 min)`,
+    file: join(CACHE_DIR, "images", name),
+    key: keyOf("root", suite, ...packages, ...TRIM, key),
+    title,
     make: async (to, scratch) => {
       const format = "$(CODENAME) $(COMPONENT) $(REPO_URI)";
       const targets = await execa("apt-get", ["indextargets", "--format", format, "Created-By: Packages"]);
@@ -268,41 +168,68 @@ function baseArtifact(): Artifact {
       const root = join(scratch, "root");
       // debootstrap names no host in its errors; the mirror, where known, does.
       const registry = `the Debian mirror ${mirror ?? ""}`.trim();
-      const options = [
+      const where = [suite, root, ...(mirror === undefined ? [] : [mirror])];
+      const command = [
+        "debootstrap",
         "--variant=minbase",
-        `--include=${packages}`,
-        suite,
-        root,
-        ...(mirror === undefined ? [] : [mirror]),
-      ];
-      await fetching({ registry, command: ["debootstrap", ...options] });
-      for (const name of [...TRIM, ...TRIM_MORE]) rmSync(join(root, name), { recursive: true, force: true });
-      for (const name of ["var/log", "var/lib/apt/lists/partial", "var/cache/apt/archives/partial"]) {
-        mkdirSync(join(root, name), { recursive: true });
-      }
+        `--include=${packages.join(",")}`,
+        ...where,
+      ] as const;
+      await fetching({ registry, command });
+      await change?.(root);
+      for (const path of TRIM) rmSync(join(root, path), { recursive: true, force: true });
+      for (const path of KEEP) mkdirSync(join(root, path), { recursive: true });
       await execa("tar", ["--numeric-owner", "-C", root, "-cf", to, "."]);
     },
   };
 }
 
-function bootstrapArtifact(): Artifact {
+const BASE_FILES: RootFiles = {
+  name: "base.tar",
+  title: `make the base image: Debian ${versions.DEBIAN_SUITE} (1 to 2 min)`,
+  packages: ["iptables", "ca-certificates"],
+};
+
+function nodeFiles(): RootFiles {
   return {
-    file: join(CACHE_DIR, "images", "envoy_bootstrap_tmpl.json"),
-    key: keyOf("bootstrap", versions.ISTIO),
-    title: "take Envoy's bootstrap template from the Istio module",
-    make: async (to) => {
-      const folder = await goModuleFolder("istio.io/istio", join(BUILD_DIR, "istio"));
-      copyFileSync(join(folder, "tools/packaging/common/envoy_bootstrap.json"), to);
-      chmodSync(to, 0o644);
+    name: "node.tar",
+    title: `make the node's files: Debian ${versions.DEBIAN_SUITE} with systemd and containerd (1 to 2 min)`,
+    packages: NODE_PACKAGES,
+    key: keyOf(versions.KIND, readFileSync(join(import.meta.dirname, "node-files.ts"), "utf8")),
+    change: async (root) => {
+      const folder = await goModuleFolder("sigs.k8s.io/kind", join(BUILD_DIR, "kind"));
+      await makeNodeFiles(root, join(folder, "images/base/files"));
     },
   };
 }
 
-/** Everything that images and daemons are made of. */
+/** A file or a folder of the Istio module. */
+function istioArtifact(name: string, path: string): Artifact {
+  return {
+    file: join(CACHE_DIR, "images", name),
+    key: keyOf(name, versions.ISTIO),
+    title: `take ${name} from the Istio module`,
+    make: async (to) => {
+      const folder = await goModuleFolder("istio.io/istio", join(BUILD_DIR, "istio"));
+      cpSync(join(folder, path), to, { recursive: true, mode: 0 });
+      await execa("chmod", ["-R", "u+w", to]);
+    },
+  };
+}
+
+/** Istio's charts. */
+export const CHARTS = join(CACHE_DIR, "images", "charts");
+
+/** Everything that images are made of. */
 export function artifacts(): { fetched: Artifact[]; built: Artifact[] } {
   return {
-    fetched: [nodeArtifact(), envoyArtifact(), baseArtifact()],
-    built: [...GO_BINARIES.map(goArtifact), bootstrapArtifact()],
+    fetched: [nodeArtifact(), envoyArtifact(), rootArtifact(BASE_FILES)],
+    built: [
+      ...GO_BINARIES.map(goArtifact),
+      istioArtifact("envoy_bootstrap_tmpl.json", "tools/packaging/common/envoy_bootstrap.json"),
+      istioArtifact("charts", "manifests/charts"),
+      rootArtifact(nodeFiles()),
+    ],
   };
 }
 
@@ -319,23 +246,6 @@ export function missingArtifacts(): { go: boolean; any: boolean } {
   const { fetched, built } = artifacts();
   const go = built.some((artifact) => !isMade(artifact));
   return { go, any: go || fetched.some((artifact) => !isMade(artifact)) };
-}
-
-/**
- * Refuses a Go on PATH that is missing or too old. It is asked where the modules lie, so that one which
- * fetches its successor by itself may do so.
- * @param purpose reason why it is needed, for the error
- */
-export async function requireGo(purpose = "binaries of the cluster have to be built"): Promise<void> {
-  const { stdout, failed } = await execa("go", ["version"], { cwd: join(BUILD_DIR, "kube"), reject: false });
-  checkGo(failed ? undefined : stdout, versions.MIN_GO, purpose);
-}
-
-/** Refuses a cache on a disk with too little room. @see checkDisk */
-export function requireRoom(neededGib: number, purpose: string): void {
-  mkdirSync(CACHE_DIR, { recursive: true });
-  const { bavail, bsize } = statfsSync(CACHE_DIR);
-  checkDisk({ path: CACHE_DIR, freeBytes: bavail * bsize }, neededGib, purpose);
 }
 
 /** Makes what is missing. What is fetched comes first, so that a registry that does not answer is known before the long builds. */

@@ -1,33 +1,46 @@
-/** The local cluster: up, down, status, logs. What it consists of is in the files beside this one. */
-import { existsSync, mkdirSync, readFileSync, readdirSync, readlinkSync, rmSync } from "node:fs";
-import { rmdirSync } from "node:fs";
-import { createServer } from "node:net";
+/** The local cluster, kind's: up, down, status. What it consists of is in the files beside this one. */
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { connect, createServer, type Server } from "node:net";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
+import { z } from "zod";
+import { keyOf } from "../artifacts/artifact.ts";
+import { CACHE_DIR, requireRoom } from "../artifacts/cache.ts";
+import { requireGo } from "../artifacts/go.ts";
 import { UserError } from "../lib/errors.ts";
 import { elapsed, step } from "../lib/steps.ts";
-import { api } from "./api.ts";
-import { makeArtifacts, missingArtifacts, requireGo, requireRoom } from "./artifacts.ts";
-import { makeCertificates, writeKubeconfigs } from "./certificates.ts";
-import { type Component, components, writeFiles } from "./daemons.ts";
-import { forgetContainers, imagesMade, makeImages } from "./images.ts";
-import { applyManifest, injects, makeManifest } from "./istio.ts";
-import { BRIDGE, CACHE_DIR, NODE_NAME, POD_CIDR, RUN_DIR, SERVICE_CIDR, STATE_DIR } from "./local.ts";
-import { unmountBelow } from "./mounts.ts";
-import { kubeProxyJumps, makeNetwork, refuseTheOutside, removeNetwork } from "./network.ts";
+import { BUILD_DIR, makeArtifacts, missingArtifacts } from "./artifacts.ts";
+import { docker, engineAnswers, isOwnEngine, requireEngine, startEngine, stopEngine } from "./docker.ts";
+import { makeNodeImage, nodeImage } from "./images.ts";
+import { injects, installIstio, istioArgs, type Pulumi } from "./istio.ts";
+import {
+  connectPods,
+  createNodes,
+  deleteNodes,
+  nodeNames,
+  requireKind,
+  type Shape,
+  startNodes,
+  useAllNodes,
+} from "./kind.ts";
+import { KUBECONFIG, NAME, STATE_DIR } from "./local.ts";
 import { completePath, installPackages, missingPackages } from "./packages.ts";
-import { checkHost, checkPorts, checkRoutes } from "./preconditions.ts";
-import * as processes from "./processes.ts";
-
-const START_TIMEOUT_MS = 90_000;
-const POLL_MS = 100;
+import { checkHost, checkMemory } from "./preconditions.ts";
+import { publicImages, pullBaseImage } from "./public.ts";
+import {
+  announceRegistry,
+  packagedRegistry,
+  registryRuns,
+  removePushed,
+  removeRegistry,
+  startRegistry,
+} from "./registry.ts";
+import { chooseSource, SOURCES, type Source } from "./source.ts";
+import { within } from "./wait.ts";
 
 /** One part of the cluster. */
 export interface ComponentStatus {
   readonly name: string;
-  /** Its process on this machine. */
-  readonly pid: number | undefined;
   /** Whether it does its work, as seen just now. */
   readonly ready: boolean;
 }
@@ -39,56 +52,103 @@ export interface ClusterStatus {
   readonly components: readonly ComponentStatus[];
 }
 
-/** Starts the cluster and waits until Istio injects sidecars; makes first what is missing. Does nothing when it is up. */
-export async function clusterUp(): Promise<void> {
-  checkThisHost();
+/** What is kept in the cache; the second line is of earlier versions. */
+const CACHED = [
+  ...["bin", "images", "engine"],
+  ...["containerd", "docker", "registry", "istio.json", "istio.json.key"],
+];
+const INJECTION_SECONDS = 90;
+
+const SHAPE_FILE = join(STATE_DIR, "shape.json");
+/** Names what the cluster was made of; written when it is complete. */
+const MADE_FILE = join(STATE_DIR, "made");
+
+const shape = z.object({ source: z.enum(SOURCES), image: z.string(), nodes: z.number() });
+
+function knownShape(): Shape | undefined {
+  return existsSync(SHAPE_FILE) ? shape.parse(JSON.parse(readFileSync(SHAPE_FILE, "utf8"))) : undefined;
+}
+
+function madeOf(wanted: Shape): string {
+  return keyOf(JSON.stringify(wanted), JSON.stringify(istioArgs(wanted.source)));
+}
+
+function isComplete(wanted: Shape): boolean {
+  return existsSync(MADE_FILE) && readFileSync(MADE_FILE, "utf8") === madeOf(wanted);
+}
+
+/**
+ * Starts the cluster and waits until Istio injects sidecars; makes first what is missing. Does nothing when it is up.
+ * @param pulumi finds Pulumi, which installs Istio
+ * @param nodes number of nodes (default: those that there are, else 1)
+ */
+export async function clusterUp(pulumi: () => Promise<Pulumi>, nodes?: number): Promise<void> {
   await exclusively(async () => {
     const start = performance.now();
-    if (await isUpToDate()) {
+    const known = knownShape();
+    const source = process.env["DUBBO_MESH_IMAGES"]
+      ? await chooseSource()
+      : (known?.source ?? (await chooseSource()));
+    if (source === "packages") checkThisHost();
+    const wanted = { source, image: imageOf(source), nodes: nodes ?? known?.nodes ?? 1 };
+    if (isComplete(wanted) && (await clusterStatus()).ready) {
       process.stderr.write(`  ok    the local cluster is up (${elapsed(start)})\n`);
       return;
     }
-    await prepare();
+    await (source === "packages" ? preparePackages() : preparePublic());
     const started = performance.now();
-    await startAll();
+    await startAll(wanted, pulumi);
     process.stderr.write(`  ok    the local cluster is ready (${elapsed(started)} from its start)\n`);
   });
 }
 
-/** Ends the cluster: its processes, mounts, network, cgroups and state go, binaries and images stay in the cache. */
+/** Ends the cluster: its nodes, registry, network and, where it was started for it, the engine go; what was built and pushed stays. */
 export async function clusterDown(): Promise<void> {
-  checkThisHost();
   await exclusively(async () => {
-    await step("stop the local cluster", stopAll);
+    await step("stop the local cluster", async () => {
+      completePath();
+      // After a restart of the machine the engine that was started for it is gone, and its containers are not.
+      if (knownShape()?.source === "packages" && !(await engineAnswers())) await startEngine();
+      if (await engineAnswers()) await removeAll();
+      if (isOwnEngine()) await stopEngine();
+      rmSync(STATE_DIR, { recursive: true, force: true });
+    });
   });
+}
+
+/** Removes the cluster, and all that is kept of it. @returns the room that it took, bytes */
+export async function clusterClean(): Promise<number> {
+  await clusterDown();
+  if (await engineAnswers()) await removePushed();
+  const folders = CACHED.map((name) => join(CACHE_DIR, name)).filter((folder) => existsSync(folder));
+  const { stdout } = await execa("du", ["-skc", ...folders], { reject: false });
+  for (const folder of folders) rmSync(folder, { recursive: true });
+  return Number.parseInt(stdout.trim().split("\n").at(-1) ?? "0", 10) * 1024;
 }
 
 /** Asks each part of the cluster whether it does its work. */
 export async function clusterStatus(): Promise<ClusterStatus> {
-  const daemons = Object.values(components());
-  const states = await Promise.all([
-    ...daemons.map(async (daemon) => ({
-      name: daemon.name,
-      pid: processes.daemonPid(daemon),
-      ready: existsSync(STATE_DIR) && (await daemon.ready()),
-    })),
-    istiodStatus(),
-  ]);
-  return { ready: states.every(({ ready }) => ready), components: states };
+  completePath();
+  const engine = await engineAnswers();
+  const running = engine ? await runningNodes() : [];
+  const nodes = Array.from({ length: knownShape()?.nodes ?? 1 }, (_, index) => ({
+    name: `node ${index + 1}`,
+    ready: running[index] !== undefined,
+  }));
+  const [registry, istio] = await Promise.all([engine && registryRuns(), running.length > 0 && injects()]);
+  const components = [
+    { name: "docker engine", ready: engine },
+    ...nodes,
+    { name: "registry", ready: registry },
+    { name: "istio", ready: istio },
+  ];
+  return { ready: components.every(({ ready }) => ready), components };
 }
 
-/** Prints the last lines of a component's log, or of all. */
-export async function clusterLogs(component?: string, lines = 100): Promise<void> {
-  const names = Object.values(components()).map(({ name }) => name);
-  if (component !== undefined && !names.includes(component)) {
-    throw new UserError(`the cluster has no component ${component}`, `name one of ${names.join(", ")}`);
-  }
-  const files = names
-    .filter((name) => name === (component ?? name))
-    .map(processes.logFile)
-    .filter((file) => existsSync(file));
-  if (files.length === 0) throw new UserError("there are no logs", "start the cluster: make up");
-  await execa("tail", ["-n", String(lines), ...files], { stdout: "inherit" });
+async function runningNodes(): Promise<string[]> {
+  const filters = ["--filter", `label=io.x-k8s.kind.cluster=${NAME}`];
+  const { stdout } = await docker(["ps", ...filters, "--format", "{{.Names}}"]);
+  return stdout.split("\n").filter(Boolean);
 }
 
 function checkThisHost(): void {
@@ -96,19 +156,13 @@ function checkThisHost(): void {
   completePath();
 }
 
-/**
- * Runs `work` unless another process is at it. The lock is a socket in the abstract namespace: the kernel drops it with the process
- * that holds it, however that ends.
- */
+/** Runs `work` unless another process is at it: the lock is a socket, which its process takes along, however it ends. */
 async function exclusively(work: () => Promise<void>): Promise<void> {
-  const lock = createServer().unref();
-  await new Promise<void>((resolve, reject) => {
-    lock.once("error", () => {
-      const message = "another process is starting or stopping the local cluster";
-      reject(new UserError(message, "wait until it has ended, then run the same command again"));
-    });
-    lock.listen("\0dubbo-mesh-cluster", resolve);
-  });
+  // Linux keeps names that begin with a zero byte apart from files.
+  const path = process.platform === "linux" ? "\0dubbo-mesh-cluster" : join(CACHE_DIR, "lock");
+  mkdirSync(CACHE_DIR, { recursive: true });
+  if (!path.startsWith("\0") && existsSync(path) && !(await isHeld(path))) rmSync(path);
+  const lock = await locked(path);
   try {
     await work();
   } finally {
@@ -116,196 +170,98 @@ async function exclusively(work: () => Promise<void>): Promise<void> {
   }
 }
 
-async function istiodStatus(): Promise<ComponentStatus> {
-  const pid = existsSync(STATE_DIR)
-    ? processes.clusterPids().find((one) => commandName(one) === "pilot-discovery")
-    : undefined;
-  return { name: "istiod", pid, ready: pid !== undefined && (await injects()) };
+async function isHeld(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path, () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on("error", () => {
+      resolve(false);
+    });
+  });
 }
 
-function commandName(pid: number): string {
-  try {
-    return readFileSync(`/proc/${String(pid)}/comm`, "utf8").trim();
-  } catch {
-    return "";
-  }
+async function locked(path: string): Promise<Server> {
+  const lock = createServer().unref();
+  await new Promise<void>((resolve, reject) => {
+    lock.once("error", () => {
+      const message = "another process is starting or stopping the local cluster";
+      reject(new UserError(message, "Wait until it has ended, then run the same command again."));
+    });
+    lock.listen(path, resolve);
+  });
+  return lock;
 }
 
-async function isUpToDate(): Promise<boolean> {
-  if (!existsSync(STATE_DIR) || missingPackages().length > 0) return false;
-  if (missingArtifacts().any || !imagesMade()) return false;
-  if (!Object.values(components()).every((daemon) => processes.runsAsWanted(daemon))) return false;
-  return (await clusterStatus()).ready;
+function imageOf(source: Source): string {
+  return source === "packages" ? nodeImage() : publicImages().node;
 }
 
-async function prepare(): Promise<void> {
+async function preparePackages(): Promise<void> {
   const missing = missingArtifacts();
   // Go's caches (modules, compiled packages) take 10 GiB of what a build needs.
-  if (missing.any) requireRoom(12, "building the local cluster");
+  if (missing.any) requireRoom(14, "building the local cluster");
   else requireRoom(2, "the local cluster");
-  if (missing.go) await requireGo();
+  if (missing.go) await requireGo(join(BUILD_DIR, "kube"), "binaries of the cluster have to be built");
   await installPackages(missingPackages());
-  await checkNetwork();
   await makeArtifacts();
-  await makeManifest();
+  if (!(await engineAnswers())) await step("start a docker engine", startEngine);
 }
 
-async function checkNetwork(): Promise<void> {
-  const [listeners, routes] = await Promise.all([
-    execa("ss", ["-Hltnup"]),
-    execa("ip", ["-j", "-4", "route"]),
-  ]);
-  const ports = Object.values(components()).flatMap((daemon) => daemon.ports);
-  checkPorts(listeners.stdout, ports, new Set(processes.clusterPids()));
-  const known = JSON.parse(routes.stdout || "[]") as { dst: string; dev?: string }[];
-  checkRoutes(known, { cidrs: [POD_CIDR, SERVICE_CIDR], device: BRIDGE });
+async function preparePublic(): Promise<void> {
+  await requireEngine();
+  await requireKind();
+  const { stdout } = await docker(["info", "--format", "{{.MemTotal}}"]);
+  checkMemory(Number(stdout));
+  await pullBaseImage();
 }
 
-async function startAll(): Promise<void> {
-  const all = components();
-  mkdirSync(RUN_DIR, { recursive: true });
-  await makeCertificates();
-  writeKubeconfigs();
-  processes.makeCgroups();
-  // Pods that were attached to a bridge that is gone have no network: the kubelet makes them anew.
-  if (await makeNetwork()) await processes.killGroup("kubepods");
-  Object.values(all).forEach(writeFiles);
-
-  const runtime = step("containerd, docker engine, registry", async () => {
-    await start(all.containerd);
-    await Promise.all([start(all.dockerd), start(all.registry)]);
-    await makeImages();
+async function startAll(wanted: Shape, pulumi: () => Promise<Pulumi>): Promise<void> {
+  const { source, image } = wanted;
+  if (source === "packages") await makeNodeImage(image);
+  await step("nodes", () => makeNodes(wanted));
+  await step("registry", async () => {
+    await startRegistry(source === "packages" ? packagedRegistry(image) : publicImages().registry);
+    await announceRegistry();
   });
-  const control = step("Kubernetes API", async () => {
-    await startDatastore(all.etcd);
-    await start(all.apiServer);
+  if (source === "packages") await connectPods();
+  if (wanted.nodes > 1) await useAllNodes();
+  const found = await pulumi();
+  await step("Istio", async () => {
+    if (!(await injects())) await installIstio(found, source);
+    await waitForInjection();
   });
-  await Promise.all([control, runtime]);
-  const dns = step("Istio's manifest, DNS", async () => {
-    await applyManifest();
-    await start(all.coredns);
-  });
-  const node = step("controllers, node, services", async () => {
-    await Promise.all([start(all.controllerManager), start(all.scheduler), start(all.kubelet)]);
-    await waitFor(`the node ${NODE_NAME}`, nodeRegistered);
-    await start(all.kubeProxy);
-    await waitFor("kube-proxy's rules", kubeProxyJumps);
-    await refuseTheOutside();
-  });
-  await Promise.all([dns, node]);
-  await step("Istio", () => waitFor("Istio's sidecar injection", injects));
+  writeFileSync(MADE_FILE, madeOf(wanted));
 }
 
-async function nodeRegistered(): Promise<boolean> {
-  return (await api("GET", `/api/v1/nodes/${NODE_NAME}`)).status === 200;
+async function waitForInjection(): Promise<void> {
+  const injected = await within(INJECTION_SECONDS, async () => (await injects()) || undefined);
+  if (injected === true) return;
+  throw new UserError(
+    `Istio injects no sidecar ${INJECTION_SECONDS} s after its installation`,
+    `Look at its pods: kubectl --kubeconfig ${KUBECONFIG} --namespace istio-system get pods.`,
+  );
 }
 
-async function start(daemon: Component): Promise<void> {
-  await processes.startDaemon(daemon);
-  const begin = performance.now();
-  // The shell that becomes the daemon needs a moment to do so.
-  const ended = (): boolean => performance.now() - begin > 1_000 && processes.daemonPid(daemon) === undefined;
-  await waitFor(daemon.name, daemon.ready, ended);
-}
-
-/** Polls until `ready`. Throws when it takes too long, or when `ended` says that it cannot happen any more. */
-async function waitFor(name: string, ready: () => Promise<boolean>, ended = () => false): Promise<void> {
-  const begin = performance.now();
-  while (!(await ready())) {
-    const late = performance.now() - begin > START_TIMEOUT_MS;
-    if (late || ended()) {
-      const file = processes.logFile(name);
-      const log = existsSync(file) ? `; the end of its log ${file}:\n${lastLines(file)}` : "";
-      throw new Error(
-        `${name} ${late ? `is not ready after ${String(START_TIMEOUT_MS / 1000)} s` : "has ended"}${log}`,
-      );
-    }
-    await sleep(POLL_MS);
+/** Makes the nodes, or starts those that a restart has stopped. What is half made or of other parts is made anew. */
+async function makeNodes(wanted: Shape): Promise<void> {
+  const there = await nodeNames();
+  if (there.length > 0 && knownShape() === undefined) {
+    throw new UserError(
+      `docker has a kind cluster ${NAME} that this project has not made`,
+      `Remove it (kind delete cluster --name ${NAME}), or use it as it is: CONTEXT=kind-${NAME}.`,
+    );
   }
+  if (there.length === wanted.nodes && isComplete(wanted)) return startNodes(there);
+  await Promise.all([there.length > 0 ? deleteNodes() : undefined, removeRegistry()]);
+  rmSync(STATE_DIR, { recursive: true, force: true });
+  mkdirSync(STATE_DIR, { recursive: true, mode: 0o700 });
+  writeFileSync(SHAPE_FILE, JSON.stringify(wanted));
+  await createNodes(wanted);
 }
 
-function lastLines(file: string): string {
-  return readFileSync(file, "utf8").trim().split("\n").slice(-5).join("\n");
-}
-
-/** etcd writes without fsync, so a power cut may leave a datastore that it cannot read: then the cluster starts empty. */
-async function startDatastore(etcd: Component): Promise<void> {
-  const data = `${STATE_DIR}/etcd`;
-  const kept = existsSync(data);
-  try {
-    await start(etcd);
-  } catch (error) {
-    if (!kept || processes.daemonPid(etcd) !== undefined) throw error;
-    process.stderr.write("  note  the datastore is damaged: the cluster starts empty\n");
-    rmSync(data, { recursive: true });
-    await start(etcd);
-  }
-}
-
-async function stopAll(): Promise<void> {
-  const { kubelet, containerd } = components();
-  if (processes.hasCgroups()) {
-    const pid = processes.daemonPid(kubelet);
-    if (pid !== undefined) await processes.endProcess(pid);
-    await processes.killGroup("kubepods");
-    if (processes.daemonPid(containerd) !== undefined) await forgetContainers();
-    await processes.killGroup("");
-  }
-  removeShimSockets();
-  await unmountBelow(RUN_DIR, STATE_DIR, CACHE_DIR);
-  await removeNetwork();
-  processes.removeCgroups();
-  removeLeftovers();
-}
-
-const SHIM_SOCKETS = "/run/containerd/s";
-
-/** containerd's shims listen in a folder that every containerd shares; each container's folder names its socket. */
-function removeShimSockets(): void {
-  const tasks = `${RUN_DIR}/containerd/io.containerd.runtime.v2.task`;
-  for (const namespace of list(tasks)) {
-    for (const task of readdirSync(join(tasks, namespace))) {
-      const file = join(tasks, namespace, task, "address");
-      const socket = existsSync(file) ? readFileSync(file, "utf8").trim().replace("unix://", "") : "";
-      if (socket.startsWith(SHIM_SOCKETS)) rmSync(socket, { force: true });
-    }
-  }
-}
-
-/** What programs write outside the cluster's folders, whatever they are told. */
-function removeLeftovers(): void {
-  const links = "/var/log/containers"; // of the kubelet
-  removeFiles(links, (name) => readlinkSync(join(links, name)).startsWith(STATE_DIR));
-  const plugins = "/var/lib/kubelet/device-plugins";
-  removeFiles(plugins, (name) => ["kubelet.sock", "DEPRECATION"].includes(name));
-  const results = "/var/lib/cni/results"; // of the network plugins, for each pod
-  const pods = new Set(list(results).flatMap((name) => /^dubbo-mesh-(\w+)-eth0$/.exec(name)?.[1] ?? []));
-  removeFiles(results, (name) => pods.has(name.split("-").at(-2) ?? ""));
-  for (const folder of [RUN_DIR, STATE_DIR]) rmSync(folder, { recursive: true, force: true });
-  const shared = [
-    links,
-    plugins,
-    "/var/lib/kubelet",
-    results,
-    "/var/lib/cni",
-    SHIM_SOCKETS,
-    "/run/containerd/fifo",
-  ];
-  [...shared, "/run/containerd", "/run/docker/plugins", "/run/docker"].forEach(removeIfEmpty);
-}
-
-function list(folder: string): string[] {
-  return existsSync(folder) ? readdirSync(folder) : [];
-}
-
-function removeFiles(folder: string, ours: (name: string) => boolean): void {
-  for (const name of list(folder).filter(ours)) rmSync(join(folder, name));
-}
-
-function removeIfEmpty(folder: string): void {
-  try {
-    rmdirSync(folder);
-  } catch {
-    // not there, or used by somebody else
-  }
+async function removeAll(): Promise<void> {
+  await Promise.all([knownShape() === undefined ? undefined : deleteNodes(), removeRegistry()]);
+  await docker(["network", "rm", NAME], { mayFail: true });
 }

@@ -1,128 +1,148 @@
-/** The images of the cluster: built by the docker engine without a network, pushed to the registry, pulled by containerd. */
+/** The images of a cluster that is made from packages: built by the docker engine, which reaches no network, and kept in it. */
 import {
   copyFileSync,
   linkSync,
-  mkdirSync,
   mkdtempSync,
-  readFileSync,
   readdirSync,
+  readFileSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
 import { basename, join } from "node:path";
 import { execa } from "execa";
+import { keyOf } from "../artifacts/artifact.ts";
+import { CACHE_DIR, binaryPath } from "../artifacts/cache.ts";
 import { step } from "../lib/steps.ts";
-import { type Artifact, artifactKey, binaryPath, isMade, keyOf } from "./artifacts.ts";
-import { CONTAINERD_SOCKET, PAUSE_IMAGE } from "./daemons.ts";
-import { BASE_IMAGE, CACHE_DIR, DOCKER_HOST, REGISTRY, RUN_DIR } from "./local.ts";
+import { artifactKey } from "./artifacts.ts";
+import { docker, dockerEnvironment, hasImage } from "./docker.ts";
+import { BASE_IMAGE, NAME } from "./local.ts";
 import { program } from "./packages.ts";
-import { DEBIAN_SUITE, ISTIO_TAG } from "./versions.ts";
+import { DEBIAN_SUITE, ISTIO_TAG, KUBERNETES } from "./versions.ts";
 
 const IMAGES_DIR = join(CACHE_DIR, "images");
-const DEBIAN_IMAGE = `${REGISTRY}/dubbo-mesh/debian:${DEBIAN_SUITE}`;
-const BASE_TAR = "base.tar";
 const CONTEXT = "context.tmp";
-/** Where Istio's images are. */
-export const ISTIO_HUB = `${REGISTRY}/istio`;
+const DEBIAN_IMAGE = `${NAME}/debian:${DEBIAN_SUITE}`;
+const NODE_FILES_IMAGE = `${NAME}/node-files:${DEBIAN_SUITE}`;
+
+/** What Istio's images are called before the slash: they lie in the node, and are pulled from nowhere. */
+export const ISTIO_HUB = "localhost/istio";
 
 interface Image {
   /** The folder of its Dockerfile. */
   readonly name: string;
   readonly reference: string;
-  /** What its Dockerfile copies. */
+  /** What its Dockerfile copies, from the cache. */
   readonly files: readonly string[];
 }
 
 const IMAGES: readonly Image[] = [
-  { name: "pause", reference: PAUSE_IMAGE, files: [] },
-  { name: "node", reference: BASE_IMAGE, files: [binaryPath("node")] },
+  { name: "kube", reference: `${NAME}/kube:${KUBERNETES}`, files: [binaryPath("kube")] },
+  { name: "coredns", reference: `${NAME}/coredns:1`, files: [binaryPath("coredns")] },
+  { name: "pause", reference: `${NAME}/pause:1`, files: [] },
   { name: "pilot", reference: `${ISTIO_HUB}/pilot:${ISTIO_TAG}`, files: [binaryPath("pilot-discovery")] },
   {
     name: "proxyv2",
     reference: `${ISTIO_HUB}/proxyv2:${ISTIO_TAG}`,
     files: [binaryPath("pilot-agent"), binaryPath("envoy"), join(IMAGES_DIR, "envoy_bootstrap_tmpl.json")],
   },
+  { name: "node", reference: BASE_IMAGE, files: [binaryPath("node")] },
 ];
 
-function dockerfile(image: Image): string {
-  return join(import.meta.dirname, "images", image.name, "Dockerfile");
+function dockerfile(name: string): string {
+  return join(import.meta.dirname, "images", name, "Dockerfile");
 }
 
-/** The mark that all images are where they belong: in the engine, the registry and containerd. */
-function mark(): Pick<Artifact, "file" | "key"> {
-  const inputs = IMAGES.flatMap((image) => [
-    image.reference,
-    readFileSync(dockerfile(image), "utf8"),
-    ...image.files.map((file) => artifactKey(basename(file))),
+/** The node's image; its tag names all that it is made of. */
+export function nodeImage(): string {
+  const inputs = IMAGES.flatMap(({ name, reference, files }) => [
+    reference,
+    readFileSync(dockerfile(name), "utf8"),
+    ...files.map((file) => artifactKey(basename(file))),
   ]);
-  return { file: join(IMAGES_DIR, "made"), key: keyOf(artifactKey(BASE_TAR), ...inputs) };
+  const own = [readFileSync(dockerfile("kind"), "utf8"), artifactKey("base.tar"), artifactKey("node.tar")];
+  return `${NAME}/node:${keyOf(...own, ...inputs)}`;
 }
 
-/** Whether the images are made of what the cache has. */
-export function imagesMade(): boolean {
-  return isMade(mark());
-}
-
-/** Builds, pushes and pulls the images unless that is done. Needs the engine, the registry and containerd. */
-export async function makeImages(): Promise<void> {
-  const { file, key } = mark();
-  if (isMade({ file, key })) return;
-  await step("build the images, push them, pull them", async () => {
-    rmSync(`${file}.key`, { force: true });
-    for (const old of readdirSync(IMAGES_DIR)) {
+/** Builds the node's image, and those that it holds, unless the engine has it. */
+export async function makeNodeImage(reference: string): Promise<void> {
+  if (await hasImage(reference)) return;
+  await step("build the node's image", async () => {
+    for (const old of readdirSync(IMAGES_DIR))
       if (old.startsWith(CONTEXT)) rmSync(join(IMAGES_DIR, old), { recursive: true }); // of an interrupted run
-    }
-    const base = join(IMAGES_DIR, BASE_TAR);
-    await docker("import", "--change", 'CMD ["/bin/sh"]', base, DEBIAN_IMAGE);
-    for (const image of IMAGES) await makeImage(image);
-    writeFileSync(file, "");
-    writeFileSync(`${file}.key`, key);
+    await docker(["import", "--change", 'CMD ["/bin/sh"]', join(IMAGES_DIR, "base.tar"), DEBIAN_IMAGE]);
+    await docker(["import", join(IMAGES_DIR, "node.tar"), NODE_FILES_IMAGE]);
+    for (const image of IMAGES) await buildImage(image, DEBIAN_IMAGE);
+    const empty = { name: "kind", reference: `${NAME}/node-without-images:1`, files: [binaryPath("kube")] };
+    await buildImage(empty, NODE_FILES_IMAGE, { version: KUBERNETES });
+    await withImages(empty.reference, reference);
   });
 }
 
-async function makeImage(image: Image): Promise<void> {
+async function buildImage(
+  image: Image,
+  base: string,
+  texts: Readonly<Record<string, string>> = {},
+): Promise<void> {
   const context = mkdtempSync(join(IMAGES_DIR, CONTEXT));
   try {
-    copyFileSync(dockerfile(image), join(context, "Dockerfile"));
+    copyFileSync(dockerfile(image.name), join(context, "Dockerfile"));
     // The cache and the context share a file system: a link saves copying hundreds of megabytes.
     for (const file of image.files) linkSync(file, join(context, basename(file)));
-    await docker(
-      "build",
-      "--quiet",
-      "--build-arg",
-      `BASE_IMAGE=${DEBIAN_IMAGE}`,
-      "--tag",
-      image.reference,
-      context,
-    );
+    for (const [name, text] of Object.entries(texts)) writeFileSync(join(context, name), text);
+    const options = ["--quiet", "--build-arg", `BASE_IMAGE=${base}`, "--tag", image.reference];
+    await docker(["build", ...options, context]);
   } finally {
     rmSync(context, { recursive: true });
   }
-  await docker("push", "--quiet", image.reference);
-  await ctr(["images", "pull", "--plain-http", image.reference]);
 }
 
-async function docker(...args: string[]): Promise<void> {
-  // A folder of its own: the user's settings may name another engine or a helper for passwords.
-  const settings = `${RUN_DIR}/docker-cli`;
-  mkdirSync(settings, { recursive: true });
-  // The classic builder: BuildKit's plugin may be missing.
-  const env = { DOCKER_HOST, DOCKER_BUILDKIT: "0", DOCKER_CONFIG: settings };
-  await execa(program("docker"), args, { env, stdin: "ignore" });
+/** Puts the images of the control plane and of Istio into a node's containerd, under the names that kubeadm and containerd know. */
+async function withImages(empty: string, reference: string): Promise<void> {
+  const builder = `${NAME}-build`;
+  await docker(["rm", "--force", "--volumes", builder], { mayFail: true }); // of an interrupted run
+  const options = ["--name", builder, "--network", "none", "--security-opt", "seccomp=unconfined"];
+  await docker(["run", "--detach", ...options, "--entrypoint", "containerd", empty]);
+  try {
+    const images = await renamed(builder);
+    const inside = ["exec", "--interactive", builder, "ctr", "--namespace", "k8s.io", "images", "import"];
+    const how = [
+      "--label=io.cri-containerd.pinned=pinned",
+      "--all-platforms",
+      "--no-unpack",
+      "--digests",
+      "-",
+    ];
+    const env = dockerEnvironment();
+    await execa(program("docker"), ["save", ...images], { env, buffer: false }).pipe(
+      program("docker"),
+      [...inside, ...how],
+      { env },
+    );
+    await docker(["stop", builder]);
+    const entrypoint = 'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]';
+    await docker(["commit", "--change", entrypoint, builder, reference]);
+  } finally {
+    await docker(["rm", "--force", "--volumes", builder], { mayFail: true });
+  }
 }
 
-async function ctr(
-  args: readonly string[],
-  options: { reject: boolean } = { reject: true },
-): Promise<string> {
-  const command = ["--address", CONTAINERD_SOCKET, "--namespace", "k8s.io", ...args];
-  const { stdout } = await execa("ctr", command, options);
-  return stdout;
-}
-
-/** Removes the containers, which have ended, from containerd's records: its folder stays in the cache. */
-export async function forgetContainers(): Promise<void> {
-  const names = (await ctr(["containers", "list", "--quiet"])).split("\n").filter(Boolean);
-  // One that containerd has just removed by itself is no failure; one that stays is removed by the next kubelet.
-  if (names.length > 0) await ctr(["containers", "remove", ...names], { reject: false });
+/** Names the images as kubeadm and containerd want them, and returns all that belong into a node. */
+async function renamed(builder: string): Promise<string[]> {
+  const list = await execa(binaryPath("kube"), [
+    "kubeadm",
+    "config",
+    "images",
+    "list",
+    "--kubernetes-version",
+    KUBERNETES,
+  ]);
+  const { stdout: configuration } = await docker(["exec", builder, "cat", "/etc/containerd/config.toml"]);
+  const [, pause = ""] = /sandbox_image = "(.*)"/.exec(configuration) ?? [];
+  const wanted = [...list.stdout.split("\n").filter((name) => !name.includes("/pause:")), pause];
+  for (const name of wanted) {
+    const image = ["coredns", "pause"].find((each) => name.includes(`/${each}`)) ?? "kube";
+    await docker(["tag", IMAGES.find((each) => each.name === image)?.reference ?? "", name]);
+  }
+  const istio = IMAGES.filter(({ reference }) => reference.startsWith(ISTIO_HUB));
+  return [...wanted, ...istio.map(({ reference }) => reference)];
 }

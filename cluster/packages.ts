@@ -1,8 +1,8 @@
 /** Debian packages that the cluster is made of, installed when one of their programs is missing. */
 import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { execa } from "execa";
+import { fetching } from "../artifacts/fetch.ts";
 import { step } from "../lib/steps.ts";
-import { fetching } from "./fetch.ts";
 
 /** What each package is needed for: a program, or a file. One that is there already, from wherever, counts: docker-ce's dockerd will do. */
 const NEEDED: readonly { need: string; name: string }[] = [
@@ -10,27 +10,17 @@ const NEEDED: readonly { need: string; name: string }[] = [
   { name: "docker.io", need: "docker" },
   { name: "containerd", need: "containerd" },
   { name: "runc", need: "runc" },
-  { name: "docker-registry", need: "docker-registry" },
-  { name: "etcd-server", need: "etcd" },
-  { name: "containernetworking-plugins", need: "/usr/lib/cni/bridge" },
   { name: "debootstrap", need: "debootstrap" },
   { name: "debian-archive-keyring", need: "/usr/share/keyrings/debian-archive-keyring.gpg" },
   { name: "iptables", need: "iptables" },
   { name: "iproute2", need: "ip" },
-  { name: "openssl", need: "openssl" },
   { name: "python3-pip", need: "pip3" },
 ];
 
 // Where Debian puts programs, whatever PATH says.
 const FOLDERS = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
-const SERVICES = [
-  "docker.service",
-  "docker.socket",
-  "containerd.service",
-  "docker-registry.service",
-  "etcd.service",
-];
+const SERVICES = ["docker.service", "docker.socket", "containerd.service"];
 const POLICY = "/usr/sbin/policy-rc.d";
 
 /** Makes programs of the system findable for commands run from here: `su` leaves root without /usr/sbin on PATH. */

@@ -227,13 +227,30 @@ async function runEnvs({ json }: CommonOptions): Promise<void> {
   await print(json, found, () => environmentsText(found));
 }
 
+function nodesOf(text: string): number {
+  if (text === "1" || text === "2") return Number(text);
+  throw new UserError(`the local cluster has 1 or 2 nodes, not ${text}`, "Say NODES=1 or NODES=2.");
+}
+
+async function runClusterUp({ nodes }: { readonly nodes?: number }): Promise<void> {
+  const [{ clusterUp }, { findEngine }] = await Promise.all([
+    import("../cluster/cluster.ts"),
+    import("./engine/find.ts"),
+  ]);
+  await clusterUp(findEngine, nodes);
+}
+
+async function runClusterClean({ json }: CommonOptions): Promise<void> {
+  const { clusterClean } = await import("../cluster/cluster.ts");
+  const bytes = await clusterClean();
+  await print(json, { bytes }, () => `removed ${(bytes / 1024 ** 3).toFixed(1)} GiB`);
+}
+
 async function runClusterStatus({ json }: CommonOptions): Promise<void> {
   const { clusterStatus } = await import("../cluster/cluster.ts");
   const status = await clusterStatus();
   await print(json, status, ({ table }) =>
-    table(
-      status.components.map(({ name, pid, ready }) => [name, String(pid ?? "-"), ready ? "ready" : "down"]),
-    ),
+    table(status.components.map(({ name, ready }) => [name, ready ? "ready" : "down"])),
   );
 }
 
@@ -268,7 +285,8 @@ function clusterCommands(program: Command): void {
   cluster
     .command("up")
     .description("start it, building what is missing")
-    .action(async () => (await import("../cluster/cluster.ts")).clusterUp());
+    .option("--nodes <number>", "1, or 2 (default: those that there are, else 1)", nodesOf)
+    .action(runClusterUp);
   cluster
     .command("down")
     .description("stop it and remove all that it has made; what was built is kept")
@@ -279,9 +297,10 @@ function clusterCommands(program: Command): void {
     .option("--json", "print one JSON object", false)
     .action(runClusterStatus);
   cluster
-    .command("logs [component]")
-    .description("the last lines of its components' logs")
-    .action(async (component?: string) => (await import("../cluster/cluster.ts")).clusterLogs(component));
+    .command("clean")
+    .description("remove it, and all that was built for it")
+    .option("--json", "print one JSON object", false)
+    .action(runClusterClean);
 }
 
 function pullRequestCommands(program: Command): void {

@@ -41,7 +41,7 @@ function remainders(file: StackFile, images: readonly string[], kept: boolean): 
           {
             what: `images in the registry: ${list}`,
             why: local
-              ? "other stacks may run them; they go with the cluster (`make cluster-down`)"
+              ? "other stacks may run them; they go with `make cluster-clean`"
               : "other stacks may run them; delete them there, by the registry's own means",
           },
         ]

@@ -1,5 +1,5 @@
 import { execa, ExecaError } from "execa";
-import { KUBECTL as LOCAL_KUBECTL } from "../cluster/local.ts";
+import { localKubectl } from "../cluster/local.ts";
 import { UserError } from "../lib/errors.ts";
 import type { Settings } from "../settings.ts";
 
@@ -8,7 +8,7 @@ export type Target = Pick<Settings, "cluster" | "context" | "kubeconfig">;
 
 /** The command line of kubectl for a cluster: the local cluster brings its own, of the right version. */
 export function kubectlCommand({ cluster, context, kubeconfig }: Target): string[] {
-  const binary = cluster === "local" ? LOCAL_KUBECTL : ["kubectl"];
+  const binary = cluster === "local" ? localKubectl() : ["kubectl"];
   return [...binary, "--context", context, ...(kubeconfig === undefined ? [] : ["--kubeconfig", kubeconfig])];
 }
 
@@ -17,17 +17,6 @@ const UNREACHABLE =
   /connection refused|no such host|i\/o timeout|unable to connect|was refused|deadline exceeded/i;
 const NO_CONTEXT = /context .* does not exist|context was not found/i;
 const NO_KUBECONFIG = /stat .*: no such file|error loading config file/i;
-
-/** What a command that cannot be started means to the user. */
-function missing(cluster: Target["cluster"], cause: ErrorOptions): UserError {
-  return cluster === "local"
-    ? new UserError("the local cluster has not been built", "Run `make up` first.", cause)
-    : new UserError(
-        "kubectl is not installed",
-        "Install kubectl 1.27 or newer and run the command again.",
-        cause,
-      );
-}
 
 /** What a kubeconfig that cannot be read means to the user. */
 function noKubeconfig(cluster: Target["cluster"], reason: string, cause: ErrorOptions): UserError {
@@ -41,7 +30,14 @@ function explained(error: unknown, { cluster, context }: Target): unknown {
   if (!(error instanceof ExecaError)) return error;
   const { stderr, code } = error as ExecaError<{ encoding: "utf8" }>;
   const cause = { cause: error };
-  if (CANNOT_START.test(code ?? "")) return missing(cluster, cause);
+  // A cluster that is made from packages brings its own.
+  const first = cluster === "local" ? "Run `make up` first, which may bring one. " : "";
+  if (CANNOT_START.test(code ?? ""))
+    return new UserError(
+      "kubectl is not installed",
+      `${first}Install kubectl 1.27 or newer and run the command again.`,
+      cause,
+    );
   const reason = stderr.trim().split("\n").at(-1) ?? "";
   if (NO_CONTEXT.test(reason)) {
     return new UserError(

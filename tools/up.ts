@@ -4,6 +4,7 @@ import { UserError } from "../lib/errors.ts";
 import { step } from "../lib/steps.ts";
 import { confirmWarnings } from "./confirm.ts";
 import { type Change, Engine, type UpResult } from "./engine/engine.ts";
+import { findEngine } from "./engine/find.ts";
 import { firstReply, loggingConsumer, withPods } from "./first-reply.ts";
 import { Mesh } from "./mesh.ts";
 import type { StackFile } from "./stack-file.ts";
@@ -47,7 +48,7 @@ export async function change(
 export async function up(file: StackFile, confirmed?: string): Promise<UpReport> {
   const { settings } = file;
   const engine = await Engine.of(file);
-  if (settings.cluster === "local") await clusterUp();
+  if (settings.cluster === "local") await clusterUp(findEngine);
   const mesh = new Mesh(settings);
   const pods = async (): Promise<V1Pod[]> =>
     // What there is to tell is the engine's error, whether or not the cluster still answers.

@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it, vi } from "vitest";
-import { envoyArtifact, makeArtifact } from "../../cluster/artifacts.ts";
+import { makeArtifact } from "../../artifacts/artifact.ts";
+import { envoyArtifact } from "../../cluster/artifacts.ts";
 import type { Fields } from "../../policy/fields.ts";
 import { type Declared, type KubernetesObject, runProgram } from "../../tools/engine/program.ts";
 import { readStackFile } from "../../tools/stack-file.ts";

@@ -1,7 +1,8 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { execa } from "execa";
-import { RUN_DIR, STATE_DIR } from "../../cluster/local.ts";
+import { CACHE_DIR } from "../../artifacts/cache.ts";
+import { ENGINE_DIR, NAME } from "../../cluster/local.ts";
 
 function read(path: string): string {
   try {
@@ -81,9 +82,10 @@ async function lines(command: string, ...args: string[]): Promise<string[]> {
   return stdout.split("\n").filter((line) => line !== "");
 }
 
-/** The first rule of a chain of packets that come in or are passed on; undefined where there is none. */
-export async function firstRule(chain: "INPUT" | "FORWARD"): Promise<string | undefined> {
-  return (await lines("iptables", "-w", "-S", chain)).find((rule) => rule.startsWith("-A"));
+/** How the docker engine of the local cluster reaches an address, in `ip`'s words. */
+export async function wayOut(address: string): Promise<string> {
+  const { all } = await execa("ip", ["-n", NAME, "route", "get", address], { reject: false, all: true });
+  return all;
 }
 
 function withoutCounters(rule: string): string {
@@ -105,7 +107,7 @@ export async function traces(): Promise<Traces> {
       .filter((line) => line.startsWith("-A"))
       .map(withoutCounters)
       .sort(),
-    processes: commands.filter((line) => line.includes(STATE_DIR) || line.includes(RUN_DIR)),
+    processes: commands.filter((line) => line.includes(CACHE_DIR) || line.includes(ENGINE_DIR)),
     networkNamespaces: await lines("ip", "netns"),
   };
 }

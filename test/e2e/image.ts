@@ -3,9 +3,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { buildSync } from "esbuild";
-import { execa } from "execa";
 import { BUNDLE } from "../../apps/bundle.ts";
-import { BASE_IMAGE, DOCKER_HOST, REGISTRY } from "../../cluster/local.ts";
+import { docker } from "../../cluster/docker.ts";
+import { BASE_IMAGE, REGISTRY } from "../../cluster/local.ts";
 import { step } from "../../lib/steps.ts";
 
 const DOCKERFILE = `FROM ${BASE_IMAGE}
@@ -24,7 +24,6 @@ function bundle(entry: string, outfile: string): void {
 /** Builds and pushes the provider that fails as it is asked to (faulty/main.ts), to the local cluster's registry. */
 export async function buildFaultyProvider(): Promise<string> {
   const context = mkdtempSync(join(tmpdir(), "dubbo-mesh-faulty-"));
-  const env = { DOCKER_HOST };
   try {
     bundle(join(import.meta.dirname, "faulty/main.ts"), join(context, "main.mjs"));
     writeFileSync(join(context, "Dockerfile"), DOCKERFILE);
@@ -35,8 +34,8 @@ export async function buildFaultyProvider(): Promise<string> {
       .slice(0, 16);
     const reference = `${REGISTRY}/dubbo-mesh/faulty-provider:${tag}`;
     await step("build the faulty provider", async () => {
-      await execa("docker", ["build", "--quiet", "--tag", reference, context], { env });
-      await execa("docker", ["push", "--quiet", reference], { env });
+      await docker(["build", "--quiet", "--tag", reference, context]);
+      await docker(["push", "--quiet", reference]);
     });
     return reference;
   } finally {

@@ -2,7 +2,8 @@ import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
-import { BASE_IMAGE, DOCKER_HOST, REGISTRY } from "../../cluster/local.ts";
+import { docker } from "../../cluster/docker.ts";
+import { BASE_IMAGE, REGISTRY } from "../../cluster/local.ts";
 import { step } from "../../lib/steps.ts";
 import { buildJavaPeer, PEER_JAR, PEER_LIBRARIES } from "../interop/java-peer.ts";
 
@@ -31,10 +32,9 @@ async function fillContext(context: string): Promise<void> {
 
 async function build(context: string, main: string, name: string): Promise<string> {
   const reference = `${REGISTRY}/dubbo-mesh/${name}:e2e`;
-  const env = { DOCKER_HOST };
   writeFileSync(join(context, "Dockerfile"), dockerfile(main));
-  await execa("docker", ["build", "--quiet", "--tag", reference, context], { env });
-  await execa("docker", ["push", "--quiet", reference], { env });
+  await docker(["build", "--quiet", "--tag", reference, context]);
+  await docker(["push", "--quiet", reference]);
   return reference;
 }
 

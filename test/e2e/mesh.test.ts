@@ -1,12 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { existsSync } from "node:fs";
-import { CACHE_DIR } from "../../cluster/local.ts";
+
+import { CACHE_DIR } from "../../artifacts/cache.ts";
 import { detectionBounds, drainSeconds } from "../../lib/health-check.ts";
 import type { UpReport } from "../../tools/up.ts";
 import { Mesh } from "../../tools/mesh.ts";
 import { readStackFile } from "../../tools/stack-file.ts";
 import { hang, lastReply, terminate } from "./fault.ts";
-import { applicationFiles, firstRule, type Traces, traces } from "./host.ts";
+import { applicationFiles, type Traces, traces, wayOut } from "./host.ts";
 import { buildJavaImages } from "./java-image.ts";
 import { figure, make, pairOf, PROJECT_DIRECTORY, STACK, writeStack } from "./make.ts";
 
@@ -71,13 +72,13 @@ describe("a mesh on the local cluster", () => {
       },
       envoyFilterNames: { "dubbo-samples-mesh-consumer": "cluster" },
       healthCheckLoad: { checksPerSecond: 0.36, perProviderPod: 0.18 },
-      kubeContext: "dubbo-mesh",
+      kubeContext: "kind-dubbo-mesh",
       images: {
         "dubbo-samples-mesh-provider": expect.stringMatching(
-          /^localhost:5000\/.+@sha256:[0-9a-f]{64}$/,
+          /^localhost:5001\/.+@sha256:[0-9a-f]{64}$/,
         ) as unknown,
         "dubbo-samples-mesh-consumer": expect.stringMatching(
-          /^localhost:5000\/.+@sha256:[0-9a-f]{64}$/,
+          /^localhost:5001\/.+@sha256:[0-9a-f]{64}$/,
         ) as unknown,
       },
     });
@@ -189,9 +190,10 @@ describe("a mesh on the local cluster", () => {
     expect(await ask(":22222/offline")).toBe("403 offline may not be called from 127.0.0.6\n\n");
   });
 
-  it("lets nothing out: the cluster's own rules come before kube-proxy's", async () => {
-    expect(await firstRule("FORWARD")).toBe("-A FORWARD -j DUBBO-MESH");
-    expect(await firstRule("INPUT")).toBe("-A INPUT -j DUBBO-MESH-IN");
+  it("lets nothing out: the engine's only way is the line to this machine", async () => {
+    expect(await wayOut("198.18.7.1")).toMatch(/^198\.18\.7\.1 dev eth0 /);
+    // An address of the block for documentation, which nobody has.
+    expect(await wayOut("203.0.113.1")).toMatch(/Network is unreachable/);
   });
 
   it("goes down with nothing left", async () => {

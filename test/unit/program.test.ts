@@ -77,19 +77,19 @@ describe("the program of a local stack", async () => {
         "dubbo-samples-mesh-provider": images[0]?.reference,
         "dubbo-samples-mesh-consumer": images[1]?.reference,
       },
-      kubeContext: "dubbo-mesh",
+      kubeContext: "kind-dubbo-mesh",
     });
   });
 
   it("builds the two images with relative paths, from the local cluster's base", () => {
     const build = (application: string): object => ({
       reference: expect.stringMatching(
-        new RegExp(`^localhost:5000/dubbo-mesh/dubbo-samples-mesh-${application}:[0-9a-f]{16}$`),
+        new RegExp(`^localhost:5001/dubbo-mesh/dubbo-samples-mesh-${application}:[0-9a-f]{16}$`),
       ) as unknown,
       context: `apps/dist/${application}`,
       dockerfile: "apps/Dockerfile",
       platform: "linux/amd64",
-      args: { BASE_IMAGE: "localhost:5000/dubbo-mesh/node:22", SOURCE_DATE_EPOCH: "0" },
+      args: { BASE_IMAGE: "localhost:5001/dubbo-mesh/node:22", SOURCE_DATE_EPOCH: "0" },
       network: "none",
     });
     expect(images).toEqual([build("provider"), build("consumer")]);

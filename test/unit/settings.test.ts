@@ -1,5 +1,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
+import { CACHE_DIR } from "../../artifacts/cache.ts";
+import { dockerHost } from "../../cluster/local.ts";
 import { nodeProperties } from "../../components/runtime.ts";
 import { Greeter } from "../../apps/gen/greeter_pb.ts";
 import { UserError } from "../../lib/errors.ts";
@@ -67,11 +69,11 @@ describe("settings of a local stack", () => {
   it("have the seed's values where the stack is silent", () => {
     expect(parseSettings(LOCAL)).toEqual({
       cluster: "local",
-      context: "dubbo-mesh",
-      kubeconfig: "/var/lib/dubbo-mesh/kubeconfig",
-      dockerHost: "unix:///run/dubbo-mesh/docker.sock",
-      registry: "localhost:5000/dubbo-mesh",
-      baseImage: "localhost:5000/dubbo-mesh/node:22",
+      context: "kind-dubbo-mesh",
+      kubeconfig: `${CACHE_DIR}/cluster/kubeconfig`,
+      dockerHost: dockerHost(),
+      registry: "localhost:5001/dubbo-mesh",
+      baseImage: "localhost:5001/dubbo-mesh/node:22",
       namespace: "dubbo-demo",
       production: false,
       injection: true,

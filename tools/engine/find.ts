@@ -17,15 +17,10 @@ import docker from "@pulumi/docker/package.json" with { type: "json" };
 import kubernetes from "@pulumi/kubernetes/package.json" with { type: "json" };
 import { PulumiCommand } from "@pulumi/pulumi/automation/index.js";
 import sdk from "@pulumi/pulumi/package.json" with { type: "json" };
-import {
-  type Artifact,
-  goArtifact,
-  goModuleFolder,
-  isMade,
-  makeArtifact,
-  requireGo,
-  requireRoom,
-} from "../../cluster/artifacts.ts";
+
+import { isMade, makeArtifact, type Artifact } from "../../artifacts/artifact.ts";
+import { requireRoom } from "../../artifacts/cache.ts";
+import { goArtifact, goModuleFolder, requireGo } from "../../artifacts/go.ts";
 import { UserError } from "../../lib/errors.ts";
 import { step } from "../../lib/steps.ts";
 
@@ -191,7 +186,10 @@ async function build({ cli, plugin }: Missing): Promise<void> {
   const artifacts = [cli, plugin].filter((part) => part !== undefined && !isMade(part)) as Artifact[];
   if (artifacts.length === 0) return;
   const names = [...(cli ? ["CLI"] : []), ...(plugin ? ["Kubernetes plugin"] : [])].join(" and ");
-  await requireGo(`Pulumi's ${names} must be built: not installed, and ${VENDOR} does not answer`);
+  await requireGo(
+    join(import.meta.dirname, "build/pulumi"),
+    `Pulumi's ${names} must be built: not installed, and ${VENDOR} does not answer`,
+  );
   requireRoom(BUILD_GIB, "building Pulumi");
   for (const artifact of artifacts) await makeArtifact(artifact);
 }

@@ -3,7 +3,6 @@ module dubbo-mesh/cluster/istio
 go 1.26.0
 
 tool (
-	istio.io/istio/istioctl/cmd/istioctl
 	istio.io/istio/pilot/cmd/pilot-agent
 	istio.io/istio/pilot/cmd/pilot-discovery
 )

@@ -2,8 +2,11 @@ import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { type Artifact, isMade, keyOf, makeArtifact, mirrorOf } from "../../../cluster/artifacts.ts";
-import { fetching } from "../../../cluster/fetch.ts";
+import { isMade, keyOf, makeArtifact, type Artifact } from "../../../artifacts/artifact.ts";
+import { MIN_GO } from "../../../artifacts/go.ts";
+import { fetching } from "../../../artifacts/fetch.ts";
+import { mirrorOf } from "../../../cluster/artifacts.ts";
+
 import { UserError } from "../../../lib/errors.ts";
 import * as versions from "../../../cluster/versions.ts";
 
@@ -127,11 +130,12 @@ describe("versions", () => {
     expect(replaced.length).toBeGreaterThan(25);
     expect(new Set(replaced)).toEqual(new Set([versions.KUBERNETES.replace("v1.", "v0.")]));
     expect(modules("istio")).toContain(`istio.io/istio ${versions.ISTIO} `);
+    expect(modules("kind")).toContain(`sigs.k8s.io/kind ${versions.KIND} `);
     expect(modules("coredns")).toContain(`github.com/coredns/coredns ${versions.COREDNS} `);
   });
 
   it.each(["kube", "istio", "coredns"])("ask for the Go that %s needs", (name) => {
-    expect(/^go (\d+\.\d+)/m.exec(modules(name))?.[1]).toBe(versions.MIN_GO);
+    expect(/^go (\d+\.\d+)/m.exec(modules(name))?.[1]).toBe(MIN_GO);
   });
 
   it("pin what is fetched by its hash", () => {

@@ -65,7 +65,7 @@ describe("what down tells", () => {
       "the stack's state and history",
     ]);
     expect(report.remains[0]?.what).toMatch(
-      /: localhost:5000\/dubbo-mesh\/dubbo-samples-mesh-provider:[0-9a-f]{16}, localhost:5000\/dubbo-mesh\/dubbo-samples-mesh-consumer:[0-9a-f]{16}$/,
+      /: localhost:5001\/dubbo-mesh\/dubbo-samples-mesh-provider:[0-9a-f]{16}, localhost:5001\/dubbo-mesh\/dubbo-samples-mesh-consumer:[0-9a-f]{16}$/,
     );
     expect(report.remains[3]?.why).toContain("`pulumi stack rm dev --preserve-config`");
     const lines = downText(report).split("\n");

@@ -60,8 +60,8 @@ describe("the project's own stacks", () => {
     const files = await Promise.all(STACKS.map(async (stack) => readStackFile(DIRECTORY, stack)));
     const places = files.map(({ settings: { context, namespace } }) => `${context} ${namespace}`);
     expect(places).toEqual([
-      "dubbo-mesh dubbo-canary",
-      "dubbo-mesh dubbo-demo",
+      "kind-dubbo-mesh dubbo-canary",
+      "kind-dubbo-mesh dubbo-demo",
       "prod dubbo-prod",
       "staging dubbo-staging",
     ]);

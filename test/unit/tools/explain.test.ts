@@ -135,9 +135,9 @@ describe("the way of a setting", () => {
   it("says which values are refused, and when nothing changes", async () => {
     expect(await explained("context")).toEqual([
       "dubbo-mesh:context: kubectl context to deploy to; required unless cluster is local",
-      "is dubbo-mesh, from the default",
+      "is kind-dubbo-mesh, from the default",
       "refused:",
-      "dubbo-mesh-x, dubbo-meshx, explained, registry.test/explained:v1, org.example.Explained: dubbo-mesh:context is set, but dubbo-mesh:cluster is local, which has its own",
+      "kind-dubbo-mesh-x, kind-dubbo-meshx, explained, registry.test/explained:v1, org.example.Explained: dubbo-mesh:context is set, but dubbo-mesh:cluster is local, which has its own",
     ]);
     expect(await explained("healthCheckBudget")).toEqual([
       "dubbo-mesh:healthCheckBudget: checks a second that a pod may be asked to answer by all callers together",

@@ -15,7 +15,8 @@ import kubernetes from "@pulumi/kubernetes/package.json" with { type: "json" };
 import { PulumiCommand } from "@pulumi/pulumi/automation/index.js";
 import sdk from "@pulumi/pulumi/package.json" with { type: "json" };
 import { afterEach, beforeEach, describe, expect, it, type MockInstance, vi } from "vitest";
-import { CACHE_DIR } from "../../../cluster/local.ts";
+
+import { CACHE_DIR } from "../../../artifacts/cache.ts";
 import { findEngine } from "../../../tools/engine/find.ts";
 import { userError } from "./user-error.ts";
 

@@ -136,11 +136,17 @@ describe("the kubectl of a local cluster", async () => {
   vi.resetModules();
   const { kubectl: localKubectl } = await import("../../../tools/kubectl.ts");
 
-  it("is missing before the cluster is built", async () => {
+  it("is the one on PATH before the cluster is built", async () => {
+    const fake = fakeKubectl({ stdout: "found\n" });
+    expect(await localKubectl(target, ["get"])).toBe("found");
+    expect(fake.calls().map(({ args }) => args)).toEqual([
+      ["--context", "dubbo-mesh", "--kubeconfig", "/k", "get"],
+    ]);
+    vi.stubEnv("PATH", cache);
     await expect(localKubectl(target, ["get"])).rejects.toMatchObject({
       name: "UserError",
-      message: "the local cluster has not been built",
-      fix: "Run `make up` first.",
+      message: "kubectl is not installed",
+      fix: "Run `make up` first, which may bring one. Install kubectl 1.27 or newer and run the command again.",
     });
   });
 

@@ -228,7 +228,7 @@ describe("the project's own stacks", () => {
         return `${settings.context}/${settings.namespace}`;
       }),
     );
-    expect(places).toEqual(["dubbo-mesh/dubbo-canary", "dubbo-mesh/dubbo-demo"]);
+    expect(places).toEqual(["kind-dubbo-mesh/dubbo-canary", "kind-dubbo-mesh/dubbo-demo"]);
   });
 });
 
@@ -243,7 +243,7 @@ describe("a stack that goes where another one goes", () => {
     });
     expect(await errorOf(refuseCollision(await readStackFile(directory, "a")))).toEqual(
       new UserError(
-        "stacks a and b both go to namespace dubbo-demo of dubbo-mesh",
+        "stacks a and b both go to namespace dubbo-demo of kind-dubbo-mesh",
         "Give one of them another namespace: dubbo-mesh:namespace in Pulumi.a.yaml.",
       ),
     );
