@@ -20,18 +20,20 @@ export interface UpReport {
 }
 
 /**
- * Brings the cluster to the stack's state, unless calls would feel it and nobody has said that this is meant.
+ * Brings the cluster to the stack's state, unless calls would feel it and nobody has said that this is meant. Where the preview finds
+ * nothing to do, nothing more is run.
  * @param confirmed the stack's name as somebody typed it
  * @param pods asks for the stack's pods, which an engine's error is told with (default: none)
  * @throws UserError before anything is changed, where calls would feel it and the name was not typed
  */
 export async function change(
   file: Pick<StackFile, "stack">,
-  engine: Pick<Engine, "warnings" | "unprotect" | "up">,
+  engine: Pick<Engine, "forecast" | "unprotect" | "up">,
   confirmed?: string,
   pods: () => Promise<readonly V1Pod[]> = () => Promise.resolve([]),
 ): Promise<UpResult> {
-  const warnings = await engine.warnings();
+  const { warnings, outputs } = await engine.forecast();
+  if (outputs !== undefined) return { outputs, changes: [] };
   await confirmWarnings(file, warnings, confirmed);
   if (warnings.length > 0) await engine.unprotect();
   return engine.up().catch(async (error: unknown) => {

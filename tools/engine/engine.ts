@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { delimiter, dirname, isAbsolute, join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import {
   ConcurrentUpdateError,
   type EngineEvent,
@@ -35,6 +36,14 @@ export interface Preview {
   readonly changes: readonly Change[];
   /** What those who call would feel of it. */
   readonly warnings: readonly Warning[];
+}
+
+/** What is known before `up`. */
+export interface Forecast {
+  /** What those who call would feel. */
+  readonly warnings: readonly Warning[];
+  /** The stack's outputs, where `up` would change nothing. */
+  readonly outputs?: Readonly<Record<string, unknown>>;
 }
 
 /** What came of `up`. */
@@ -142,6 +151,7 @@ const stateResource = z.looseObject({
   urn: z.string(),
   type: z.string(),
   inputs: z.looseObject({ name: z.string().optional().catch(undefined) }).optional(),
+  outputs: z.record(z.string(), z.unknown()).optional(),
   delete: z.boolean().optional(),
 });
 const deploymentState = z.object({ resources: z.array(stateResource).nullish() });
@@ -160,6 +170,20 @@ function objectOf({ type, inputs }: StateResource): KubernetesObject[] {
   const object = kubernetesObject.safeParse(inputs);
   return type.startsWith("kubernetes:") && object.success ? [object.data] : [];
 }
+
+/** The stack's outputs, where an event of a preview tells them, a finished state has the same, and none is secret. */
+function keptOutputs({ resOutputsEvent }: EngineEvent, deployment: unknown): Forecast["outputs"] {
+  const { type, new: after } = resOutputsEvent?.metadata ?? {};
+  if (type !== STACK_TYPE || after === undefined || pendingOperations(deployment).length > 0)
+    return undefined;
+  const before = stateResources(deployment).find((resource) => resource.type === STACK_TYPE)?.outputs;
+  const isKept = isDeepStrictEqual(before, after.outputs) && !JSON.stringify(before).includes(SECRET);
+  return isKept ? before : undefined;
+}
+
+const STACK_TYPE = "pulumi:pulumi:Stack";
+/** Key of a value that is a secret. Source: pulumi's sdk/go/common/resource/properties.go, SigKey */
+const SECRET = "4dabf18193072939515e22adb298388d";
 
 const PROTECTION =
   /error: (unable to replace resource|Preview failed: resource .* cannot be deleted|preview failed)/;
@@ -220,24 +244,30 @@ export class Engine {
 
   /** Tells what `up` would change. Changes nothing. */
   async preview(): Promise<Preview> {
-    return this.#preview(() => true);
+    const { changes, warnings } = await this.#preview(() => true);
+    return { changes, warnings };
   }
 
-  /** Tells what callers would notice of `up`. Changes nothing. */
-  async warnings(): Promise<readonly Warning[]> {
+  /** Tells what callers would notice of `up`, and whether there is anything to do. Changes nothing. */
+  async forecast(): Promise<Forecast> {
     // A stack that has nothing loses nothing.
-    return (await this.#preview((resources) => resources.length > 0)).warnings;
+    const { changes, warnings, outputs } = await this.#preview((resources) => resources.length > 0);
+    return { warnings, ...(changes.length === 0 && outputs !== undefined && { outputs }) };
   }
 
   /** @param isNeeded decides by the state's resources; without need nothing is reported */
-  async #preview(isNeeded: (resources: readonly StateResource[]) => boolean): Promise<Preview> {
+  async #preview(
+    isNeeded: (resources: readonly StateResource[]) => boolean,
+  ): Promise<Preview & Pick<Forecast, "outputs">> {
     const { changes, value } = await this.#run("pulumi preview", async (stack, options) => {
       const state: { readonly deployment: unknown } = await stack.exportStack();
       const resources = stateResources(state.deployment);
       const lost = new Map<string, Loss["operation"]>();
       const declared = new Set<string>();
+      let outputs: Forecast["outputs"];
       const onEvent = (event: EngineEvent): void => {
         options.onEvent(event);
+        outputs ??= keptOutputs(event, state.deployment);
         const { op, urn } = event.resourcePreEvent?.metadata ?? {};
         if (urn === undefined) return;
         if (op === "delete" || op === "replace") lost.set(urn, op);
@@ -248,9 +278,9 @@ export class Engine {
       stack.workspace.envVars["PULUMI_SKIP_CHECKPOINTS"] = "true";
       const stopped =
         isNeeded(resources) && (await stack.preview({ ...options, onEvent }).then(() => false, isProtection));
-      return { resources, lost, declared, stopped };
+      return { resources, lost, declared, stopped, outputs };
     });
-    const { resources, lost, declared, stopped } = value;
+    const { resources, lost, declared, stopped, outputs } = value;
     // At the first deletion of what is protected the engine stops: what is not declared either would go, too.
     const unseen = stopped ? resources.filter(({ urn }) => !lost.has(urn) && !declared.has(urn)) : [];
     for (const { urn } of unseen) lost.set(urn, "delete");
@@ -261,6 +291,7 @@ export class Engine {
     return {
       changes: [...changes, ...unseen.map(({ urn, type }) => change("delete", type, urn))],
       warnings: warningsOf(resources.flatMap(objectOf), losses),
+      ...(outputs !== undefined && { outputs }),
     };
   }
 

@@ -267,17 +267,74 @@ Duration: 1s
         warnings: [gone("a"), gone("b")],
       });
       onPath(OLD, {}, STATE, { events, ...refused(PROTECTED) });
-      expect(await (await engine(await stack())).warnings()).toEqual([gone("a"), gone("b")]);
+      expect(await (await engine(await stack())).forecast()).toEqual({ warnings: [gone("a"), gone("b")] });
     });
 
     it("without a preview where the stack has nothing to lose", async () => {
       const fake = onPath(OLD, {}, EMPTY);
-      expect(await (await engine(await stack())).warnings()).toEqual([]);
+      expect(await (await engine(await stack())).forecast()).toEqual({ warnings: [] });
       expect(fake.calls().map(({ args }) => args.slice(0, 2).join(" "))).toEqual([
         "version",
         "stack select",
         "stack export",
       ]);
+    });
+
+    describe("and whether there is anything to do", () => {
+      const outputs = { namespace: "demo", images: { a: "x@sha256:1" } };
+      const root = (found: object): object => ({
+        urn: urnOf("pulumi:pulumi:Stack", "x"),
+        type: "pulumi:pulumi:Stack",
+        outputs: found,
+      });
+      const seen = (found: object): object => ({
+        resOutputsEvent: { metadata: { op: "same", type: "pulumi:pulumi:Stack", new: { outputs: found } } },
+      });
+      const forecast = async (found: object, deployment: object, ...more: object[]): Promise<unknown> => {
+        const stdout = JSON.stringify({
+          version: 3,
+          deployment: { resources: [root(outputs)], ...deployment },
+        });
+        onPath(OLD, {}, { stdout }, { events: [...more, seen(found), summary] });
+        return (await engine(await stack())).forecast();
+      };
+
+      it("where outputs and objects are what they were", async () => {
+        expect(await forecast(outputs, {})).toEqual({ warnings: [], outputs });
+      });
+
+      it.each([
+        ["an object changes", outputs, {}, [event("update", SERVICE, "a")]],
+        ["an output changes", { ...outputs, namespace: "other" }, {}, []],
+        [
+          "something was begun and not ended",
+          outputs,
+          { pending_operations: [{ type: "creating", resource: { urn: urnOf(SERVICE, "a") } }] },
+          [],
+        ],
+        [
+          "an output is secret",
+          {
+            key: {
+              "4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270",
+              ciphertext: "v1:x",
+            },
+          },
+          {
+            resources: [
+              root({
+                key: {
+                  "4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270",
+                  ciphertext: "v1:x",
+                },
+              }),
+            ],
+          },
+          [],
+        ],
+      ])("not where %s", async (_, found, deployment, more) => {
+        expect(await forecast(found, deployment, ...more)).toEqual({ warnings: [] });
+      });
     });
 
     it("and fails where anything else is wrong beside it", async () => {

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { V1Pod } from "@kubernetes/client-node";
 import { UserError } from "../../../lib/errors.ts";
-import type { Engine } from "../../../tools/engine/engine.ts";
+import type { Engine, UpResult } from "../../../tools/engine/engine.ts";
 import type { Warning } from "../../../tools/engine/warnings.ts";
 import { change } from "../../../tools/up.ts";
 import { userError } from "./user-error.ts";
@@ -16,8 +16,11 @@ afterEach(() => {
 const DONE = { changes: [], outputs: {} };
 
 /** An engine that notes what it is asked. */
-function engine(warnings: readonly Warning[]): {
-  engine: Pick<Engine, "warnings" | "unprotect" | "up">;
+function engine(
+  warnings: readonly Warning[],
+  outputs?: UpResult["outputs"],
+): {
+  engine: Pick<Engine, "forecast" | "unprotect" | "up">;
   asked: string[];
 } {
   const asked: string[] = [];
@@ -30,7 +33,7 @@ function engine(warnings: readonly Warning[]): {
   return {
     asked,
     engine: {
-      warnings: answer("warnings", warnings),
+      forecast: answer("forecast", { warnings, ...(outputs && { outputs }) }),
       unprotect: answer("unprotect", undefined),
       up: answer("up", DONE),
     },
@@ -43,7 +46,13 @@ describe("a change", () => {
   it("is made where no call feels it, and nothing that is protected is let go", async () => {
     const { engine: pulumi, asked } = engine([]);
     expect(await change({ stack: "prod" }, pulumi)).toBe(DONE);
-    expect(asked).toEqual(["warnings", "up"]);
+    expect(asked).toEqual(["forecast", "up"]);
+  });
+
+  it("is not made where the preview finds nothing to do", async () => {
+    const { engine: pulumi, asked } = engine([], { namespace: "demo" });
+    expect(await change({ stack: "prod" }, pulumi)).toEqual({ changes: [], outputs: { namespace: "demo" } });
+    expect(asked).toEqual(["forecast"]);
   });
 
   it.each([undefined, "", "staging"])(
@@ -55,7 +64,7 @@ describe("a change", () => {
           "nothing is changed, since calls would feel it:\n  Service/a: a cannot be called any more; b calls it.",
         fix: "Run `make up STACK=prod CONFIRM=prod` if you mean it.",
       });
-      expect(asked).toEqual(["warnings"]);
+      expect(asked).toEqual(["forecast"]);
     },
   );
 
@@ -84,6 +93,6 @@ describe("a change", () => {
   it("is made where somebody has typed the stack's name; what is protected is let go first", async () => {
     const { engine: pulumi, asked } = engine(WARNINGS);
     expect(await change({ stack: "prod" }, pulumi, "prod")).toBe(DONE);
-    expect(asked).toEqual(["warnings", "unprotect", "up"]);
+    expect(asked).toEqual(["forecast", "unprotect", "up"]);
   });
 });
