@@ -60,6 +60,13 @@ export const GO_BINARIES: readonly GoBinary[] = [
     minutes: "2 to 4 min",
   },
   {
+    name: "kube-network-policies",
+    folder: join(BUILD_DIR, "policies"),
+    package: "sigs.k8s.io/kube-network-policies/cmd",
+    variables: {},
+    minutes: "2 min",
+  },
+  {
     name: "kind",
     folder: join(BUILD_DIR, "kind"),
     package: "sigs.k8s.io/kind",
@@ -203,20 +210,24 @@ function nodeFiles(): RootFiles {
   };
 }
 
-/** A file or a folder of the Istio module. */
-function istioArtifact(name: string, path: string): Artifact {
+/** A file or a folder of a Go module that a go.mod in a folder of BUILD_DIR pins. */
+function moduleArtifact(name: string, module: string, build: string, path: string): Artifact {
   return {
     file: join(CACHE_DIR, "images", name),
-    key: keyOf(name, versions.ISTIO),
-    title: `take ${name} from the Istio module`,
+    key: keyOf(name, path, readFileSync(join(BUILD_DIR, build, "go.mod"), "utf8")),
+    title: `take ${name} from the module ${module}`,
     make: async (to) => {
-      const folder = await goModuleFolder("istio.io/istio", join(BUILD_DIR, "istio"));
+      const folder = await goModuleFolder(module, join(BUILD_DIR, build));
       cpSync(join(folder, path), to, { recursive: true, mode: 0 });
       await execa("chmod", ["-R", "u+w", to]);
     },
   };
 }
 
+const ISTIO_MODULE = "istio.io/istio";
+
+/** The manifest of what enforces network policies. */
+export const POLICIES_FILE = join(CACHE_DIR, "images", "policies.yaml");
 /** Istio's charts. */
 export const CHARTS = join(CACHE_DIR, "images", "charts");
 
@@ -226,8 +237,14 @@ export function artifacts(): { fetched: Artifact[]; built: Artifact[] } {
     fetched: [nodeArtifact(), envoyArtifact(), rootArtifact(BASE_FILES)],
     built: [
       ...GO_BINARIES.map(goArtifact),
-      istioArtifact("envoy_bootstrap_tmpl.json", "tools/packaging/common/envoy_bootstrap.json"),
-      istioArtifact("charts", "manifests/charts"),
+      moduleArtifact(
+        "envoy_bootstrap_tmpl.json",
+        ISTIO_MODULE,
+        "istio",
+        "tools/packaging/common/envoy_bootstrap.json",
+      ),
+      moduleArtifact("charts", ISTIO_MODULE, "istio", "manifests/charts"),
+      moduleArtifact("policies.yaml", "sigs.k8s.io/kube-network-policies", "policies", "install.yaml"),
       rootArtifact(nodeFiles()),
     ],
   };

@@ -1,5 +1,5 @@
 /** The local cluster, kind's: up, down, status. What it consists of is in the files beside this one. */
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { connect, createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { execa } from "execa";
@@ -9,14 +9,15 @@ import { CACHE_DIR, requireRoom } from "../artifacts/cache.ts";
 import { requireGo } from "../artifacts/go.ts";
 import { UserError } from "../lib/errors.ts";
 import { elapsed, step } from "../lib/steps.ts";
-import { BUILD_DIR, makeArtifacts, missingArtifacts } from "./artifacts.ts";
+import { BUILD_DIR, POLICIES_FILE, makeArtifacts, missingArtifacts } from "./artifacts.ts";
 import { docker, engineAnswers, isOwnEngine, requireEngine, startEngine, stopEngine } from "./docker.ts";
-import { makeNodeImage, nodeImage } from "./images.ts";
+import { makeNodeImage, nodeImage, POLICIES_IMAGE } from "./images.ts";
 import { injects, installIstio, istioArgs, type Pulumi } from "./istio.ts";
 import {
   connectPods,
   createNodes,
   deleteNodes,
+  enforcePolicies,
   nodeNames,
   requireKind,
   type Shape,
@@ -77,6 +78,13 @@ function isComplete(wanted: Shape): boolean {
   return existsSync(MADE_FILE) && readFileSync(MADE_FILE, "utf8") === madeOf(wanted);
 }
 
+/** Whether the nodes have been started again since the cluster was complete: they have lost their routes and rules. */
+async function areRestarted(): Promise<boolean> {
+  const { stdout } = await docker(["inspect", "--format", "{{.State.StartedAt}}", ...(await nodeNames())]);
+  const complete = statSync(MADE_FILE).mtimeMs;
+  return stdout.split("\n").some((started) => Date.parse(started) > complete);
+}
+
 /**
  * Starts the cluster and waits until Istio injects sidecars; makes first what is missing. Does nothing when it is up.
  * @param pulumi finds Pulumi, which installs Istio
@@ -91,7 +99,7 @@ export async function clusterUp(pulumi: () => Promise<Pulumi>, nodes?: number): 
       : (known?.source ?? (await chooseSource()));
     if (source === "packages") checkThisHost();
     const wanted = { source, image: imageOf(source), nodes: nodes ?? known?.nodes ?? 1 };
-    if (isComplete(wanted) && (await clusterStatus()).ready) {
+    if (isComplete(wanted) && (await clusterStatus()).ready && !(await areRestarted())) {
       process.stderr.write(`  ok    the local cluster is up (${elapsed(start)})\n`);
       return;
     }
@@ -225,7 +233,10 @@ async function startAll(wanted: Shape, pulumi: () => Promise<Pulumi>): Promise<v
     await startRegistry(source === "packages" ? packagedRegistry(image) : publicImages().registry);
     await announceRegistry();
   });
-  if (source === "packages") await connectPods();
+  if (source === "packages") {
+    await connectPods();
+    await enforcePolicies(readFileSync(POLICIES_FILE, "utf8"), POLICIES_IMAGE);
+  }
   if (wanted.nodes > 1) await useAllNodes();
   const found = await pulumi();
   await step("Istio", async () => {

