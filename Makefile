@@ -26,6 +26,7 @@ export NODE_COMPILE_CACHE ?= $(CURDIR)/node_modules/.cache/node
 CLI = node tools/cli.ts
 # What is set on make's command line is passed on; what is not, is not.
 STACK_FLAGS = --stack $(STACK) $(if $(CONTEXT),--context $(CONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY)) \
+	$(if $(ISTIO),--istio $(ISTIO)) \
 	$(if $(JSON),--json)
 CONFIRM_FLAGS = $(if $(CONFIRM),--confirm "$$CONFIRM")
 POD_FLAGS = $(STACK_FLAGS) $(if $(POD),--pod $(POD))
@@ -41,7 +42,7 @@ $(DEPENDENCIES): package.json package-lock.json $(NODE)
 	npm ci --no-audit --no-fund
 	@touch $@
 
-up: $(DEPENDENCIES) ## bring a stack up and wait for the consumer's first reply [STACK=dev CONTEXT= REGISTRY= JSON=1; CONFIRM=stack for a change that callers would notice]
+up: $(DEPENDENCIES) ## bring a stack up and wait for the consumer's first reply [STACK=dev CONTEXT= REGISTRY= ISTIO=install JSON=1; CONFIRM=stack for a change that callers would notice]
 	@$(CLI) up $(STACK_FLAGS) $(CONFIRM_FLAGS)
 
 preview: $(DEPENDENCIES) ## show what up would change [as up]
@@ -76,6 +77,7 @@ ci-preview: $(DEPENDENCIES) ## what this checkout changes, as a pull request's c
 
 review-stack: $(DEPENDENCIES) ## write the file of a pull request's stack, pr-NUMBER [PR= CONTEXT= REGISTRY=]
 	@$(CLI) review-stack '$(PR)' $(if $(CONTEXT),--context $(CONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY)) \
+	$(if $(ISTIO),--istio $(ISTIO)) \
 		$(if $(JSON),--json)
 
 actionlint: ## check the workflows of .github/ with actionlint (Go)

@@ -12,6 +12,7 @@ import { observabilitySettings } from "./lib/observability.ts";
 import { refuseWeakProduction } from "./lib/production.ts";
 import { refuseUnworkable } from "./lib/refusals.ts";
 import { resourcesSettings } from "./lib/resources.ts";
+import { type ImageLoad, imageLoad, LOADED_REGISTRY } from "./lib/image-load.ts";
 import { type Security, securityOf, securitySettings } from "./lib/security.ts";
 import { dnsLabel, imageReference, serviceSettings } from "./lib/services.ts";
 import { trafficSettings } from "./lib/traffic.ts";
@@ -86,7 +87,7 @@ const keys = z.strictObject({
     .enum(PLATFORMS)
     .optional()
     .describe(
-      "operating system and architecture of the images (default: linux/amd64; of the local cluster, this machine's)",
+      "operating system and architecture of the images (default: linux/amd64; where the cluster runs on this machine, this machine's)",
     ),
   services: z
     .array(serviceSettings)
@@ -154,6 +155,8 @@ interface Placement {
   dockerHost: string | undefined;
   /** Registry and organisation; undefined only where no image is built. */
   registry: string | undefined;
+  /** How images get to the cluster instead; undefined where they are pushed. */
+  load: ImageLoad | undefined;
   /** Image that the applications' images take Node.js from. */
   baseImage: string;
   /** Operating system and architecture of the images. */
@@ -218,6 +221,11 @@ function describeIssue(issue: z.core.$ZodIssue): string {
   return issue.keys.map((name) => `${path === "" ? key : `${key}.`}${name}: no such key`).join("; ");
 }
 
+/** What this machine, and so a cluster on it, runs. */
+function ownPlatform(): Placement["platform"] {
+  return process.arch === "arm64" ? "linux/arm64" : "linux/amd64";
+}
+
 function localPlacement(configured: Configured): Placement {
   for (const key of ["context", "kubeconfig"] as const) {
     if (configured[key] === undefined) continue;
@@ -231,14 +239,14 @@ function localPlacement(configured: Configured): Placement {
     kubeconfig: local.KUBECONFIG,
     dockerHost: local.dockerHost(),
     registry: configured.registry ?? `${local.REGISTRY}/dubbo-mesh`,
+    load: undefined,
     baseImage: configured.baseImage ?? local.BASE_IMAGE,
-    platform: configured.platform ?? (process.arch === "arm64" ? "linux/arm64" : "linux/amd64"),
+    platform: configured.platform ?? ownPlatform(),
   };
 }
 
 function existingPlacement(configured: Configured): Placement {
-  const { context, kubeconfig, registry } = configured;
-  const { baseImage = PUBLIC_BASE_IMAGE, platform = "linux/amd64" } = configured;
+  const { context, kubeconfig, registry, production, baseImage = PUBLIC_BASE_IMAGE } = configured;
   if (context === undefined) {
     throw new UserError(
       `${PROJECT}:context is not set: the stack does not say which cluster it deploys to`,
@@ -246,13 +254,17 @@ function existingPlacement(configured: Configured): Placement {
     );
   }
   const images = configured.services.flatMap(({ versions }) => versions.map(({ image }) => image));
-  if (images.includes(undefined) && registry === undefined) {
+  // An image that is loaded has no digest, which production asks for.
+  const load = registry === undefined && !production ? imageLoad(context) : undefined;
+  if (images.includes(undefined) && registry === undefined && load === undefined) {
     throw new UserError(
       `${PROJECT}:registry is not set: the stack does not say where its images are pushed to`,
       `Set it (\`pulumi config set registry HOST/ORGANISATION\`, or \`make up REGISTRY=...\`), or give every service an image.`,
     );
   }
-  return { context, kubeconfig, dockerHost: undefined, registry, baseImage, platform };
+  const platform = configured.platform ?? (load === undefined ? "linux/amd64" : ownPlatform());
+  const place = { context, kubeconfig, dockerHost: undefined, load, baseImage, platform };
+  return { ...place, registry: load === undefined ? registry : LOADED_REGISTRY };
 }
 
 /**

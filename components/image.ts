@@ -13,14 +13,16 @@ export interface ApplicationImageArgs {
   baseImage: pulumi.Input<string>;
   /** Operating system and architecture, such as `linux/amd64`. */
   platform: pulumi.Input<string>;
+  /** Whether it is pushed; plain, since only then it has a digest. */
+  push: boolean;
   /** Network of what runs while it is built: `none`, or docker's `default`. */
   network: pulumi.Input<string>;
 }
 
-/** Builds an application's image and pushes it. Docker's own login is used for the registry. */
+/** Builds an application's image and, where that is wanted, pushes it. Docker's own login is used for the registry. */
 export class ApplicationImage extends pulumi.ComponentResource {
-  /** The pushed image by digest; unknown in the preview of a build. */
-  readonly digest: pulumi.Output<string>;
+  /** The pushed image by digest, unknown in the preview of a build; else the image by its tag. */
+  readonly reference: pulumi.Output<string>;
 
   constructor(name: string, args: ApplicationImageArgs, opts?: pulumi.ComponentResourceOptions) {
     super("dubbo-mesh:image:ApplicationImage", name, {}, opts);
@@ -28,6 +30,7 @@ export class ApplicationImage extends pulumi.ComponentResource {
       `${name}-image`,
       {
         imageName: args.reference,
+        skipPush: !args.push,
         build: {
           context: args.context,
           dockerfile: args.dockerfile,
@@ -39,7 +42,7 @@ export class ApplicationImage extends pulumi.ComponentResource {
       },
       { parent: this },
     );
-    this.digest = image.repoDigest;
-    this.registerOutputs({ digest: this.digest });
+    this.reference = args.push ? image.repoDigest : image.imageName;
+    this.registerOutputs({ reference: this.reference });
   }
 }

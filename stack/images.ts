@@ -1,5 +1,5 @@
 import * as docker from "@pulumi/docker";
-import type * as pulumi from "@pulumi/pulumi";
+import * as pulumi from "@pulumi/pulumi";
 import { bundleApplication, type ImageBuild } from "../apps/bundle.ts";
 import { ApplicationImage } from "../components/image.ts";
 import type { ServiceVersion } from "../components/service.ts";
@@ -7,6 +7,7 @@ import { contextImage } from "../lib/build-context.ts";
 import { UserError } from "../lib/errors.ts";
 import type { Service } from "../lib/graph.ts";
 import { PROJECT, type Settings } from "../settings.ts";
+import { loadImage } from "./load.ts";
 
 /** Builds of the services' images, by service. */
 export type Builds = ReadonlyMap<string, ImageBuild>;
@@ -51,7 +52,7 @@ export async function imageBuilds({ baseImage, platform, services }: Settings): 
 
 function builtImage(
   { name, build }: Service,
-  { baseImage, platform, registry }: Settings,
+  { baseImage, platform, registry, load }: Settings,
   prepared: ImageBuild | undefined,
   provider: docker.Provider,
 ): pulumi.Output<string> {
@@ -60,8 +61,12 @@ function builtImage(
   const reference = `${registry ?? ""}/${name}:${tag}`;
   // What apps/ runs while it is built needs no network, and BuildKit asks for the engine's bridge, which may not be there.
   const network = build === undefined ? "none" : "default";
-  const args = { reference, context, dockerfile, baseImage, platform, network };
-  return new ApplicationImage(name, args, { providers: { docker: provider } }).digest;
+  const push = load === undefined;
+  const args = { reference, context, dockerfile, baseImage, platform, network, push };
+  const image = new ApplicationImage(name, args, { providers: { docker: provider } }).reference;
+  // Only an update loads: under mocks, as in a preview, there is nothing to load into.
+  const isUpdate = pulumi.runtime.hasEngine() && !pulumi.runtime.isDryRun();
+  return push || !isUpdate ? image : image.apply((built) => loadImage(built, load));
 }
 
 /** Versions of each service, by its name. */

@@ -1,5 +1,5 @@
 import { resolve } from "node:path";
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError, Option } from "commander";
 import { reportError, UserError } from "../lib/errors.ts";
 import type { Engine } from "./engine/engine.ts";
 import type { Overrides, StackFile } from "./stack-file.ts";
@@ -11,6 +11,7 @@ interface CommonOptions {
   readonly stack: string;
   readonly json: boolean;
   readonly context?: string;
+  readonly istio?: string;
   readonly registry?: string;
 }
 
@@ -28,8 +29,9 @@ interface PodOptions extends CommonOptions {
 
 const DIRECTORY = resolve(import.meta.dirname, "..");
 
-function overridesOf({ context, registry }: CommonOptions): Overrides {
+function overridesOf({ context, registry, istio }: CommonOptions): Overrides {
   return {
+    ...(istio !== undefined && { istio: `{ mode: ${istio} }` }),
     ...(context !== undefined && { cluster: "existing", context }),
     ...(registry !== undefined && { registry }),
   };
@@ -261,6 +263,13 @@ function stackCommand(program: Command, name: string, description: string): Comm
     .option("--stack <name>", "stack: Pulumi.<name>.yaml", "dev")
     .option("--context <name>", "kubectl context to use instead of the stack's")
     .option("--registry <host/organisation>", "registry to push to instead of the stack's")
+    .addOption(
+      new Option("--istio <mode>", "where Istio comes from, instead of the stack's").choices([
+        "existing",
+        "crds",
+        "install",
+      ]),
+    )
     .option("--json", "print one JSON object", false);
 }
 

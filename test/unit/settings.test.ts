@@ -73,6 +73,7 @@ describe("settings of a local stack", () => {
       kubeconfig: `${CACHE_DIR}/cluster/kubeconfig`,
       dockerHost: dockerHost(),
       registry: "localhost:5001/dubbo-mesh",
+      load: undefined,
       baseImage: "localhost:5001/dubbo-mesh/node:22",
       namespace: "dubbo-demo",
       production: false,
@@ -176,22 +177,50 @@ describe("settings of a stack on an existing cluster", () => {
 
   it("need a registry where an image is built", () => {
     const message = "dubbo-mesh:registry is not set: the stack does not say where its images are pushed to";
-    expect(errorOf({ context: "minikube" })).toBe(message);
-    expect(errorOf({ context: "minikube", services: pair({ provider: "image: 'a/p:1'" }) })).toBe(message);
+    expect(errorOf({ context: "there" })).toBe(message);
+    expect(errorOf({ context: "there", services: pair({ provider: "image: 'a/p:1'" }) })).toBe(message);
     const both = pair({ provider: "image: 'a/p:1'", consumer: "image: 'a/c:1'" });
-    expect(errorOf({ context: "minikube", services: both })).toBe("accepted");
+    expect(errorOf({ context: "there", services: both })).toBe("accepted");
   });
 
   it("need no registry where the images are Apache's Java ones, or each version has its own", () => {
     const message = "dubbo-mesh:registry is not set: the stack does not say where its images are pushed to";
     const given = (pairGiven: Parameters<typeof pair>[0]): string =>
-      errorOf({ context: "minikube", services: pair(pairGiven) });
+      errorOf({ context: "there", services: pair(pairGiven) });
     expect(given({ provider: "runtime: java" })).toBe(message);
     expect(given({ provider: "runtime: java", consumer: "runtime: java" })).toBe("accepted");
     const versions = "{name: v1, weight: 60, image: 'a/p:1'}, {name: v2, weight: 40";
     const consumer = "image: 'a/c:1'";
     expect(given({ provider: `versions: [${versions}}]`, consumer })).toBe(message);
     expect(given({ provider: `versions: [${versions}, image: 'a/p:2'}]`, consumer })).toBe("accepted");
+  });
+
+  it("of kind and minikube need none: their images are loaded, by tag, for this machine's architecture", () => {
+    const platform = process.arch === "arm64" ? "linux/arm64" : "linux/amd64";
+    const place = { registry: "loaded.invalid/dubbo-mesh", platform };
+    expect(parseSettings({ context: "minikube" })).toMatchObject({
+      ...place,
+      load: { tool: "minikube", cluster: "minikube" },
+    });
+    expect(parseSettings({ context: "kind-my-own" })).toMatchObject({
+      ...place,
+      load: { tool: "kind", cluster: "my-own" },
+    });
+    expect(
+      parseSettings({ context: "kind-my-own", registry: "r.test/o", platform: "linux/arm64" }),
+    ).toMatchObject({
+      registry: "r.test/o",
+      platform: "linux/arm64",
+      load: undefined,
+    });
+    expect(parseSettings(LOCAL).load).toBeUndefined();
+  });
+
+  it("of kind and minikube need one all the same where they are production: what is loaded has no digest", () => {
+    const security = "{identities: per-workload, networkPolicy: true, defaultDeny: true}";
+    expect(errorOf({ context: "kind-my-own", production: "true", security })).toContain(
+      "dubbo-mesh:registry is not set",
+    );
   });
 
   it("take Node.js from the public image and use docker's and kubectl's own defaults", () => {

@@ -219,7 +219,9 @@ describe("the image", () => {
   it.each(["none", "default"])(
     "is built from its context and handed on by digest: network %s",
     async (network) => {
-      const declared = await register(() => new ApplicationImage("provider", { ...args, network }));
+      const declared = await register(
+        () => new ApplicationImage("provider", { ...args, network, push: true }),
+      );
       expect(shape(declared)).toEqual([
         `${COMPONENT}:image:ApplicationImage provider <  after []`,
         "docker:index/image:Image provider-image < provider after []",
@@ -235,10 +237,18 @@ describe("the image", () => {
           network,
         },
       });
-      expect(await valueOf(declared.result.digest)).toBe("r.test/built@sha256:9");
-      expect(declared.outputs).toEqual({ provider: { digest: "r.test/built@sha256:9" } });
+      expect(find(declared, "provider-image")).toHaveProperty("skipPush", false);
+      expect(await valueOf(declared.result.reference)).toBe("r.test/built@sha256:9");
+      expect(declared.outputs).toEqual({ provider: { reference: "r.test/built@sha256:9" } });
     },
   );
+
+  it("is handed on by its tag where it is not pushed", async () => {
+    const unpushed = { ...args, network: "none", push: false };
+    const declared = await register(() => new ApplicationImage("provider", unpushed));
+    expect(find(declared, "provider-image")).toMatchObject({ imageName: "r.test/p:1", skipPush: true });
+    expect(await valueOf(declared.result.reference)).toBe("r.test/p:1");
+  });
 });
 
 /** What the runtime decides of a Deployment. */
@@ -1318,11 +1328,12 @@ describe("an argument's check", () => {
       baseImage: "b",
       platform: "p",
       network: "none",
+      push: true,
     };
     const errors = await unhandled(async () => {
       const declared = await register(() => {
-        const { digest } = new ApplicationImage("image", image);
-        const unknown = digest.apply((text) => text.length);
+        const { reference } = new ApplicationImage("image", image);
+        const unknown = reference.apply((text) => text.length);
         const resource = new pulumi.ComponentResource("dubbo-mesh:test:Component", "c");
         void checked(resource, "port", unknown, port);
         return new DubboService("provider", {
@@ -1331,8 +1342,8 @@ describe("an argument's check", () => {
           drainSeconds: unknown,
           finishSeconds: unknown,
           versions: [
-            { name: "v1", replicas: 2, image: digest },
-            { name: "v2", replicas: 1, image: digest },
+            { name: "v1", replicas: 2, image: reference },
+            { name: "v2", replicas: 1, image: reference },
           ],
         });
       }, true);

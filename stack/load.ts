@@ -1,0 +1,30 @@
+import { messageOf, UserError } from "../lib/errors.ts";
+import { type ImageLoad, loadCommand } from "../lib/image-load.ts";
+
+/**
+ * Loads an image from docker into the cluster's nodes; one that they have is left as it is.
+ * @returns the image's reference
+ * @throws UserError where the tool is missing or fails
+ */
+export async function loadImage(reference: string, load: ImageLoad): Promise<string> {
+  // Most stacks load nothing, and need not wait for the library.
+  const { execa, ExecaError } = await import("execa");
+  const [tool, ...args] = loadCommand(reference, load);
+  try {
+    await execa(tool, args, { stdin: "ignore" });
+    return reference;
+  } catch (error) {
+    if (error instanceof ExecaError && error.code === "ENOENT")
+      throw new UserError(
+        `${tool} is not installed, which loads images into the cluster ${load.cluster}`,
+        `Install ${tool}, or push the images to a registry: REGISTRY=HOST/ORGANISATION.`,
+        { cause: error },
+      );
+    const reason = error instanceof ExecaError ? String(error.stderr).trim() : messageOf(error);
+    throw new UserError(
+      `${tool} does not load ${reference} into the cluster ${load.cluster}: ${reason}`,
+      "Mend what it names, or push the images to a registry: REGISTRY=HOST/ORGANISATION.",
+      { cause: error },
+    );
+  }
+}
