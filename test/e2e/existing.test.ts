@@ -1,0 +1,42 @@
+import { delimiter, dirname } from "node:path";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { binaryPath } from "../../artifacts/cache.ts";
+import { dockerEnvironment } from "../../cluster/docker.ts";
+import { BASE_IMAGE, CONTEXT, KUBECONFIG } from "../../cluster/local.ts";
+import type { UpReport } from "../../tools/up.ts";
+import { make, writeStack } from "./make.ts";
+
+const ON_KIND = `CONTEXT=${CONTEXT}`;
+
+/** The local cluster as somebody else's: by its context in the kubeconfig of kubectl, with kind and docker at hand. */
+beforeAll(async () => {
+  await make("cluster-up");
+  const { PATH = "" } = process.env;
+  const environment = {
+    ...dockerEnvironment(),
+    KUBECONFIG,
+    PATH: [dirname(binaryPath("kind")), PATH].join(delimiter),
+  };
+  for (const [name, value] of Object.entries(environment)) vi.stubEnv(name, value);
+  writeStack({ namespace: "dubbo-existing", baseImage: BASE_IMAGE });
+});
+
+afterAll(async () => {
+  await make("down", ON_KIND);
+  vi.unstubAllEnvs();
+});
+
+describe("a kind cluster of one's own", () => {
+  it("gets the images without a registry", async () => {
+    const { result } = await make<UpReport>("up", "JSON=1", ON_KIND);
+    const loaded = /^loaded\.invalid\/dubbo-mesh\/dubbo-samples-mesh-(provider|consumer):[0-9a-f]{16}$/;
+    const images = Object.values(result.outputs["images"] as Record<string, string>);
+    expect(images).toEqual([expect.stringMatching(loaded), expect.stringMatching(loaded)]);
+    expect(result.reply).toContain("response from provider");
+    expect((await make<{ ok: boolean }>("verify", "JSON=1", ON_KIND)).result.ok).toBe(true);
+  });
+
+  it("is left as it is by a second up", async () => {
+    expect((await make<UpReport>("up", "JSON=1", ON_KIND)).result.changes).toEqual([]);
+  });
+});
