@@ -134,7 +134,8 @@ async function ip(...args: string[]): Promise<void> {
  * machine, and the machine's own rules, routes and settings stay as they are.
  */
 async function makeNetwork(): Promise<void> {
-  if (existsSync(NETWORK_NAMESPACE)) return;
+  if (existsSync(NETWORK_NAMESPACE) && existsSync(`/sys/class/net/${LINK}`)) return;
+  await removeNetwork();
   const { stdout } = await execa("ip", ["-j", "-4", "route"]);
   checkRoutes(JSON.parse(stdout || "[]") as { dst: string; dev?: string }[], LINE.cidr, LINK);
   await ip("netns", "add", NAME);

@@ -59,6 +59,9 @@ export async function clusterKubectl(args: readonly string[], input?: string): P
   return stdout;
 }
 
+/** Time that a node takes to start again, at most. */
+const START_SECONDS = 120;
+
 /** Number of the queue that kube-network-policies answers: the one in its manifest. */
 const POLICIES_QUEUE = 98;
 
@@ -176,9 +179,11 @@ export function podNetwork(range: string): object {
   };
 }
 
-/** The nodes, once the controllers have given each its pods' addresses. */
+/** The nodes, once the API server answers and the controllers have given each its pods' addresses. */
 async function ranges(): Promise<NodeRange[] | undefined> {
-  const list = JSON.parse(await clusterKubectl(["get", "nodes", "--output", "json"])) as {
+  const answer = await clusterKubectl(["get", "nodes", "--output", "json"]).catch(() => undefined);
+  if (answer === undefined) return undefined;
+  const list = JSON.parse(answer) as {
     items: {
       metadata: { name: string };
       spec: { podCIDR?: string };
@@ -195,8 +200,12 @@ async function ranges(): Promise<NodeRange[] | undefined> {
 
 /** Gives each node its pods' network, and a route to those of the other nodes; a node that was started again has lost them. */
 export async function connectPods(): Promise<void> {
-  const nodes = await within(30, ranges);
-  if (nodes === undefined) throw new Error("the cluster's controllers give its nodes no addresses of pods");
+  const nodes = await within(START_SECONDS, ranges);
+  if (nodes === undefined)
+    throw new UserError(
+      `the local cluster's API server does not answer within ${START_SECONDS} s`,
+      `Look at it (docker exec ${NAME}-control-plane journalctl), or make the cluster anew: make cluster-down, make up.`,
+    );
   for (const { name, range } of nodes) {
     const file = "/etc/cni/net.d/10-pods.conflist";
     const input = JSON.stringify(podNetwork(range));
