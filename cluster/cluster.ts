@@ -1,6 +1,6 @@
 /** The local cluster, kind's: up, down, status. What it consists of is in the files beside this one. */
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { connect, createServer, type Server } from "node:net";
+import { createServer } from "node:net";
 import { join } from "node:path";
 import { execa } from "execa";
 import { z } from "zod";
@@ -164,42 +164,25 @@ function checkThisHost(): void {
   completePath();
 }
 
-/** Runs `work` unless another process is at it: the lock is a socket, which its process takes along, however it ends. */
+/**
+ * Runs `work` unless another process is at it. The lock is a socket in Linux's abstract namespace: the kernel drops it with the process that holds
+ * it, however that ends. Elsewhere there is none: kind refuses a second cluster of the same name.
+ */
 async function exclusively(work: () => Promise<void>): Promise<void> {
-  // Linux keeps names that begin with a zero byte apart from files.
-  const path = process.platform === "linux" ? "\0dubbo-mesh-cluster" : join(CACHE_DIR, "lock");
-  mkdirSync(CACHE_DIR, { recursive: true });
-  if (!path.startsWith("\0") && existsSync(path) && !(await isHeld(path))) rmSync(path);
-  const lock = await locked(path);
-  try {
-    await work();
-  } finally {
-    lock.close();
-  }
-}
-
-async function isHeld(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path, () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.on("error", () => {
-      resolve(false);
-    });
-  });
-}
-
-async function locked(path: string): Promise<Server> {
+  if (process.platform !== "linux") return work();
   const lock = createServer().unref();
   await new Promise<void>((resolve, reject) => {
     lock.once("error", () => {
       const message = "another process is starting or stopping the local cluster";
       reject(new UserError(message, "Wait until it has ended, then run the same command again."));
     });
-    lock.listen(path, resolve);
+    lock.listen("\0dubbo-mesh-cluster", resolve);
   });
-  return lock;
+  try {
+    await work();
+  } finally {
+    lock.close();
+  }
 }
 
 function imageOf(source: Source): string {
