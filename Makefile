@@ -119,7 +119,7 @@ test: $(DEPENDENCIES) ## types, lint, format and unit tests; no cluster, no root
 interop: $(DEPENDENCIES) ## calls between the applications and Dubbo 3.3 for Java, both ways (JDK 17, Maven)
 	@npm run --silent interop
 
-soak: $(DEPENDENCIES) ## as e2e, with all twelve ways between environments: before a release
+soak: $(DEPENDENCIES) ## as e2e, with all twelve ways between environments, 10,000 configurations and two nodes: before a release
 	@SOAK=1 npm run --silent e2e
 
 e2e: $(DEPENDENCIES) ## the whole on the local cluster: up, verify, faults, drills, environments, 200 services, down (as up, and JDK 17, Maven)

@@ -73,7 +73,7 @@ export function kindConfiguration({ source, image, nodes }: Shape, ownEngine: bo
   const made = Array.from({ length: nodes }, (_, index) => ({
     role: index === 0 ? "control-plane" : "worker",
     image,
-    labels: { "topology.kubernetes.io/zone": ZONES[index] },
+    labels: { "topology.kubernetes.io/region": NAME, "topology.kubernetes.io/zone": ZONES[index] },
   }));
   return {
     kind: "Cluster",

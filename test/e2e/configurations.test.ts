@@ -24,15 +24,18 @@ beforeAll(async () => {
   await makeArtifact(envoyArtifact());
 });
 
-describe("10,000 random configurations", () => {
+/** 10,000 before a release. */
+const RUNS = process.env["SOAK"] === undefined ? 2500 : 10_000;
+
+describe(`${RUNS} random configurations`, () => {
   let sample: readonly Declared[] = [];
 
   it("are accepted, and give valid objects, or are refused, and name a key", async () => {
     // The program warns of checks that go out in plaintext.
     vi.spyOn(console, "warn").mockReturnValue(undefined);
-    const tally = await tryConfigurations({ runs: 10_000, kept: 20 });
-    expect(tally.accepted + tally.refused).toBe(10_000);
-    expect(tally.refused).toBeGreaterThan(2000);
+    const tally = await tryConfigurations({ runs: RUNS, kept: 20 });
+    expect(tally.accepted + tally.refused).toBe(RUNS);
+    expect(tally.refused).toBeGreaterThan(RUNS / 5);
     ({ sample } = tally);
   });
 

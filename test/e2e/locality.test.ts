@@ -61,6 +61,38 @@ describe("on two nodes", () => {
     });
   });
 
+  it("calls stay in the caller's zone where the stack prefers it, and leave it when the provider there does not serve", async () => {
+    await consumerOnFirst();
+    writeStack({ namespace: "dubbo-locality", consumer: { interval: "0.05s" }, traffic: { locality: true } });
+    await make<UpReport>("up", "JSON=1");
+    const scene = await Scene.now();
+    await scene.settled();
+    const providers = await scene.mesh.pods(PROVIDER);
+    const near = providers.find(({ spec }) => spec?.nodeName === FIRST);
+    const far = providers.find(({ spec }) => spec?.nodeName === SECOND);
+    const answered = async (): Promise<(string | undefined)[]> => {
+      await sleep(1000);
+      const [consumer] = await scene.mesh.pods(CONSUMER);
+      const log = await scene.kubectl("logs", nameOf(consumer), "--container", "app", "--since=5s");
+      const addresses = [...log.matchAll(/response from provider: ([\d.]+):/g)].map(([, address]) => address);
+      return [...new Set(addresses.slice(-10))];
+    };
+    expect(await answered()).toEqual([near?.status?.podIP]);
+    const watch = await Watch.begin(scene);
+    await make("qos", `POD=${nameOf(near)}`, "COMMAND=offline", "JSON=1");
+    await until("the calls have left the zone", 60, async () => {
+      const [only, ...others] = await answered();
+      return (only === far?.status?.podIP && others.length === 0) || undefined;
+    });
+    await make("qos", `POD=${nameOf(near)}`, "COMMAND=online", "JSON=1");
+    await scene.settled();
+    const seen = await watch.end();
+    process.stdout.write(`  figure  out of the zone: ${JSON.stringify(seen)}\n`);
+    expect(seen).toMatchObject({ failed: [], unaccounted: 0 });
+    writeStack({ namespace: "dubbo-locality", consumer: { interval: "0.05s" } });
+    await make<UpReport>("up", "JSON=1");
+  });
+
   it("no call fails while the node of one provider is not reachable for 15 s", async () => {
     await consumerOnFirst();
     const scene = await Scene.now();

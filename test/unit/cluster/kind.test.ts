@@ -43,7 +43,13 @@ describe("kindConfiguration", () => {
     expect(made).toMatchObject({
       name: "dubbo-mesh",
       networking: { disableDefaultCNI: true, apiServerAddress: "198.18.7.2", apiServerPort: 6443 },
-      nodes: [{ role: "control-plane", image: "node:1", labels: { "topology.kubernetes.io/zone": "a" } }],
+      nodes: [
+        {
+          role: "control-plane",
+          image: "node:1",
+          labels: { "topology.kubernetes.io/region": "dubbo-mesh", "topology.kubernetes.io/zone": "a" },
+        },
+      ],
     });
     expect(patch(made)).toEqual({
       kind: "KubeletConfiguration",
@@ -57,8 +63,15 @@ describe("kindConfiguration", () => {
     expect(made).toMatchObject({
       networking: {},
       nodes: [
-        { role: "control-plane", labels: { "topology.kubernetes.io/zone": "a" } },
-        { role: "worker", image: "node:1", labels: { "topology.kubernetes.io/zone": "b" } },
+        {
+          role: "control-plane",
+          labels: { "topology.kubernetes.io/region": "dubbo-mesh", "topology.kubernetes.io/zone": "a" },
+        },
+        {
+          role: "worker",
+          image: "node:1",
+          labels: { "topology.kubernetes.io/region": "dubbo-mesh", "topology.kubernetes.io/zone": "b" },
+        },
       ],
     });
     expect((made as { networking: object }).networking).toEqual({});
