@@ -18,6 +18,7 @@ import {
   createNodes,
   deleteNodes,
   enforcePolicies,
+  kindConfiguration,
   nodeNames,
   requireKind,
   type Shape,
@@ -71,7 +72,8 @@ function knownShape(): Shape | undefined {
 }
 
 function madeOf(wanted: Shape): string {
-  return keyOf(JSON.stringify(wanted), JSON.stringify(istioArgs(wanted.source)));
+  const parts = [wanted, kindConfiguration(wanted, true), istioArgs(wanted.source)];
+  return keyOf(...parts.map((part) => JSON.stringify(part)));
 }
 
 function isComplete(wanted: Shape): boolean {
