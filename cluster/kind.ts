@@ -39,7 +39,7 @@ function kindProgram(): string {
  */
 export async function requireKind(): Promise<void> {
   if (isMade(builtKind())) return;
-  const { stdout, failed } = await execa("kind", ["version"], { reject: false });
+  const { stdout, failed } = await execa("kind", ["version"], { reject: false, stdin: "ignore" });
   const [, minor = "0"] = /v0\.(\d+)\./.exec(failed ? "" : stdout) ?? [];
   if (Number(minor) >= KIND_MINOR) return;
   const found = failed ? "is not installed" : `on PATH is older: ${stdout}`;

@@ -35,7 +35,7 @@ export function missingPackages(find: (need: string) => boolean = isThere): stri
 
 /** The path of a program, or its bare name. */
 export function program(name: string): string {
-  const folders = [...FOLDERS, ...(process.env["PATH"] ?? "").split(":")];
+  const folders = [...(process.env["PATH"] ?? "").split(":"), ...FOLDERS];
   return folders.map((folder) => `${folder}/${name}`).find((file) => existsSync(file)) ?? name;
 }
 
