@@ -79,6 +79,7 @@ export async function makeNodeImage(reference: string): Promise<void> {
     const empty = { name: "kind", reference: `${NAME}/node-without-images:1`, files: [binaryPath("kube")] };
     await buildImage(empty, NODE_FILES_IMAGE, { version: KUBERNETES });
     await withImages(empty.reference, reference);
+    await removeOld(reference);
   });
 }
 
@@ -93,11 +94,29 @@ async function buildImage(
     // The cache and the context share a file system: a link saves copying hundreds of megabytes.
     for (const file of image.files) linkSync(file, join(context, basename(file)));
     for (const [name, text] of Object.entries(texts)) writeFileSync(join(context, name), text);
-    const options = ["--quiet", "--build-arg", `BASE_IMAGE=${base}`, "--tag", image.reference];
+    const options = [
+      "--quiet",
+      "--label",
+      NAME,
+      "--build-arg",
+      `BASE_IMAGE=${base}`,
+      "--tag",
+      image.reference,
+    ];
     await docker(["build", ...options, context]);
   } finally {
     rmSync(context, { recursive: true });
   }
+}
+
+/** Removes the images of earlier builds, a gigabyte and more each. */
+async function removeOld(current: string): Promise<void> {
+  const filter = ["--filter", `reference=${NAME}/node`];
+  const { stdout } = await docker(["images", ...filter, "--format", "{{.Repository}}:{{.Tag}}"]);
+  const old = stdout.split("\n").filter((reference) => reference !== "" && reference !== current);
+  // One that a cluster still runs on stays.
+  if (old.length > 0) await docker(["rmi", ...old], { mayFail: true });
+  await docker(["image", "prune", "--force", "--filter", `label=${NAME}`]);
 }
 
 /** Puts the images of the control plane and of Istio into a node's containerd, under the names that kubeadm and containerd know. */
