@@ -148,7 +148,7 @@ await new Command("bench-preview")
   .description("time previews of many services; exit code 1 when a goal is missed")
   .argument("[services...]", `numbers of services (default: ${SIZES.join(", ")})`, count)
   .option("--json", "print one JSON array", false)
-  .action((sizes: number[] | undefined) => main(sizes ?? SIZES, json))
+  .action((sizes: number[]) => main(sizes.length === 0 ? SIZES : sizes, json))
   .parseAsync()
   .catch((error: unknown) => {
     process.exitCode = reportError(error, json);

@@ -193,8 +193,8 @@ function imageOf(source: Source): string {
 
 async function preparePackages(): Promise<void> {
   const missing = missingArtifacts();
-  // Go's caches (modules, compiled packages) take 10 GiB of what a build needs.
-  if (missing.any) requireRoom(14, "building the local cluster");
+  // Go's caches (modules, compiled packages) take 14 GiB of what a build needs.
+  if (missing.any) requireRoom(20, "building the local cluster");
   else requireRoom(2, "the local cluster");
   if (missing.go) await requireGo(join(BUILD_DIR, "kube"), "binaries of the cluster have to be built");
   await installPackages(missingPackages());
