@@ -1,5 +1,5 @@
 /**
- * What is made once: each artifact is one file or folder in the cache beside a key that names its inputs, so a changed pin makes
+ * Artifacts, which are made once: each is one file or folder in the cache beside a key that names its inputs, so a changed pin makes
  * it anew. It is made under a temporary name and renamed, so an interrupted run leaves nothing half made.
  */
 import { createHash } from "node:crypto";
@@ -32,7 +32,7 @@ export function keyOf(...inputs: readonly string[]): string {
   return createHash("sha256").update(JSON.stringify(inputs)).digest("hex").slice(0, 16);
 }
 
-/** Whether the artifact is in the cache, made of the same inputs. */
+/** Tells whether the artifact is in the cache, made of the same inputs. */
 export function isMade(artifact: Pick<Artifact, "file" | "key">): boolean {
   const keyFile = `${artifact.file}.key`;
   return existsSync(artifact.file) && existsSync(keyFile) && readFileSync(keyFile, "utf8") === artifact.key;

@@ -54,7 +54,7 @@ export async function fetching(job: Fetch, pauses: readonly number[] = PAUSES_MS
 const NETWORK_FAILURE =
   /dial tcp|no such host|i\/o timeout|connection (refused|reset)|ECONNREFUSED|ENOTFOUND|ETIMEDOUT|EAI_AGAIN|ECONNRESET|TLS handshake|proxyconnect|unexpected EOF|\b50[0-4] [A-Z]|Unable to locate package|Temporary failure|Could not (resolve|connect)|Unable to connect|Failed to (fetch|establish)|Couldn't download|NewConnectionError|ReadTimeout|Max retries/i;
 
-/** Whether a command's output says that a registry did not answer (rather than, say, a compiler error). */
+/** Tells whether a command's output says that a registry did not answer, rather than, say, a compiler error. */
 export function isNetworkFailure(output: string): boolean {
   return NETWORK_FAILURE.test(output);
 }

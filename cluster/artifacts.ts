@@ -1,4 +1,4 @@
-/** What the images of a cluster of packages are made of. */
+/** Parts of the images of a cluster that is made from packages. */
 import { createHash } from "node:crypto";
 import {
   chmodSync,

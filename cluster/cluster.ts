@@ -54,7 +54,7 @@ export interface ClusterStatus {
   readonly components: readonly ComponentStatus[];
 }
 
-/** What is kept in the cache; the second line is of earlier versions. */
+/** Folders and files that the cache keeps; the second line is of earlier versions. */
 const CACHED = [
   ...["bin", "images", "engine"],
   ...["containerd", "docker", "registry", "istio.json", "istio.json.key"],
@@ -80,7 +80,7 @@ function isComplete(wanted: Shape): boolean {
   return existsSync(MADE_FILE) && readFileSync(MADE_FILE, "utf8") === madeOf(wanted);
 }
 
-/** Whether the nodes have been started again since the cluster was complete: they have lost their routes and rules. */
+/** Tells whether the nodes have been started again since the cluster was complete: they have lost their routes and rules. */
 async function areRestarted(): Promise<boolean> {
   const { stdout } = await docker(["inspect", "--format", "{{.State.StartedAt}}", ...(await nodeNames())]);
   const complete = statSync(MADE_FILE).mtimeMs;

@@ -23,7 +23,7 @@ import { within } from "./wait.ts";
 
 /** Addresses of this machine and of the engine, at the two ends of a line of their own. */
 const LINE = { cidr: "198.18.7.0/30", machine: "198.18.7.1/30", engine: "198.18.7.2/30" } as const;
-/** Where the API server is reached when the engine is the one that is started here. */
+/** Address of the API server where the engine is the one that is started here. */
 export const ENGINE_ADDRESS = LINE.engine.replace(/\/.*/, "");
 
 const LINK = `${NAME}0`;
@@ -43,7 +43,7 @@ export function dockerEnvironment(): Record<string, string> {
   return { ...common, DOCKER_HOST: host, DOCKER_BUILDKIT: "0", DOCKER_CONFIG: join(ENGINE_DIR, "cli") };
 }
 
-/** How to run docker. */
+/** Options of a run of docker. */
 interface Run {
   /** Text for its standard input. */
   readonly input?: string;
@@ -53,7 +53,7 @@ interface Run {
   readonly timeout?: number;
 }
 
-/** What came of a command of docker's. */
+/** Result of a command of docker's. */
 interface Ran {
   readonly stdout: string;
   readonly stderr: string;
@@ -77,7 +77,7 @@ async function answers(): Promise<Ran> {
   return docker(["version", "--format", "{{.Server.Version}}"], { mayFail: true, timeout: 10_000 });
 }
 
-/** Whether a docker engine answers. */
+/** Tells whether a docker engine answers. */
 export async function engineAnswers(): Promise<boolean> {
   return !(await answers()).failed;
 }
@@ -93,14 +93,14 @@ export async function requireEngine(): Promise<void> {
   );
 }
 
-/** Whether the engine has an image. */
+/** Tells whether the engine has an image. */
 export async function hasImage(reference: string): Promise<boolean> {
   return !(await docker(["image", "inspect", reference], { mayFail: true })).failed;
 }
 
 const CAP_SYS_RESOURCE = 24n;
 
-/** Whether this process, and so an engine that it starts, may grant every capability that `--privileged` asks for. */
+/** Tells whether this process, and so an engine that it starts, may grant every capability that `--privileged` asks for. */
 function isFullyPrivileged(): boolean {
   const [, bounding = "0"] = /^CapBnd:\s*(\w+)$/m.exec(readFileSync("/proc/self/status", "utf8")) ?? [];
   return (BigInt(`0x${bounding}`) & (1n << CAP_SYS_RESOURCE)) !== 0n;
@@ -173,7 +173,7 @@ function dockerdArguments(): string[] {
   return Object.entries(options).map(([name, value]) => `--${name}=${value}`);
 }
 
-/** Whether the engine is the one that is started here, now or before this machine was started again. */
+/** Tells whether the engine is the one that is started here, now or before this machine was started again. */
 export function isOwnEngine(): boolean {
   return existsSync(ENGINE_DIR);
 }

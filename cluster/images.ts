@@ -24,7 +24,7 @@ const CONTEXT = "context.tmp";
 const DEBIAN_IMAGE = `${NAME}/debian:${DEBIAN_SUITE}`;
 const NODE_FILES_IMAGE = `${NAME}/node-files:${DEBIAN_SUITE}`;
 
-/** What Istio's images are called before the slash: they lie in the node, and are pulled from nowhere. */
+/** Name of Istio's images before the slash: they lie in the node, and are pulled from nowhere. */
 export const ISTIO_HUB = "localhost/istio";
 
 /** Image of what enforces network policies. */

@@ -18,7 +18,7 @@ export interface Pulumi {
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** What a small machine needs told: little room for each, and nothing that asks the outside. */
+/** Values for a small machine: little room for each, and nothing that asks the outside. */
 const VALUES = {
   autoscaleEnabled: false,
   resources: { requests: { cpu: "10m", memory: "128Mi" } },
@@ -38,7 +38,7 @@ const STOCK_ENVOY = {
   env: { ...VALUES.env, PILOT_ENABLE_METADATA_EXCHANGE: "false", PILOT_ENABLE_ALPN_FILTER: "false" },
 };
 
-/** What is installed of Istio on a cluster whose images are of `source`; public ones are those that a stack gets that installs Istio itself. */
+/** Istio as it is installed on a cluster whose images are of `source`; public ones are those that a stack gets that installs Istio itself. */
 export function istioArgs(source: Source): IstioControlPlaneArgs {
   const own = { charts: CHARTS, hub: ISTIO_HUB, tag: ISTIO_TAG, values: { ...VALUES, ...STOCK_ENVOY } };
   const installed = installationOf({ mode: "install", values: VALUES, ...(source === "packages" && own) });
@@ -71,7 +71,7 @@ const PROBE_POD = JSON.stringify({
 });
 
 /**
- * Whether a pod would get its sidecar now: the API server is asked to go through a pod's creation without creating it. That takes the
+ * Tells whether a pod would get its sidecar now: the API server is asked to go through a pod's creation without creating it. That takes the
  * API server, the controllers (a service account), kube-proxy (the way to istiod) and istiod itself, and no stale status can pretend it.
  */
 export async function injects(): Promise<boolean> {

@@ -13,7 +13,7 @@ import { KUBECONFIG, NAME } from "./local.ts";
 import type { Source } from "./source.ts";
 import { within } from "./wait.ts";
 
-/** How a cluster is made. */
+/** Shape of a cluster. */
 export interface Shape {
   readonly source: Source;
   /** Image of the nodes. */

@@ -32,7 +32,7 @@ const UNITS = [
 
 /** Configuration of Debian's registry, which runs from the node's image. */
 export const REGISTRY_FILE = "/etc/docker/registry/config.yml";
-/** Where a registry keeps what is pushed; also in the registry's own image. */
+/** Folder in which a registry keeps what is pushed; also in the registry's own image. */
 export const REGISTRY_FOLDER = "/var/lib/registry";
 /** Source: https://distribution.github.io/distribution/about/configuration/ */
 const REGISTRY_CONFIGURATION = {

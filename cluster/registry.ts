@@ -7,7 +7,7 @@ import { REGISTRY_FILE, REGISTRY_FOLDER } from "./node-files.ts";
 const CONTAINER = `${NAME}-registry`;
 const PORT = REGISTRY.replace(/.*:/, "");
 
-/** How to run a registry. */
+/** Command that runs a registry. */
 export interface RegistryImage {
   readonly image: string;
   /** Options of `docker run`. */
@@ -21,7 +21,7 @@ export function packagedRegistry(nodeImage: string): RegistryImage {
   return { image: nodeImage, options: ["--entrypoint", "docker-registry"], args: ["serve", REGISTRY_FILE] };
 }
 
-/** Whether the registry runs. */
+/** Tells whether the registry runs. */
 export async function registryRuns(): Promise<boolean> {
   const { stdout } = await docker(["ps", "--filter", `name=^${CONTAINER}$`, "--format", "{{.Names}}"]);
   return stdout === CONTAINER;

@@ -1,4 +1,4 @@
-/** Where the images of the local cluster come from. */
+/** Sources of the local cluster's images. */
 import { UserError } from "../lib/errors.ts";
 
 /** Public images by digest, or images that are made from packages of Debian, Go, Python and npm. */
@@ -9,7 +9,7 @@ export type Source = (typeof SOURCES)[number];
 const REGISTRY_URL = "https://registry-1.docker.io/v2/";
 const TIMEOUT_MS = 5_000;
 
-/** Whether the public registry answers: by asking who is there. A proxy's refusal is no answer. */
+/** Tells whether the public registry answers, by asking who is there. A proxy's refusal is no answer. */
 async function registryAnswers(): Promise<boolean> {
   return fetch(REGISTRY_URL, { method: "HEAD", signal: AbortSignal.timeout(TIMEOUT_MS) }).then(
     ({ headers }) => headers.get("docker-distribution-api-version") !== null,
