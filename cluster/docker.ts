@@ -29,6 +29,7 @@ export const ENGINE_ADDRESS = LINE.engine.replace(/\/.*/, "");
 const LINK = `${NAME}0`;
 const NETWORK_NAMESPACE = `/run/netns/${NAME}`;
 const PID_FILE = join(ENGINE_DIR, "dockerd.pid");
+const DATA_ROOT = join(CACHE_DIR, "engine");
 const LOG_FILE = join(ENGINE_DIR, "dockerd.log");
 const START_SECONDS = 30;
 const STOP_SECONDS = 60;
@@ -164,7 +165,7 @@ function dockerdArguments(): string[] {
   const options = {
     host: `unix://${join(ENGINE_DIR, "docker.sock")}`,
     pidfile: PID_FILE,
-    "data-root": join(CACHE_DIR, "engine"),
+    "data-root": DATA_ROOT,
     "exec-root": join(ENGINE_DIR, "exec"),
     "cgroup-parent": `/${NAME}`,
     "config-file": join(ENGINE_DIR, "daemon.json"),
@@ -206,6 +207,8 @@ export async function stopEngine(): Promise<void> {
     await within(STOP_SECONDS, () => Promise.resolve(runningPid() === undefined || undefined));
   }
   await removeNetwork();
+  // An engine that was killed leaves its folder mounted on itself.
+  await execa("umount", ["--lazy", DATA_ROOT], { reject: false });
   for (const root of ["/sys/fs/cgroup", ...subfolders("/sys/fs/cgroup")]) removeGroup(join(root, NAME));
   rmSync(ENGINE_DIR, { recursive: true, force: true });
 }
