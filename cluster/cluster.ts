@@ -140,7 +140,7 @@ export async function clusterClean(): Promise<number> {
 export async function clusterStatus(): Promise<ClusterStatus> {
   completePath();
   const engine = await engineAnswers();
-  const running = engine ? await runningNodes() : [];
+  const running = engine ? await nodeNames("running") : [];
   const nodes = Array.from({ length: knownShape()?.nodes ?? 1 }, (_, index) => ({
     name: `node ${index + 1}`,
     ready: running[index] !== undefined,
@@ -153,12 +153,6 @@ export async function clusterStatus(): Promise<ClusterStatus> {
     { name: "istio", ready: istio },
   ];
   return { ready: components.every(({ ready }) => ready), components };
-}
-
-async function runningNodes(): Promise<string[]> {
-  const filters = ["--filter", `label=io.x-k8s.kind.cluster=${NAME}`];
-  const { stdout } = await docker(["ps", ...filters, "--format", "{{.Names}}"]);
-  return stdout.split("\n").filter(Boolean);
 }
 
 function checkThisHost(): void {

@@ -6,11 +6,10 @@ import { type Artifact, isMade, makeArtifact } from "../artifacts/artifact.ts";
 import { goArtifact, requireGo } from "../artifacts/go.ts";
 import { toYaml } from "../lib/yaml.ts";
 import { BUILD_DIR, GO_BINARIES } from "./artifacts.ts";
-import { KIND } from "./versions.ts";
-
 import { docker, dockerEnvironment, ENGINE_ADDRESS, isOwnEngine } from "./docker.ts";
 import { KUBECONFIG, NAME } from "./local.ts";
 import type { Source } from "./source.ts";
+import { KIND } from "./versions.ts";
 import { within } from "./wait.ts";
 
 /** Shape of a cluster. */
@@ -30,7 +29,8 @@ function builtKind(): Artifact {
 
 /** kind as it is called: the one that was built, else the one on PATH. */
 function kindProgram(): string {
-  return isMade(builtKind()) ? builtKind().file : "kind";
+  const built = builtKind();
+  return isMade(built) ? built.file : "kind";
 }
 
 /**
@@ -38,13 +38,14 @@ function kindProgram(): string {
  * @throws UserError where there is neither
  */
 export async function requireKind(): Promise<void> {
-  if (isMade(builtKind())) return;
+  const built = builtKind();
+  if (isMade(built)) return;
   const { stdout, failed } = await execa("kind", ["version"], { reject: false, stdin: "ignore" });
   const [, minor = "0"] = /v0\.(\d+)\./.exec(failed ? "" : stdout) ?? [];
   if (Number(minor) >= KIND_MINOR) return;
   const found = failed ? "is not installed" : `on PATH is older: ${stdout}`;
   await requireGo(join(BUILD_DIR, "kind"), `kind ${KIND} or newer ${found}`);
-  await makeArtifact(builtKind());
+  await makeArtifact(built);
 }
 
 async function kind(...args: readonly string[]): Promise<string> {
@@ -95,10 +96,11 @@ export function kindConfiguration({ source, image, nodes }: Shape, ownEngine: bo
   };
 }
 
-/** The cluster's node containers; none where it does not exist. */
-export async function nodeNames(): Promise<string[]> {
-  const filter = `label=io.x-k8s.kind.cluster=${NAME}`;
-  const { stdout } = await docker(["ps", "--all", "--filter", filter, "--format", "{{.Names}}"]);
+/** The cluster's node containers, all or those that run; none where it does not exist. */
+export async function nodeNames(which: "all" | "running" = "all"): Promise<string[]> {
+  const filter = ["--filter", `label=io.x-k8s.kind.cluster=${NAME}`];
+  const all = which === "all" ? ["--all"] : [];
+  const { stdout } = await docker(["ps", ...all, ...filter, "--format", "{{.Names}}"]);
   return stdout.split("\n").filter(Boolean).sort();
 }
 

@@ -30,7 +30,7 @@ export async function registryRuns(): Promise<boolean> {
 /** Starts the registry unless it runs, on the nodes' network. What was pushed is kept in a volume. */
 export async function startRegistry({ image, options, args }: RegistryImage): Promise<void> {
   if (await registryRuns()) return;
-  await docker(["rm", "--force", "--volumes", CONTAINER], { mayFail: true });
+  await removeRegistry();
   const where = ["--name", CONTAINER, "--network", NAME, "--publish", `127.0.0.1:${PORT}:5000`];
   const volume = ["--volume", `${CONTAINER}:${REGISTRY_FOLDER}`, "--restart", "always"];
   await docker(["run", "--detach", ...where, ...volume, ...options, image, ...args]);

@@ -1,7 +1,6 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-
 import { CACHE_DIR } from "../../artifacts/cache.ts";
 import { virtualServiceSpec } from "../../components/traffic.ts";
 import { drainSeconds, type HealthCheck, healthCheckSettings } from "../../lib/health-check.ts";
