@@ -19,6 +19,15 @@ export interface ApplicationImageArgs {
   network: pulumi.Input<string>;
 }
 
+/** Time of all files of an image, in seconds since 1970: BuildKit then gives the same digest on every machine. */
+const PUSHED_EPOCH = "0";
+/**
+ * Time of an image that is loaded. It must differ from the pushed one: a node that has pulled the same image from
+ * a registry asks that registry's credentials of the loaded one as well, and then tries to pull it.
+ * Source: https://kubernetes.io/docs/concepts/containers/images/#ensureimagepullcredentialverification
+ */
+const LOADED_EPOCH = "1";
+
 /** Builds an application's image and, where that is wanted, pushes it. Docker's own login is used for the registry. */
 export class ApplicationImage extends pulumi.ComponentResource {
   /** The pushed image by digest, unknown in the preview of a build; else the image by its tag. */
@@ -35,8 +44,7 @@ export class ApplicationImage extends pulumi.ComponentResource {
           context: args.context,
           dockerfile: args.dockerfile,
           platform: args.platform,
-          // With one time for all that it makes, BuildKit gives the same digest on every machine.
-          args: { BASE_IMAGE: args.baseImage, SOURCE_DATE_EPOCH: "0" },
+          args: { BASE_IMAGE: args.baseImage, SOURCE_DATE_EPOCH: args.push ? PUSHED_EPOCH : LOADED_EPOCH },
           network: args.network,
         },
       },
