@@ -134,7 +134,7 @@ bench-apps: $(DEPENDENCIES) ## our provider beside Java's, under abuse, and at i
 bench-apps-long: $(DEPENDENCIES) ## half an hour of abuse, with a look at the heap after each round [MINUTES=30 JSON=1 BENCH_NODE=]
 	@node bench/apps/main.ts robustness --minutes $(or $(MINUTES),30) $(if $(JSON),--json)
 
-declarations: $(DEPENDENCIES) ## make Pulumi.yaml from settings.ts
+declarations: $(DEPENDENCIES) ## make Pulumi.yaml from settings/
 	@npm run --silent declarations
 
 reference: $(DEPENDENCIES) ## make the tables of docs/ from the settings and their functions

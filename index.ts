@@ -1,9 +1,9 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
-import { UserError } from "./lib/errors.ts";
-import { loadOf } from "./lib/graph.ts";
-import type { HealthCheckLoad } from "./lib/health-check.ts";
-import { parseSettings, PROJECT, type Settings } from "./settings.ts";
+import { UserError } from "./common/errors.ts";
+import { loadOf } from "./settings/graph.ts";
+import type { HealthCheckLoad } from "./settings/health-check.ts";
+import { parseSettings, PROJECT, type Settings } from "./settings/settings.ts";
 import { checkStack } from "./stack/checks.ts";
 import { overwriteFields } from "./stack/conflicts.ts";
 import { type Builds, imageBuilds, imageOutputs, images } from "./stack/images.ts";

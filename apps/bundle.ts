@@ -10,8 +10,8 @@ import {
 } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { build, type BuildOptions } from "esbuild";
-import { UserError } from "../lib/errors.ts";
-import { digestOf } from "../lib/digest.ts";
+import { UserError } from "../common/errors.ts";
+import { digestOf } from "../common/digest.ts";
 
 /** What an image is made with, beside the application. */
 export interface ImageOptions {

@@ -5,13 +5,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import { execa } from "execa";
-import { reportError } from "../lib/errors.ts";
-import { step } from "../lib/steps.ts";
-import { toYaml } from "../lib/yaml.ts";
-import { PROJECT } from "../settings.ts";
+import { reportError } from "../common/errors.ts";
+import { step } from "../common/steps.ts";
+import { toYaml } from "../common/yaml.ts";
+import { PROJECT } from "../settings/settings.ts";
 import { runProgram } from "../tools/engine/program.ts";
 import { table } from "../tools/report.ts";
-import { readStackFile } from "../tools/stack-file.ts";
+import { readStackFile } from "../stack/stack-file.ts";
 import { type PreviewFigures, previewFigures, type PreviewJob } from "./preview/job.ts";
 
 /** Most that a preview may take, as a ratio to that of the bare program. */

@@ -1,16 +1,17 @@
 // Times Pulumi's engine on stack dev beside a bare `kubectl apply` of the same objects, in turns.
 // Needs a local cluster that is up and has no stack dev: make cluster-up down bench
 import { resolve } from "node:path";
-import type { Service } from "../lib/graph.ts";
-import { step } from "../lib/steps.ts";
+import type { Service } from "../settings/graph.ts";
+import { step } from "../common/steps.ts";
 import { Engine } from "../tools/engine/engine.ts";
-import { type KubernetesObject, runProgram } from "../tools/engine/program.ts";
+import { type KubernetesObject } from "../common/kubernetes-object.ts";
+import { runProgram } from "../tools/engine/program.ts";
 import { firstReply, loggingConsumer } from "../tools/first-reply.ts";
 import { replaced } from "../tools/golden.ts";
 import { kubectl } from "../tools/kubectl.ts";
 import { Mesh } from "../tools/mesh.ts";
 import { table } from "../tools/report.ts";
-import { readStackFile } from "../tools/stack-file.ts";
+import { readStackFile } from "../stack/stack-file.ts";
 
 const ROUNDS = 3;
 

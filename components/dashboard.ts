@@ -1,6 +1,6 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
-import { dashboard } from "../lib/dashboard.ts";
+import { dashboard } from "./grafana.ts";
 
 /** Arguments of {@link MeshDashboard}. */
 export interface MeshDashboardArgs {

@@ -1,8 +1,8 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
-import type { HealthCheck } from "../lib/health-check.ts";
-import type { ListOperation } from "../lib/istio.ts";
-import { portNumber } from "../lib/port.ts";
+import type { HealthCheck } from "../settings/health-check.ts";
+import type { ListOperation } from "../settings/istio.ts";
+import { portNumber } from "../settings/port.ts";
 import { checked } from "./check.ts";
 
 /** A provider whose pods are checked. */

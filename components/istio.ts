@@ -1,6 +1,6 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
-import { ISTIO_NAMESPACE, type IstioInstallation } from "../lib/istio.ts";
+import { ISTIO_NAMESPACE, type IstioInstallation } from "../settings/istio.ts";
 
 type ReleaseArgs = kubernetes.helm.v3.ReleaseArgs;
 type Values = Readonly<Record<string, unknown>>;

@@ -1,6 +1,6 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
-import type { Tracing } from "../lib/observability.ts";
+import type { Tracing } from "../settings/observability.ts";
 
 /** Arguments of {@link MeshNamespace}. */
 export interface MeshNamespaceArgs {

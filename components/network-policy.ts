@@ -1,6 +1,6 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
-import { portNumber } from "../lib/port.ts";
+import { portNumber } from "../settings/port.ts";
 import { checked } from "./check.ts";
 
 type NetworkPolicySpec = kubernetes.types.input.networking.v1.NetworkPolicySpec;

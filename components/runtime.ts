@@ -1,10 +1,10 @@
 import type * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { variableOf } from "../apps/sdk/names.ts";
-import { inMilliseconds } from "../lib/duration.ts";
-import { javaToolOptions } from "../lib/java.ts";
-import { PROBE_PORT, type Runtime } from "../lib/names.ts";
-import { commonProperties, namedReferences, type Properties } from "../lib/properties.ts";
+import { inMilliseconds } from "../settings/duration.ts";
+import { javaToolOptions } from "../settings/java.ts";
+import { PROBE_PORT, type Runtime } from "../settings/names.ts";
+import { commonProperties, namedReferences, type Properties } from "../settings/properties.ts";
 
 type Container = kubernetes.types.input.core.v1.Container;
 type EnvVar = kubernetes.types.input.core.v1.EnvVar;

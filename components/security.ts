@@ -1,8 +1,8 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
-import type { HealthCheck } from "../lib/health-check.ts";
-import { portNumber } from "../lib/port.ts";
-import type { Security } from "../lib/security.ts";
+import type { HealthCheck } from "../settings/health-check.ts";
+import { portNumber } from "../settings/port.ts";
+import type { Security } from "../settings/security.ts";
 import { checked } from "./check.ts";
 
 /** Who may call a service. */

@@ -1,11 +1,11 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
-import type { Runtime } from "../lib/names.ts";
-import { portNumber } from "../lib/port.ts";
-import type { Properties } from "../lib/properties.ts";
-import type { Resources } from "../lib/resources.ts";
-import type { Scale } from "../lib/scale.ts";
+import type { Runtime } from "../settings/names.ts";
+import { portNumber } from "../settings/port.ts";
+import type { Properties } from "../settings/properties.ts";
+import type { Resources } from "../settings/resources.ts";
+import type { Scale } from "../settings/scale.ts";
 import { checked } from "./check.ts";
 import type { Callee, Reference } from "./runtime.ts";
 import { deploy, service } from "./workload.ts";

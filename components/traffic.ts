@@ -1,8 +1,8 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
-import type { Method } from "../lib/services.ts";
-import type { Traffic } from "../lib/traffic.ts";
+import type { Method } from "../settings/services.ts";
+import type { Traffic } from "../settings/traffic.ts";
 import { checked } from "./check.ts";
 
 /** A subset of the provider's pods, and its share of the calls. */

@@ -1,10 +1,10 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
-import { APPLICATION_CONTAINER, PROBE_PORT, type Runtime } from "../lib/names.ts";
-import type { Resources } from "../lib/resources.ts";
-import { autoscaleSettings, fewest, type Scale } from "../lib/scale.ts";
-import { toYaml } from "../lib/yaml.ts";
+import { APPLICATION_CONTAINER, PROBE_PORT, type Runtime } from "../settings/names.ts";
+import type { Resources } from "../settings/resources.ts";
+import { autoscaleSettings, fewest, type Scale } from "../settings/scale.ts";
+import { toYaml } from "../common/yaml.ts";
 import { checked } from "./check.ts";
 import { type DubboApplication, RUNTIME_PARTS, type RuntimeParts } from "./runtime.ts";
 

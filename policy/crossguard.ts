@@ -4,7 +4,7 @@ import {
   type StackValidationPolicy,
   UnknownValueError,
 } from "@pulumi/policy";
-import { type KubernetesObject, kubernetesObject } from "../tools/engine/program.ts";
+import { type KubernetesObject, kubernetesObject } from "../common/kubernetes-object.ts";
 import { type Rule, titleOf } from "./rule.ts";
 import { check, RULES } from "./rules.ts";
 

@@ -1,4 +1,4 @@
-import { foreignAlpn, isPlaintext } from "../lib/health-check.ts";
+import { foreignAlpn, isPlaintext } from "../settings/health-check.ts";
 import { at, durationSeconds, fields, type Fields, items, labels, number, text, texts } from "./fields.ts";
 import {
   callersOf,

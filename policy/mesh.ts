@@ -1,4 +1,4 @@
-import type { KubernetesObject } from "../tools/engine/program.ts";
+import type { KubernetesObject } from "../common/kubernetes-object.ts";
 import { at, embedded, type Fields, fields, items, labels, number, picks, text, texts } from "./fields.ts";
 
 type Labels = Readonly<Record<string, string>>;

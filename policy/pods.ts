@@ -1,4 +1,4 @@
-import { JAVA_8_OPTIONS_BYTES } from "../lib/java.ts";
+import { JAVA_8_OPTIONS_BYTES } from "../settings/java.ts";
 import {
   at,
   durationSeconds,

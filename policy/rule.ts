@@ -1,4 +1,4 @@
-import type { KubernetesObject } from "../tools/engine/program.ts";
+import type { KubernetesObject } from "../common/kubernetes-object.ts";
 import type { Mesh } from "./mesh.ts";
 
 /** An object, or a place in it, that does not keep a rule. */

@@ -1,4 +1,4 @@
-import type { KubernetesObject } from "../tools/engine/program.ts";
+import type { KubernetesObject } from "../common/kubernetes-object.ts";
 import { HEALTH_CHECK_RULES } from "./health-checks.ts";
 import { meshOf } from "./mesh.ts";
 import { POD_RULES } from "./pods.ts";

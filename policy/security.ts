@@ -1,4 +1,4 @@
-import type { KubernetesObject } from "../tools/engine/program.ts";
+import type { KubernetesObject } from "../common/kubernetes-object.ts";
 import { at, type Fields, fields, items, labels, number, text, texts } from "./fields.ts";
 import {
   appliesTo,

@@ -2,10 +2,10 @@
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import { injectionLabels } from "../components/namespace.ts";
-import { messageOf, UserError } from "../lib/errors.ts";
-import { minorOf, OLDEST_ISTIO } from "../lib/istio.ts";
-import { ApiServer } from "../lib/kubeconfig.ts";
-import type { Settings } from "../settings.ts";
+import { messageOf, UserError } from "../common/errors.ts";
+import { minorOf, OLDEST_ISTIO } from "../settings/istio.ts";
+import { ApiServer } from "../common/kubeconfig.ts";
+import type { Settings } from "../settings/settings.ts";
 import { type Placed, refuseCollision } from "./files.ts";
 
 /** The kinds that a stack can declare, by API group and version. */

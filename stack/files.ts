@@ -3,8 +3,8 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import yaml from "js-yaml";
 import { z } from "zod";
-import { messageOf, UserError } from "../lib/errors.ts";
-import { parseSettings, PROJECT, type Settings } from "../settings.ts";
+import { messageOf, UserError } from "../common/errors.ts";
+import { parseSettings, PROJECT, type Settings } from "../settings/settings.ts";
 
 const fileSchema = z.looseObject({ config: z.record(z.string(), z.unknown()).nullish() });
 
@@ -54,6 +54,11 @@ export function readable(config: FileContent["config"]): {
   const own = ownValues(config);
   const encrypted = own.filter(([, value]) => isEncrypted(value)).map(([key]) => key);
   return { raw: asRaw(own.filter(([key]) => !encrypted.includes(key))), encrypted };
+}
+
+/** Whether a stack is made for a while, as a pull request's is: `down` removes its state, too. */
+export function isEphemeral(stack: string): boolean {
+  return /^pr-\d+$/.test(stack);
 }
 
 /** The stacks that have a file in a folder, sorted. */

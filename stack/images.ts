@@ -3,10 +3,10 @@ import * as pulumi from "@pulumi/pulumi";
 import { bundleApplication, type ImageBuild } from "../apps/bundle.ts";
 import { ApplicationImage } from "../components/image.ts";
 import type { ServiceVersion } from "../components/service.ts";
-import { contextImage } from "../lib/build-context.ts";
-import { UserError } from "../lib/errors.ts";
-import type { Service } from "../lib/graph.ts";
-import { PROJECT, type Settings } from "../settings.ts";
+import { contextImage } from "./build-context.ts";
+import { UserError } from "../common/errors.ts";
+import type { Service } from "../settings/graph.ts";
+import { PROJECT, type Settings } from "../settings/settings.ts";
 import { loadImage } from "./load.ts";
 
 /** Builds of the services' images, by service. */

@@ -1,7 +1,7 @@
 import type * as pulumi from "@pulumi/pulumi";
 import { IstioControlPlane } from "../components/istio.ts";
-import { installationOf } from "../lib/istio.ts";
-import type { Settings } from "../settings.ts";
+import { installationOf } from "../settings/istio.ts";
+import type { Settings } from "../settings/settings.ts";
 
 /** Istio, where the stack installs it. */
 export function controlPlane(

@@ -1,5 +1,5 @@
-import { messageOf, UserError } from "../lib/errors.ts";
-import { type ImageLoad, loadCommand } from "../lib/image-load.ts";
+import { messageOf, UserError } from "../common/errors.ts";
+import { type ImageLoad, loadCommand } from "../settings/image-load.ts";
 
 /**
  * Loads an image from docker into the cluster's nodes; one that they have is left as it is.

@@ -1,7 +1,7 @@
 import type * as pulumi from "@pulumi/pulumi";
 import { MeshDashboard } from "../components/dashboard.ts";
 import { MeshNamespace } from "../components/namespace.ts";
-import type { Settings } from "../settings.ts";
+import type { Settings } from "../settings/settings.ts";
 import { SHARED_ACCOUNT, type Surroundings } from "./surroundings.ts";
 
 /** The namespace, with its accounts. */

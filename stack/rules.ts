@@ -4,11 +4,11 @@ import { MeshNetworkPolicy } from "../components/network-policy.ts";
 import { MeshSecurity } from "../components/security.ts";
 import { SidecarScope } from "../components/sidecar-scope.ts";
 import { ProviderTraffic, type ProviderTrafficArgs } from "../components/traffic.ts";
-import { calleesOf, callersOf, type Service } from "../lib/graph.ts";
-import { listOperation } from "../lib/istio.ts";
-import { envoyFilterName } from "../lib/names.ts";
-import { namespaceOfHost } from "../lib/observability.ts";
-import type { Settings } from "../settings.ts";
+import { calleesOf, callersOf, type Service } from "../settings/graph.ts";
+import { listOperation } from "../settings/istio.ts";
+import { envoyFilterName } from "../settings/names.ts";
+import { namespaceOfHost } from "../settings/observability.ts";
+import type { Settings } from "../settings/settings.ts";
 import { accountName, hostOf, type Surroundings } from "./surroundings.ts";
 
 /** Rules of the calls in the mesh; those of one service by its name. */

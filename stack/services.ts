@@ -1,10 +1,10 @@
 import type * as pulumi from "@pulumi/pulumi";
 import { DubboService, type ServiceCalls, type ServiceVersion } from "../components/service.ts";
 import { ProviderRoutes } from "../components/traffic.ts";
-import { milliseconds } from "../lib/duration.ts";
-import { calleesFirst, callsOf, type Service } from "../lib/graph.ts";
-import { proxyAnnotations } from "../lib/resources.ts";
-import type { Settings } from "../settings.ts";
+import { milliseconds } from "../settings/duration.ts";
+import { calleesFirst, callsOf, type Service } from "../settings/graph.ts";
+import { proxyAnnotations } from "../settings/resources.ts";
+import type { Settings } from "../settings/settings.ts";
 import type { Versions } from "./images.ts";
 import { type CallRules, rulesOf, trafficArgs } from "./rules.ts";
 import type { Surroundings } from "./surroundings.ts";

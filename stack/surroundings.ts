@@ -1,7 +1,7 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { MeshNamespace } from "../components/namespace.ts";
-import type { Service } from "../lib/graph.ts";
-import type { Settings } from "../settings.ts";
+import type { Service } from "../settings/graph.ts";
+import type { Settings } from "../settings/settings.ts";
 
 /** Place and options of every component of a service. */
 export interface Surroundings {

@@ -2,11 +2,11 @@ import { isDeepStrictEqual } from "node:util";
 import { createTwoFilesPatch } from "diff";
 import { execa, ExecaError } from "execa";
 import yaml from "js-yaml";
-import { messageOf, UserError } from "../lib/errors.ts";
-import { toYaml } from "../lib/yaml.ts";
+import { messageOf, UserError } from "../common/errors.ts";
+import { toYaml } from "../common/yaml.ts";
 import { check, type Finding } from "../policy/rules.ts";
-import type { Operation } from "./engine/engine.ts";
-import { type KubernetesObject, kubernetesObject } from "./engine/program.ts";
+import type { Operation } from "./engine/warnings.ts";
+import { type KubernetesObject, kubernetesObject } from "../common/kubernetes-object.ts";
 import { builtImages, committedStacks, GOLDEN, goldenObjects, type GoldenObjects } from "./golden.ts";
 
 /** One object that a pull request changes. */

@@ -1,8 +1,8 @@
 import { resolve } from "node:path";
 import { Command, CommanderError, Option } from "commander";
-import { reportError, UserError } from "../lib/errors.ts";
+import { reportError, UserError } from "../common/errors.ts";
 import type { Engine } from "./engine/engine.ts";
-import type { Overrides, StackFile } from "./stack-file.ts";
+import type { Overrides, StackFile } from "../stack/stack-file.ts";
 import type * as Report from "./report.ts";
 
 // Every command loads what it needs when it runs: the Pulumi SDK alone takes half a second.
@@ -38,7 +38,7 @@ function overridesOf({ context, registry, istio }: CommonOptions): Overrides {
 }
 
 async function stackFile(options: CommonOptions): Promise<StackFile> {
-  const { readStackFile } = await import("./stack-file.ts");
+  const { readStackFile } = await import("../stack/stack-file.ts");
   return readStackFile(DIRECTORY, options.stack, overridesOf(options));
 }
 
@@ -74,7 +74,7 @@ async function runUp(options: UpOptions): Promise<void> {
 async function engineOf(file: StackFile): Promise<Engine> {
   const [{ Engine }, { stackKubeconfig }] = await Promise.all([
     import("./engine/engine.ts"),
-    import("../lib/kubeconfig.ts"),
+    import("../common/kubeconfig.ts"),
   ]);
   stackKubeconfig(file.settings);
   return Engine.of(file);
@@ -95,7 +95,7 @@ async function runDown(options: DownOptions): Promise<void> {
   const given = await stackFile(options);
   await confirmRemoval(given, options.confirm);
   const engine = await engineOf(given);
-  const { readMaskedStackFile } = await import("./stack-file.ts");
+  const { readMaskedStackFile } = await import("../stack/stack-file.ts");
   const masked = await maskedOrNone(given, () =>
     readMaskedStackFile(DIRECTORY, options.stack, overridesOf(options)),
   );
@@ -236,20 +236,20 @@ function nodesOf(text: string): number {
 
 async function runClusterUp({ nodes }: { readonly nodes?: number }): Promise<void> {
   const [{ clusterUp }, { findEngine }] = await Promise.all([
-    import("../cluster/cluster.ts"),
+    import("../packages/local-cluster/cluster.ts"),
     import("./engine/find.ts"),
   ]);
   await clusterUp(findEngine, nodes);
 }
 
 async function runClusterClean({ json }: CommonOptions): Promise<void> {
-  const { clusterClean } = await import("../cluster/cluster.ts");
+  const { clusterClean } = await import("../packages/local-cluster/cluster.ts");
   const bytes = await clusterClean();
   await print(json, { bytes }, () => `removed ${(bytes / 1024 ** 3).toFixed(1)} GiB`);
 }
 
 async function runClusterStatus({ json }: CommonOptions): Promise<void> {
-  const { clusterStatus } = await import("../cluster/cluster.ts");
+  const { clusterStatus } = await import("../packages/local-cluster/cluster.ts");
   const status = await clusterStatus();
   await print(json, status, ({ table }) =>
     table(status.components.map(({ name, ready }) => [name, ready ? "ready" : "down"])),
@@ -299,7 +299,7 @@ function clusterCommands(program: Command): void {
   cluster
     .command("down")
     .description("stop it and remove all that it has made; what was built is kept")
-    .action(async () => (await import("../cluster/cluster.ts")).clusterDown());
+    .action(async () => (await import("../packages/local-cluster/cluster.ts")).clusterDown());
   cluster
     .command("status")
     .description("its components")

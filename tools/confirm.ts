@@ -1,9 +1,9 @@
 import { createInterface } from "node:readline/promises";
-import { UserError } from "../lib/errors.ts";
-import type { Settings } from "../settings.ts";
+import { UserError } from "../common/errors.ts";
+import type { Settings } from "../settings/settings.ts";
 import type { Warning } from "./engine/warnings.ts";
 import { warningsText } from "./report.ts";
-import type { StackFile } from "./stack-file.ts";
+import type { StackFile } from "../stack/stack-file.ts";
 
 /** Asks for a stack's name on a terminal; undefined where there is none. */
 async function typedName(question: string): Promise<string | undefined> {

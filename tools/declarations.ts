@@ -2,8 +2,8 @@ import { writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { z } from "zod";
-import { toYaml } from "../lib/yaml.ts";
-import { PROJECT, settingsSchema } from "../settings.ts";
+import { toYaml } from "../common/yaml.ts";
+import { PROJECT, settingsSchema } from "../settings/settings.ts";
 
 const declared = z.object({
   // Absent where a key takes text or an object: Pulumi does not check the values of an untyped key.
@@ -42,7 +42,7 @@ export function projectFile(): object {
 
 /** The text of Pulumi.yaml. */
 export function projectFileText(): string {
-  return `# Made from settings.ts by \`npm run declarations\`.\n${toYaml(projectFile())}`;
+  return `# Made from settings/ by \`npm run declarations\`.\n${toYaml(projectFile())}`;
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {

@@ -1,10 +1,10 @@
-import { UserError } from "../lib/errors.ts";
-import { step } from "../lib/steps.ts";
+import { UserError } from "../common/errors.ts";
+import { step } from "../common/steps.ts";
 import type { Engine } from "./engine/engine.ts";
 import { removeImage } from "./engine/images.ts";
 import { runProgram } from "./engine/program.ts";
-import type { StackFile } from "./stack-file.ts";
-import { isEphemeral } from "./stacks.ts";
+import type { StackFile } from "../stack/stack-file.ts";
+import { isEphemeral } from "../stack/files.ts";
 
 /** Something that a stack has left, and why. */
 export interface Remainder {

@@ -1,7 +1,7 @@
-import { decode } from "../settings.ts";
+import { decode } from "../settings/settings.ts";
 import { stackNames } from "../stack/files.ts";
 import { table } from "./report.ts";
-import { readStackFile } from "./stack-file.ts";
+import { readStackFile } from "../stack/stack-file.ts";
 
 /** A setting in which stacks differ: its value in each stack that gives it one. */
 export interface Difference {

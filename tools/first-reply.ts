@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { V1Pod } from "@kubernetes/client-node";
-import { UserError } from "../lib/errors.ts";
-import { mostPods, type Service } from "../lib/graph.ts";
-import { APPLICATION_CONTAINER } from "../lib/names.ts";
+import { UserError } from "../common/errors.ts";
+import { mostPods, type Service } from "../settings/graph.ts";
+import { APPLICATION_CONTAINER } from "../settings/names.ts";
 import { logMessages } from "./log-line.ts";
 import type { Mesh } from "./mesh.ts";
 

@@ -1,8 +1,8 @@
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { execa } from "execa";
-import { UserError } from "../lib/errors.ts";
-import type { Settings } from "../settings.ts";
+import { UserError } from "../common/errors.ts";
+import type { Settings } from "../settings/settings.ts";
 import { kubectlCommand } from "./kubectl.ts";
 
 /**

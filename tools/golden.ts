@@ -1,10 +1,11 @@
 import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
-import { messageOf, UserError } from "../lib/errors.ts";
-import { toYaml } from "../lib/yaml.ts";
-import { type KubernetesObject, runProgram } from "./engine/program.ts";
-import { readMaskedStackFile } from "./stack-file.ts";
+import { messageOf, UserError } from "../common/errors.ts";
+import { toYaml } from "../common/yaml.ts";
+import { type KubernetesObject } from "../common/kubernetes-object.ts";
+import { runProgram } from "./engine/program.ts";
+import { readMaskedStackFile } from "../stack/stack-file.ts";
 
 /** Where the objects of the environments are committed, relative to the project: a folder a stack, a file an object. */
 export const GOLDEN = "test/golden";

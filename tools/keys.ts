@@ -1,8 +1,8 @@
 import { z } from "zod";
-import { duration } from "../lib/duration.ts";
-import { healthCheckFields, healthCheckSettings, profileName } from "../lib/health-check.ts";
-import { serviceKeys, serviceSettings } from "../lib/services.ts";
-import { settingsSchema } from "../settings.ts";
+import { duration } from "../settings/duration.ts";
+import { healthCheckFields, healthCheckSettings, profileName } from "../settings/health-check.ts";
+import { serviceKeys, serviceSettings } from "../settings/services.ts";
+import { settingsSchema } from "../settings/settings.ts";
 
 /** A configuration key, stack-wide or nested. */
 export interface Key {

@@ -1,7 +1,7 @@
 import { execa, ExecaError } from "execa";
-import { localKubectl } from "../cluster/local.ts";
-import { UserError } from "../lib/errors.ts";
-import type { Settings } from "../settings.ts";
+import { localKubectl } from "../common/local-cluster.ts";
+import { UserError } from "../common/errors.ts";
+import type { Settings } from "../settings/settings.ts";
 
 /** The cluster that a command talks to. */
 export type Target = Pick<Settings, "cluster" | "context" | "kubeconfig">;

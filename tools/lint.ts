@@ -3,10 +3,11 @@ import { join } from "node:path";
 import { text as textOf } from "node:stream/consumers";
 import yaml from "js-yaml";
 import { z } from "zod";
-import { messageOf, UserError } from "../lib/errors.ts";
+import { messageOf, UserError } from "../common/errors.ts";
 import { check, type Finding, RULES } from "../policy/rules.ts";
-import { type KubernetesObject, kubernetesObject, runProgram } from "./engine/program.ts";
-import type { StackFile } from "./stack-file.ts";
+import { type KubernetesObject, kubernetesObject } from "../common/kubernetes-object.ts";
+import { runProgram } from "./engine/program.ts";
+import type { StackFile } from "../stack/stack-file.ts";
 
 /** What the rules find in a set of objects. */
 export interface LintReport {

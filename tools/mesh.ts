@@ -1,9 +1,9 @@
 import { Writable } from "node:stream";
 import { CoreV1Api, Exec, KubeConfig, type V1Pod, type V1Status } from "@kubernetes/client-node";
-import { APPLICATION_CONTAINER } from "../lib/names.ts";
-import { messageOf, UserError } from "../lib/errors.ts";
-import { type ClusterSettings, stackKubeconfig } from "../lib/kubeconfig.ts";
-import type { Settings } from "../settings.ts";
+import { APPLICATION_CONTAINER } from "../settings/names.ts";
+import { messageOf, UserError } from "../common/errors.ts";
+import { type ClusterSettings, stackKubeconfig } from "../common/kubeconfig.ts";
+import type { Settings } from "../settings/settings.ts";
 
 /** Reads a stack's live mesh: its pods, their logs, and what their proxies say. Writes nothing. */
 export class Mesh {

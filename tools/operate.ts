@@ -1,12 +1,12 @@
 import { execa } from "execa";
-import { APPLICATION_CONTAINER, PROBE_PORT } from "../lib/names.ts";
-import { UserError } from "../lib/errors.ts";
-import { calleesFirst } from "../lib/graph.ts";
-import type { Settings } from "../settings.ts";
+import { APPLICATION_CONTAINER, PROBE_PORT } from "../settings/names.ts";
+import { UserError } from "../common/errors.ts";
+import { calleesFirst } from "../settings/graph.ts";
+import type { Settings } from "../settings/settings.ts";
 import { forwarded } from "./forward.ts";
 import { kubectlCommand } from "./kubectl.ts";
 import { Mesh } from "./mesh.ts";
-import type { StackFile } from "./stack-file.ts";
+import type { StackFile } from "../stack/stack-file.ts";
 import { askProxy, type MeshReader, PROXY_CONTAINER } from "./verify/proxy.ts";
 import { podSample, type PodSample } from "./verify/sample.ts";
 

@@ -9,8 +9,8 @@ import {
   healthCheckSettings,
   PROFILES,
   unusedBound,
-} from "../lib/health-check.ts";
-import { PRESETS } from "../lib/presets.ts";
+} from "../settings/health-check.ts";
+import { PRESETS } from "../settings/presets.ts";
 import { allKeys, type Key } from "./keys.ts";
 
 const DOCS = resolve(import.meta.dirname, "..", "docs");

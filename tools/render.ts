@@ -1,8 +1,9 @@
 import { mkdir, rm, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { toYaml } from "../lib/yaml.ts";
-import { type KubernetesObject, runProgram } from "./engine/program.ts";
-import type { StackFile } from "./stack-file.ts";
+import { toYaml } from "../common/yaml.ts";
+import { type KubernetesObject } from "../common/kubernetes-object.ts";
+import { runProgram } from "./engine/program.ts";
+import type { StackFile } from "../stack/stack-file.ts";
 
 /** Files that an earlier render wrote: a number, a kind and a name. */
 const RENDERED = /^\d{2}-[a-z]+-.+\.yaml$/;

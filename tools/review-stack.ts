@@ -1,8 +1,8 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { UserError } from "../lib/errors.ts";
-import { toYaml } from "../lib/yaml.ts";
-import { PROJECT } from "../settings.ts";
+import { UserError } from "../common/errors.ts";
+import { toYaml } from "../common/yaml.ts";
+import { PROJECT } from "../settings/settings.ts";
 
 /** Where a pull request's stack is deployed: the local cluster without a context. */
 export interface ReviewTarget {

@@ -1,13 +1,13 @@
 import type { V1Pod } from "@kubernetes/client-node";
-import { clusterUp } from "../cluster/cluster.ts";
-import { UserError } from "../lib/errors.ts";
-import { step } from "../lib/steps.ts";
+import { clusterUp } from "../packages/local-cluster/cluster.ts";
+import { UserError } from "../common/errors.ts";
+import { step } from "../common/steps.ts";
 import { confirmWarnings } from "./confirm.ts";
 import { type Change, Engine, type UpResult } from "./engine/engine.ts";
 import { findEngine } from "./engine/find.ts";
 import { firstReply, loggingConsumer, withPods } from "./first-reply.ts";
 import { Mesh } from "./mesh.ts";
-import type { StackFile } from "./stack-file.ts";
+import type { StackFile } from "../stack/stack-file.ts";
 
 /** What came of {@link up}. */
 export interface UpReport {

@@ -1,11 +1,5 @@
 import { Metadata, status } from "@grpc/grpc-js";
-import { RpcError } from "./error.ts";
-
-/** A value as it arrives: text, or the bytes of a binary attachment. */
-export type Attachment = string | Uint8Array;
-
-/** What travels beside a message, by key; keys arrive in lower case unless the peer says how they were spelt. */
-export type Attachments = ReadonlyMap<string, Attachment>;
+import { type Attachment, type Attachments, RpcError } from "./error.ts";
 
 /** Attachments to send. Numbers and booleans become text. */
 export type AttachmentsInit =

@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { type Metadata, type ServerUnaryCall, status } from "@grpc/grpc-js";
-import { type Attachment, type Attachments, attachmentsOf, CONSUMER_HEADER, header } from "./attachments.ts";
-import { RpcError } from "./error.ts";
+import { attachmentsOf, CONSUMER_HEADER, header } from "./attachments.ts";
+import { type Attachment, type Attachments, RpcError } from "./error.ts";
 
 /** What every kind of call of grpc-js has in common. */
 export type RawCall = Pick<

@@ -1,5 +1,10 @@
 import { status } from "@grpc/grpc-js";
-import type { Attachments } from "./attachments.ts";
+
+/** A value as it arrives: text, or the bytes of a binary attachment. */
+export type Attachment = string | Uint8Array;
+
+/** What travels beside a message, by key; keys arrive in lower case unless the peer says how they were spelt. */
+export type Attachments = ReadonlyMap<string, Attachment>;
 
 /** What a failed call carries beside its status. */
 export interface RpcErrorOptions extends ErrorOptions {

@@ -1,8 +1,8 @@
 // What a Dubbo service needs beside its proto, its handlers and its settings.
 export { DubboApplication, type ApplicationOptions } from "./application.ts";
-export type { Attachment, Attachments, AttachmentsInit } from "./attachments.ts";
+export type { AttachmentsInit } from "./attachments.ts";
 export type { Call } from "./call.ts";
-export { RpcError, SettingsError } from "./error.ts";
+export { type Attachment, type Attachments, RpcError, SettingsError } from "./error.ts";
 export type { Logger } from "./logger.ts";
 export type { LivenessCheck } from "./qos.ts";
 export type { CallOptions, DubboReference } from "./reference.ts";

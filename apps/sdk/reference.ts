@@ -25,7 +25,6 @@ import {
 } from "@grpc/grpc-js";
 import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "../gen/health_pb.ts";
 import {
-  type Attachments,
   type AttachmentsInit,
   attachmentsOf,
   CONSUMER_HEADER,
@@ -34,7 +33,7 @@ import {
   VERSION_HEADER,
 } from "./attachments.ts";
 import { currentCall, forwardHeaders } from "./call.ts";
-import { asRpcError, RpcError } from "./error.ts";
+import { asRpcError, type Attachments, RpcError } from "./error.ts";
 import type { Logger } from "./logger.ts";
 import { type ClientMethod, clientMethod, encode, type Frame } from "./method.ts";
 import type { End } from "./metrics.ts";

@@ -1,7 +1,7 @@
 // Our provider as a process: beside Java's, under load and abuse, and at its end. make bench-apps
 import { execFileSync, spawnSync } from "node:child_process";
 import { Command, InvalidArgumentError, Option } from "commander";
-import { reportError, UserError } from "../../lib/errors.ts";
+import { reportError, UserError } from "../../common/errors.ts";
 import { table } from "../../tools/report.ts";
 import { compare, COMPARE_DEFAULTS, type Figure } from "./compare.ts";
 import { type EnvoyDrill, envoyDrill } from "./envoy.ts";

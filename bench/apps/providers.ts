@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { bundleApplication } from "../../apps/bundle.ts";
-import { UserError } from "../../lib/errors.ts";
+import { UserError } from "../../common/errors.ts";
 import { buildJavaPeer, javaCommand, PEER_JAR, PEER_LIBRARIES } from "../../test/interop/java-peer.ts";
 import { Connection } from "./connection.ts";
 import { type Command, freePort, ServerProcess } from "./process.ts";

@@ -8,7 +8,7 @@ import { LocalWorkspace } from "@pulumi/pulumi/automation/index.js";
 import { z } from "zod";
 import { unchecked } from "../../stack/checks.ts";
 import { findEngine } from "../../tools/engine/find.ts";
-import { type KubernetesObject, kubernetesObject } from "../../tools/engine/program.ts";
+import { type KubernetesObject, kubernetesObject } from "../../common/kubernetes-object.ts";
 import { type PreviewFigures, type PreviewJob, previewJob } from "./job.ts";
 
 const objectList = z.array(kubernetesObject);

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { GREETER } from "../../lib/names.ts";
+import { GREETER } from "../../settings/names.ts";
 
 /** A stack's configuration, by key without the project's prefix. */
 export type Configuration = Readonly<Record<string, unknown>>;
@@ -186,8 +186,13 @@ const source = fc.oneof(
   image.map((own) => ({ image: own, runtime: "java" })),
   fc.constantFrom<object>(
     { app: "provider", image: "x:1" },
-    { build: { context: "cluster/images/pause" } },
-    { build: { context: "cluster/images", dockerfile: "cluster/images/pause/Dockerfile" } },
+    { build: { context: "packages/local-cluster/images/pause" } },
+    {
+      build: {
+        context: "packages/local-cluster/images",
+        dockerfile: "packages/local-cluster/images/pause/Dockerfile",
+      },
+    },
   ),
 );
 

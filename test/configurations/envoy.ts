@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
 import { type Fields, fields } from "../../policy/fields.ts";
-import type { KubernetesObject } from "../../tools/engine/program.ts";
+import type { KubernetesObject } from "../../common/kubernetes-object.ts";
 
 // What istiod makes of a stack's objects for the Envoy of a caller, as far as health checks go. Names of functions are Istio's, in
 // pilot/pkg/networking/core: cluster_builder.go, cluster_traffic_policy.go, cluster_tls.go, envoyfilter/cluster_patch.go.

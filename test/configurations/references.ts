@@ -1,4 +1,4 @@
-import type { KubernetesObject } from "../../tools/engine/program.ts";
+import type { KubernetesObject } from "../../common/kubernetes-object.ts";
 
 // What a schema cannot say: that what an object names is there.
 

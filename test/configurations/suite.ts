@@ -1,10 +1,10 @@
 import fc from "fast-check";
 import * as pulumi from "@pulumi/pulumi";
 import { isDeepStrictEqual } from "node:util";
-import { UserError } from "../../lib/errors.ts";
-import { healthCheckSettings, isPlaintext } from "../../lib/health-check.ts";
-import { toYaml } from "../../lib/yaml.ts";
-import { parseSettings, PROJECT, type Settings, settingsSchema } from "../../settings.ts";
+import { UserError } from "../../common/errors.ts";
+import { healthCheckSettings, isPlaintext } from "../../settings/health-check.ts";
+import { toYaml } from "../../common/yaml.ts";
+import { parseSettings, PROJECT, type Settings, settingsSchema } from "../../settings/settings.ts";
 import { check } from "../../policy/rules.ts";
 import { type Declared, runProgram } from "../../tools/engine/program.ts";
 import { validateObject } from "../schemas/validate.ts";

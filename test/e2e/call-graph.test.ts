@@ -4,7 +4,7 @@ import { logger } from "../../apps/sdk/logger.ts";
 import { DubboReference } from "../../apps/sdk/reference.ts";
 import { forwarded } from "../../tools/forward.ts";
 import { Mesh } from "../../tools/mesh.ts";
-import { readStackFile } from "../../tools/stack-file.ts";
+import { readStackFile } from "../../stack/stack-file.ts";
 import type { Preview } from "../../tools/engine/engine.ts";
 import type { UpReport } from "../../tools/up.ts";
 import { CONFIRM, make, PROJECT_DIRECTORY, STACK, writeStack } from "./make.ts";

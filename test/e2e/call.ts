@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { APPLICATION_CONTAINER, GREETER } from "../../lib/names.ts";
+import { APPLICATION_CONTAINER, GREETER } from "../../settings/names.ts";
 import { PROVIDER, type Scene } from "./scene.ts";
 
 /** How a call ended, as its caller saw it. */

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { APPLICATION_CONTAINER, GREETER } from "../../lib/names.ts";
+import { APPLICATION_CONTAINER, GREETER } from "../../settings/names.ts";
 import type { UpReport } from "../../tools/up.ts";
 import { callFrom, type Outcome } from "./call.ts";
 import { applicationProcess } from "./host.ts";

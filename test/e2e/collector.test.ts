@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import yaml from "js-yaml";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { z } from "zod";
-import { toYaml } from "../../lib/yaml.ts";
+import { toYaml } from "../../common/yaml.ts";
 import { kubectl } from "../../tools/kubectl.ts";
 import type { UpReport } from "../../tools/up.ts";
 import { make, writeStack } from "./make.ts";

@@ -1,13 +1,14 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
-import { type KubernetesObject, runProgram } from "../../tools/engine/program.ts";
-import { step } from "../../lib/steps.ts";
+import { type KubernetesObject } from "../../common/kubernetes-object.ts";
+import { runProgram } from "../../tools/engine/program.ts";
+import { step } from "../../common/steps.ts";
 import { kubectl } from "../../tools/kubectl.ts";
 import { Mesh } from "../../tools/mesh.ts";
-import { readStackFile } from "../../tools/stack-file.ts";
+import { readStackFile } from "../../stack/stack-file.ts";
 import { askProxy } from "../../tools/verify/proxy.ts";
-import type { Settings } from "../../settings.ts";
+import type { Settings } from "../../settings/settings.ts";
 import { make, pairOf, PROJECT_DIRECTORY, STACK, writeStack } from "./make.ts";
 
 const NAMESPACE = "dubbo-size";

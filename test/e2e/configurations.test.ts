@@ -1,9 +1,10 @@
 import { beforeAll, describe, expect, it, vi } from "vitest";
-import { makeArtifact } from "../../artifacts/artifact.ts";
-import { envoyArtifact } from "../../cluster/artifacts.ts";
+import { makeArtifact } from "../../common/artifacts/artifact.ts";
+import { envoyArtifact } from "../../packages/local-cluster/artifacts.ts";
 import type { Fields } from "../../policy/fields.ts";
-import { type Declared, type KubernetesObject, runProgram } from "../../tools/engine/program.ts";
-import { readStackFile } from "../../tools/stack-file.ts";
+import { type KubernetesObject } from "../../common/kubernetes-object.ts";
+import { type Declared, runProgram } from "../../tools/engine/program.ts";
+import { readStackFile } from "../../stack/stack-file.ts";
 import { checkedClusters, envoyRefusal } from "../configurations/envoy.ts";
 import { tryConfigurations } from "../configurations/suite.ts";
 import { PROJECT_DIRECTORY } from "./make.ts";

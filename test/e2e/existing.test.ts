@@ -1,8 +1,8 @@
 import { delimiter, dirname } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import { binaryPath } from "../../artifacts/cache.ts";
-import { dockerEnvironment } from "../../cluster/docker.ts";
-import { BASE_IMAGE, CONTEXT, KUBECONFIG } from "../../cluster/local.ts";
+import { binaryPath } from "../../common/artifacts/cache.ts";
+import { dockerEnvironment } from "../../packages/local-cluster/docker.ts";
+import { BASE_IMAGE, CONTEXT, KUBECONFIG } from "../../common/local-cluster.ts";
 import type { UpReport } from "../../tools/up.ts";
 import { make, writeStack } from "./make.ts";
 

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { V1ContainerStatus, V1Pod } from "@kubernetes/client-node";
-import { APPLICATION_CONTAINER } from "../../lib/names.ts";
-import type { Settings } from "../../settings.ts";
+import { APPLICATION_CONTAINER } from "../../settings/names.ts";
+import type { Settings } from "../../settings/settings.ts";
 import { pairOf } from "./make.ts";
 import { logMessages } from "../../tools/log-line.ts";
 import type { Mesh } from "../../tools/mesh.ts";

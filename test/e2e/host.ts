@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { execa } from "execa";
-import { CACHE_DIR } from "../../artifacts/cache.ts";
-import { ENGINE_DIR, NAME } from "../../cluster/local.ts";
+import { CACHE_DIR } from "../../common/artifacts/cache.ts";
+import { ENGINE_DIR, NAME } from "../../common/local-cluster.ts";
 
 function read(path: string): string {
   try {

@@ -4,9 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { buildSync } from "esbuild";
 import { BUNDLE } from "../../apps/bundle.ts";
-import { docker } from "../../cluster/docker.ts";
-import { BASE_IMAGE, REGISTRY } from "../../cluster/local.ts";
-import { step } from "../../lib/steps.ts";
+import { docker } from "../../packages/local-cluster/docker.ts";
+import { BASE_IMAGE, REGISTRY } from "../../common/local-cluster.ts";
+import { step } from "../../common/steps.ts";
 
 const DOCKERFILE = `FROM ${BASE_IMAGE}
 COPY main.mjs /app/

@@ -2,9 +2,9 @@ import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
-import { docker } from "../../cluster/docker.ts";
-import { BASE_IMAGE, REGISTRY } from "../../cluster/local.ts";
-import { step } from "../../lib/steps.ts";
+import { docker } from "../../packages/local-cluster/docker.ts";
+import { BASE_IMAGE, REGISTRY } from "../../common/local-cluster.ts";
+import { step } from "../../common/steps.ts";
 import { buildJavaPeer, PEER_JAR, PEER_LIBRARIES } from "../interop/java-peer.ts";
 
 /** What the peer's classes load: the whole JDK would be five times as large. */

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { docker } from "../../cluster/docker.ts";
-import { NAME } from "../../cluster/local.ts";
+import { docker } from "../../packages/local-cluster/docker.ts";
+import { NAME } from "../../common/local-cluster.ts";
 import type { UpReport } from "../../tools/up.ts";
 import { make, writeStack } from "./make.ts";
 import { CONSUMER, nameOf, PROVIDER, Scene, until } from "./scene.ts";

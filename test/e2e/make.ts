@@ -2,9 +2,9 @@ import { writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { execa } from "execa";
 import yaml from "js-yaml";
-import type { Service } from "../../lib/graph.ts";
-import { toYaml } from "../../lib/yaml.ts";
-import type { Settings } from "../../settings.ts";
+import type { Service } from "../../settings/graph.ts";
+import { toYaml } from "../../common/yaml.ts";
+import type { Settings } from "../../settings/settings.ts";
 
 /** The checkout. */
 export const PROJECT_DIRECTORY = resolve(import.meta.dirname, "../..");

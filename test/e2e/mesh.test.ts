@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { existsSync } from "node:fs";
 
-import { CACHE_DIR } from "../../artifacts/cache.ts";
-import { detectionBounds, drainSeconds } from "../../lib/health-check.ts";
+import { CACHE_DIR } from "../../common/artifacts/cache.ts";
+import { detectionBounds, drainSeconds } from "../../settings/health-check.ts";
 import type { UpReport } from "../../tools/up.ts";
 import { Mesh } from "../../tools/mesh.ts";
-import { readStackFile } from "../../tools/stack-file.ts";
+import { readStackFile } from "../../stack/stack-file.ts";
 import { hang, lastReply, terminate } from "./fault.ts";
 import { applicationFiles, type Traces, traces, wayOut } from "./host.ts";
 import { buildJavaImages } from "./java-image.ts";

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { AppsV1Api, CoreV1Api, type V1Pod } from "@kubernetes/client-node";
-import type { Settings } from "../../settings.ts";
+import type { Settings } from "../../settings/settings.ts";
 import { kubectl } from "../../tools/kubectl.ts";
 import { kubeConfig, Mesh } from "../../tools/mesh.ts";
-import { readStackFile } from "../../tools/stack-file.ts";
+import { readStackFile } from "../../stack/stack-file.ts";
 import { type EnvoyCluster, parseClusters, parseStats } from "../../tools/verify/envoy.ts";
 import { askProxy } from "../../tools/verify/proxy.ts";
 import { PROJECT_DIRECTORY, STACK } from "./make.ts";

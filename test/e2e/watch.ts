@@ -1,7 +1,7 @@
 import { type Readable, Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Log } from "@kubernetes/client-node";
-import { APPLICATION_CONTAINER } from "../../lib/names.ts";
+import { APPLICATION_CONTAINER } from "../../settings/names.ts";
 import { logMessage } from "../../tools/log-line.ts";
 import { kubeConfig } from "../../tools/mesh.ts";
 import { parseStats } from "../../tools/verify/envoy.ts";

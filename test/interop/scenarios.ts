@@ -3,7 +3,7 @@ import type { DescService } from "@bufbuild/protobuf";
 import { Metadata, status } from "@grpc/grpc-js";
 import { Greeter } from "../../apps/gen/greeter_pb.ts";
 import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "../../apps/gen/health_pb.ts";
-import type { Attachments } from "../../apps/sdk/attachments.ts";
+import type { Attachments } from "../../apps/sdk/error.ts";
 import { asRpcError, RpcError } from "../../apps/sdk/error.ts";
 import { type CallOptions, DubboReference } from "../../apps/sdk/reference.ts";
 import type { ServiceIdentity } from "../../apps/sdk/service.ts";

@@ -1,12 +1,12 @@
 // Writes the schemas of what is in use: kubernetes.json and istio.json from the pinned Go modules,
-// docker-image.json from the pinned npm package. Run it after a change of a pin in cluster/build, or
+// docker-image.json from the pinned npm package. Run it after a change of a pin in packages/local-cluster/build, or
 // of @pulumi/docker: node test/schemas/reduce.ts (needs Go).
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { execa } from "execa";
 import { loadAll } from "js-yaml";
-import { reportError, UserError } from "../../lib/errors.ts";
+import { reportError, UserError } from "../../common/errors.ts";
 import { dockerImage, type ResourceSchema } from "./docker.ts";
 import { isSchema, quantity, strict, type Schema, type SchemaFile } from "./strict.ts";
 
@@ -41,7 +41,7 @@ interface Module {
 
 /** The pinned version of a module and its folder in Go's module cache, downloaded if it is not there. */
 async function pinnedModule(path: string, build: string): Promise<Module> {
-  const cwd = fileURLToPath(new URL(`../../cluster/build/${build}`, import.meta.url));
+  const cwd = fileURLToPath(new URL(`../../packages/local-cluster/build/${build}`, import.meta.url));
   const result = await execa("go", ["mod", "download", "-json", path], { cwd, reject: false });
   if (result.failed) {
     const reason = result.stderr || result.stdout || result.shortMessage;

@@ -3,7 +3,7 @@ import { dirname, join, resolve } from "node:path";
 import { execa } from "execa";
 import yaml from "js-yaml";
 import { describe, expect, it } from "vitest";
-import { PROJECT, parseSettings } from "../../settings.ts";
+import { PROJECT, parseSettings } from "../../settings/settings.ts";
 import { allKeys } from "../../tools/keys.ts";
 import { GENERATED_PAGES, regenerated } from "../../tools/reference.ts";
 import { asText } from "../../stack/files.ts";

@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import program from "../../index.ts";
 import { unchecked } from "../../stack/checks.ts";
 import { committedStacks } from "../../tools/golden.ts";
-import { readStackFile } from "../../tools/stack-file.ts";
+import { readStackFile } from "../../stack/stack-file.ts";
 import { register, type Registered } from "./components/mocks.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");

@@ -2,8 +2,8 @@ import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Declared, runProgram } from "../../tools/engine/program.ts";
-import { readStackFile } from "../../tools/stack-file.ts";
-import { toYaml } from "../../lib/yaml.ts";
+import { readStackFile } from "../../stack/stack-file.ts";
+import { toYaml } from "../../common/yaml.ts";
 
 /** Runs the whole program under mocks with a stack of this configuration. */
 export async function declaredBy(config: Readonly<Record<string, unknown>>): Promise<Declared> {

@@ -388,8 +388,8 @@ describe("the committed schemas", () => {
   test.each([
     ["kubernetes", "kube", "k8s.io/kubernetes"],
     ["istio", "istio", "istio.io/istio"],
-  ] as const)("%s: of the version that cluster/build/%s pins", (name, build, module) => {
-    const pins = readFileSync(new URL(`../../cluster/build/${build}/go.mod`, import.meta.url), "utf8");
+  ] as const)("%s: of the version that packages/local-cluster/build/%s pins", (name, build, module) => {
+    const pins = readFileSync(new URL(`../../packages/local-cluster/build/${build}/go.mod`, import.meta.url), "utf8");
     const pin = pins
       .split("\n")
       .find((line) => line.trim().replace("require ", "").startsWith(`${module} v`));

@@ -11,16 +11,13 @@ import {
 } from "@pulumi/pulumi/automation/index.js";
 import { execa } from "execa";
 import { z } from "zod";
-import { messageOf, UserError } from "../../lib/errors.ts";
-import { step } from "../../lib/steps.ts";
-import type { StackFile } from "../stack-file.ts";
-import { isEphemeral } from "../stacks.ts";
+import { messageOf, UserError } from "../../common/errors.ts";
+import { step } from "../../common/steps.ts";
+import type { StackFile } from "../../stack/stack-file.ts";
+import { isEphemeral } from "../../stack/files.ts";
 import { credentialsFolder, findEngine, type FoundEngine } from "./find.ts";
-import { type KubernetesObject, kubernetesObject } from "./program.ts";
-import { type Loss, type Warning, warningsOf } from "./warnings.ts";
-
-/** What a change does to one object or resource. */
-export type Operation = "create" | "update" | "replace" | "delete";
+import { type KubernetesObject, kubernetesObject } from "../../common/kubernetes-object.ts";
+import { type Loss, type Operation, type Warning, warningsOf } from "./warnings.ts";
 
 /** One change of a stack. */
 export interface Change {

@@ -18,11 +18,11 @@ import kubernetes from "@pulumi/kubernetes/package.json" with { type: "json" };
 import { PulumiCommand } from "@pulumi/pulumi/automation/index.js";
 import sdk from "@pulumi/pulumi/package.json" with { type: "json" };
 
-import { isMade, makeArtifact, type Artifact } from "../../artifacts/artifact.ts";
-import { requireRoom } from "../../artifacts/cache.ts";
-import { goArtifact, goModuleFolder, requireGo } from "../../artifacts/go.ts";
-import { UserError } from "../../lib/errors.ts";
-import { step } from "../../lib/steps.ts";
+import { isMade, makeArtifact, type Artifact } from "../../common/artifacts/artifact.ts";
+import { requireRoom } from "../../common/artifacts/cache.ts";
+import { goArtifact, goModuleFolder, requireGo } from "../../common/artifacts/go.ts";
+import { UserError } from "../../common/errors.ts";
+import { step } from "../../common/steps.ts";
 
 /** Oldest version of the CLI that this program was run with. */
 export const OLDEST_CLI = "3.248.0";

@@ -1,5 +1,5 @@
 import * as grpc from "@grpc/grpc-js";
-import { messageOf, UserError } from "../../lib/errors.ts";
+import { messageOf, UserError } from "../../common/errors.ts";
 
 /** Returns a signal that the caller no longer waits. */
 export function cancellationOf(

@@ -1,6 +1,6 @@
 import { execa, ExecaError } from "execa";
-import { messageOf, UserError } from "../../lib/errors.ts";
-import { step } from "../../lib/steps.ts";
+import { messageOf, UserError } from "../../common/errors.ts";
+import { step } from "../../common/steps.ts";
 import type { ImageBuild } from "./program.ts";
 
 type Run = (...args: readonly string[]) => Promise<string>;

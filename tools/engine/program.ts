@@ -1,17 +1,9 @@
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
-import { UserError } from "../../lib/errors.ts";
-import { PROJECT } from "../../settings.ts";
-import type { StackFile } from "../stack-file.ts";
-
-/** A Kubernetes object as the program declares it. */
-export type KubernetesObject = z.infer<typeof kubernetesObject>;
-
-export const kubernetesObject = z.looseObject({
-  apiVersion: z.string(),
-  kind: z.string(),
-  metadata: z.looseObject({ name: z.string(), namespace: z.string().optional() }),
-});
+import { UserError } from "../../common/errors.ts";
+import { type KubernetesObject, kubernetesObject } from "../../common/kubernetes-object.ts";
+import { PROJECT } from "../../settings/settings.ts";
+import type { StackFile } from "../../stack/stack-file.ts";
 
 const imageInputs = z.object({
   imageName: z.string(),

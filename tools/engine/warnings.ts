@@ -1,6 +1,8 @@
 import { z } from "zod";
-import type { Operation } from "./engine.ts";
-import type { KubernetesObject } from "./program.ts";
+import type { KubernetesObject } from "../../common/kubernetes-object.ts";
+
+/** Change that an update makes to one object or resource. */
+export type Operation = "create" | "update" | "replace" | "delete";
 
 /** A change that those who call feel, in words. */
 export interface Warning {

@@ -1,6 +1,6 @@
 import { isDuration, type Key, type Schema } from "../keys.ts";
-import { PRESETS } from "../../lib/presets.ts";
-import { seconds } from "../../lib/duration.ts";
+import { PRESETS } from "../../settings/presets.ts";
+import { seconds } from "../../settings/duration.ts";
 
 /** Texts that some key or other takes: a name, an image, a gRPC service, a path. */
 const SAMPLES = ["explained", "registry.test/explained:v1", "org.example.Explained"];

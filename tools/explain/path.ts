@@ -1,6 +1,6 @@
 import { diffChars } from "diff";
-import { UserError } from "../../lib/errors.ts";
-import { PROJECT } from "../../settings.ts";
+import { UserError } from "../../common/errors.ts";
+import { PROJECT } from "../../settings/settings.ts";
 import { allKeys, type Key } from "../keys.ts";
 
 /** A path in the configuration: names, and numbers of items. */

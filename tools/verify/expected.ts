@@ -1,8 +1,8 @@
-import { seconds } from "../../lib/duration.ts";
-import { deploymentName, type Edge, edgesOf, mostPods, type Service } from "../../lib/graph.ts";
-import { detectionBounds, type HealthCheck, unusedBound } from "../../lib/health-check.ts";
-import { most, type Scale } from "../../lib/scale.ts";
-import type { Settings } from "../../settings.ts";
+import { seconds } from "../../settings/duration.ts";
+import { deploymentName, type Edge, edgesOf, mostPods, type Service } from "../../settings/graph.ts";
+import { detectionBounds, type HealthCheck, unusedBound } from "../../settings/health-check.ts";
+import { most, type Scale } from "../../settings/scale.ts";
+import type { Settings } from "../../settings/settings.ts";
 
 const GRPC_CHECK_PATH = "/grpc.health.v1.Health/Check";
 

@@ -1,6 +1,6 @@
 import { type Check, count, list } from "./check.ts";
 import { clusterName, type Expected, shortName, subsetOf } from "./expected.ts";
-import { fewest, most, type Scale } from "../../lib/scale.ts";
+import { fewest, most, type Scale } from "../../settings/scale.ts";
 import type { CallerSample, MeshSample, PodSample } from "./sample.ts";
 
 function podText({ readyContainers, containers, sidecar, restarts }: PodSample): string {

@@ -1,4 +1,4 @@
-import { messageOf, UserError } from "../../lib/errors.ts";
+import { messageOf, UserError } from "../../common/errors.ts";
 import type { Mesh } from "../mesh.ts";
 
 /** What is read of a mesh. */

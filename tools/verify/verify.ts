@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { UserError } from "../../lib/errors.ts";
-import { loadOf } from "../../lib/graph.ts";
-import type { HealthCheckLoad } from "../../lib/health-check.ts";
-import { step } from "../../lib/steps.ts";
-import type { Settings } from "../../settings.ts";
+import { UserError } from "../../common/errors.ts";
+import { loadOf } from "../../settings/graph.ts";
+import type { HealthCheckLoad } from "../../settings/health-check.ts";
+import { step } from "../../common/steps.ts";
+import type { Settings } from "../../settings/settings.ts";
 import { Mesh } from "../mesh.ts";
 import { table } from "../report.ts";
-import type { StackFile } from "../stack-file.ts";
+import type { StackFile } from "../../stack/stack-file.ts";
 import { type Check, count } from "./check.ts";
 import { type Expected, expectedOf, windowSeconds } from "./expected.ts";
 import { judgeAll, type Watched } from "./judge.ts";

@@ -15,7 +15,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { bundleApplication, type ImageBuild } from "../../../apps/bundle.ts";
-import { UserError } from "../../../lib/errors.ts";
+import { UserError } from "../../../common/errors.ts";
 
 const PROJECT = join(import.meta.dirname, "../../..");
 const NODE_OPTIONS = ["--no-node-snapshot", "--invocation-count-for-turbofan=10000"];
@@ -36,7 +36,7 @@ async function checkout(folder: string): Promise<{ root: string; bundler: Bundle
   mkdirSync(root, { recursive: true });
   const filter = (source: string): boolean => !source.startsWith(join(PROJECT, "apps/dist"));
   cpSync(join(PROJECT, "apps"), join(root, "apps"), { recursive: true, filter });
-  cpSync(join(PROJECT, "lib"), join(root, "lib"), { recursive: true });
+  cpSync(join(PROJECT, "common"), join(root, "common"), { recursive: true });
   symlinkSync(join(PROJECT, "node_modules"), join(root, "node_modules"));
   return { root, bundler: (await import(join(root, "apps/bundle.ts"))) as Bundler };
 }
@@ -134,6 +134,8 @@ test("the image is what the last of two stages copies onto nothing, without a co
     "FROM scratch",
   ]);
   expect(lines.slice(lines.indexOf("FROM scratch") + 1)).toEqual([
+    "ARG SOURCE_DATE_EPOCH=0",
+    "LABEL dubbo-mesh.source-date-epoch=$SOURCE_DATE_EPOCH",
     "COPY --from=files /runtime/ /",
     "COPY --from=files /bundle/ /",
     "USER 1000:1000",
@@ -152,7 +154,7 @@ test("the classic builder can make the image, without a network", () => {
   const text = readFileSync(join(PROJECT, "apps/Dockerfile"), "utf8");
   expect(text).not.toMatch(/^# *(syntax|check|escape) *=/im);
   for (const line of instructions()) {
-    expect(line).toMatch(/^(ARG|FROM|USER|RUN|COPY|EXPOSE|ENTRYPOINT) /);
+    expect(line).toMatch(/^(ARG|FROM|LABEL|USER|RUN|COPY|EXPOSE|ENTRYPOINT) /);
     expect(line).not.toMatch(/<<|^(RUN|COPY|FROM) --(?!from=)|https?:|\b(apt|apk|npm|curl|wget)\b/);
   }
 });

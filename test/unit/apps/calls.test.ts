@@ -5,7 +5,7 @@ import { Metadata, status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
 import { Greeter } from "../../../apps/gen/greeter_pb.ts";
 import { greeter } from "../../../apps/provider/greeter.ts";
-import type { Attachments } from "../../../apps/sdk/attachments.ts";
+import type { Attachments } from "../../../apps/sdk/error.ts";
 import type { Call } from "../../../apps/sdk/call.ts";
 import { RpcError } from "../../../apps/sdk/error.ts";
 import { type CallOptions, DubboReference, type ReferenceOptions } from "../../../apps/sdk/reference.ts";

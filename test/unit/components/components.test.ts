@@ -15,8 +15,8 @@ import {
   ProviderTraffic,
   virtualServiceSpec,
 } from "../../../components/traffic.ts";
-import { healthCheckSettings } from "../../../lib/health-check.ts";
-import { trafficOf } from "../../../lib/traffic.ts";
+import { healthCheckSettings } from "../../../settings/health-check.ts";
+import { trafficOf } from "../../../settings/traffic.ts";
 import { validateObject } from "../../schemas/validate.ts";
 import { type Registered, register, type Registration, unhandled, valueOf } from "./mocks.ts";
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { baseValues, chartOf, IstioControlPlane, istiodValues } from "../../../components/istio.ts";
 import program from "../../../index.ts";
 import { unchecked } from "../../../stack/checks.ts";
-import { installationOf, istioSettings } from "../../../lib/istio.ts";
+import { installationOf, istioSettings } from "../../../settings/istio.ts";
 import { type Registered, register, type Registration } from "./mocks.ts";
 
 const REPOSITORY = "https://istio-release.storage.googleapis.com/charts";

@@ -9,7 +9,7 @@ import empty from "google-protobuf/google/protobuf/empty_pb.js";
 import struct from "google-protobuf/google/protobuf/struct_pb.js";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { RULES } from "../../../policy/rules.ts";
-import type { KubernetesObject } from "../../../tools/engine/program.ts";
+import type { KubernetesObject } from "../../../common/kubernetes-object.ts";
 import { all, type Change, ROOT, set, stackObjects, without } from "./support.ts";
 
 /** What Pulumi's engine hands over for text that a preview does not know. Source: Pulumi's pkg/resource/plugin, UnknownStringValue. */

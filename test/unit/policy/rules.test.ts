@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it, test } from "vitest";
 import { check, RULES } from "../../../policy/rules.ts";
-import type { KubernetesObject } from "../../../tools/engine/program.ts";
+import type { KubernetesObject } from "../../../common/kubernetes-object.ts";
 import { all, type Change, lines, set, stackObjects, twice, without } from "./support.ts";
 
 const P = "dubbo-samples-mesh-provider";

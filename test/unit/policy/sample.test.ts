@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { check } from "../../../policy/rules.ts";
-import type { KubernetesObject } from "../../../tools/engine/program.ts";
+import type { KubernetesObject } from "../../../common/kubernetes-object.ts";
 import { SAMPLE, SEED } from "./sample.ts";
 import { lines } from "./support.ts";
 

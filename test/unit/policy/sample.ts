@@ -1,4 +1,4 @@
-import type { KubernetesObject } from "../../../tools/engine/program.ts";
+import type { KubernetesObject } from "../../../common/kubernetes-object.ts";
 
 // The manifests of the seed and of Apache's sample, in as few words as the facts take: names, fields and values are theirs.
 

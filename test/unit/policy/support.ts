@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
-import { type KubernetesObject, runProgram } from "../../../tools/engine/program.ts";
-import { readStackFile } from "../../../tools/stack-file.ts";
+import { type KubernetesObject } from "../../../common/kubernetes-object.ts";
+import { runProgram } from "../../../tools/engine/program.ts";
+import { readStackFile } from "../../../stack/stack-file.ts";
 import { check, type CheckOptions } from "../../../policy/rules.ts";
 
 export const ROOT = resolve(import.meta.dirname, "../../..");

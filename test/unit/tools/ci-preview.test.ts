@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import type { Finding } from "../../../policy/rules.ts";
 import { ciComment, COMMENT_LIMIT, MARKER } from "../../../tools/ci-comment.ts";
 import { ciPreview, type CiPreview, findingChanges, objectChanges } from "../../../tools/ci-preview.ts";
-import type { KubernetesObject } from "../../../tools/engine/program.ts";
+import type { KubernetesObject } from "../../../common/kubernetes-object.ts";
 import { writeGolden } from "../../../tools/golden.ts";
 import { newRepository, type Repository } from "./repository.ts";
 import { userError } from "./user-error.ts";

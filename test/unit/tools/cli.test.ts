@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { execa } from "execa";
@@ -14,17 +14,10 @@ const STACKS: Readonly<Record<string, string>> = {
 /** A copy of the project with stacks of its own: the CLI reads those beside it. */
 function project(): string {
   const directory = mkdtempSync(join(tmpdir(), "dubbo-mesh-project-"));
-  for (const folder of ["apps/sdk", "artifacts", "lib", "stack", "tools"]) {
+  for (const folder of ["apps/sdk", "common", "settings", "stack", "tools"]) {
     cpSync(join(ROOT, folder), join(directory, folder), { recursive: true });
   }
-  mkdirSync(join(directory, "cluster"));
-  for (const file of [
-    "cluster/local.ts",
-    "cluster/versions.ts",
-    "settings.ts",
-    "package.json",
-    "tsconfig.json",
-  ]) {
+  for (const file of ["package.json", "tsconfig.json"]) {
     cpSync(join(ROOT, file), join(directory, file));
   }
   symlinkSync(join(ROOT, "node_modules"), join(directory, "node_modules"));

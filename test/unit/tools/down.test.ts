@@ -2,12 +2,12 @@ import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { toYaml } from "../../../lib/yaml.ts";
-import { UserError } from "../../../lib/errors.ts";
+import { toYaml } from "../../../common/yaml.ts";
+import { UserError } from "../../../common/errors.ts";
 import { down as remove, type DownReport, maskedOrNone } from "../../../tools/down.ts";
 import type { Engine } from "../../../tools/engine/engine.ts";
 import { downText } from "../../../tools/report.ts";
-import { readMaskedStackFile, type StackFile } from "../../../tools/stack-file.ts";
+import { readMaskedStackFile, type StackFile } from "../../../stack/stack-file.ts";
 import { fakeCommand, type FakeCommand } from "./fake-command.ts";
 import { userError } from "./user-error.ts";
 

@@ -4,7 +4,7 @@ import { delimiter, dirname, join } from "node:path";
 import { type EngineEvent, PulumiCommand } from "@pulumi/pulumi/automation/index.js";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { changeOf, driftOf, Engine, engineEnvironment } from "../../../tools/engine/engine.ts";
-import { readStackFile, type StackFile } from "../../../tools/stack-file.ts";
+import { readStackFile, type StackFile } from "../../../stack/stack-file.ts";
 import { type Answer, fakeCommand, type FakeCommand } from "./fake-command.ts";
 import { userError } from "./user-error.ts";
 

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
 import { differences, environments, environmentsText } from "../../../tools/envs.ts";
-import { readStackFile } from "../../../tools/stack-file.ts";
+import { readStackFile } from "../../../stack/stack-file.ts";
 
 const DIRECTORY = resolve(import.meta.dirname, "../../..");
 const STACKS = ["canary", "dev", "prod", "staging"];

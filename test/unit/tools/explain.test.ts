@@ -2,12 +2,12 @@ import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it, vi } from "vitest";
-import { UserError } from "../../../lib/errors.ts";
-import { toYaml } from "../../../lib/yaml.ts";
+import { UserError } from "../../../common/errors.ts";
+import { toYaml } from "../../../common/yaml.ts";
 import { explain } from "../../../tools/explain/explain.ts";
 import { explanationText } from "../../../tools/explain/text.ts";
 import { allKeys } from "../../../tools/keys.ts";
-import { readStackFile, type StackFile } from "../../../tools/stack-file.ts";
+import { readStackFile, type StackFile } from "../../../stack/stack-file.ts";
 import { userError } from "./user-error.ts";
 
 const PROVIDER = { app: "provider", image: "r.test/provider:1" };

@@ -16,7 +16,7 @@ import { PulumiCommand } from "@pulumi/pulumi/automation/index.js";
 import sdk from "@pulumi/pulumi/package.json" with { type: "json" };
 import { afterEach, beforeEach, describe, expect, it, type MockInstance, vi } from "vitest";
 
-import { CACHE_DIR } from "../../../artifacts/cache.ts";
+import { CACHE_DIR } from "../../../common/artifacts/cache.ts";
 import { findEngine } from "../../../tools/engine/find.ts";
 import { userError } from "./user-error.ts";
 

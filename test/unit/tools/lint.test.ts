@@ -4,7 +4,7 @@ import { join, resolve } from "node:path";
 import { execa } from "execa";
 import { describe, expect, it, test } from "vitest";
 import { lintFiles, lintStack, lintText, parseObjects } from "../../../tools/lint.ts";
-import { readStackFile } from "../../../tools/stack-file.ts";
+import { readStackFile } from "../../../stack/stack-file.ts";
 import { userError } from "./user-error.ts";
 
 const ROOT = resolve(import.meta.dirname, "../../..");

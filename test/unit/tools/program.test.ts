@@ -6,7 +6,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { DubboService } from "../../../components/service.ts";
 import { unchecked } from "../../../stack/checks.ts";
 import { type Declared, runProgram } from "../../../tools/engine/program.ts";
-import { readStackFile } from "../../../tools/stack-file.ts";
+import { readStackFile } from "../../../stack/stack-file.ts";
 
 const program = vi.hoisted(() => vi.fn<() => Promise<object>>());
 vi.mock("../../../index.ts", () => ({ default: program }));

@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import yaml from "js-yaml";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { toYaml } from "../../../lib/yaml.ts";
+import { toYaml } from "../../../common/yaml.ts";
 import { render } from "../../../tools/render.ts";
-import { readStackFile, type StackFile } from "../../../tools/stack-file.ts";
+import { readStackFile, type StackFile } from "../../../stack/stack-file.ts";
 import { declaredBy } from "../program.ts";
 
 const CONFIG = {

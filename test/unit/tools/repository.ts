@@ -2,7 +2,7 @@ import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
-import { toYaml } from "../../../lib/yaml.ts";
+import { toYaml } from "../../../common/yaml.ts";
 
 /** A git repository with files of stacks. */
 export interface Repository {

@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { writeReviewStack } from "../../../tools/review-stack.ts";
-import { readStackFile } from "../../../tools/stack-file.ts";
-import { isEphemeral } from "../../../tools/stacks.ts";
+import { readStackFile } from "../../../stack/stack-file.ts";
+import { isEphemeral } from "../../../stack/files.ts";
 import { userError } from "./user-error.ts";
 
 const newFolder = (): string => mkdtempSync(join(tmpdir(), "dubbo-mesh-test-"));

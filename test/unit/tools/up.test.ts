@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { V1Pod } from "@kubernetes/client-node";
-import { UserError } from "../../../lib/errors.ts";
+import { UserError } from "../../../common/errors.ts";
 import type { Engine, UpResult } from "../../../tools/engine/engine.ts";
 import type { Warning } from "../../../tools/engine/warnings.ts";
 import { change } from "../../../tools/up.ts";

@@ -1,4 +1,4 @@
-import { UserError } from "../../../lib/errors.ts";
+import { UserError } from "../../../common/errors.ts";
 
 /** What a promise's UserError says; anything else that it throws, and none, fails the test. */
 export async function userError(promise: Promise<unknown>): Promise<{ message: string; fix: string }> {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { KubernetesObject } from "../../../tools/engine/program.ts";
+import type { KubernetesObject } from "../../../common/kubernetes-object.ts";
 import { type Loss, type Warning, warningsOf } from "../../../tools/engine/warnings.ts";
 import { declaredBy } from "../program.ts";
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { UserError } from "../../../lib/errors.ts";
-import type { StackFile } from "../../../tools/stack-file.ts";
+import { UserError } from "../../../common/errors.ts";
+import type { StackFile } from "../../../stack/stack-file.ts";
 import { choosePod, dump, logs, logsText, shell } from "../../../tools/operate.ts";
 import { podSample } from "../../../tools/verify/sample.ts";
 import { userError } from "../tools/user-error.ts";

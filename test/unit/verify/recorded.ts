@@ -5,7 +5,7 @@ import type { Check } from "../../../tools/verify/check.ts";
 import { judge } from "../../../tools/verify/judge.ts";
 import type { MeshReader } from "../../../tools/verify/proxy.ts";
 import { sampleMesh } from "../../../tools/verify/sample.ts";
-import { parseSettings, type Settings } from "../../../settings.ts";
+import { parseSettings, type Settings } from "../../../settings/settings.ts";
 
 /** The stack whose mesh was recorded: the defaults. */
 export const SETTINGS = parseSettings({ cluster: "local" });

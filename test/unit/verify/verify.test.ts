@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { loadOf } from "../../../lib/graph.ts";
-import { parseSettings } from "../../../settings.ts";
+import { loadOf } from "../../../settings/graph.ts";
+import { parseSettings } from "../../../settings/settings.ts";
 import { windowSeconds } from "../../../tools/verify/expected.ts";
 import { requireVerifiable, verify, verifyText, watch } from "../../../tools/verify/verify.ts";
 import { userError } from "../tools/user-error.ts";

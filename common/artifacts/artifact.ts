@@ -1,0 +1,71 @@
+/**
+ * Artifacts, which are made once: each is one file or folder in the cache beside a key that names its inputs, so a changed pin makes
+ * it anew. It is made under a temporary name and renamed, so an interrupted run leaves nothing half made.
+ */
+import { createHash } from "node:crypto";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
+import { execaSync } from "execa";
+import { step } from "../steps.ts";
+
+/** One file or folder in the cache. */
+export interface Artifact {
+  readonly file: string;
+  /** Names the inputs. */
+  readonly key: string;
+  readonly title: string;
+  /** Makes the file or folder `to`; `scratch` is an empty folder. */
+  readonly make: (to: string, scratch: string) => Promise<void>;
+}
+
+/** A short name for a list of inputs. */
+export function keyOf(...inputs: readonly string[]): string {
+  return createHash("sha256").update(JSON.stringify(inputs)).digest("hex").slice(0, 16);
+}
+
+/** Tells whether the artifact is in the cache, made of the same inputs. */
+export function isMade(artifact: Pick<Artifact, "file" | "key">): boolean {
+  const keyFile = `${artifact.file}.key`;
+  return existsSync(artifact.file) && existsSync(keyFile) && readFileSync(keyFile, "utf8") === artifact.key;
+}
+
+/** Makes the artifact unless it is in the cache. */
+export async function makeArtifact(artifact: Artifact): Promise<void> {
+  if (isMade(artifact)) return;
+  await step(artifact.title, async () => {
+    const folder = dirname(artifact.file);
+    mkdirSync(folder, { recursive: true });
+    for (const old of readdirSync(folder)) {
+      if (old.startsWith(`${artifact.key}.tmp`)) removeScratch(join(folder, old)); // of an interrupted run
+    }
+    const scratch = mkdtempSync(join(folder, `${artifact.key}.tmp`));
+    try {
+      await artifact.make(join(scratch, "made"), join(scratch));
+      rmSync(`${artifact.file}.key`, { force: true });
+      rmSync(artifact.file, { recursive: true, force: true });
+      renameSync(join(scratch, "made"), artifact.file);
+      writeFileSync(`${artifact.file}.key`, artifact.key);
+    } finally {
+      removeScratch(scratch);
+    }
+  });
+}
+
+/** Removes a folder. debootstrap leaves mounts in it where it is interrupted: what is below them is not removed. */
+function removeScratch(folder: string): void {
+  const mounts = existsSync("/proc/self/mounts") ? readFileSync("/proc/self/mounts", "utf8").split("\n") : [];
+  const below = mounts
+    .map((line) => line.split(" ")[1] ?? "")
+    .filter((path) => path.startsWith(`${folder}/`));
+  for (const path of below.reverse()) execaSync("umount", ["--lazy", path]);
+  rmSync(folder, { recursive: true, force: true });
+}

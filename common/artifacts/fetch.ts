@@ -1,0 +1,60 @@
+/** Commands that talk to a package registry: tried again a few times, then one error that names the registry. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { ExecaError, execa } from "execa";
+import { UserError } from "../errors.ts";
+
+const PAUSES_MS = [2_000, 8_000] as const;
+
+/** How to run a command that fetches. */
+export interface Fetch {
+  /** What it fetches from, for the error: a registry's name or address. */
+  readonly registry: string;
+  readonly command: readonly [string, ...string[]];
+  readonly cwd?: string;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+function outputOf(error: unknown): string {
+  return error instanceof ExecaError
+    ? `${String(error.stderr)}\n${String(error.stdout)}\n${error.shortMessage}`
+    : String(error);
+}
+
+function reasonIn(output: string): string {
+  return output.split("\n").find(isNetworkFailure)?.trim() ?? "";
+}
+
+/** Runs a command that fetches; pauses (ms) lie between its tries. Throws UserError when the registry does not answer. */
+export async function fetching(job: Fetch, pauses: readonly number[] = PAUSES_MS): Promise<string> {
+  const [program, ...args] = job.command;
+  for (let round = 0; ; round++) {
+    try {
+      const { stdout } = await execa(program, args, {
+        cwd: job.cwd ?? "/",
+        env: { ...job.env },
+        stdin: "ignore",
+      });
+      return stdout;
+    } catch (error) {
+      const output = outputOf(error);
+      if (!isNetworkFailure(output)) throw error;
+      const pause = pauses[round];
+      if (pause === undefined) {
+        throw new UserError(
+          `${job.registry} does not answer: ${reasonIn(output)}`,
+          "check the network and run the same command again; what is finished is kept",
+          { cause: error },
+        );
+      }
+      await sleep(pause);
+    }
+  }
+}
+
+const NETWORK_FAILURE =
+  /dial tcp|no such host|i\/o timeout|connection (refused|reset)|ECONNREFUSED|ENOTFOUND|ETIMEDOUT|EAI_AGAIN|ECONNRESET|TLS handshake|proxyconnect|unexpected EOF|\b50[0-4] [A-Z]|Unable to locate package|Temporary failure|Could not (resolve|connect)|Unable to connect|Failed to (fetch|establish)|Couldn't download|NewConnectionError|ReadTimeout|Max retries/i;
+
+/** Tells whether a command's output says that a registry did not answer, rather than, say, a compiler error. */
+export function isNetworkFailure(output: string): boolean {
+  return NETWORK_FAILURE.test(output);
+}

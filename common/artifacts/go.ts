@@ -1,0 +1,95 @@
+/** Programs that Go builds from modules that a go.mod of this project pins. */
+import { copyFileSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { execa } from "execa";
+import { UserError } from "../errors.ts";
+import { type Artifact, keyOf } from "./artifact.ts";
+import { binaryPath } from "./cache.ts";
+import { fetching } from "./fetch.ts";
+
+/** Oldest Go that builds the modules: the `go` line of their go.mod files. */
+export const MIN_GO = "1.26";
+
+/** A program that Go builds from pinned modules. */
+export interface GoBinary {
+  readonly name: string;
+  /** Folder of the go.mod that pins it. */
+  readonly folder: string;
+  readonly package: string;
+  /** Values of string variables, by their full names. */
+  readonly variables: Readonly<Record<string, string>>;
+  /** Further flags of `go build`. */
+  readonly flags?: readonly string[];
+  /** Writes what the sources embed into a copy of `folder`. */
+  readonly embed?: (copy: string) => Promise<void>;
+  /** Time of the build on two idle cores, for its title. */
+  readonly minutes: string;
+}
+
+function goSources(folder: string): string[] {
+  return readdirSync(folder).filter((name) => name === "go.mod" || name === "go.sum" || name.endsWith(".go"));
+}
+
+async function goProxy(): Promise<string> {
+  const { stdout } = await execa("go", ["env", "GOPROXY"], { reject: false });
+  return `the Go module proxy (${stdout})`;
+}
+
+/** A Go program as a static binary: built on one distribution, it runs in an image of another. */
+export function goArtifact({ folder, variables, flags = [], embed, ...binary }: GoBinary): Artifact {
+  const variableFlags = Object.entries(variables).map(([name, value]) => `-X ${name}=${value}`);
+  const linking = ["-s", "-w", ...variableFlags].join(" ");
+  const sources = goSources(folder).sort();
+  const texts = sources.map((name) => readFileSync(join(folder, name), "utf8"));
+  return {
+    file: binaryPath(binary.name),
+    key: keyOf("go", linking, ...flags, binary.package, ...texts),
+    title: `build ${binary.name} with Go (${binary.minutes} the first time)`,
+    make: async (to, scratch) => {
+      const options = ["-trimpath", "-buildvcs=false", "-ldflags", linking, ...flags, "-o", to];
+      const command = ["go", "build", ...options, binary.package] as const;
+      if (embed !== undefined) {
+        for (const name of sources) copyFileSync(join(folder, name), join(scratch, name));
+        await embed(scratch);
+      }
+      const cwd = embed === undefined ? folder : scratch;
+      await fetching({ registry: await goProxy(), command, cwd, env: { CGO_ENABLED: "0" } });
+    },
+  };
+}
+
+/** Folder of a Go module of the version that the go.mod in `cwd` pins. */
+export async function goModuleFolder(module: string, cwd: string): Promise<string> {
+  const registry = await goProxy();
+  // Without a version `go mod download` downloads what go.mod pins.
+  const command = ["go", "mod", "download", "-json", module] as const;
+  const { Dir: folder } = JSON.parse(await fetching({ registry, command, cwd })) as { Dir: string };
+  return folder;
+}
+
+/**
+ * Refuses a Go that is missing (`undefined`) or too old.
+ * @param output text that `go version` prints
+ * @param purpose reason why it is needed, for the error
+ */
+export function checkGo(output: string | undefined, minimum: string, purpose: string): void {
+  const fix = `install Go ${minimum} or newer, put it on PATH, and run the same command again`;
+  if (output === undefined) throw new UserError(`Go is not installed, and ${purpose}`, fix);
+  const [, major, minor] = /go(\d+)\.(\d+)/.exec(output) ?? [];
+  const [minMajor, minMinor] = minimum.split(".").map(Number);
+  if (major === undefined || minor === undefined)
+    throw new UserError(`cannot read the version of Go from "${output.trim()}"`, fix);
+  const missing = Number(major) - (minMajor ?? 0) || Number(minor) - (minMinor ?? 0);
+  if (missing < 0) throw new UserError(`Go ${major}.${minor} is too old, and ${purpose}`, fix);
+}
+
+/**
+ * Refuses a Go on PATH that is missing or too old. It is asked where its go.mod lies, so that one which
+ * fetches its successor by itself may do so.
+ * @param folder folder of a go.mod
+ * @param purpose reason why it is needed, for the error
+ */
+export async function requireGo(folder: string, purpose: string): Promise<void> {
+  const { stdout, failed } = await execa("go", ["version"], { cwd: folder, reject: false });
+  checkGo(failed ? undefined : stdout, MIN_GO, purpose);
+}

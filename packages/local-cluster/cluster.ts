@@ -1,0 +1,257 @@
+/** The local cluster, kind's: up, down, status. What it consists of is in the files beside this one. */
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { execa } from "execa";
+import { z } from "zod";
+import { keyOf } from "../../common/artifacts/artifact.ts";
+import { CACHE_DIR, requireRoom } from "../../common/artifacts/cache.ts";
+import { requireGo } from "../../common/artifacts/go.ts";
+import { UserError } from "../../common/errors.ts";
+import { elapsed, step } from "../../common/steps.ts";
+import { BUILD_DIR, POLICIES_FILE, makeArtifacts, missingArtifacts } from "./artifacts.ts";
+import { docker, engineAnswers, isOwnEngine, requireEngine, startEngine, stopEngine } from "./docker.ts";
+import { makeNodeImage, nodeImage, POLICIES_IMAGE } from "./images.ts";
+import { injects, installIstio, istioArgs, type Pulumi } from "./istio.ts";
+import {
+  connectPods,
+  createNodes,
+  deleteNodes,
+  enforcePolicies,
+  kindConfiguration,
+  nodeNames,
+  requireKind,
+  type Shape,
+  startNodes,
+  useAllNodes,
+} from "./kind.ts";
+import { KUBECONFIG, NAME, STATE_DIR } from "../../common/local-cluster.ts";
+import { completePath, installPackages, missingPackages } from "./packages.ts";
+import { checkHost, checkMemory } from "./preconditions.ts";
+import { publicImages, pullBaseImage } from "./public.ts";
+import {
+  announceRegistry,
+  packagedRegistry,
+  registryRuns,
+  removePushed,
+  removeRegistry,
+  startRegistry,
+} from "./registry.ts";
+import { chooseSource, SOURCES, type Source } from "./source.ts";
+import { within } from "./wait.ts";
+
+/** One part of the cluster. */
+export interface ComponentStatus {
+  readonly name: string;
+  /** Whether it does its work, as seen just now. */
+  readonly ready: boolean;
+}
+
+/** The cluster, part by part. */
+export interface ClusterStatus {
+  /** Whether all parts are ready. */
+  readonly ready: boolean;
+  readonly components: readonly ComponentStatus[];
+}
+
+/** Folders and files that the cache keeps; the second line is of earlier versions. */
+const CACHED = [
+  ...["bin", "images", "engine"],
+  ...["containerd", "docker", "registry", "istio.json", "istio.json.key"],
+];
+const INJECTION_SECONDS = 90;
+
+const SHAPE_FILE = join(STATE_DIR, "shape.json");
+/** Names what the cluster was made of; written when it is complete. */
+const MADE_FILE = join(STATE_DIR, "made");
+
+const shape = z.object({ source: z.enum(SOURCES), image: z.string(), nodes: z.number() });
+
+function knownShape(): Shape | undefined {
+  return existsSync(SHAPE_FILE) ? shape.parse(JSON.parse(readFileSync(SHAPE_FILE, "utf8"))) : undefined;
+}
+
+function madeOf(wanted: Shape): string {
+  const parts = [wanted, kindConfiguration(wanted, true), istioArgs(wanted.source)];
+  return keyOf(...parts.map((part) => JSON.stringify(part)));
+}
+
+function isComplete(wanted: Shape): boolean {
+  return existsSync(MADE_FILE) && readFileSync(MADE_FILE, "utf8") === madeOf(wanted);
+}
+
+/** Tells whether the nodes have been started again since the cluster was complete: they have lost their routes and rules. */
+async function areRestarted(): Promise<boolean> {
+  const { stdout } = await docker(["inspect", "--format", "{{.State.StartedAt}}", ...(await nodeNames())]);
+  const complete = statSync(MADE_FILE).mtimeMs;
+  return stdout.split("\n").some((started) => Date.parse(started) > complete);
+}
+
+/**
+ * Starts the cluster and waits until Istio injects sidecars; makes first what is missing. Does nothing when it is up.
+ * @param pulumi finds Pulumi, which installs Istio
+ * @param nodes number of nodes (default: those that there are, else 1)
+ */
+export async function clusterUp(pulumi: () => Promise<Pulumi>, nodes?: number): Promise<void> {
+  await exclusively(async () => {
+    const start = performance.now();
+    const known = knownShape();
+    const source = process.env["DUBBO_MESH_IMAGES"]
+      ? await chooseSource()
+      : (known?.source ?? (await chooseSource()));
+    if (source === "packages") checkThisHost();
+    const wanted = { source, image: imageOf(source), nodes: nodes ?? known?.nodes ?? 1 };
+    if (isComplete(wanted) && (await clusterStatus()).ready && !(await areRestarted())) {
+      process.stderr.write(`  ok    the local cluster is up (${elapsed(start)})\n`);
+      return;
+    }
+    await (source === "packages" ? preparePackages() : preparePublic());
+    const started = performance.now();
+    await startAll(wanted, pulumi);
+    process.stderr.write(`  ok    the local cluster is ready (${elapsed(started)} from its start)\n`);
+  });
+}
+
+/** Ends the cluster: its nodes, registry, network and, where it was started for it, the engine go; what was built and pushed stays. */
+export async function clusterDown(): Promise<void> {
+  await exclusively(async () => {
+    await step("stop the local cluster", async () => {
+      completePath();
+      // After a restart of the machine the engine that was started for it is gone, and its containers are not.
+      if (knownShape()?.source === "packages" && !(await engineAnswers())) await startEngine();
+      if (await engineAnswers()) await removeAll();
+      if (isOwnEngine()) await stopEngine();
+      rmSync(STATE_DIR, { recursive: true, force: true });
+    });
+  });
+}
+
+/** Removes the cluster, and all that is kept of it. @returns the room that it took, bytes */
+export async function clusterClean(): Promise<number> {
+  await clusterDown();
+  if (await engineAnswers()) await removePushed();
+  const folders = CACHED.map((name) => join(CACHE_DIR, name)).filter((folder) => existsSync(folder));
+  const { stdout } = await execa("du", ["-skc", ...folders], { reject: false });
+  for (const folder of folders) rmSync(folder, { recursive: true });
+  return Number.parseInt(stdout.trim().split("\n").at(-1) ?? "0", 10) * 1024;
+}
+
+/** Asks each part of the cluster whether it does its work. */
+export async function clusterStatus(): Promise<ClusterStatus> {
+  completePath();
+  const engine = await engineAnswers();
+  const running = engine ? await nodeNames("running") : [];
+  const nodes = Array.from({ length: knownShape()?.nodes ?? 1 }, (_, index) => ({
+    name: `node ${index + 1}`,
+    ready: running[index] !== undefined,
+  }));
+  const [registry, istio] = await Promise.all([engine && registryRuns(), running.length > 0 && injects()]);
+  const components = [
+    { name: "docker engine", ready: engine },
+    ...nodes,
+    { name: "registry", ready: registry },
+    { name: "istio", ready: istio },
+  ];
+  return { ready: components.every(({ ready }) => ready), components };
+}
+
+function checkThisHost(): void {
+  checkHost({ platform: process.platform, arch: process.arch, uid: process.getuid?.() });
+  completePath();
+}
+
+/**
+ * Runs `work` unless another process is at it. The lock is a socket in Linux's abstract namespace: the kernel drops it with the process that holds
+ * it, however that ends. Elsewhere there is none: kind refuses a second cluster of the same name.
+ */
+async function exclusively(work: () => Promise<void>): Promise<void> {
+  if (process.platform !== "linux") return work();
+  const lock = createServer().unref();
+  await new Promise<void>((resolve, reject) => {
+    lock.once("error", () => {
+      const message = "another process is starting or stopping the local cluster";
+      reject(new UserError(message, "Wait until it has ended, then run the same command again."));
+    });
+    lock.listen("\0dubbo-mesh-cluster", resolve);
+  });
+  try {
+    await work();
+  } finally {
+    lock.close();
+  }
+}
+
+function imageOf(source: Source): string {
+  return source === "packages" ? nodeImage() : publicImages().node;
+}
+
+async function preparePackages(): Promise<void> {
+  const missing = missingArtifacts();
+  // Go's caches (modules, compiled packages) take 14 GiB of what a build needs.
+  if (missing.any) requireRoom(20, "building the local cluster");
+  else requireRoom(2, "the local cluster");
+  if (missing.go) await requireGo(join(BUILD_DIR, "kube"), "binaries of the cluster have to be built");
+  await installPackages(missingPackages());
+  await makeArtifacts();
+  if (!(await engineAnswers())) await step("start a docker engine", startEngine);
+}
+
+async function preparePublic(): Promise<void> {
+  await requireEngine();
+  await requireKind();
+  const { stdout } = await docker(["info", "--format", "{{.MemTotal}}"]);
+  checkMemory(Number(stdout));
+  await pullBaseImage();
+}
+
+async function startAll(wanted: Shape, pulumi: () => Promise<Pulumi>): Promise<void> {
+  const { source, image } = wanted;
+  if (source === "packages") await makeNodeImage(image);
+  await step("nodes", () => makeNodes(wanted));
+  await step("registry", async () => {
+    await startRegistry(source === "packages" ? packagedRegistry(image) : publicImages().registry);
+    await announceRegistry();
+  });
+  if (source === "packages") {
+    await connectPods();
+    await enforcePolicies(readFileSync(POLICIES_FILE, "utf8"), POLICIES_IMAGE);
+  }
+  if (wanted.nodes > 1) await useAllNodes();
+  const found = await pulumi();
+  await step("Istio", async () => {
+    if (!(await injects())) await installIstio(found, source);
+    await waitForInjection();
+  });
+  writeFileSync(MADE_FILE, madeOf(wanted));
+}
+
+async function waitForInjection(): Promise<void> {
+  const injected = await within(INJECTION_SECONDS, async () => (await injects()) || undefined);
+  if (injected === true) return;
+  throw new UserError(
+    `Istio injects no sidecar ${INJECTION_SECONDS} s after its installation`,
+    `Look at its pods: kubectl --kubeconfig ${KUBECONFIG} --namespace istio-system get pods.`,
+  );
+}
+
+/** Makes the nodes, or starts those that a restart has stopped. What is half made or of other parts is made anew. */
+async function makeNodes(wanted: Shape): Promise<void> {
+  const there = await nodeNames();
+  if (there.length > 0 && knownShape() === undefined) {
+    throw new UserError(
+      `docker has a kind cluster ${NAME} that this project has not made`,
+      `Remove it (kind delete cluster --name ${NAME}), or use it as it is: CONTEXT=kind-${NAME}.`,
+    );
+  }
+  if (there.length === wanted.nodes && isComplete(wanted)) return startNodes(there);
+  await Promise.all([there.length > 0 ? deleteNodes() : undefined, removeRegistry()]);
+  rmSync(STATE_DIR, { recursive: true, force: true });
+  mkdirSync(STATE_DIR, { recursive: true, mode: 0o700 });
+  writeFileSync(SHAPE_FILE, JSON.stringify(wanted));
+  await createNodes(wanted);
+}
+
+async function removeAll(): Promise<void> {
+  await Promise.all([knownShape() === undefined ? undefined : deleteNodes(), removeRegistry()]);
+  await docker(["network", "rm", NAME], { mayFail: true });
+}

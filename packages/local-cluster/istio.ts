@@ -1,0 +1,83 @@
+/** Istio on the local cluster: a stack of its own, made of the component that installs it elsewhere. */
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import * as kubernetes from "@pulumi/kubernetes";
+import { LocalWorkspace, type PulumiCommand } from "@pulumi/pulumi/automation/index.js";
+import { IstioControlPlane, type IstioControlPlaneArgs } from "../../components/istio.ts";
+import { installationOf } from "../../settings/istio.ts";
+import { CHARTS } from "./artifacts.ts";
+import { ISTIO_HUB } from "./images.ts";
+import { clusterKubectl } from "./kind.ts";
+import { CONTEXT, KUBECONFIG, STATE_DIR } from "../../common/local-cluster.ts";
+import type { Source } from "./source.ts";
+import { ISTIO_TAG } from "./versions.ts";
+
+/** Pulumi's CLI and the environment in which it finds its plugins. */
+export interface Pulumi {
+  readonly command: PulumiCommand;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** Values for a small machine: little room for each, and nothing that asks the outside. */
+const VALUES = {
+  autoscaleEnabled: false,
+  resources: { requests: { cpu: "10m", memory: "128Mi" } },
+  env: { CLOUD_PLATFORM: "none" },
+  global: { proxy: { resources: { requests: { cpu: "10m", memory: "64Mi" } } } },
+  meshConfig: {
+    // Else each agent asks three clouds' metadata servers where it runs.
+    defaultConfig: { proxyMetadata: { CLOUD_PLATFORM: "none" } },
+    // A Telemetry resource turns access logs on by this provider's name.
+    extensionProviders: [{ name: "envoy", envoyFileAccessLog: { path: "/dev/stdout" } }],
+  },
+};
+
+/** Stock Envoy lacks the filters that Istio's own build has. */
+const STOCK_ENVOY = {
+  telemetry: { enabled: false },
+  env: { ...VALUES.env, PILOT_ENABLE_METADATA_EXCHANGE: "false", PILOT_ENABLE_ALPN_FILTER: "false" },
+};
+
+/** Istio as it is installed on a cluster whose images are of `source`; public ones are those that a stack gets that installs Istio itself. */
+export function istioArgs(source: Source): IstioControlPlaneArgs {
+  const own = { charts: CHARTS, hub: ISTIO_HUB, tag: ISTIO_TAG, values: { ...VALUES, ...STOCK_ENVOY } };
+  const installed = installationOf({ mode: "install", values: VALUES, ...(source === "packages" && own) });
+  if (installed === undefined) throw new Error("nothing is installed");
+  return installed;
+}
+
+/** Installs Istio, or changes what is installed, and waits until istiod is ready. */
+export async function installIstio({ command, env }: Pulumi, source: Source): Promise<void> {
+  const backend = join(STATE_DIR, "pulumi");
+  mkdirSync(backend, { recursive: true });
+  const program = (): Promise<void> => {
+    const provider = new kubernetes.Provider("kubernetes", { context: CONTEXT, kubeconfig: KUBECONFIG });
+    new IstioControlPlane("istio", istioArgs(source), { providers: { kubernetes: provider } });
+    return Promise.resolve();
+  };
+  const envVars = { ...env, PULUMI_BACKEND_URL: `file://${backend}`, PULUMI_CONFIG_PASSPHRASE: "" };
+  const stack = await LocalWorkspace.createOrSelectStack(
+    { stackName: "istio", projectName: "local-cluster", program },
+    { pulumiCommand: command, envVars },
+  );
+  await stack.up();
+}
+
+const PROBE_POD = JSON.stringify({
+  apiVersion: "v1",
+  kind: "Pod",
+  metadata: { name: "injection-probe", labels: { "sidecar.istio.io/inject": "true" } },
+  spec: { containers: [{ name: "app", image: "none" }] },
+});
+
+/**
+ * Tells whether a pod would get its sidecar now: the API server is asked to go through a pod's creation without creating it. That takes the
+ * API server, the controllers (a service account), kube-proxy (the way to istiod) and istiod itself, and no stale status can pretend it.
+ */
+export async function injects(): Promise<boolean> {
+  const args = ["create", "--dry-run=server", "--output", "json", "--filename", "-"];
+  return clusterKubectl(args, PROBE_POD).then(
+    (answer) => answer.includes('"istio-proxy"'),
+    () => false,
+  );
+}

@@ -1,0 +1,175 @@
+import yaml from "js-yaml";
+import { z } from "zod";
+import { messageOf, UserError } from "../common/errors.ts";
+import * as local from "../common/local-cluster.ts";
+import { refuseUnworkable } from "./combinations.ts";
+import { type Service, servicesOf } from "./graph.ts";
+import { type ImageLoad, imageLoad, LOADED_REGISTRY } from "./image-load.ts";
+import { keys, PLATFORMS, PROJECT, PUBLIC_BASE_IMAGE } from "./keys.ts";
+import { refuseWeakProduction } from "./production.ts";
+import { type Security, securityOf } from "./security.ts";
+import { without } from "./without.ts";
+
+export { PROJECT } from "./keys.ts";
+
+/**
+ * Every configuration key of the project, with its type, default and meaning.
+ * The declarations in Pulumi.yaml are generated from it (`npm run declarations`).
+ */
+export const settingsSchema = keys.superRefine((given, context) => {
+  // A key that is wrong by itself has been named.
+  if (context.issues.length > 0) return;
+  for (const check of [refuseUnworkable, refuseWeakProduction]) {
+    check(given, (path, message) => {
+      context.addIssue({ code: "custom", path, message });
+    });
+  }
+});
+
+/** Where a stack goes: the cluster, the docker engine and the registry. */
+interface Placement {
+  /** kubectl context. */
+  context: string;
+  /** Path of the kubeconfig; undefined means kubectl's own default. */
+  kubeconfig: string | undefined;
+  /** Address of the docker engine; undefined means docker's own default. */
+  dockerHost: string | undefined;
+  /** Registry and organisation; undefined only where no image is built. */
+  registry: string | undefined;
+  /** How images get to the cluster instead; undefined where they are pushed. */
+  load: ImageLoad | undefined;
+  /** Image that the applications' images take Node.js from. */
+  baseImage: string;
+  /** Operating system and architecture of the images. */
+  platform: (typeof PLATFORMS)[number];
+}
+
+/** The configuration after defaults: what index.ts composes the components from. */
+export type Settings = Omit<
+  z.infer<typeof settingsSchema>,
+  keyof Placement | "security" | "services" | "traffic" | "healthCheck" | "drain"
+> &
+  Placement & {
+    /** Who may call whom. */
+    security: Security;
+    /** The applications, each with what the stack says of all of them. */
+    services: readonly Service[];
+  };
+
+type Configured = z.infer<typeof settingsSchema>;
+
+type Shape = typeof settingsSchema.shape;
+
+function isText(schema: Shape[keyof Shape]): boolean {
+  const { type } = z.toJSONSchema(schema, { io: "input" });
+  return type === "string";
+}
+
+/** The keys whose values are text. */
+const TEXTS = new Set(
+  Object.entries(settingsSchema.shape).flatMap(([key, schema]) => (isText(schema) ? [key] : [])),
+);
+
+/**
+ * The value of a key. Pulumi hands every value over as text; what is not a string is YAML, of which JSON is a part.
+ * @throws UserError that names the key where the text is no YAML
+ */
+export function decode(key: string, text: string): unknown {
+  if (TEXTS.has(key) || !Object.hasOwn(settingsSchema.shape, key)) return text;
+  try {
+    return yaml.load(text, { schema: yaml.CORE_SCHEMA });
+  } catch (error) {
+    throw new UserError(
+      `${PROJECT}:${key} is not YAML: ${messageOf(error).split("\n")[0] ?? ""}`,
+      `Write ${key} in the stack's file as docs/configuration.md shows.`,
+      { cause: error },
+    );
+  }
+}
+
+function describeIssue(issue: z.core.$ZodIssue): string {
+  const path = issue.path
+    .map((part) => {
+      if (typeof part === "number") return `[${part}]`;
+      const name = String(part);
+      return name.includes(".") ? `[${JSON.stringify(name)}]` : `.${name}`;
+    })
+    .join("");
+  const key = `${PROJECT}:${path.replace(/^\./, "")}`;
+  // The name of a record's key is wrong; why, its own issue says.
+  if (issue.code === "invalid_key") return `${key}: ${issue.issues[0]?.message ?? issue.message}`;
+  if (issue.code !== "unrecognized_keys") return `${key}: ${issue.message}`;
+  return issue.keys.map((name) => `${path === "" ? key : `${key}.`}${name}: no such key`).join("; ");
+}
+
+/** What this machine, and so a cluster on it, runs. */
+function ownPlatform(): Placement["platform"] {
+  return process.arch === "arm64" ? "linux/arm64" : "linux/amd64";
+}
+
+function localPlacement(configured: Configured): Placement {
+  for (const key of ["context", "kubeconfig"] as const) {
+    if (configured[key] === undefined) continue;
+    throw new UserError(
+      `${PROJECT}:${key} is set, but ${PROJECT}:cluster is local, which has its own`,
+      `Remove ${key}, or set cluster to existing.`,
+    );
+  }
+  return {
+    context: local.CONTEXT,
+    kubeconfig: local.KUBECONFIG,
+    dockerHost: local.dockerHost(),
+    registry: configured.registry ?? `${local.REGISTRY}/dubbo-mesh`,
+    load: undefined,
+    baseImage: configured.baseImage ?? local.BASE_IMAGE,
+    platform: configured.platform ?? ownPlatform(),
+  };
+}
+
+function existingPlacement(configured: Configured): Placement {
+  const { context, kubeconfig, registry, production, baseImage = PUBLIC_BASE_IMAGE } = configured;
+  if (context === undefined) {
+    throw new UserError(
+      `${PROJECT}:context is not set: the stack does not say which cluster it deploys to`,
+      `Set it (\`pulumi config set context NAME\`, or \`make up CONTEXT=NAME\`), or set cluster to local.`,
+    );
+  }
+  const images = configured.services.flatMap(({ versions }) => versions.map(({ image }) => image));
+  // An image that is loaded has no digest, which production asks for.
+  const load = registry === undefined && !production ? imageLoad(context) : undefined;
+  if (images.includes(undefined) && registry === undefined && load === undefined) {
+    throw new UserError(
+      `${PROJECT}:registry is not set: the stack does not say where its images are pushed to`,
+      `Set it (\`pulumi config set registry HOST/ORGANISATION\`, or \`make up REGISTRY=...\`), or give every service an image.`,
+    );
+  }
+  const platform = configured.platform ?? (load === undefined ? "linux/amd64" : ownPlatform());
+  const place = { context, kubeconfig, dockerHost: undefined, load, baseImage, platform };
+  return { ...place, registry: load === undefined ? registry : LOADED_REGISTRY };
+}
+
+/**
+ * Checks the configuration and fills in its defaults.
+ * @param raw the stack's values by key, without the project's prefix, as text: strings as they are, all else YAML or JSON
+ * @throws UserError that names each wrong or unknown key
+ */
+export function parseSettings(raw: Readonly<Record<string, string>>): Settings {
+  // Pulumi.yaml cannot declare a key without a default: there, empty stands for unset.
+  const given = Object.entries(raw).filter(([, text]) => text !== "");
+  const decoded = Object.fromEntries(given.map(([key, text]) => [key, decode(key, text)]));
+  const parsed = settingsSchema.safeParse(decoded);
+  if (!parsed.success) {
+    throw new UserError(
+      parsed.error.issues.map(describeIssue).join("; "),
+      `Mend the stack's configuration; the keys are ${Object.keys(settingsSchema.shape).join(", ")}.`,
+    );
+  }
+  const configured = parsed.data;
+  const place = configured.cluster === "local" ? localPlacement : existingPlacement;
+  return {
+    ...without(configured, "traffic", "healthCheck", "drain"),
+    ...place(configured),
+    security: securityOf(configured.security, configured.injection),
+    services: servicesOf(configured),
+  };
+}

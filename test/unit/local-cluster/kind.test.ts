@@ -1,0 +1,197 @@
+import { afterEach, describe, expect, it, vi } from "vitest";
+import yaml from "js-yaml";
+import { CHARTS } from "../../../packages/local-cluster/artifacts.ts";
+import { ISTIO_HUB } from "../../../packages/local-cluster/images.ts";
+import { istioArgs } from "../../../packages/local-cluster/istio.ts";
+import { kindConfiguration, podNetwork } from "../../../packages/local-cluster/kind.ts";
+import { missingPackages } from "../../../packages/local-cluster/packages.ts";
+import { publicImages } from "../../../packages/local-cluster/public.ts";
+import { packagedRegistry } from "../../../packages/local-cluster/registry.ts";
+import { chooseSource } from "../../../packages/local-cluster/source.ts";
+import { ISTIO_TAG, KIND_NODE_IMAGE } from "../../../packages/local-cluster/versions.ts";
+
+describe("missingPackages", () => {
+  it("names each missing package once", () => {
+    expect(missingPackages(() => false)).toEqual([
+      "docker.io",
+      "containerd",
+      "runc",
+      "debootstrap",
+      "debian-archive-keyring",
+      "iptables",
+      "iproute2",
+      "python3-pip",
+    ]);
+  });
+
+  it("installs a package when one of its programs is missing, and not when they come from elsewhere", () => {
+    const there = new Set(["dockerd", "docker", "containerd", "ip"]);
+    const missing = missingPackages((need) => there.has(need));
+    expect(missing.slice(0, 2)).toEqual(["runc", "debootstrap"]);
+    expect(missingPackages((need) => need !== "docker")).toEqual(["docker.io"]);
+  });
+});
+
+describe("kindConfiguration", () => {
+  const patch = (configuration: object): unknown => {
+    const { kubeadmConfigPatches } = configuration as { kubeadmConfigPatches: string[] };
+    return yaml.load(kubeadmConfigPatches[0] ?? "");
+  };
+
+  it("of packages in an engine of the cluster's own has one node, no kindnetd and an address that this machine reaches", () => {
+    const made = kindConfiguration({ source: "packages", image: "node:1", nodes: 1 }, true);
+    expect(made).toMatchObject({
+      name: "dubbo-mesh",
+      networking: { disableDefaultCNI: true, apiServerAddress: "198.18.7.2", apiServerPort: 6443 },
+      nodes: [
+        {
+          role: "control-plane",
+          image: "node:1",
+          labels: { "topology.kubernetes.io/region": "dubbo-mesh", "topology.kubernetes.io/zone": "a" },
+        },
+      ],
+    });
+    expect(patch(made)).toEqual({
+      kind: "KubeletConfiguration",
+      serializeImagePulls: false,
+      failCgroupV1: false,
+    });
+  });
+
+  it("of public images in the user's engine leaves the network to kind", () => {
+    const made = kindConfiguration({ source: "public", image: "node:1", nodes: 2 }, false);
+    expect(made).toMatchObject({
+      networking: {},
+      nodes: [
+        {
+          role: "control-plane",
+          labels: { "topology.kubernetes.io/region": "dubbo-mesh", "topology.kubernetes.io/zone": "a" },
+        },
+        {
+          role: "worker",
+          image: "node:1",
+          labels: { "topology.kubernetes.io/region": "dubbo-mesh", "topology.kubernetes.io/zone": "b" },
+        },
+      ],
+    });
+    expect((made as { networking: object }).networking).toEqual({});
+    expect(patch(made)).toEqual({ kind: "KubeletConfiguration", serializeImagePulls: false });
+  });
+});
+
+describe("podNetwork", () => {
+  it("keeps a pod's address when it leaves its node", () => {
+    expect(podNetwork("10.244.1.0/24")).toEqual({
+      cniVersion: "0.4.0",
+      name: "dubbo-mesh",
+      plugins: [
+        {
+          type: "ptp",
+          ipMasq: false,
+          ipam: {
+            type: "host-local",
+            dataDir: "/run/cni-ipam-state",
+            routes: [{ dst: "0.0.0.0/0" }],
+            ranges: [[{ subnet: "10.244.1.0/24" }]],
+          },
+        },
+        { type: "portmap", capabilities: { portMappings: true } },
+      ],
+    });
+  });
+});
+
+describe("istioArgs", () => {
+  it("of packages takes charts and images that were built, and turns off what stock Envoy lacks", () => {
+    expect(istioArgs("packages")).toMatchObject({
+      mode: "install",
+      charts: CHARTS,
+      hub: ISTIO_HUB,
+      tag: ISTIO_TAG,
+      revisions: [{ name: "" }],
+      values: {
+        telemetry: { enabled: false },
+        env: {
+          CLOUD_PLATFORM: "none",
+          PILOT_ENABLE_METADATA_EXCHANGE: "false",
+          PILOT_ENABLE_ALPN_FILTER: "false",
+        },
+      },
+    });
+  });
+
+  it("of public images takes Istio's release as it is", () => {
+    const { charts, hub, tag, values } = istioArgs("public");
+    expect({ charts, hub, tag }).toEqual({
+      charts: "https://istio-release.storage.googleapis.com/charts",
+      hub: undefined,
+      tag: undefined,
+    });
+    expect(values).not.toHaveProperty("telemetry");
+    expect(values).toMatchObject({ env: { CLOUD_PLATFORM: "none" } });
+  });
+});
+
+describe("chooseSource", () => {
+  afterEach(() => {
+    vi.unstubAllGlobals();
+  });
+
+  it.each(["public", "packages"])("takes %s where that is said", async (source) => {
+    vi.stubGlobal("fetch", () => Promise.reject(new Error("asked")));
+    expect(await chooseSource(source)).toBe(source);
+  });
+
+  it("refuses another word", async () => {
+    await expect(chooseSource("debian")).rejects.toMatchObject({
+      message: "DUBBO_MESH_IMAGES is debian",
+      fix: "Set it to public or packages, or leave it out.",
+    });
+  });
+
+  it("takes public images where the registry itself answers, not a proxy's refusal", async () => {
+    const answer = (headers: Record<string, string>): void => {
+      vi.stubGlobal("fetch", () => Promise.resolve(new Response("", { status: 401, headers })));
+    };
+    answer({ "docker-distribution-api-version": "registry/2.0" });
+    expect(await chooseSource("")).toBe("public");
+    answer({ via: "1.1 proxy" });
+    expect(await chooseSource("")).toBe("packages");
+    vi.stubGlobal("fetch", () => Promise.reject(new Error("no such host")));
+    expect(await chooseSource("")).toBe("packages");
+  });
+});
+
+describe("publicImages", () => {
+  it("are kind's, a registry and Node.js, each from elsewhere where that is said", () => {
+    expect(publicImages({})).toEqual({
+      node: KIND_NODE_IMAGE,
+      registry: { image: "registry:3", options: [], args: [] },
+      base: "node:22-trixie-slim",
+    });
+    const mirrored = publicImages({
+      DUBBO_MESH_NODE_IMAGE: "mirror/node",
+      DUBBO_MESH_REGISTRY_IMAGE: "mirror/registry",
+      DUBBO_MESH_BASE_IMAGE: "mirror/base",
+    });
+    expect(mirrored).toEqual({
+      node: "mirror/node",
+      registry: { image: "mirror/registry", options: [], args: [] },
+      base: "mirror/base",
+    });
+  });
+
+  it("name kind's node by digest", () => {
+    expect(KIND_NODE_IMAGE).toMatch(/^kindest\/node:v1\.\d+\.\d+@sha256:[0-9a-f]{64}$/);
+  });
+});
+
+describe("packagedRegistry", () => {
+  it("runs Debian's registry out of the node's image", () => {
+    expect(packagedRegistry("node:1")).toEqual({
+      image: "node:1",
+      options: ["--entrypoint", "docker-registry"],
+      args: ["serve", "/etc/docker/registry/config.yml"],
+    });
+  });
+});

@@ -1,0 +1,200 @@
+import { describe, expect, it } from "vitest";
+import { UserError } from "../../../common/errors.ts";
+import { installationOf, istioSettings, listOperation, minorOf } from "../../../settings/istio.ts";
+import { parseSettings } from "../../../settings/settings.ts";
+
+const IMAGES = { services: "[{ app: provider, image: 'r/p:1' }, { app: consumer, image: 'r/c:1' }]" };
+const EXISTING = { context: "c", ...IMAGES };
+
+function errorOf(raw: Readonly<Record<string, string>>): string {
+  try {
+    parseSettings(raw);
+  } catch (error) {
+    if (error instanceof UserError) return error.message;
+    throw error;
+  }
+  return "accepted";
+}
+
+describe("a version", () => {
+  it("is ordered by its minor line, whatever follows", () => {
+    const versions = ["0.9", "1.9.1", "1.24", "1.30.4", "1.31-alpha.eed52ebb66ad-unknown-unknown", "2.0"];
+    expect(versions.map(minorOf)).toEqual([9, 1009, 1024, 1030, 1031, 2000]);
+    expect(minorOf("latest")).toBeNaN();
+  });
+});
+
+describe("settings of Istio", () => {
+  it.each([
+    ["mode: install", "accepted"],
+    ['version: "1.31"', "accepted"],
+    ["version: 1.31-alpha.1", "accepted"],
+    [
+      "{ mode: install, revisions: [{ name: next }] }",
+      "dubbo-mesh:revision: is not set, but istio.revisions has next only: nobody would inject",
+    ],
+    ["mode: other", 'dubbo-mesh:istio.mode: Invalid option: expected one of "existing"|"crds"|"install"'],
+    ["version: 1.31", 'dubbo-mesh:istio.version: must be text such as 1.30.4 or, in quotes, "1.30"'],
+    ["version: v1.31.0", 'dubbo-mesh:istio.version: must be a version such as 1.30.4 or "1.30"'],
+    ["version: 1.23.6", "dubbo-mesh:istio.version: must be 1.24 or newer"],
+    ["hubs: h", "dubbo-mesh:istio.hubs: no such key"],
+    ["hub: h", "dubbo-mesh:istio.hub: is set, but istio.mode is existing, which has no use for it"],
+    ["charts: ./c", "dubbo-mesh:istio.charts: is set, but istio.mode is existing, which has no use for it"],
+    [
+      "{ mode: crds, values: {} }",
+      "dubbo-mesh:istio.values: is set, but istio.mode is crds, which has no use for it",
+    ],
+    [
+      '{ mode: crds, version: "1.30" }',
+      "dubbo-mesh:istio.version: is 1.30, but a chart has a whole version, such as 1.30.4",
+    ],
+    [
+      '{ mode: install, revisions: [{ name: a, version: "1.29" }] }',
+      "dubbo-mesh:istio.revisions[0].version: is 1.29, but a chart has a whole version, such as 1.30.4",
+    ],
+    [
+      "{ mode: install, version: 1.29.2, revisions: [{ name: a, version: 1.30.4 }] }",
+      "dubbo-mesh:istio.revisions[0].version: is 1.30.4, newer than istio.version, of which the definitions are: 1.29.2",
+    ],
+    [
+      "{ mode: install, revisions: [{ name: a }, { name: a }] }",
+      "dubbo-mesh:istio.revisions: two revisions have the same name",
+    ],
+    [
+      "{ mode: install, values: { revision: a } }",
+      "dubbo-mesh:istio.values: takes no revision: use revision or istio.revisions",
+    ],
+    [
+      "{ mode: install, values: { global: { hub: a } } }",
+      "dubbo-mesh:istio.values: takes no global.hub: use istio.hub",
+    ],
+    [
+      "{ mode: install, values: { global: { tag: a } } }",
+      "dubbo-mesh:istio.values: takes no global.tag: use istio.tag",
+    ],
+  ])("%s: %s", (istio, message) => {
+    expect(errorOf({ ...EXISTING, istio })).toBe(message);
+  });
+
+  it("refuse to install into the local cluster, which comes with Istio", () => {
+    expect(errorOf({ cluster: "local", istio: "mode: crds" })).toBe(
+      "dubbo-mesh:istio.mode: is crds, but cluster is local, which comes with Istio: leave it out",
+    );
+  });
+
+  it("refuse a revision that nobody runs", () => {
+    const istio = "{ mode: install, revisions: [{ name: a }, { name: b }] }";
+    expect(errorOf({ ...EXISTING, istio, revision: "c" })).toBe(
+      "dubbo-mesh:revision: is c, but istio.revisions has a, b only: nobody would inject",
+    );
+    expect(errorOf({ ...EXISTING, istio, revision: "b" })).toBe("accepted");
+  });
+});
+
+describe("settings of observability", () => {
+  it.each([
+    ["{ tracing: {} }", "accepted"],
+    [
+      "{ tracing: { sampling: 101 } }",
+      "dubbo-mesh:observability.tracing.sampling: Too big: expected number to be <=100",
+    ],
+    [
+      "{ tracing: { sampling: -1 } }",
+      "dubbo-mesh:observability.tracing.sampling: Too small: expected number to be >=0",
+    ],
+    [
+      "{ tracing: { provider: otel } }",
+      "dubbo-mesh:observability.tracing.service: is not set: proxies that are not told of the host that the provider sends traces to refuse their listeners",
+    ],
+    ["{ tracing: { provider: otel, service: otel.traces.svc.cluster.local } }", "accepted"],
+    ["{ tracing: { service: traces.example.org } }", "accepted"],
+    ...[
+      "otel",
+      "otel.traces.svc",
+      "traces/otel.traces.svc.cluster.local",
+      `${"o".repeat(64)}.example.org`,
+    ].map((service): [string, string] => [
+      `{ tracing: { service: ${service} } }`,
+      "dubbo-mesh:observability.tracing.service: must be a host in full, such as collector.observability.svc.cluster.local",
+    ]),
+    [
+      `{ tracing: { service: ${"o.".repeat(127)}o } }`,
+      "dubbo-mesh:observability.tracing.service: must have at most 253 characters",
+    ],
+    ["{ tracing: { rate: 1 } }", "dubbo-mesh:observability.tracing.rate: no such key"],
+    [
+      "{ dashboard: maybe }",
+      "dubbo-mesh:observability.dashboard: Invalid input: expected boolean, received string",
+    ],
+  ])("%s: %s", (observability, message) => {
+    expect(errorOf({ ...EXISTING, observability })).toBe(message);
+  });
+});
+
+describe("an installation", () => {
+  it("is none where Istio is there", () => {
+    expect(installationOf(istioSettings.parse({ version: "1.31" }), "a")).toBeUndefined();
+  });
+
+  it("is pinned, with one istiod of the stack's revision, unless the stack says otherwise", () => {
+    const installed = {
+      mode: "install",
+      version: "1.30.4",
+      charts: "https://istio-release.storage.googleapis.com/charts",
+      hub: undefined,
+      tag: undefined,
+      values: {},
+    };
+    const settings = istioSettings.parse({ mode: "install" });
+    expect(installationOf(settings)).toEqual({
+      ...installed,
+      revisions: [{ name: "", version: "1.30.4" }],
+      current: "",
+    });
+    expect(installationOf(settings, "1-30")).toEqual({
+      ...installed,
+      revisions: [{ name: "1-30", version: "1.30.4" }],
+      current: "1-30",
+    });
+  });
+
+  it("is no istiod where only definitions are asked for", () => {
+    const settings = istioSettings.parse({ mode: "crds", version: "1.31.0", charts: "oci://h/charts" });
+    expect(installationOf(settings, "1-31")).toMatchObject({
+      version: "1.31.0",
+      charts: "oci://h/charts",
+      revisions: [],
+    });
+  });
+
+  it("is an istiod for each revision, of its own version or the stack's", () => {
+    const revisions = [{ name: "1-30", version: "1.30.4" }, { name: "1-31" }];
+    const settings = istioSettings.parse({ mode: "install", version: "1.31.0", revisions });
+    expect(installationOf(settings, "1-30")).toMatchObject({
+      version: "1.31.0",
+      revisions: [
+        { name: "1-30", version: "1.30.4" },
+        { name: "1-31", version: "1.31.0" },
+      ],
+      current: "1-30",
+    });
+  });
+});
+
+describe("the operation that merges lists", () => {
+  it.each([
+    [{}, "MERGE"],
+    [{ version: "1.30" }, "MERGE"],
+    [{ version: "1.31" }, "MERGE_AND_REPLACE_LIST"],
+    [{ version: "1.31-alpha.eed52ebb66ad" }, "MERGE_AND_REPLACE_LIST"],
+    [{ mode: "install" }, "MERGE"],
+    [{ mode: "install", version: "1.31.0" }, "MERGE_AND_REPLACE_LIST"],
+    [{ mode: "install", version: "1.31.0", revisions: [{ name: "a" }] }, "MERGE_AND_REPLACE_LIST"],
+    [
+      { mode: "install", version: "1.31.0", revisions: [{ name: "a", version: "1.30.4" }, { name: "b" }] },
+      "MERGE",
+    ],
+  ])("is what every istiod of %j knows: %s", (given, operation) => {
+    expect(listOperation(istioSettings.parse(given))).toBe(operation);
+  });
+});

@@ -1,0 +1,963 @@
+import { readFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+import { CACHE_DIR } from "../../../common/artifacts/cache.ts";
+import { dockerHost } from "../../../common/local-cluster.ts";
+import { nodeProperties } from "../../../components/runtime.ts";
+import { Greeter } from "../../../apps/gen/greeter_pb.ts";
+import { UserError } from "../../../common/errors.ts";
+import { javaProperties } from "../../../settings/java.ts";
+import { STREAMS } from "../../../settings/names.ts";
+import { proxyAnnotations } from "../../../settings/resources.ts";
+import { loadOf, type Service } from "../../../settings/graph.ts";
+import { parseSettings } from "../../../settings/settings.ts";
+import { projectFile, projectFileText } from "../../../tools/declarations.ts";
+import { pair } from "../pair.ts";
+
+const LOCAL = { cluster: "local" };
+
+/** The provider and the consumer of a local stack of the pair with these keys. */
+function parsedPair(given: Parameters<typeof pair>[0], raw: Record<string, string> = {}): [Service, Service] {
+  const [provider, consumer] = parseSettings({ ...LOCAL, services: pair(given), ...raw }).services;
+  if (provider === undefined || consumer === undefined) throw new Error("no pair");
+  return [provider, consumer];
+}
+
+function errorOf(raw: Record<string, string>): string {
+  try {
+    parseSettings(raw);
+  } catch (error) {
+    if (error instanceof UserError) return error.message;
+    throw error;
+  }
+  return "accepted";
+}
+
+const RESOURCES = { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "256Mi" } };
+const TRAFFIC = {
+  loadBalancer: "ROUND_ROBIN",
+  attempts: 2,
+  perTryTimeout: "5s",
+  locality: false,
+  outlierDetection: {
+    consecutiveGatewayErrors: 5,
+    consecutive5xxErrors: 0,
+    interval: "10s",
+    baseEjectionTime: "30s",
+    maxEjectionPercent: 50,
+    minHealthPercent: 50,
+  },
+  connectionPool: { connectTimeout: "2s", maxRequests: 1024 },
+};
+const HEALTH_CHECK = {
+  timeout: "5s",
+  interval: "5s",
+  initial_jitter: "1s",
+  interval_jitter: "1s",
+  interval_jitter_percent: 50,
+  unhealthy_threshold: 1,
+  healthy_threshold: 1,
+  reuse_connection: true,
+  no_traffic_interval: "2s",
+  no_traffic_healthy_interval: "4s",
+  unhealthy_interval: "5s",
+  unhealthy_edge_interval: "10s",
+  healthy_edge_interval: "10s",
+  grpc_health_check: {},
+};
+
+describe("settings of a local stack", () => {
+  it("have the seed's values where the stack is silent", () => {
+    expect(parseSettings(LOCAL)).toEqual({
+      cluster: "local",
+      context: "kind-dubbo-mesh",
+      kubeconfig: `${CACHE_DIR}/cluster/kubeconfig`,
+      dockerHost: dockerHost(),
+      registry: "localhost:5001/dubbo-mesh",
+      load: undefined,
+      baseImage: "localhost:5001/dubbo-mesh/node:22",
+      namespace: "dubbo-demo",
+      production: false,
+      injection: true,
+      istio: { mode: "existing" },
+      accessLogs: true,
+      observability: { dashboard: false },
+      clusterDomain: "cluster.local",
+      platform: "linux/amd64",
+      services: [
+        {
+          app: "provider",
+          name: "dubbo-samples-mesh-provider",
+          port: 50052,
+          runtime: "node",
+          offers: ["org.apache.dubbo.samples.Greeter"],
+          methods: {
+            "/org.apache.dubbo.samples.Greeter/greet": { kind: "unary", idempotent: true },
+            ...Object.fromEntries(
+              STREAMS.map((name) => [
+                `/org.apache.dubbo.samples.Greeter/${name}`,
+                { kind: "streaming", idempotent: false },
+              ]),
+            ),
+          },
+          calls: [],
+          versions: [{ name: "v1", replicas: 2, weight: 100 }],
+          timeout: "30s",
+          routes: [],
+          properties: {},
+          resources: RESOURCES,
+          traffic: TRAFFIC,
+          healthCheck: HEALTH_CHECK,
+          drainSeconds: 10,
+          finishSeconds: 30,
+        },
+        {
+          app: "consumer",
+          name: "dubbo-samples-mesh-consumer",
+          port: 20880,
+          runtime: "node",
+          offers: [],
+          methods: {},
+          calls: ["dubbo-samples-mesh-provider"],
+          versions: [{ name: "v1", replicas: 1, weight: 100 }],
+          interval: "1s",
+          timeout: "30s",
+          routes: [],
+          properties: {},
+          resources: RESOURCES,
+          traffic: TRAFFIC,
+          healthCheck: HEALTH_CHECK,
+          drainSeconds: 0,
+          finishSeconds: 30,
+        },
+      ],
+      proxy: { requests: {}, limits: {} },
+      healthCheckBudget: 100,
+      security: {
+        mtls: "STRICT",
+        authorization: true,
+        identities: "shared",
+        networkPolicy: false,
+        defaultDeny: false,
+      },
+    });
+  });
+
+  it("take nested values as YAML or JSON, and keep the other defaults", () => {
+    const services = '[{"app": "provider"}, {"app": "consumer", "replicas": 3}]';
+    const fromYaml = parseSettings({
+      ...LOCAL,
+      services: "- app: provider\n- app: consumer\n  replicas: 3",
+      injection: "false",
+    });
+    expect(fromYaml).toEqual(parseSettings({ ...LOCAL, services, injection: "false" }));
+    expect(fromYaml.services[1]).toMatchObject({ versions: [{ replicas: 3 }], interval: "1s" });
+    expect(fromYaml.injection).toBe(false);
+  });
+
+  it("treat an empty value as unset, as Pulumi.yaml's defaults need it", () => {
+    expect(parseSettings({ ...LOCAL, context: "", revision: "", services: "" })).toEqual(
+      parseSettings(LOCAL),
+    );
+  });
+
+  it.each([
+    ["context", "dubbo-mesh:context is set, but dubbo-mesh:cluster is local, which has its own"],
+    ["kubeconfig", "dubbo-mesh:kubeconfig is set, but dubbo-mesh:cluster is local, which has its own"],
+  ])("refuse %s", (key, message) => {
+    expect(errorOf({ ...LOCAL, [key]: "x" })).toBe(message);
+  });
+});
+
+describe("settings of a stack on an existing cluster", () => {
+  it("need a context", () => {
+    expect(errorOf({})).toBe(
+      "dubbo-mesh:context is not set: the stack does not say which cluster it deploys to",
+    );
+  });
+
+  it("need a registry where an image is built", () => {
+    const message = "dubbo-mesh:registry is not set: the stack does not say where its images are pushed to";
+    expect(errorOf({ context: "there" })).toBe(message);
+    expect(errorOf({ context: "there", services: pair({ provider: "image: 'a/p:1'" }) })).toBe(message);
+    const both = pair({ provider: "image: 'a/p:1'", consumer: "image: 'a/c:1'" });
+    expect(errorOf({ context: "there", services: both })).toBe("accepted");
+  });
+
+  it("need no registry where the images are Apache's Java ones, or each version has its own", () => {
+    const message = "dubbo-mesh:registry is not set: the stack does not say where its images are pushed to";
+    const given = (pairGiven: Parameters<typeof pair>[0]): string =>
+      errorOf({ context: "there", services: pair(pairGiven) });
+    expect(given({ provider: "runtime: java" })).toBe(message);
+    expect(given({ provider: "runtime: java", consumer: "runtime: java" })).toBe("accepted");
+    const versions = "{name: v1, weight: 60, image: 'a/p:1'}, {name: v2, weight: 40";
+    const consumer = "image: 'a/c:1'";
+    expect(given({ provider: `versions: [${versions}}]`, consumer })).toBe(message);
+    expect(given({ provider: `versions: [${versions}, image: 'a/p:2'}]`, consumer })).toBe("accepted");
+  });
+
+  it("of kind and minikube need none: their images are loaded, by tag, for this machine's architecture", () => {
+    const platform = process.arch === "arm64" ? "linux/arm64" : "linux/amd64";
+    const place = { registry: "loaded.invalid/dubbo-mesh", platform };
+    expect(parseSettings({ context: "minikube" })).toMatchObject({
+      ...place,
+      load: { tool: "minikube", cluster: "minikube" },
+    });
+    expect(parseSettings({ context: "kind-my-own" })).toMatchObject({
+      ...place,
+      load: { tool: "kind", cluster: "my-own" },
+    });
+    expect(
+      parseSettings({ context: "kind-my-own", registry: "r.test/o", platform: "linux/arm64" }),
+    ).toMatchObject({
+      registry: "r.test/o",
+      platform: "linux/arm64",
+      load: undefined,
+    });
+    expect(parseSettings(LOCAL).load).toBeUndefined();
+  });
+
+  it("of kind and minikube need one all the same where they are production: what is loaded has no digest", () => {
+    const security = "{identities: per-workload, networkPolicy: true, defaultDeny: true}";
+    expect(errorOf({ context: "kind-my-own", production: "true", security })).toContain(
+      "dubbo-mesh:registry is not set",
+    );
+  });
+
+  it("take Node.js from the public image and use docker's and kubectl's own defaults", () => {
+    const settings = parseSettings({ context: "minikube", registry: "docker.io/me" });
+    expect(settings).toMatchObject({
+      context: "minikube",
+      registry: "docker.io/me",
+      baseImage: "node:22-trixie-slim",
+      kubeconfig: undefined,
+      dockerHost: undefined,
+    });
+  });
+});
+
+describe("an image", () => {
+  const digest = `sha256:${"0a".repeat(32)}`;
+
+  it.each([
+    "x:1",
+    "localhost:5000/dubbo-mesh/a:V1.2_3-4",
+    "Registry.example/team/a__b.c-d:v1",
+    `a/b@${digest}`,
+    `docker.io/a/b:1@${digest}`,
+  ])("may be %s", (image) => {
+    expect(parsedPair({ provider: `image: '${image}'` })[0].versions).toMatchObject([{ image }]);
+  });
+});
+
+describe("settings of a Java stack", () => {
+  const images = (provider: string): (string | undefined)[] =>
+    parsedPair({ provider })[0].versions.map(({ image }) => image);
+
+  it("run Apache's images where the stack names none, a version's own before the service's", () => {
+    const versions = (v2: string): string =>
+      `versions: [{name: v1, weight: 80}, {name: v2, weight: 20${v2}}]`;
+    expect(images(`runtime: java, ${versions("")}`)).toEqual([
+      "apache/dubbo-demo:dubbo-samples-mesh-provider-v1_0.0.1",
+      "apache/dubbo-demo:dubbo-samples-mesh-provider-v2_0.0.1",
+    ]);
+    expect(images(`runtime: java, ${versions(", image: 'a/p:2'")}`)).toEqual([
+      "apache/dubbo-demo:dubbo-samples-mesh-provider-v1_0.0.1",
+      "a/p:2",
+    ]);
+    const both = `image: 'a/p:1', ${versions(", image: 'a/p:2'")}`;
+    expect(images(`runtime: java, ${both}`)).toEqual(["a/p:1", "a/p:2"]);
+    expect(images(both)).toEqual(["a/p:1", "a/p:2"]);
+    expect(images(versions(", image: 'a/p:2'"))).toEqual([undefined, "a/p:2"]);
+    const consumer = (text: string): Service => parsedPair({ consumer: text })[1];
+    expect(consumer("runtime: java")).toMatchObject({
+      versions: [{ image: "apache/dubbo-demo:dubbo-samples-mesh-consumer_0.0.1" }],
+      interval: "5s",
+    });
+    expect(consumer("runtime: java, image: 'a/c:1', interval: 2s")).toMatchObject({
+      versions: [{ image: "a/c:1" }],
+      interval: "2s",
+    });
+  });
+
+  it("need an image for a version that Apache has none of", () => {
+    const provider = "runtime: java, versions: [{name: v1, weight: 80}, {name: constructor, weight: 20}]";
+    expect(errorOf({ ...LOCAL, services: pair({ provider }) })).toBe(
+      "dubbo-mesh:services[0].versions[1].image: is not set, and Apache publishes Java images of v1 and v2 only",
+    );
+    expect(errorOf({ ...LOCAL, services: "[{app: provider}, {app: relay, runtime: java}]" })).toBe(
+      "dubbo-mesh:services[1].image: is not set, and Apache publishes no Java image of it",
+    );
+  });
+});
+
+describe("Dubbo properties of an application", () => {
+  it("are text, also where YAML has a number or a boolean", () => {
+    const properties = "{dubbo.a.b: 8, dubbo.a.c-d: false, dubbo.a.e: 'x \"y\"', dubbo.a.f: ''}";
+    const [provider, consumer] = parsedPair({ provider: `properties: ${properties}` });
+    expect(provider.properties).toEqual({
+      "dubbo.a.b": "8",
+      "dubbo.a.c-d": "false",
+      "dubbo.a.e": 'x "y"',
+      "dubbo.a.f": "",
+    });
+    expect(consumer.properties).toEqual({});
+  });
+
+  const refused = (application: "provider" | "consumer", property: string): string =>
+    errorOf({
+      ...LOCAL,
+      services: pair({ [application]: `properties: ${JSON.stringify({ [property]: "1" })}` }),
+    });
+  const INDEX = { provider: 0, consumer: 1 };
+
+  it.each([
+    ["provider", "dubbo.application.name", "use name"],
+    ["provider", "dubbo.application.version", "use versions"],
+    ["provider", "dubbo.protocol.port", "use port"],
+    ["provider", "dubbo.application.qos-port", "the probes ask port 22222"],
+    ["consumer", "dubbo.application.qosPort", "the probes ask port 22222"],
+    ["provider", "dubbo.service.shutdown.wait", "use drain"],
+    ["provider", "dubbo.service.shutdown.timeout", "it is the longest timeout of its callers, and its own"],
+    ["consumer", "dubbo.consumer.timeout", "use timeout"],
+    ["consumer", "dubbo.consumer.interval", "use interval"],
+    ["consumer", "dubbo.reference.providedBy", "use calls"],
+    ["consumer", "dubbo.reference.provider-port", "it is the port of what calls names"],
+    [
+      "consumer",
+      "dubbo.reference.org.apache.dubbo.samples.Greeter.providerPort",
+      "calls says what is called",
+    ],
+  ] as const)("are refused where the stack sets them: %s %s", (application, property, advice) => {
+    expect(refused(application, property)).toBe(
+      `dubbo-mesh:services[${INDEX[application]}].properties["${property}"]: is set by the stack itself: ${advice}`,
+    );
+  });
+
+  it.each(["provider", "consumer"] as const)(
+    "cannot take the place of what the stack sets: %s",
+    (application) => {
+      const services = ["org.apache.dubbo.samples.Greeter"];
+      const callees = [{ application: "p", port: 1, services }];
+      const called = { callees, timeoutMs: 1, intervalMs: 1, clusterDomain: "c" };
+      const plain = {
+        application: "a",
+        version: "v",
+        port: 1,
+        drainSeconds: 1,
+        finishSeconds: 1,
+        finishMs: 1,
+        properties: {},
+      };
+      const spec = { ...plain, ...(application === "consumer" && { reference: called }) };
+      const properties = [nodeProperties(spec), javaProperties(spec)].flatMap(Object.keys);
+      expect(properties.length).toBeGreaterThan(12);
+      for (const property of properties) {
+        expect(refused(application, property)).toMatch(/: is set by the stack itself: /);
+      }
+    },
+  );
+
+  it("are as many as Java 8 reads of Apache's images", () => {
+    const outcome = (length: number, keys = ""): string =>
+      errorOf({
+        ...LOCAL,
+        services: pair({
+          consumer: `runtime: java${keys}, properties: {dubbo.application.owner: ${"x".repeat(length)}}`,
+        }),
+      });
+    const longest = 398;
+    expect(outcome(longest)).toBe("accepted");
+    expect(outcome(longest + 1)).toBe(
+      "dubbo-mesh:services[1].properties: make a JAVA_TOOL_OPTIONS of 1024 bytes for apache/dubbo-demo:dubbo-samples-mesh-consumer_0.0.1, " +
+        "whose Java 8 ignores one of 1024 or more: leave some out, or run an image on a later Java",
+    );
+    expect(outcome(longest + 1, ", image: 'a/c:1'")).toBe("accepted");
+    // 16.1 s are 16100 ms, of as many digits as the default's.
+    expect(outcome(longest, ", timeout: 16.1s")).toBe("accepted");
+    expect(outcome(longest + 1, ", timeout: 16.1s")).not.toBe("accepted");
+    const named = "{name: c, port: 20880, calls: [dubbo-samples-mesh-provider], runtime: java, ";
+    const apache = "image: 'apache/dubbo-demo:dubbo-samples-mesh-consumer_0.0.1', ";
+    const services = `[{app: provider}, ${named}${apache}properties: {dubbo.application.owner: ${"x".repeat(900)}}}]`;
+    expect(errorOf({ ...LOCAL, services })).toMatch(
+      /^dubbo-mesh:services\[1\]\.properties: make a JAVA_TOOL_OPTIONS of /,
+    );
+  });
+
+  it.each([
+    "application.name",
+    "dubbo",
+    "dubbo.",
+    "dubbo.a..b",
+    "dubbo.a b",
+    "dubbo.1",
+    "Dubbo.a",
+    "dubbo.a=b",
+  ])("have names of Dubbo's kind, not %j", (name) => {
+    const key = name.includes(".") ? `["${name}"]` : `.${name}`;
+    expect(refused("consumer", name)).toBe(
+      `dubbo-mesh:services[1].properties${key}: is no name of a Dubbo property such as dubbo.application.log-format`,
+    );
+  });
+
+  it.each([
+    ["{dubbo.a.b: [1]}", '["dubbo.a.b"]: must be text, a number, true or false'],
+    ['{dubbo.a.b: "x\\ny"}', '["dubbo.a.b"]: must be one line without control characters'],
+    [
+      "{dubbo.a.logFormat: a, dubbo.a.log-format: b}",
+      '["dubbo.a.log-format"]: is there twice, in two spellings',
+    ],
+  ])("are one line of text each: %s", (properties, message) => {
+    expect(errorOf({ ...LOCAL, services: pair({ provider: `properties: ${properties}` }) })).toBe(
+      `dubbo-mesh:services[0].properties${message}`,
+    );
+  });
+});
+
+describe("the health check's load", () => {
+  it("follows from the pods of both sides", () => {
+    const provider = "versions: [{name: v1, weight: 80, replicas: 3}, {name: v2, weight: 20, replicas: 1}]";
+    const services = parsedPair({ consumer: "replicas: 2", provider }, { healthCheck: "fast" });
+    const { checksPerSecond, perProviderPod } = loadOf(services);
+    expect(checksPerSecond).toBeCloseTo(8 / 0.55);
+    expect(perProviderPod).toBeCloseTo(2 / 0.55);
+  });
+
+  it("is bounded by the budget", () => {
+    const consumers = (replicas: number): Record<string, string> => ({
+      ...LOCAL,
+      healthCheck: "fast",
+      services: pair({ consumer: `replicas: ${replicas}` }),
+    });
+    expect(errorOf(consumers(55))).toBe("accepted");
+    expect(errorOf(consumers(56))).toBe(
+      "dubbo-mesh:healthCheckBudget: the health check asks each pod of dubbo-samples-mesh-provider for 101.8 checks/s (56 pods call it), more than 100: " +
+        "choose a longer interval, such as healthCheck: gentle, or raise the budget",
+    );
+    expect(errorOf({ ...consumers(56), healthCheckBudget: "102" })).toBe("accepted");
+    expect(errorOf({ ...consumers(56), healthCheck: "gentle" })).toBe("accepted");
+  });
+});
+
+describe("pods", () => {
+  const autoscale = "autoscale: {min: 2, max: 5, cpu: 80}";
+
+  it("are a number, or as many as an autoscaler takes", () => {
+    const provider = `versions: [{name: v1, weight: 80, ${autoscale}}, {name: v2, weight: 20}]`;
+    const services = parsedPair({ consumer: autoscale, provider }, { healthCheck: "fast" });
+    const scale = { min: 2, max: 5, cpu: 80 };
+    expect(services[0].versions).toEqual([
+      { name: "v1", weight: 80, autoscale: scale },
+      { name: "v2", weight: 20, replicas: 2 },
+    ]);
+    expect(services[1].versions).toEqual([{ name: "v1", weight: 100, autoscale: scale }]);
+    // 5 consumers, 5 + 2 providers.
+    expect(loadOf(services).checksPerSecond).toBeCloseTo(35 / 0.55);
+  });
+
+  it.each([
+    [
+      { services: pair({ consumer: `replicas: 2, ${autoscale}` }) },
+      "dubbo-mesh:services[1].replicas: is set beside autoscale, which decides on it",
+    ],
+    [
+      { services: pair({ provider: `versions: [{name: v1, replicas: 2, ${autoscale}}]` }) },
+      "dubbo-mesh:services[0].versions[0].replicas: is set beside autoscale, which decides on it",
+    ],
+    [
+      { services: pair({ consumer: "autoscale: {min: 3, max: 2, cpu: 80}" }) },
+      "dubbo-mesh:services[1].autoscale.max: must be min or more",
+    ],
+    [
+      { services: pair({ consumer: "autoscale: {min: 0, max: 2, cpu: 80}" }) },
+      "dubbo-mesh:services[1].autoscale.min: Too small: expected number to be >=1",
+    ],
+    [
+      { services: pair({ consumer: "resources: {requests: {cpu: much}}" }) },
+      "dubbo-mesh:services[1].resources.requests.cpu: must be a quantity such as 100m, 0.5 or 256Mi",
+    ],
+    [{ proxy: "requests: {gpu: 1}" }, "dubbo-mesh:proxy.requests.gpu: no such key"],
+  ])("of %j are refused", (raw, message) => {
+    expect(errorOf({ ...LOCAL, ...raw })).toBe(message);
+  });
+
+  it("have resources of their own, or their runtime's", () => {
+    const settings = parseSettings({
+      ...LOCAL,
+      services: pair({ provider: "runtime: java, resources: {requests: {cpu: 1}, limits: {cpu: 1.5}}" }),
+      proxy: "{requests: {cpu: 20m}, limits: {memory: 128Mi}}",
+    });
+    const [provider, consumer] = settings.services;
+    expect(provider?.resources).toEqual({
+      requests: { cpu: "1", memory: "256Mi" },
+      limits: { cpu: "1.5", memory: "512Mi" },
+    });
+    expect(consumer?.resources.requests).toEqual({ cpu: "50m", memory: "96Mi" });
+    expect(proxyAnnotations(settings.proxy)).toEqual({
+      "sidecar.istio.io/proxyCPU": "20m",
+      "sidecar.istio.io/proxyMemoryLimit": "128Mi",
+    });
+    expect(proxyAnnotations(parseSettings(LOCAL).proxy)).toEqual({});
+  });
+});
+
+describe("services", () => {
+  const own = (keys: string): string => `{name: shop, port: 50060, offers: [shop.Cart], ${keys}}`;
+  const greeter = "{app: provider}";
+
+  it("are any number of applications, each provider, consumer or both", () => {
+    const services = `[${greeter}, {app: consumer}, {app: relay}, ${own("image: 'r/shop:1', calls: [dubbo-samples-mesh-relay]")}]`;
+    const parsed = parseSettings({ ...LOCAL, services }).services;
+    expect(
+      parsed.map(({ name, offers, calls, versions }) => ({ name, offers, calls, versions })),
+    ).toMatchObject([
+      { name: "dubbo-samples-mesh-provider", calls: [] },
+      { name: "dubbo-samples-mesh-consumer", offers: [], calls: ["dubbo-samples-mesh-provider"] },
+      {
+        name: "dubbo-samples-mesh-relay",
+        offers: ["org.apache.dubbo.samples.Relay"],
+        calls: ["dubbo-samples-mesh-provider"],
+        versions: [{ name: "v1", replicas: 2, weight: 100 }],
+      },
+      {
+        name: "shop",
+        offers: ["shop.Cart"],
+        calls: ["dubbo-samples-mesh-relay"],
+        versions: [{ name: "v1", replicas: 2, image: "r/shop:1" }],
+      },
+    ]);
+  });
+
+  it("say of themselves what differs from what the stack says of all", () => {
+    const services = `[{app: provider, traffic: {attempts: 0, outlierDetection: {interval: 1s}}, healthCheck: fast}, ${own("image: 'r/shop:1'")}]`;
+    const [first, second] = parseSettings({
+      ...LOCAL,
+      services,
+      traffic: "{loadBalancer: LEAST_REQUEST, attempts: 3, outlierDetection: {maxEjectionPercent: 10}}",
+      healthCheck: "gentle",
+      drain: "20s",
+    }).services;
+    expect(first).toMatchObject({
+      traffic: {
+        loadBalancer: "LEAST_REQUEST",
+        attempts: 0,
+        outlierDetection: { interval: "1s", maxEjectionPercent: 10, baseEjectionTime: "30s" },
+      },
+      healthCheck: { interval: "0.5s" },
+      drainSeconds: 20,
+    });
+    expect(second).toMatchObject({ traffic: { attempts: 3 }, healthCheck: { interval: "15s" } });
+  });
+
+  it.each([
+    ["[]", "dubbo-mesh:services: Too small: expected array to have >=1 items"],
+    ["[{}]", "dubbo-mesh:services[0].name: must be set; dubbo-mesh:services[0].port: must be set"],
+    ["[3]", "dubbo-mesh:services[0]: Invalid input: expected object, received number"],
+    ["{app: provider}", "dubbo-mesh:services: Invalid input: expected array, received object"],
+    [
+      `[${own("")}]`,
+      "dubbo-mesh:services[0].image: is not set, nor is app or build: nothing says what to run",
+    ],
+    [
+      `[${own("image: 'a:1', build: {context: shop}")}]`,
+      "dubbo-mesh:services[0].build: is set beside image, which runs as it is",
+    ],
+    [
+      `[${own("app: shop, build: {context: shop}")}]`,
+      "dubbo-mesh:services[0].build: is set beside app, which the project builds by itself",
+    ],
+    [
+      `[${own("build: {context: /shop}")}]`,
+      "dubbo-mesh:services[0].build.context: must be a path relative to the project, without spaces",
+    ],
+    [`[${own("build: {context: shop}")}]`, "accepted"],
+    [`[${own("app: shop")}]`, "accepted"],
+    [`[${own("app: ../shop")}]`, "dubbo-mesh:services[0].app: must be a folder of apps/"],
+    [
+      `[${own("image: 'a:1', versions: [{name: v1}], replicas: 2")}]`,
+      "dubbo-mesh:services[0].replicas: is set beside versions, which have their own",
+    ],
+    [
+      `[${greeter}, ${greeter}]`,
+      "dubbo-mesh:services[1].name: is dubbo-samples-mesh-provider, as another service's",
+    ],
+    [
+      `[${greeter}, {app: consumer, name: dubbo-samples-mesh-provider-v1}]`,
+      "dubbo-mesh:services[1].name: makes a second Deployment dubbo-samples-mesh-provider-v1",
+    ],
+    [
+      "[{app: provider, name: default-deny}]",
+      "dubbo-mesh:services[0].name: is default-deny, which the namespace has already",
+    ],
+    [
+      `[${greeter}, ${own("image: 'a:1', calls: [nobody]")}]`,
+      "dubbo-mesh:services[1].calls[0]: is nobody, which is the name of no service",
+    ],
+    [
+      `[${greeter}, {app: consumer}, ${own("image: 'a:1', calls: [dubbo-samples-mesh-consumer]")}]`,
+      "dubbo-mesh:services[2].calls[0]: is dubbo-samples-mesh-consumer, which offers nothing",
+    ],
+    [
+      `[${greeter}, ${own("image: 'a:1', calls: [dubbo-samples-mesh-provider, dubbo-samples-mesh-provider]")}]`,
+      "dubbo-mesh:services[1].calls[1]: is dubbo-samples-mesh-provider, which is named twice",
+    ],
+    [
+      "[{name: a, image: 'a:1', port: 1, offers: [a.B], calls: [a]}]",
+      "dubbo-mesh:services[0].calls[0]: is a, the service itself",
+    ],
+    [
+      `[{name: a, image: 'a:1', port: 1, offers: [a.B]}, {name: b, image: 'a:1', port: 1, offers: [A.b]}, ${own("image: 'a:1', calls: [a, b]")}]`,
+      "dubbo-mesh:services[2].calls[1]: is b, which offers A.b, as a does, which it calls too",
+    ],
+    [
+      "[{app: provider, port: 22222}]",
+      "dubbo-mesh:services[0].port: is 22222, at which the probes are answered",
+    ],
+    ["[{app: provider, port: 15006}]", "dubbo-mesh:services[0].port: is 15006, one of Istio's sidecar"],
+    ["[{app: provider, offers: [a.B]}]", "accepted"],
+    [
+      `[${greeter}, ${own("image: 'a:1'")}, {app: consumer, calls: [shop]}]`,
+      "dubbo-mesh:services[2].calls: must be one service that offers org.apache.dubbo.samples.Greeter, which app consumer calls",
+    ],
+    [
+      `[${greeter}, {app: consumer, calls: []}]`,
+      "dubbo-mesh:services[1].calls: must be one service that offers org.apache.dubbo.samples.Greeter, which app consumer calls",
+    ],
+    [
+      `[${greeter}, {app: consumer, versions: [{name: v2}], drain: 9s}]`,
+      "dubbo-mesh:services[1].versions: is about calls to the service, which offers nothing: say in offers what it does; " +
+        "dubbo-mesh:services[1].drain: is about calls to the service, which offers nothing: say in offers what it does",
+    ],
+  ])("of %s: %s", (services, message) => {
+    expect(errorOf({ ...LOCAL, services })).toBe(message);
+  });
+});
+
+describe("security settings", () => {
+  it.each([
+    ["{}", "true", "STRICT", true],
+    ["{}", "false", "PERMISSIVE", false],
+    ["mtls: PERMISSIVE", "true", "PERMISSIVE", true],
+    ["authorization: false", "true", "STRICT", false],
+  ])("%s with injection %s: %s, authorization %s", (security, injection, mtls, authorization) => {
+    expect(parseSettings({ ...LOCAL, injection, security }).security).toMatchObject({ mtls, authorization });
+  });
+});
+
+describe("what cannot work", () => {
+  const GREETER_PATH = "/org.apache.dubbo.samples.Greeter";
+  const method = (name: string, said: string): Record<string, string> => ({
+    services: pair({ provider: `methods: {"${GREETER_PATH}/${name}": {${said}}}` }),
+  });
+  const METHOD = (name: string): string => `dubbo-mesh:services[0].methods["${GREETER_PATH}/${name}"]`;
+
+  it.each([
+    [
+      {
+        services: pair({
+          provider: "versions: [{name: v1, weight: 80}, {name: v2, weight: 20, replicas: 0}]",
+        }),
+      },
+      "dubbo-mesh:services[0].versions[1].replicas: is 0, but its weight is 20: nobody would answer",
+    ],
+    [
+      { services: pair({ provider: "routes: [{headers: {x-canary: 'yes'}, version: v3}]" }) },
+      "dubbo-mesh:services[0].routes[0].version: is v3, which versions does not have (v1)",
+    ],
+    [
+      {
+        services: pair({
+          provider:
+            "versions: [{name: v1}, {name: v2, weight: 0, replicas: 0}], routes: [{headers: {x-canary: 'yes'}, version: v2}]",
+        }),
+      },
+      "dubbo-mesh:services[0].routes[0].version: is v2, which has no replicas: nobody would answer",
+    ],
+    [
+      { services: pair({ provider: "routes: [{headers: {}, version: v1}]" }) },
+      "dubbo-mesh:services[0].routes[0].headers: must name a header",
+    ],
+    [
+      { services: pair({ provider: "routes: [{headers: {X-Canary: 'yes'}, version: v1}]" }) },
+      "dubbo-mesh:services[0].routes[0].headers: must be names of headers in lower case",
+    ],
+    [
+      method("greetStream", "idempotent: true"),
+      `${METHOD("greetStream")}.idempotent: is of a stream, which cannot be repeated once it has begun`,
+    ],
+    [
+      method("greetServerStream", "timeout: 2s"),
+      `${METHOD("greetServerStream")}.timeout: is of a stream, which a timeout would cut`,
+    ],
+    [
+      { services: pair({ provider: "methods: {greet: {timeout: 2s}}" }) },
+      "dubbo-mesh:services[0].methods.greet: must be a gRPC path such as /package.Service/method",
+    ],
+    [
+      method("greet", "timeout: 5s"),
+      `${METHOD("greet")}.timeout: must be longer than perTryTimeout, 5s, or no try follows the first`,
+    ],
+    [{ ...method("greet", "timeout: 5s"), traffic: "attempts: 0" }, "accepted"],
+    [method("greet", "timeout: 5s, idempotent: false"), "accepted"],
+    [method("UpperCaseGreet", "timeout: 5s"), "accepted"],
+    [
+      { traffic: "{loadBalancer: RANDOM, warmup: 30s}" },
+      "dubbo-mesh:traffic.warmup: needs loadBalancer ROUND_ROBIN or LEAST_REQUEST: Envoy's RANDOM knows none",
+    ],
+    [
+      { traffic: "loadBalancer: RANDOM", services: pair({ provider: "traffic: {warmup: 30s}" }) },
+      "dubbo-mesh:services[0].traffic.warmup: needs loadBalancer ROUND_ROBIN or LEAST_REQUEST: Envoy's RANDOM knows none",
+    ],
+    [
+      { services: pair({ consumer: "timeout: 5s" }) },
+      "dubbo-mesh:traffic.perTryTimeout: is 5s, but a call of dubbo-samples-mesh-consumer ends after its timeout, 5s: a provider that hangs " +
+        "would never be retried",
+    ],
+    [{ services: pair({ consumer: "timeout: 5s" }), traffic: "attempts: 0" }, "accepted"],
+    [{ services: pair({ consumer: "timeout: 5s", provider: "traffic: {perTryTimeout: 4s}" }) }, "accepted"],
+    [
+      {
+        services: pair({
+          consumer: "timeout: 5s",
+          provider: `methods: {"${GREETER_PATH}/greet": {idempotent: false}}`,
+        }),
+      },
+      "accepted",
+    ],
+    [
+      { drain: "8s" },
+      "dubbo-mesh:drain: is 8 s, but callers may notice only after 8.5 s: healthCheck says when",
+    ],
+    [
+      { drain: "8s", services: pair({ provider: "drain: 2s" }) },
+      "dubbo-mesh:services[0].drain: is 2 s, but callers may notice only after 8.5 s: healthCheck says when",
+    ],
+    [{ drain: "8.5s" }, "accepted"],
+    [{ drain: "1s", healthCheck: "fast" }, "accepted"],
+    [{ drain: "1s", services: pair({ provider: "healthCheck: fast" }) }, "accepted"],
+  ])("%j is refused before anything is applied", (raw, message) => {
+    expect(errorOf({ ...LOCAL, ...raw })).toBe(message);
+  });
+
+  it.each([
+    [
+      { injection: "false", security: "mtls: STRICT" },
+      "dubbo-mesh:security.mtls: is STRICT, but injection is false: pods without a sidecar speak plaintext",
+    ],
+    [
+      { injection: "false", security: "authorization: true" },
+      "dubbo-mesh:security.authorization: is true, but injection is false: nobody would enforce it",
+    ],
+    [{ injection: "false" }, "accepted"],
+    [
+      { security: "{defaultDeny: true, networkPolicy: true, authorization: false}" },
+      "dubbo-mesh:security.defaultDeny: needs authorization and networkPolicy, else nothing could be called",
+    ],
+    [
+      { security: "defaultDeny: true" },
+      "dubbo-mesh:security.defaultDeny: needs authorization and networkPolicy, else nothing could be called",
+    ],
+    [{ security: "{defaultDeny: true, networkPolicy: true}" }, "accepted"],
+    [
+      { security: "podSecurity: baseline" },
+      "dubbo-mesh:security.podSecurity: is baseline, which needs Istio's CNI plugin; the local cluster has none",
+    ],
+    [{ security: "podSecurity: privileged" }, "accepted"],
+    [{ injection: "false", security: "podSecurity: restricted" }, "accepted"],
+    [
+      { healthCheck: "transport_socket_match_criteria: {useMTLS: true}" },
+      "dubbo-mesh:healthCheck.transport_socket_match_criteria: make the check plaintext, which security.mtls STRICT and " +
+        "security.authorization refuse: leave it out",
+    ],
+    [{ healthCheck: "transport_socket_match_criteria: {tlsMode: istio}" }, "accepted"],
+    [
+      { healthCheck: "tls_options: {alpn_protocols: [http1.1, h2]}" },
+      "dubbo-mesh:healthCheck.tls_options.alpn_protocols: http1.1: no protocol that a sidecar listens for; leave tls_options out",
+    ],
+    [
+      {
+        services: pair({ provider: "healthCheck: {tls_options: {alpn_protocols: [h2]}}" }),
+        injection: "false",
+      },
+      "dubbo-mesh:services[0].healthCheck.tls_options.alpn_protocols: h2: not what a sidecar takes for mTLS; leave tls_options out",
+    ],
+    [{ healthCheck: "tls_options: {alpn_protocols: [istio, h2]}" }, "accepted"],
+    [
+      {
+        healthCheck:
+          "{transport_socket_match_criteria: {useMTLS: true}, tls_options: {alpn_protocols: [http1.1, h2]}}",
+        security: "{mtls: PERMISSIVE, authorization: false}",
+      },
+      "accepted",
+    ],
+    [
+      {
+        healthCheck: "transport_socket_match_criteria: {useMTLS: true}",
+        security: "{mtls: PERMISSIVE, authorization: false}",
+      },
+      "accepted",
+    ],
+    [
+      { services: pair({ provider: "methods: {/a.B/c: {timeout: 2s}}" }) },
+      'dubbo-mesh:services[0].methods["/a.B/c"]: is of a gRPC service that offers does not have (org.apache.dubbo.samples.Greeter)',
+    ],
+    [
+      { services: "[{name: p, image: 'p:1', port: 1, offers: [Greeter]}]" },
+      "dubbo-mesh:services[0].offers[0]: must be a gRPC service such as package.Service",
+    ],
+  ])("%j is refused where its ground is missing", (raw, message) => {
+    expect(errorOf({ ...LOCAL, ...raw })).toBe(message);
+  });
+
+  it("streams are those of the proto", () => {
+    const streams = Greeter.methods.filter(({ methodKind }) => methodKind !== "unary");
+    expect(STREAMS).toEqual(streams.map(({ name }) => name));
+  });
+});
+
+describe("a production stack", () => {
+  const strong = {
+    production: "true",
+    security: "{identities: per-workload, networkPolicy: true, defaultDeny: true}",
+  };
+
+  it("may be as strong as it can", () => {
+    expect(errorOf({ ...LOCAL, ...strong })).toBe("accepted");
+  });
+
+  it("is refused for each weak setting, by its name", () => {
+    expect(
+      errorOf({ ...LOCAL, production: "true", security: "{mtls: PERMISSIVE, authorization: false}" }),
+    ).toBe(
+      [
+        "mtls: is PERMISSIVE, but production needs STRICT: pods would take plaintext",
+        "authorization: is false, but production needs true: any pod of the mesh could call",
+        "identities: is shared, but production needs per-workload: each application could call whatever another one may",
+        "networkPolicy: is false, but production needs true: pods without a sidecar could reach them",
+        "defaultDeny: is false, but production needs true: what no policy names would be allowed",
+      ]
+        .map((text) => `dubbo-mesh:security.${text}`)
+        .join("; "),
+    );
+  });
+
+  it.each([
+    [
+      { injection: "false", security: "{}" },
+      "dubbo-mesh:injection: is false, but production needs the sidecar: there would be no mesh",
+    ],
+    [
+      { services: pair({ provider: "replicas: 1" }) },
+      "dubbo-mesh:services[0].versions[0].replicas: is 1, but production needs 2: nobody would answer for one that ends",
+    ],
+    [
+      { services: pair({ provider: "autoscale: {min: 1, max: 3, cpu: 50}" }) },
+      "dubbo-mesh:services[0].versions[0].autoscale.min: is 1, but production needs 2: nobody would answer for one that ends",
+    ],
+    [
+      { services: pair({ provider: "versions: [{name: v1}, {name: v2, replicas: 1, weight: 0}]" }) },
+      "accepted",
+    ],
+    [
+      { services: pair({ consumer: "image: 'a/c:1'" }) },
+      "dubbo-mesh:services[1].versions[0].image: is a/c:1, but production needs a digest (NAME@sha256:...): a tag may change",
+    ],
+    [{ services: pair({ consumer: `image: 'a/c@sha256:${"12".repeat(32)}'` }) }, "accepted"],
+  ])("of %j", (raw, message) => {
+    expect(errorOf({ ...LOCAL, ...strong, ...raw })).toBe(message);
+  });
+});
+
+describe("wrong settings", () => {
+  it.each([
+    [
+      { healthCheck: "slow" },
+      "dubbo-mesh:healthCheck: must be seed, fast, gentle, or fields in Envoy's words",
+    ],
+    [{ healthCheck: "profile: slow" }, "dubbo-mesh:healthCheck.profile: must be seed, fast or gentle"],
+    [{ namspace: "x" }, "dubbo-mesh:namspace: no such key"],
+    [{ services: pair({ consumer: "replica: 1" }) }, "dubbo-mesh:services[1].replica: no such key"],
+    [{ provider: "name: x" }, "dubbo-mesh:provider: no such key"],
+    [{ healthCheck: "intervall: 1s" }, "dubbo-mesh:healthCheck.intervall: no such key"],
+    [
+      { healthCheck: "grpc_health_check: {servicename: a}" },
+      "dubbo-mesh:healthCheck.grpc_health_check.servicename: no such key",
+    ],
+    [
+      { healthCheck: "interval: 500ms" },
+      "dubbo-mesh:healthCheck.interval: must be a duration in seconds such as 5s or 0.25s",
+    ],
+    [{ healthCheck: "interval: 0s" }, "dubbo-mesh:healthCheck.interval: must be longer than 0s"],
+    [
+      { healthCheck: "tcp_health_check: {}\ngrpc_health_check: {}" },
+      "dubbo-mesh:healthCheck: takes one of grpc_health_check, http_health_check, tcp_health_check, custom_health_check",
+    ],
+    [
+      { services: pair({ provider: "versions: [{name: v1, weight: 80}]" }) },
+      "dubbo-mesh:services[0].versions: the weights must add up to 100",
+    ],
+    [
+      { services: pair({ provider: "versions: [{name: v1, weight: 50}, {name: v1, weight: 50}]" }) },
+      "dubbo-mesh:services[0].versions: two versions have the same name",
+    ],
+    [
+      { services: pair({ provider: "versions: [{name: v1, replicas: -1}]" }) },
+      "dubbo-mesh:services[0].versions[0].replicas: Too small: expected number to be >=0",
+    ],
+    [{ injection: "perhaps" }, "dubbo-mesh:injection: Invalid input: expected boolean, received string"],
+    ...["x_y", "a..b", `${"a".repeat(64)}.b`].map((clusterDomain): [Record<string, string>, string] => [
+      { clusterDomain },
+      "dubbo-mesh:clusterDomain: must be a DNS domain such as cluster.local",
+    ]),
+    [
+      // Of 122 characters: one more than is accepted.
+      { clusterDomain: "ab.".repeat(40) + "cd" },
+      "dubbo-mesh:clusterDomain: must have at most 121 characters",
+    ],
+    [
+      { namespace: "Dubbo" },
+      "dubbo-mesh:namespace: must be a DNS label: lower-case letters, digits and dashes, at most 63",
+    ],
+    ...[
+      "!@!",
+      "x",
+      "x:latest",
+      "localhost:5000/x",
+      "a/Y:1",
+      "x@sha256:xyz",
+      `x@sha256:${"0".repeat(63)}`,
+    ].map((image): [Record<string, string>, string] => [
+      { services: pair({ provider: `image: '${image}'` }) },
+      "dubbo-mesh:services[0].image: must be an image with a digest, or with a tag other than latest, such as registry/name:v1",
+    ]),
+    [
+      { clusterDomain: "- &a {name: a}" },
+      "dubbo-mesh:clusterDomain: must be a DNS domain such as cluster.local",
+    ],
+    [
+      { services: "[{app: consumer, replicas: 1" },
+      "dubbo-mesh:services is not YAML: unexpected end of the stream within a flow collection (2:1)",
+    ],
+  ])("%j are one error that names the key", (raw, message) => {
+    expect(errorOf({ ...LOCAL, ...raw })).toBe(message);
+  });
+
+  it("are reported together", () => {
+    expect(errorOf({ ...LOCAL, drain: "soon", platform: "amd64" })).toBe(
+      'dubbo-mesh:platform: Invalid option: expected one of "linux/amd64"|"linux/arm64"; ' +
+        "dubbo-mesh:drain: must be a duration in seconds such as 5s or 0.25s",
+    );
+  });
+});
+
+describe("Pulumi.yaml", () => {
+  it("says what each array is of, without which Pulumi does not read the file", () => {
+    const { config } = projectFile() as { config: Record<string, { type?: string; items?: object }> };
+    const arrays = Object.entries(config).filter(([, { type }]) => type === "array");
+    expect(arrays.map(([key, { items }]) => [key, items])).toEqual([["services", { type: "object" }]]);
+  });
+
+  it("is what `npm run declarations` makes of the schema", () => {
+    const path = new URL("../../../Pulumi.yaml", import.meta.url);
+    expect(readFileSync(path, "utf8")).toBe(projectFileText());
+  });
+});

@@ -1,0 +1,395 @@
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import * as pulumi from "@pulumi/pulumi";
+import { describe, expect, it, vi } from "vitest";
+import program from "../../../index.ts";
+import { UserError } from "../../../common/errors.ts";
+import { parseSettings } from "../../../settings/settings.ts";
+import { checkCluster, checkStack, ISTIO_KINDS, unchecked } from "../../../stack/checks.ts";
+import { register } from "../components/mocks.ts";
+import { declaredBy } from "../program.ts";
+import { userError } from "../tools/user-error.ts";
+
+type Webhook = Readonly<Record<string, unknown>>;
+
+function webhook(matchExpressions: readonly object[], clientConfig: object): Webhook {
+  return {
+    name: "namespace.sidecar-injector.istio.io",
+    admissionReviewVersions: ["v1"],
+    sideEffects: "None",
+    namespaceSelector: { matchExpressions },
+    clientConfig,
+  };
+}
+
+const service = (name: string): object => ({ service: { name, namespace: "istio-system", port: 443 } });
+const DEFAULT = webhook([{ key: "istio-injection", operator: "In", values: ["enabled"] }], service("istiod"));
+const ofRevision = (revision: string, istiod: string): Webhook =>
+  webhook(
+    [
+      { key: "istio.io/rev", operator: "In", values: [revision] },
+      { key: "istio-injection", operator: "DoesNotExist" },
+    ],
+    service(istiod),
+  );
+const configuration = (labels: object, ...webhooks: Webhook[]): object => ({
+  metadata: { labels },
+  webhooks,
+});
+
+const ALL = [
+  configuration({ "istio.io/rev": "default" }, DEFAULT),
+  configuration({ "istio.io/rev": "1-30" }, ofRevision("1-30", "istiod-1-30")),
+  configuration({ "istio.io/rev": "1-30", "istio.io/tag": "prod" }, ofRevision("prod", "istiod-1-30")),
+  configuration({}, { ...DEFAULT, name: "other.example.com", clientConfig: service("other") }),
+];
+
+/** A cluster's answers: what it serves, its webhooks, and the versions of its istiods by Service. */
+interface Cluster {
+  readonly kinds?: Readonly<Record<string, readonly string[]>>;
+  readonly webhooks?: readonly object[];
+  readonly versions?: Readonly<Record<string, string>>;
+  /** Metadata of the stack's namespace; without it, there is none. */
+  readonly namespace?: object;
+  /** Requests that are answered with `code`. */
+  readonly failing?: RegExp;
+  readonly code?: number;
+  readonly reason?: string;
+}
+
+const NAMESPACE_ASKED = "/api/v1/namespaces/dubbo-demo";
+
+function answerOf(
+  { kinds = ISTIO_KINDS, webhooks = ALL, versions = {}, namespace }: Cluster,
+  url: string,
+): unknown {
+  if (url === "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations")
+    return { items: webhooks };
+  if (url === NAMESPACE_ASKED) return namespace && { metadata: namespace };
+  const [, name = ""] =
+    /^\/api\/v1\/namespaces\/istio-system\/services\/(.+)(?::|%3A)15014\/proxy\/version$/.exec(url) ?? [];
+  if (name !== "") return versions[name];
+  const served = kinds[url.replace(/^\/apis\//, "")];
+  return (
+    served && {
+      groupVersion: "",
+      resources: served.map((kind) => ({ kind, name: "", namespaced: true, verbs: [] })),
+    }
+  );
+}
+
+/** Requests and warnings of checks. */
+interface Checked {
+  readonly asked: readonly string[];
+  readonly warnings: readonly string[];
+}
+
+/** Checks a stack against a cluster that answers so. */
+async function check(cluster: Cluster, stack: Readonly<Record<string, string>> = {}): Promise<Checked> {
+  const asked: string[] = [];
+  const server = createServer(({ url = "" }, response) => {
+    asked.push(url);
+    const failing = cluster.failing?.test(url) === true;
+    const answer = failing ? { message: cluster.reason } : answerOf(cluster, url);
+    const text = typeof answer === "string";
+    const code = failing ? (cluster.code ?? 403) : answer === undefined ? 404 : 200;
+    response.writeHead(code, { "content-type": text ? "text/plain; charset=utf-8" : "application/json" });
+    response.end(text ? answer : JSON.stringify(answer ?? {}));
+  }).listen(0, "127.0.0.1");
+  await new Promise((resolve) => server.once("listening", resolve));
+  const kubeconfig = join(mkdtempSync(join(tmpdir(), "dubbo-mesh-test-")), "kubeconfig");
+  const address = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  writeFileSync(
+    kubeconfig,
+    `clusters: [{ name: c, cluster: { server: "${address}", insecure-skip-tls-verify: true } }]\nusers: [{ name: u, user: {} }]\n` +
+      "contexts: [{ name: x, context: { cluster: c, user: u } }]\n",
+  );
+  const images = { services: "[{ app: provider, image: 'r/p:1' }, { app: consumer, image: 'r/c:1' }]" };
+  const warnings: string[] = [];
+  try {
+    const settings = parseSettings({ context: "x", kubeconfig, ...images, ...stack });
+    await checkCluster(settings, (warning) => warnings.push(warning));
+    return { asked: asked.map(decodeURIComponent).sort(), warnings };
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+}
+
+const KINDS_ASKED = Object.keys(ISTIO_KINDS).map((group) => `/apis/${group}`);
+const WEBHOOKS_ASKED = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
+const versionOf = (name: string): string =>
+  `/api/v1/namespaces/istio-system/services/${name}:15014/proxy/version`;
+const SERVING = { versions: { istiod: "1.30.2-abc-Clean" } };
+
+describe("the kinds that are looked for", () => {
+  it("are all that a stack declares", async () => {
+    const { objects } = await declaredBy({ cluster: "local" });
+    const declared = new Map<string, Set<string>>();
+    for (const { apiVersion, kind } of objects.filter((object) => object.apiVersion.includes(".istio.io/")))
+      declared.set(apiVersion, (declared.get(apiVersion) ?? new Set<string>()).add(kind));
+    expect(Object.fromEntries([...declared].map(([group, kinds]) => [group, [...kinds].sort()]))).toEqual(
+      ISTIO_KINDS,
+    );
+  });
+});
+
+describe("an Istio that can serve the stack", () => {
+  it.each([
+    [{}, "istiod"],
+    [{ revision: "1-30" }, "istiod-1-30"],
+    [{ revision: "prod", istio: 'version: "1.30"' }, "istiod-1-30"],
+  ])("is asked six times for %j, and about the istiod that injects", async (stack, istiod) => {
+    const { asked, warnings } = await check({ versions: { [istiod]: "1.30.2-abc-Clean" } }, stack);
+    const istio = [...KINDS_ASKED, WEBHOOKS_ASKED, versionOf(istiod)];
+    expect({ asked, warnings }).toEqual({ asked: [...istio, NAMESPACE_ASKED].sort(), warnings: [] });
+  });
+
+  it.each(["1.24.0-x-Clean", "1.31-alpha.eed52ebb66ad-unknown-unknown", "unknown"])(
+    "may call itself %s",
+    async (version) => {
+      expect((await check({ versions: { istiod: version } })).asked).toHaveLength(7);
+    },
+  );
+
+  it("need not inject where no sidecar is asked for", async () => {
+    const { asked } = await check({ webhooks: [] }, { injection: "false" });
+    expect(asked).toEqual([...KINDS_ASKED, NAMESPACE_ASKED].sort());
+  });
+
+  it("may run outside of the cluster", async () => {
+    const [expressions] = [[{ key: "istio-injection", operator: "Exists" }]];
+    const webhooks = [configuration({}, webhook(expressions, { url: "https://istiod.test/inject" }))];
+    expect((await check({ webhooks })).asked).toHaveLength(6);
+  });
+
+  it("is not asked for where the stack brings its own", async () => {
+    for (const mode of ["install", "crds"]) {
+      const { asked } = await check({ kinds: {}, webhooks: [] }, { istio: `mode: ${mode}` });
+      expect(asked).toEqual([NAMESPACE_ASKED]);
+    }
+  });
+});
+
+describe("an Istio that cannot serve the stack", () => {
+  it("is not there", async () => {
+    expect(await userError(check({ kinds: {}, webhooks: [] }))).toEqual({
+      message:
+        "the cluster of context x does not know DestinationRule (networking.istio.io/v1), Sidecar (networking.istio.io/v1), " +
+        "VirtualService (networking.istio.io/v1), EnvoyFilter (networking.istio.io/v1alpha3), AuthorizationPolicy (security.istio.io/v1), " +
+        "PeerAuthentication (security.istio.io/v1), Telemetry (telemetry.istio.io/v1): Istio is not installed there, or older than 1.24",
+      fix: "Install Istio 1.24 or newer, or let the stack do it (dubbo-mesh:istio, mode: install).",
+    });
+  });
+
+  it("lacks a kind", async () => {
+    const kinds = { ...ISTIO_KINDS, "telemetry.istio.io/v1": [] };
+    expect((await userError(check({ kinds }))).message).toBe(
+      "the cluster of context x does not know Telemetry (telemetry.istio.io/v1): Istio is not installed there, or older than 1.24",
+    );
+  });
+
+  it("has no such revision", async () => {
+    expect(await userError(check({}, { revision: "1-31" }))).toEqual({
+      message:
+        "no webhook of context x injects sidecars into a namespace with istio.io/rev=1-31: pods would start outside of the mesh",
+      fix: "Set dubbo-mesh:revision to one that is there (1-30, default, prod); default needs none.",
+    });
+  });
+
+  it("has no default revision, or injects nowhere", async () => {
+    const message =
+      "no webhook of context x injects sidecars into a namespace with istio-injection=enabled: pods would start outside of the mesh";
+    expect((await userError(check({ webhooks: ALL.slice(1, 3) }))).message).toBe(message);
+    expect(await userError(check({ webhooks: [] }))).toEqual({
+      message,
+      fix: "Install istiod, or let the stack do it (dubbo-mesh:istio, mode: install).",
+    });
+  });
+
+  it("does not answer", async () => {
+    expect(await userError(check({}))).toEqual({
+      message: "istio-system/istiod, which injects the sidecars, does not answer: no pod could start",
+      fix: "See why: kubectl get pods --namespace istio-system --selector app=istiod.",
+    });
+  });
+
+  it("is too old", async () => {
+    expect(await userError(check({ versions: { istiod: "1.23.6-abc-Clean" } }))).toEqual({
+      message:
+        "istio-system/istiod is Istio 1.23.6-abc-Clean, older than 1.24: it does not know all that the stack declares",
+      fix: "Upgrade Istio to 1.24 or newer, or set dubbo-mesh:revision to one that is.",
+    });
+  });
+
+  it("is another than the stack says", async () => {
+    const stack = { istio: 'version: "1.31"' };
+    expect(await userError(check({ versions: { istiod: "1.30.4-abc-Clean" } }, stack))).toEqual({
+      message: "dubbo-mesh:istio.version is 1.31, but istio-system/istiod is Istio 1.30.4-abc-Clean",
+      fix: "Set istio.version to what is there, or leave it out.",
+    });
+  });
+});
+
+describe("a cluster that cannot be read", () => {
+  it.each([
+    [401, "Unauthorized", "HTTP 401: Unauthorized"],
+    [500, undefined, "HTTP 500"],
+  ])("refuses with %i", async (code, reason, told) => {
+    const failing = { failing: /admissionregistration/, code, ...(reason !== undefined && { reason }) };
+    expect(await userError(check({ ...SERVING, ...failing }))).toEqual({
+      message: `the cluster of context x refuses or does not answer: ${told}`,
+      fix: "Check that it runs and that the context's credentials are valid (kubectl version), then run it again.",
+    });
+  });
+
+  it.each([
+    [
+      /admissionregistration/,
+      "the cluster's Istio is not checked: HTTP 403: no. The check needs these rights: " +
+        "kubectl auth can-i list mutatingwebhookconfigurations; kubectl auth can-i get services/proxy -n istio-system.",
+    ],
+    [
+      /proxy/,
+      "the cluster's Istio is not checked: HTTP 403: no. The check needs these rights: " +
+        "kubectl auth can-i list mutatingwebhookconfigurations; kubectl auth can-i get services/proxy -n istio-system.",
+    ],
+    [
+      /namespaces\/dubbo-demo/,
+      "the namespace is not checked: HTTP 403: no. The check needs these rights: kubectl auth can-i get namespaces.",
+    ],
+  ])("for lack of rights is a warning: %s", async (failing, warning) => {
+    const { warnings } = await check({ ...SERVING, failing, reason: "no" });
+    expect(warnings).toEqual([warning]);
+  });
+
+  it("in part for lack of rights is refused for what can be read", async () => {
+    const forbidden = { failing: /admissionregistration/, reason: "no" };
+    expect((await userError(check({ ...forbidden, kinds: {} }))).message).toContain("does not know");
+  });
+});
+
+describe("an answer of something else than Kubernetes", () => {
+  it("is refused", async () => {
+    const failing = { failing: /security/, code: 200, reason: "Log in, please" };
+    expect((await userError(check({ ...SERVING, ...failing }))).message).toBe(
+      "the cluster of context x refuses or does not answer: /apis/security.istio.io/v1 is not what Kubernetes answers",
+    );
+  });
+});
+
+describe("a namespace that is there", () => {
+  it.each([
+    [{ managedFields: [{ manager: "kubectl" }, { manager: "pulumi-kubernetes-1a2b3c4d" }] }],
+    [{ labels: { "app.kubernetes.io/managed-by": "pulumi" } }],
+  ])("is a stack's: %j", async (namespace) => {
+    expect((await check({ ...SERVING, namespace })).warnings).toEqual([]);
+  });
+
+  it.each([
+    [{}],
+    [
+      {
+        managedFields: [{ manager: "kubectl-create" }, {}],
+        labels: { "app.kubernetes.io/managed-by": "Helm" },
+      },
+    ],
+  ])("is not a stack's: %j", async (namespace) => {
+    expect(await userError(check({ ...SERVING, namespace }))).toEqual({
+      message: "context x has a namespace dubbo-demo that no stack has made",
+      fix:
+        "Set another namespace (dubbo-mesh:namespace), delete that one if nobody needs it, or let the stack take it over and " +
+        "remove it in the end: kubectl label namespace dubbo-demo app.kubernetes.io/managed-by=pulumi.",
+    });
+  });
+});
+
+const CONFIGURED = {
+  context: "elsewhere",
+  services: "[{ app: provider, image: 'r/p:1' }, { app: consumer, image: 'r/c:1' }]",
+};
+
+function configure(): void {
+  const entries = Object.entries(CONFIGURED).map(([key, value]) => [`dubbo-mesh:${key}`, value]);
+  pulumi.runtime.setAllConfig(Object.fromEntries(entries) as Record<string, string>);
+}
+
+/** Runs the program under mocks; its error, and what it registered before. */
+async function run(work: () => Promise<unknown>): Promise<{ error: unknown; registered: readonly string[] }> {
+  let error: unknown;
+  const { resources } = await register(async () => {
+    configure();
+    await work().catch((thrown: unknown) => {
+      error = thrown;
+    });
+  });
+  return { error, registered: resources.map(({ name }) => name) };
+}
+
+/** The folder of a project with these stacks, each with a context and a kubeconfig. */
+function project(kubeconfig: string, stacks: Readonly<Record<string, string>>): string {
+  const directory = mkdtempSync(join(tmpdir(), "dubbo-mesh-test-"));
+  for (const [stack, context] of Object.entries(stacks)) {
+    const keys = { context, kubeconfig, registry: "r.test/org" };
+    const lines = Object.entries(keys).map(([key, value]) => `  dubbo-mesh:${key}: ${value}\n`);
+    writeFileSync(join(directory, `Pulumi.${stack}.yaml`), `config:\n${lines.join("")}`);
+  }
+  return directory;
+}
+
+describe("the program", () => {
+  it("is checked before it declares anything, and refuses with one error and its fix", async () => {
+    const fault = new UserError("the cluster is on fire", "Put it out.");
+    const { error, registered } = await run(() =>
+      program(async () => {
+        // Time that a cluster takes to answer.
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        throw fault;
+      }),
+    );
+    expect(pulumi.RunError.isInstance(error)).toBe(true);
+    expect(error).toMatchObject({ message: "the cluster is on fire\nPut it out.", stack: "" });
+    expect(registered).toEqual([]);
+  });
+
+  it("is checked as Pulumi runs it: without arguments", async () => {
+    vi.stubEnv("KUBECONFIG", "/nowhere/kubeconfig");
+    const { error, registered } = await run(() => program());
+    vi.unstubAllEnvs();
+    expect(error).toMatchObject({
+      message:
+        "the kubeconfig cannot be read: ENOENT: no such file or directory, open '/nowhere/kubeconfig'\nCheck its path and content.",
+    });
+    expect(registered).toEqual([]);
+  });
+
+  it("declares all it has where nothing is wrong", async () => {
+    const { error, registered } = await run(() => program(unchecked));
+    expect(error).toBeUndefined();
+    expect(registered).toContain("mesh");
+  });
+});
+
+describe("a stack", () => {
+  it("that goes where another one goes is refused before the cluster is asked", async () => {
+    const directory = project("/nowhere/kubeconfig", { a: "x", b: "x" });
+    const raw = { context: "x", kubeconfig: "/nowhere/kubeconfig", registry: "r.test/org" };
+    const placed = { directory, settings: parseSettings(raw) };
+    expect(await userError(checkStack({ ...placed, stack: "a" }))).toEqual({
+      message: "stacks a and b both go to namespace dubbo-demo of x",
+      fix: "Give one of them another namespace: dubbo-mesh:namespace in Pulumi.a.yaml.",
+    });
+  });
+
+  it("that goes nowhere is refused", async () => {
+    const directory = project("/nowhere/kubeconfig", { a: "x", b: "y" });
+    const raw = { context: "x", kubeconfig: "/nowhere/kubeconfig", registry: "r.test/org" };
+    const placed = { directory, settings: parseSettings(raw) };
+    expect((await userError(checkStack({ ...placed, stack: "a" }))).message).toBe(
+      "the kubeconfig cannot be read: ENOENT: no such file or directory, open '/nowhere/kubeconfig'",
+    );
+  });
+});

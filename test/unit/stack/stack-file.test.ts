@@ -1,0 +1,264 @@
+import { mkdtempSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import yaml from "js-yaml";
+import { describe, expect, it } from "vitest";
+import { UserError } from "../../../common/errors.ts";
+import { refuseCollision } from "../../../stack/files.ts";
+import { readStackFile } from "../../../stack/stack-file.ts";
+
+/** A project's folder with these stacks. */
+function project(files: Readonly<Record<string, string>>): string {
+  const directory = mkdtempSync(join(tmpdir(), "dubbo-mesh-test-"));
+  for (const [stack, text] of Object.entries(files))
+    writeFileSync(join(directory, `Pulumi.${stack}.yaml`), text);
+  return directory;
+}
+
+async function errorOf(promise: Promise<unknown>): Promise<UserError> {
+  const error: unknown = await promise.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  if (error instanceof UserError) return error;
+  throw new Error(`no UserError but ${String(error)}`);
+}
+
+const LOCAL = "config:\n  dubbo-mesh:cluster: local\n";
+
+describe("a stack's file", () => {
+  it("gives the project's values as text, as Pulumi hands them over", async () => {
+    const directory = project({
+      other: LOCAL,
+      test: `encryptionsalt: v1:salt
+config:
+  aws:region: nowhere
+  dubbo-mesh:cluster: existing
+  dubbo-mesh:context: minikube
+  dubbo-mesh:registry: r.test/org
+  dubbo-mesh:injection: false
+  dubbo-mesh:revision:
+  dubbo-mesh:drain: ~
+  dubbo-mesh:services:
+    - app: consumer
+      replicas: 3
+    - app: provider
+      versions: [{ name: v1, weight: 80 }, { name: v2, weight: 20 }]
+`,
+    });
+    const file = await readStackFile(directory, "test");
+    expect(file).toMatchObject({
+      stack: "test",
+      directory,
+      path: join(directory, "Pulumi.test.yaml"),
+      overridden: false,
+      encrypted: [],
+    });
+    expect(file.raw).toEqual({
+      cluster: "existing",
+      context: "minikube",
+      registry: "r.test/org",
+      injection: "false",
+      revision: "",
+      drain: "",
+      services:
+        '[{"app":"consumer","replicas":3},{"app":"provider","versions":[{"name":"v1","weight":80},{"name":"v2","weight":20}]}]',
+    });
+    expect(file.settings).toMatchObject({
+      context: "minikube",
+      registry: "r.test/org",
+      injection: false,
+      services: [
+        { app: "consumer", interval: "1s", versions: [{ name: "v1", weight: 100, replicas: 3 }] },
+        {
+          app: "provider",
+          // The seed's check and one second: the drain is not set.
+          drainSeconds: 10,
+          versions: [
+            { name: "v1", weight: 80, replicas: 2 },
+            { name: "v2", weight: 20, replicas: 2 },
+          ],
+        },
+      ],
+    });
+    expect(file.settings.revision).toBeUndefined();
+  });
+
+  // Seen with Pulumi 3: both keys come out of `pulumi config` with the project's prefix.
+  it("may leave the project's prefix out, as Pulumi allows", async () => {
+    const { raw } = await readStackFile(project({ test: "config:\n  cluster: local\n" }), "test");
+    expect(raw).toEqual({ cluster: "local" });
+    const error = await errorOf(readStackFile(project({ test: "config:\n  clutser: local\n" }), "test"));
+    expect(error.message).toBe("dubbo-mesh:clutser: no such key");
+  });
+
+  it.each(["", "config:\n", "encryptionsalt: v1:salt\n"])("may have no configuration: %j", async (text) => {
+    const error = await errorOf(readStackFile(project({ test: text }), "test"));
+    expect(error.message).toBe(
+      "dubbo-mesh:context is not set: the stack does not say which cluster it deploys to",
+    );
+  });
+
+  it("that is not there: the error names the stacks that are", async () => {
+    const directory = project({ prod: LOCAL, dev: LOCAL, "dev.canary": LOCAL });
+    writeFileSync(join(directory, "Pulumi.yaml"), "name: dubbo-mesh\n");
+    const error = await errorOf(readStackFile(directory, "test"));
+    expect(error.message).toBe("stack test has no file Pulumi.test.yaml");
+    expect(error.fix).toBe("Choose one of the stacks dev, dev.canary, prod (STACK=...), or write that file.");
+  });
+
+  it.each([
+    [
+      "config: [\n",
+      "unexpected end of the stream within a flow collection (2:1)\n\n 1 | config: [\n 2 | \n-----^",
+    ],
+    ["config: [a, b]\n", "✖ Invalid input: expected record, received array\n  → at config"],
+    ["local\n", "✖ Invalid input: expected object, received string"],
+  ])("that is broken: %j", async (text, reason) => {
+    const error = await errorOf(readStackFile(project({ test: text }), "test"));
+    expect(error.message).toBe(`Pulumi.test.yaml cannot be read: ${reason}`);
+    expect(error.fix).toBe("Mend the file: it is YAML with a `config:` map.");
+  });
+
+  it("with wrong values: one error names each", async () => {
+    const text =
+      "config:\n  dubbo-mesh:namespace: Upper\n  dubbo-mesh:services: [{ app: consumer, replicas: -1, colour: red }]\n";
+    const error = await errorOf(readStackFile(project({ test: text }), "test"));
+    expect(error.message).toBe(
+      "dubbo-mesh:namespace: must be a DNS label: lower-case letters, digits and dashes, at most 63; " +
+        "dubbo-mesh:services[0].replicas: Too small: expected number to be >=0; dubbo-mesh:services[0].colour: no such key",
+    );
+  });
+});
+
+describe("encrypted values", () => {
+  const SECURE = `encryptionsalt: v1:salt
+config:
+  dubbo-mesh:cluster: local
+  dubbo-mesh:namespace:
+    secure: v1:abc
+  dubbo-mesh:healthCheck:
+    grpc_health_check:
+      initial_metadata: [{ header: { key: a, value: { secure: v1:def } } }]
+`;
+
+  it("are told by key, at any depth, and left out of the settings", async () => {
+    const file = await readStackFile(project({ test: SECURE }), "test");
+    expect(file.encrypted).toEqual(["namespace", "healthCheck"]);
+    expect(file.raw).toEqual({ cluster: "local" });
+    expect(file.settings.namespace).toBe("dubbo-demo");
+  });
+
+  it("give way to an override, which is plain", async () => {
+    const overrides = { namespace: "plain", healthCheck: "" };
+    const file = await readStackFile(project({ test: SECURE }), "test", overrides);
+    expect(file.encrypted).toEqual([]);
+    expect(file.settings.namespace).toBe("plain");
+  });
+});
+
+describe("overrides", () => {
+  const TEXT = `encryptionsalt: v1:salt
+secretsprovider: passphrase
+config:
+  dubbo-mesh:cluster: local
+  dubbo-mesh:proxy: { requests: { cpu: 20m } }
+  namespace: mesh
+  dubbo-mesh:baseImage: { secure: v1:abc }
+  aws:region: nowhere
+`;
+  const OVERRIDES = { cluster: "existing", context: "minikube", registry: "r.test/org" };
+
+  it("stand in a copy that only its owner can read; the file itself is left alone", async () => {
+    const directory = project({ test: TEXT });
+    const file = await readStackFile(directory, "test", OVERRIDES);
+    expect(file.overridden).toBe(true);
+    expect(file.path).not.toContain(directory);
+    expect(file.path).toMatch(/\/Pulumi\.test\.yaml$/);
+    expect(statSync(file.path).mode & 0o777).toBe(0o600);
+    expect(yaml.load(readFileSync(file.path, "utf8"))).toEqual({
+      encryptionsalt: "v1:salt",
+      secretsprovider: "passphrase",
+      config: {
+        "dubbo-mesh:cluster": "existing",
+        "dubbo-mesh:proxy": { requests: { cpu: "20m" } },
+        "dubbo-mesh:namespace": "mesh",
+        "dubbo-mesh:baseImage": { secure: "v1:abc" },
+        "aws:region": "nowhere",
+        "dubbo-mesh:context": "minikube",
+        "dubbo-mesh:registry": "r.test/org",
+      },
+    });
+    expect(readFileSync(join(directory, "Pulumi.test.yaml"), "utf8")).toBe(TEXT);
+  });
+
+  it("are settings, and the copy reads as they do", async () => {
+    const file = await readStackFile(project({ test: TEXT }), "test", OVERRIDES);
+    expect(file.settings).toMatchObject({
+      cluster: "existing",
+      context: "minikube",
+      registry: "r.test/org",
+      namespace: "mesh",
+      proxy: { requests: { cpu: "20m" } },
+    });
+    const copy = await readStackFile(join(file.path, ".."), "test");
+    expect(copy.settings).toEqual(file.settings);
+    expect(copy.raw).toEqual(file.raw);
+    expect(copy.encrypted).toEqual(file.encrypted);
+  });
+
+  it("are checked as the file's own values are", async () => {
+    const error = await errorOf(
+      readStackFile(project({ test: LOCAL }), "test", {
+        cluster: "existing",
+        context: "x",
+        registry: "no way",
+      }),
+    );
+    expect(error.message).toBe("dubbo-mesh:registry: must be host[:port][/organisation]");
+  });
+});
+
+describe("the project's own stacks", () => {
+  it("are accepted, and none takes another's namespace", async () => {
+    const root = join(import.meta.dirname, "../../..");
+    const places = await Promise.all(
+      ["canary", "dev"].map(async (stack) => {
+        const { settings } = await readStackFile(root, stack);
+        return `${settings.context}/${settings.namespace}`;
+      }),
+    );
+    expect(places).toEqual(["kind-dubbo-mesh/dubbo-canary", "kind-dubbo-mesh/dubbo-demo"]);
+  });
+});
+
+describe("a stack that goes where another one goes", () => {
+  it("is refused by the other's name, whatever else is wrong with a third", async () => {
+    const directory = project({
+      a: LOCAL,
+      b: `${LOCAL}  dubbo-mesh:namespace: dubbo-demo\n`,
+      c: `${LOCAL}  dubbo-mesh:namespace: other\n`,
+      d: "config:\n  dubbo-mesh:context: dubbo-mesh\n  dubbo-mesh:registry: r.test/org\n",
+      e: "config:\n  dubbo-mesh:nonsense: 1\n",
+    });
+    expect(await errorOf(refuseCollision(await readStackFile(directory, "a")))).toEqual(
+      new UserError(
+        "stacks a and b both go to namespace dubbo-demo of kind-dubbo-mesh",
+        "Give one of them another namespace: dubbo-mesh:namespace in Pulumi.a.yaml.",
+      ),
+    );
+    for (const stack of ["c", "d"])
+      await expect(refuseCollision(await readStackFile(directory, stack))).resolves.toBeUndefined();
+  });
+
+  it("is refused where a command sends it there", async () => {
+    const given = (context: string): string =>
+      `config:\n  dubbo-mesh:context: ${context}\n  dubbo-mesh:registry: r.test/org\n`;
+    const directory = project({ a: given("one"), b: given("two") });
+    await expect(refuseCollision(await readStackFile(directory, "a"))).resolves.toBeUndefined();
+    const sent = await readStackFile(directory, "a", { context: "two" });
+    expect((await errorOf(refuseCollision(sent))).message).toBe(
+      "stacks a and b both go to namespace dubbo-demo of two",
+    );
+  });
+});
