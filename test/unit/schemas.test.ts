@@ -389,7 +389,10 @@ describe("the committed schemas", () => {
     ["kubernetes", "kube", "k8s.io/kubernetes"],
     ["istio", "istio", "istio.io/istio"],
   ] as const)("%s: of the version that packages/local-cluster/build/%s pins", (name, build, module) => {
-    const pins = readFileSync(new URL(`../../packages/local-cluster/build/${build}/go.mod`, import.meta.url), "utf8");
+    const pins = readFileSync(
+      new URL(`../../packages/local-cluster/build/${build}/go.mod`, import.meta.url),
+      "utf8",
+    );
     const pin = pins
       .split("\n")
       .find((line) => line.trim().replace("require ", "").startsWith(`${module} v`));
