@@ -1,30 +1,27 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { UserError } from "./common/errors.ts";
+import { DubboMesh } from "./components/mesh.ts";
 import { loadOf } from "./settings/graph.ts";
 import type { HealthCheckLoad } from "./settings/health-check.ts";
 import { parseSettings, PROJECT, type Settings } from "./settings/settings.ts";
 import { checkStack } from "./stack/checks.ts";
 import { overwriteFields } from "./stack/conflicts.ts";
-import { type Builds, imageBuilds, imageOutputs, images } from "./stack/images.ts";
-import { controlPlane } from "./stack/istio.ts";
-import { meshDashboard, meshNamespace } from "./stack/mesh.ts";
-import { callRules } from "./stack/rules.ts";
+import { type Builds, builtImages, imageBuilds, imageOutputs, type Images } from "./stack/images.ts";
 import { hasSecrets, hideSpec } from "./stack/secrets.ts";
-import { dubboServices } from "./stack/services.ts";
 
 /** What the stack puts out. */
 interface Outputs {
   /** Namespace of the mesh. */
   namespace: pulumi.Output<string>;
   /** Where each service is called in the cluster, host:port, by its name. */
-  serviceAddresses: Record<string, pulumi.Output<string>>;
+  serviceAddresses: DubboMesh["serviceAddresses"];
   /** Name of the EnvoyFilter that holds the active health checks of a caller, by the caller's name. */
-  envoyFilterNames: Record<string, pulumi.Output<string>>;
+  envoyFilterNames: DubboMesh["envoyFilterNames"];
   /** Checks a second that the health check causes at most. */
   healthCheckLoad: HealthCheckLoad;
   /** The images that run, those that were built by digest, by service; by `service-VERSION` where its versions run different ones. */
-  images: Record<string, pulumi.Input<string>>;
+  images: Images;
   /** The kubectl context that the stack deploys to. */
   kubeContext: string;
 }
@@ -55,28 +52,22 @@ function runError(error: unknown): unknown {
   return thrown;
 }
 
-function compose(settings: Settings, builds: Builds): Outputs {
-  const { services } = settings;
-  const run = images(settings, builds);
-  const cluster = {
-    providers: { kubernetes: kubernetesProvider(settings) },
-    transformations: [overwriteFields, ...(hasSecrets(process.env) ? [hideSpec] : [])],
-  };
-  // Where the stack installs Istio, all else is created after it and removed before it.
-  const opts = { ...cluster, dependsOn: controlPlane(settings, cluster) };
-  const mesh = meshNamespace(settings, opts);
-  const surroundings = { settings, mesh, opts };
-  const rules = callRules(surroundings);
-  meshDashboard(surroundings);
-  const deployed = dubboServices(run, rules, surroundings);
+function deploy(settings: Settings, builds: Builds): Outputs {
+  const images = builtImages(settings, builds);
+  const mesh = new DubboMesh(
+    "mesh",
+    { ...settings, images },
+    {
+      providers: { kubernetes: kubernetesProvider(settings) },
+      transformations: [overwriteFields, ...(hasSecrets(process.env) ? [hideSpec] : [])],
+    },
+  );
   return {
     namespace: mesh.namespace,
-    serviceAddresses: Object.fromEntries([...deployed].map(([name, { address }]) => [name, address])),
-    envoyFilterNames: Object.fromEntries(
-      [...rules.checks].map(([name, check]) => [name, check.envoyFilterName]),
-    ),
-    healthCheckLoad: loadOf(services),
-    images: imageOutputs(run),
+    serviceAddresses: mesh.serviceAddresses,
+    envoyFilterNames: mesh.envoyFilterNames,
+    healthCheckLoad: loadOf(settings.services),
+    images: imageOutputs(settings, images),
     kubeContext: settings.context,
   };
 }
@@ -98,7 +89,7 @@ export default async function program(check: Check = checkSurroundings): Promise
   try {
     const settings = loadSettings();
     const [builds] = await Promise.all([imageBuilds(settings), check(settings)]);
-    return compose(settings, builds);
+    return deploy(settings, builds);
   } catch (error) {
     throw runError(error);
   }

@@ -3,12 +3,10 @@ import { z } from "zod";
 import { messageOf, UserError } from "../common/errors.ts";
 import * as local from "../common/local-cluster.ts";
 import { refuseUnworkable } from "./combinations.ts";
-import { type Service, servicesOf } from "./graph.ts";
 import { type ImageLoad, imageLoad, LOADED_REGISTRY } from "./image-load.ts";
+import { modelOf, type MeshModel } from "./model.ts";
 import { keys, PLATFORMS, PROJECT, PUBLIC_BASE_IMAGE } from "./keys.ts";
 import { refuseWeakProduction } from "./production.ts";
-import { type Security, securityOf } from "./security.ts";
-import { without } from "./without.ts";
 
 export { PROJECT } from "./keys.ts";
 
@@ -44,17 +42,8 @@ interface Placement {
   platform: (typeof PLATFORMS)[number];
 }
 
-/** The configuration after defaults: what index.ts composes the components from. */
-export type Settings = Omit<
-  z.infer<typeof settingsSchema>,
-  keyof Placement | "security" | "services" | "traffic" | "healthCheck" | "drain"
-> &
-  Placement & {
-    /** Who may call whom. */
-    security: Security;
-    /** The applications, each with what the stack says of all of them. */
-    services: readonly Service[];
-  };
+/** A stack: its mesh, where it goes, and where its images come from. */
+export type Settings = MeshModel & Placement & Pick<Configured, "cluster" | "healthCheckBudget">;
 
 type Configured = z.infer<typeof settingsSchema>;
 
@@ -166,10 +155,6 @@ export function parseSettings(raw: Readonly<Record<string, string>>): Settings {
   }
   const configured = parsed.data;
   const place = configured.cluster === "local" ? localPlacement : existingPlacement;
-  return {
-    ...without(configured, "traffic", "healthCheck", "drain"),
-    ...place(configured),
-    security: securityOf(configured.security, configured.injection),
-    services: servicesOf(configured),
-  };
+  const { cluster, healthCheckBudget } = configured;
+  return { ...modelOf(configured), ...place(configured), cluster, healthCheckBudget };
 }

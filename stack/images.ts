@@ -2,7 +2,6 @@ import * as docker from "@pulumi/docker";
 import * as pulumi from "@pulumi/pulumi";
 import { bundleApplication, type ImageBuild } from "../apps/bundle.ts";
 import { ApplicationImage } from "../components/image.ts";
-import type { ServiceVersion } from "../components/service.ts";
 import { contextImage } from "./build-context.ts";
 import { UserError } from "../common/errors.ts";
 import type { Service } from "../settings/graph.ts";
@@ -53,11 +52,9 @@ export async function imageBuilds({ baseImage, platform, services }: Settings): 
 function builtImage(
   { name, build }: Service,
   { baseImage, platform, registry, load }: Settings,
-  prepared: ImageBuild | undefined,
+  { context, dockerfile, tag }: ImageBuild,
   provider: docker.Provider,
 ): pulumi.Output<string> {
-  if (prepared === undefined) throw new Error(`service ${name} has neither app nor build nor image`);
-  const { context, dockerfile, tag } = prepared;
   const reference = `${registry ?? ""}/${name}:${tag}`;
   // What apps/ runs while it is built needs no network, and BuildKit asks for the engine's bridge, which may not be there.
   const network = build === undefined ? "none" : "default";
@@ -69,36 +66,34 @@ function builtImage(
   return push || !isUpdate ? image : image.apply((built) => loadImage(built, load));
 }
 
-/** Versions of each service, by its name. */
-export type Versions = ReadonlyMap<string, readonly ServiceVersion[]>;
-
 function dockerProvider({ dockerHost }: Settings): docker.Provider {
   return new docker.Provider("docker", { ...(dockerHost !== undefined && { host: dockerHost }) });
 }
 
-/** Versions of each service with their images. Versions without an image share one build. */
-export function images(settings: Settings, builds: Builds): Versions {
+/** Images by service. */
+export type Images = Readonly<Record<string, pulumi.Input<string>>>;
+
+/** Builds the image of each service that has versions without an image, once for all of them. */
+export function builtImages(settings: Settings, builds: Builds): Images {
   // A stack that builds no image needs no Docker plugin.
-  let provider: docker.Provider | undefined;
-  const run = settings.services.map((service) => {
-    let shared: pulumi.Output<string> | undefined;
-    const build = (): pulumi.Output<string> =>
-      builtImage(service, settings, builds.get(service.name), (provider ??= dockerProvider(settings)));
-    const versions = service.versions.map((version) => ({
-      ...version,
-      image: version.image ?? (shared ??= build()),
-    }));
-    return [service.name, versions] as const;
+  if (builds.size === 0) return {};
+  const provider = dockerProvider(settings);
+  const built = settings.services.flatMap((service) => {
+    const build = builds.get(service.name);
+    return build === undefined
+      ? []
+      : [[service.name, builtImage(service, settings, build, provider)] as const];
   });
-  return new Map(run);
+  return Object.fromEntries(built);
 }
 
-/** The images by service; by `service-VERSION` where its versions run different ones. */
-export function imageOutputs(run: Versions): Record<string, pulumi.Input<string>> {
-  const named = [...run].flatMap(([service, versions]) => {
-    const [first, ...others] = new Set(versions.map(({ image }) => image));
-    if (first !== undefined && others.length === 0) return [[service, first] as const];
-    return versions.map(({ name, image }) => [`${service}-${name}`, image] as const);
+/** Returns the images by service; by `service-VERSION` where its versions run different ones. */
+export function imageOutputs({ services }: Settings, built: Images): Images {
+  const named = services.flatMap(({ name, versions }) => {
+    const run = versions.map(({ name: version, image }) => [version, image ?? built[name] ?? ""] as const);
+    const [first, ...others] = new Set(run.map(([, image]) => image));
+    if (first !== undefined && others.length === 0) return [[name, first] as const];
+    return run.map(([version, image]) => [`${name}-${version}`, image] as const);
   });
   return Object.fromEntries(named);
 }

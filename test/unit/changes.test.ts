@@ -108,9 +108,9 @@ describe("what Pulumi refuses to delete or replace", () => {
 
   it("is the namespace and the Services of production, and nothing that a routine change removes", async () => {
     expect(protectedOf(await registered({ ...BASE, services, production: true, security })).sort()).toEqual([
-      "kubernetes:core/v1:Namespace mesh-namespace",
-      "kubernetes:core/v1:Service dubbo-samples-mesh-consumer-service",
-      `kubernetes:core/v1:Service ${PROVIDER}-service`,
+      "kubernetes:core/v1:Namespace mesh-namespace-namespace",
+      "kubernetes:core/v1:Service mesh-dubbo-samples-mesh-consumer-service",
+      `kubernetes:core/v1:Service mesh-${PROVIDER}-service`,
     ]);
   });
 

@@ -49,7 +49,7 @@ async function edgesOf(graph: Graph, security?: object): Promise<number> {
 /** Resources that the component of a service waits for. */
 function waitsFor(index: number, resources: readonly Registered[]): readonly string[] {
   const component = resources.find(
-    ({ type, name }) => type === "dubbo-mesh:service:DubboService" && name === nameOf(index),
+    ({ type, name }) => type === "dubbo-mesh:service:DubboService" && name === `mesh-${nameOf(index)}`,
   );
   return component?.dependsOn ?? [];
 }
@@ -70,16 +70,16 @@ describe("dependencies grow with the calls, not with their square", () => {
 });
 
 describe("a service waits for the rules of its own calls", () => {
-  const common = ["network-default-deny", "security-default-deny", "security-mtls"];
+  const common = ["mesh-network-default-deny", "mesh-security-default-deny", "mesh-security-mtls"];
   const own = (index: number): string[] => {
     const name = nameOf(index);
-    const traffic = ["-destination-rule", ".v1-subset"].map((rule) => `${name}-traffic${rule}`);
-    return [`${name}-scope-sidecar`, `network-${name}`, ...traffic];
+    const traffic = ["-destination-rule", ".v1-subset"].map((rule) => `mesh-${name}-traffic${rule}`);
+    return [`mesh-${name}-scope-sidecar`, `mesh-network-${name}`, ...traffic];
   };
   /** Rules that a caller needs of a service that it calls. */
   const ofCallee = (caller: number, callee: number): string[] => [
     ...own(callee).slice(1),
-    `security-${nameOf(callee)}.${nameOf(caller)}-calls`,
+    `mesh-security-${nameOf(callee)}.${nameOf(caller)}-calls`,
   ];
 
   it("in a chain", async () => {
@@ -88,17 +88,17 @@ describe("a service waits for the rules of its own calls", () => {
       [
         ...common,
         ...own(5),
-        "s5-health-check-envoy-filter",
-        "security-s5.s6-calls",
+        "mesh-s5-health-check-envoy-filter",
+        "mesh-security-s5.s6-calls",
         ...ofCallee(5, 4),
-        "s4-routes-virtual-service",
+        "mesh-s4-routes-virtual-service",
       ].sort(),
     );
   });
 
   it("whose callers are many, in a hub", async () => {
     const resources = await declare(hub(4));
-    const allowed = [1, 2, 3].map((caller) => `security-s0.s${caller}-calls`);
+    const allowed = [1, 2, 3].map((caller) => `mesh-security-s0.s${caller}-calls`);
     expect(waitsFor(0, resources)).toEqual([...common, ...own(0), ...allowed].sort());
   });
 
@@ -107,11 +107,11 @@ describe("a service waits for the rules of its own calls", () => {
     const rules = (caller: number, callee: number): string[] => [
       ...common,
       ...own(caller),
-      `s${caller}-health-check-envoy-filter`,
-      `security-s${caller}.s${callee}-calls`,
+      `mesh-s${caller}-health-check-envoy-filter`,
+      `mesh-security-s${caller}.s${callee}-calls`,
       ...ofCallee(caller, callee),
     ];
     expect(waitsFor(1, resources)).toEqual(rules(1, 0).sort());
-    expect(waitsFor(0, resources)).toEqual([...rules(0, 1), "s1-routes-virtual-service"].sort());
+    expect(waitsFor(0, resources)).toEqual([...rules(0, 1), "mesh-s1-routes-virtual-service"].sort());
   });
 });

@@ -439,13 +439,13 @@ describe("the program of other stacks", () => {
     });
     const before = (wanted: string): readonly string[] =>
       resources.find(({ name, type }) => name === wanted && type.startsWith("dubbo-mesh:"))?.dependsOn ?? [];
-    const [callee, caller] = ["dubbo-samples-mesh-provider", "dubbo-samples-mesh-consumer"];
+    const [callee, caller] = ["mesh-dubbo-samples-mesh-provider", "mesh-dubbo-samples-mesh-consumer"];
     const subsets = ["v1", "v2"].map((version) => `${callee}-traffic.${version}-subset`);
     const rules = [
       `${callee}-traffic-destination-rule`,
       ...subsets,
-      `security-${callee}.dubbo-sa-calls`,
-      "security-mtls",
+      "mesh-security-dubbo-samples-mesh-provider.dubbo-sa-calls",
+      "mesh-security-mtls",
     ];
     expect(before(callee)).toEqual([`${callee}-scope-sidecar`, ...rules].sort());
     expect(before(caller)).toEqual(

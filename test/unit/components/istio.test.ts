@@ -135,9 +135,11 @@ describe("a stack that installs Istio", () => {
     const resources = await stack(config);
     const objects = resources.filter(own);
     expect(objects).toHaveLength(21);
-    const early = objects.filter(({ name }) => !before(name, resources).has("istio-istiod"));
+    const early = objects.filter(({ name }) => !before(name, resources).has("mesh-istio-istiod"));
     expect(early.map(({ name }) => name)).toEqual([]);
-    expect(before("istio-istiod", resources)).toEqual(new Set(["istio", "istio-base"]));
+    expect(before("mesh-istio-istiod", resources)).toEqual(
+      new Set(["mesh", "mesh-istio", "mesh-istio-base"]),
+    );
   });
 
   it("installs nothing where Istio is there", async () => {

@@ -1,0 +1,160 @@
+import * as pulumi from "@pulumi/pulumi";
+import { calleesOf, callersOf, type Service } from "../settings/graph.ts";
+import { listOperation } from "../settings/istio.ts";
+import type { MeshModel } from "../settings/model.ts";
+import { envoyFilterName } from "../settings/names.ts";
+import { namespaceOfHost } from "../settings/observability.ts";
+import { ActiveHealthCheck } from "./health-check.ts";
+import type { MeshNamespace } from "./namespace.ts";
+import { MeshNetworkPolicy } from "./network-policy.ts";
+import { MeshSecurity } from "./security.ts";
+import { SidecarScope } from "./sidecar-scope.ts";
+import { ProviderTraffic, type ProviderTrafficArgs } from "./traffic.ts";
+
+/** Name of the shared ServiceAccount and of its rights. Source: the sample, 3.2. */
+export const SHARED_ACCOUNT = "dubbo-sa";
+
+/** Where the parts of a mesh are declared. */
+export interface MeshParts {
+  readonly model: MeshModel;
+  readonly namespace: MeshNamespace;
+  /** Resource name of a part of the mesh. */
+  readonly nameOf: (part: string) => string;
+  /** Options of a part. */
+  readonly optsOf: (part: string) => pulumi.ComponentResourceOptions;
+}
+
+/** Rules of the calls in the mesh; those of one service by its name. */
+export interface CallRules {
+  readonly checks: ReadonlyMap<string, ActiveHealthCheck>;
+  readonly traffic: ReadonlyMap<string, ProviderTraffic>;
+  readonly scopes: ReadonlyMap<string, SidecarScope>;
+  readonly security: MeshSecurity;
+  readonly network: MeshNetworkPolicy | undefined;
+}
+
+function hostOf({ name }: Service, { model, namespace }: MeshParts): pulumi.Output<string> {
+  return pulumi.interpolate`${name}.${namespace.namespace}.svc.${model.clusterDomain}`;
+}
+
+function accountName(service: string, { security }: MeshModel): string {
+  return security.identities === "shared" ? SHARED_ACCOUNT : service;
+}
+
+/** Returns the subsets of a service and the routes to them. */
+export function trafficArgs(service: Service, parts: MeshParts): ProviderTrafficArgs {
+  const { name, versions, methods, routes, traffic } = service;
+  const subsets = versions.map(({ name: subset, weight }) => ({ name: subset, weight }));
+  const rules = { host: hostOf(service, parts), subsets, methods, routes, ...traffic };
+  return { name, namespace: parts.namespace.namespace, rules };
+}
+
+function providerTraffic(service: Service, parts: MeshParts): ProviderTraffic {
+  const part = `${service.name}-traffic`;
+  return new ProviderTraffic(parts.nameOf(part), trafficArgs(service, parts), parts.optsOf(part));
+}
+
+/** Limits the configuration of a service's proxies to what it calls. */
+function sidecarScope(service: Service, parts: MeshParts): SidecarScope {
+  const { model, namespace } = parts;
+  const calls = calleesOf(model.services, service).map((callee) => hostOf(callee, parts));
+  const { service: collector } = model.observability.tracing ?? {};
+  const proxyCalls = collector === undefined ? [] : [collector];
+  const args = { application: service.name, namespace: namespace.namespace, calls, proxyCalls };
+  const part = `${service.name}-scope`;
+  return new SidecarScope(parts.nameOf(part), args, parts.optsOf(part));
+}
+
+/** Checks the pods that a caller calls. */
+function healthCheck(caller: Service, parts: MeshParts): ActiveHealthCheck {
+  const { model, namespace } = parts;
+  const providers = calleesOf(model.services, caller).map((callee) => ({
+    host: hostOf(callee, parts),
+    port: callee.port,
+    subsets: callee.versions.map(({ name }) => name),
+    service: callee.offers[0] ?? "",
+    healthCheck: callee.healthCheck,
+  }));
+  const args = {
+    name: envoyFilterName(caller.name),
+    namespace: namespace.namespace,
+    caller: caller.name,
+    providers,
+    operation: listOperation(model.istio),
+  };
+  const part = `${caller.name}-health-check`;
+  return new ActiveHealthCheck(parts.nameOf(part), args, parts.optsOf(part));
+}
+
+function meshSecurity({ model, namespace: home, nameOf, optsOf }: MeshParts): MeshSecurity {
+  const { security, services } = model;
+  const { mtls, authorization, defaultDeny } = security;
+  const { namespace } = home;
+  const called = services.filter(({ offers }) => authorization && offers.length > 0);
+  const allowed = called.map((service) => {
+    const { name: callee, port, offers, healthCheck } = service;
+    const callers = new Map(
+      callersOf(services, service).map(({ name }) => [accountName(name, model), home.accountOf(name)]),
+    );
+    return [callee, { callee, port, namespace, callers, services: offers, healthCheck }] as const;
+  });
+  const args = { namespace, mtls, allowed: new Map(allowed), defaultDeny };
+  return new MeshSecurity(nameOf("security"), args, optsOf("security"));
+}
+
+/** Returns the namespaces of this cluster that traces are sent to. */
+function collectorsOf({ observability: { tracing }, clusterDomain }: MeshModel): string[] {
+  const namespace = namespaceOfHost(tracing?.service ?? "", clusterDomain);
+  return namespace === undefined ? [] : [namespace];
+}
+
+function networkPolicy({ model, namespace, nameOf, optsOf }: MeshParts): MeshNetworkPolicy | undefined {
+  const { security, services } = model;
+  if (!security.networkPolicy) return undefined;
+  const networked = services.map(
+    ({ name, port, calls }) => [name, { application: name, port, calls }] as const,
+  );
+  const args = {
+    namespace: namespace.namespace,
+    services: new Map(networked),
+    collectors: collectorsOf(model),
+    defaultDeny: security.defaultDeny,
+  };
+  return new MeshNetworkPolicy(nameOf("network"), args, optsOf("network"));
+}
+
+function byName<T>(services: readonly Service[], declare: (service: Service) => T): ReadonlyMap<string, T> {
+  return new Map(services.map((service) => [service.name, declare(service)]));
+}
+
+/** Declares the rules of all calls, except the routes to the pods. */
+export function callRules(parts: MeshParts): CallRules {
+  const { services } = parts.model;
+  const callers = services.filter(({ calls }) => calls.length > 0);
+  const providers = services.filter(({ offers }) => offers.length > 0);
+  return {
+    checks: byName(callers, (service) => healthCheck(service, parts)),
+    traffic: byName(providers, (service) => providerTraffic(service, parts)),
+    scopes: byName(services, (service) => sidecarScope(service, parts)),
+    security: meshSecurity(parts),
+    network: networkPolicy(parts),
+  };
+}
+
+/**
+ * Returns the rules that a service's pods need: its own and those of its calls. The pods start
+ * after them and end before them. Rules of other calls would make dependencies grow with the
+ * square of the number of services.
+ */
+export function rulesOf({ name, calls }: Service, rules: CallRules, model: MeshModel): pulumi.Resource[] {
+  const { checks, traffic, scopes, security, network } = rules;
+  const account = accountName(name, model);
+  const own = [scopes.get(name), checks.get(name), ...security.policiesOf(name)];
+  const called = calls.flatMap((callee) => security.policyFor(callee, account));
+  const either = [name, ...calls].flatMap((service) => [
+    traffic.get(service),
+    ...(network?.policiesOf(service) ?? []),
+  ]);
+  const common = [...security.common, ...(network?.common ?? [])];
+  return [...common, ...own, ...called, ...either].filter((rule) => rule !== undefined);
+}

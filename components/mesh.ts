@@ -1,0 +1,164 @@
+import * as pulumi from "@pulumi/pulumi";
+import { milliseconds } from "../settings/duration.ts";
+import { calleesFirst, callsOf, type Service } from "../settings/graph.ts";
+import { installationOf } from "../settings/istio.ts";
+import type { MeshModel } from "../settings/model.ts";
+import { proxyAnnotations } from "../settings/resources.ts";
+import {
+  type CallRules,
+  callRules,
+  type MeshParts,
+  rulesOf,
+  SHARED_ACCOUNT,
+  trafficArgs,
+} from "./call-rules.ts";
+import { MeshDashboard } from "./dashboard.ts";
+import { IstioControlPlane } from "./istio.ts";
+import { MeshNamespace } from "./namespace.ts";
+import { DubboService, type ServiceCalls, type ServiceVersion } from "./service.ts";
+import { ProviderRoutes } from "./traffic.ts";
+
+/** Arguments of {@link DubboMesh}; `meshOf` makes them from a few lines, with all defaults. */
+export interface DubboMeshArgs extends MeshModel {
+  /** Images of the services whose versions name none, by service. Default: none. */
+  images?: Readonly<Record<string, pulumi.Input<string>>>;
+}
+
+/**
+ * A Dubbo application mesh: its namespace, its services, and the rules of the calls between them.
+ * It needs a Kubernetes provider, and Istio unless it installs it. All Kubernetes objects keep the
+ * names that the model gives them; a program may deploy several meshes to several namespaces.
+ */
+export class DubboMesh extends pulumi.ComponentResource {
+  /** Namespace of the mesh. */
+  readonly namespace: pulumi.Output<string>;
+  /** Where each service is called in the cluster, `host:port`, by service. */
+  readonly serviceAddresses: Readonly<Record<string, pulumi.Output<string>>>;
+  /** Name of the EnvoyFilter with the active health checks of a caller, by caller. */
+  readonly envoyFilterNames: Readonly<Record<string, pulumi.Output<string>>>;
+
+  /** @throws pulumi.ResourceError where a version has no image, or weights do not add up to 100 */
+  constructor(
+    name: string,
+    { images = {}, ...model }: DubboMeshArgs,
+    opts?: pulumi.ComponentResourceOptions,
+  ) {
+    super("dubbo-mesh:mesh:DubboMesh", name, {}, opts);
+    const nameOf = (part: string): string => `${name}-${part}`;
+    const optsOf = (part: string): pulumi.ComponentResourceOptions => ({
+      parent: this,
+      dependsOn: [...istio],
+      // Stacks made before DubboMesh have the parts without a component around them.
+      aliases: [{ name: part === "namespace" ? "mesh" : part, parent: pulumi.rootStackResource }],
+    });
+    const istio: pulumi.Resource[] = [];
+    const installation = installationOf(model.istio, model.revision);
+    // Where the mesh installs Istio, all else is created after it and removed before it.
+    if (installation !== undefined)
+      istio.push(new IstioControlPlane(nameOf("istio"), installation, optsOf("istio")));
+    const parts = {
+      model,
+      namespace: meshNamespace(model, nameOf("namespace"), optsOf("namespace")),
+      nameOf,
+      optsOf,
+    };
+    const rules = callRules(parts);
+    if (model.observability.dashboard)
+      new MeshDashboard(nameOf("dashboard"), { namespace: parts.namespace.namespace }, optsOf("dashboard"));
+    const versions = (service: Service): ServiceVersion[] => this.#versions(service, images);
+    const services = dubboServices(parts, rules, versions);
+    this.namespace = parts.namespace.namespace;
+    this.serviceAddresses = Object.fromEntries(
+      [...services].map(([service, { address }]) => [service, address]),
+    );
+    this.envoyFilterNames = Object.fromEntries(
+      [...rules.checks].map(([caller, check]) => [caller, check.envoyFilterName]),
+    );
+    const { namespace, serviceAddresses, envoyFilterNames } = this;
+    this.registerOutputs({ namespace, serviceAddresses, envoyFilterNames });
+  }
+
+  #versions({ name, versions }: Service, images: NonNullable<DubboMeshArgs["images"]>): ServiceVersion[] {
+    return versions.map((version) => {
+      const image = version.image ?? images[name];
+      if (image === undefined)
+        throw new pulumi.ResourceError(`version ${version.name} of ${name} has no image`, this, true);
+      return { ...version, image };
+    });
+  }
+}
+
+function meshNamespace(
+  model: MeshModel,
+  resource: string,
+  opts: pulumi.ComponentResourceOptions,
+): MeshNamespace {
+  const { namespace: name, injection, revision, accessLogs, security, services } = model;
+  const { identities, podSecurity } = security;
+  const { tracing } = model.observability;
+  const own = identities === "shared" ? [] : services.map((service) => service.name);
+  const accounts = { serviceAccount: SHARED_ACCOUNT, identities: own };
+  const args = { name, injection, revision, accessLogs, tracing, podSecurity, ...accounts };
+  return new MeshNamespace(resource, { ...args, protect: model.production }, opts);
+}
+
+function serviceCalls(service: Service, { services }: MeshModel): ServiceCalls | undefined {
+  const { interval } = service;
+  const calls = callsOf(service, services);
+  return calls && { ...calls, intervalMs: interval === undefined ? undefined : milliseconds(interval) };
+}
+
+function dubboService(
+  service: Service,
+  versions: readonly ServiceVersion[],
+  { model, namespace, nameOf, optsOf }: MeshParts,
+  dependsOn: pulumi.Resource[],
+): DubboService {
+  const { name, offers } = service;
+  const args = {
+    ...service,
+    application: name,
+    namespace: namespace.namespace,
+    serviceAccount: namespace.accountOf(name),
+    clusterDomain: model.clusterDomain,
+    called: offers.length > 0,
+    calls: serviceCalls(service, model),
+    annotations: proxyAnnotations(model.proxy),
+    versions,
+    protect: model.production,
+  };
+  return new DubboService(nameOf(name), args, { ...optsOf(name), dependsOn });
+}
+
+/** Declares the routes to a service after its pods and subsets; none to one that offers nothing. */
+function routesTo(service: Service, dependsOn: pulumi.Resource[], parts: MeshParts): pulumi.Resource[] {
+  if (service.offers.length === 0) return [];
+  const { nameOf, optsOf } = parts;
+  const part = `${service.name}-routes`;
+  const args = { ...trafficArgs(service, parts), traffic: `${service.name}-traffic` };
+  return [new ProviderRoutes(nameOf(part), args, { ...optsOf(part), dependsOn })];
+}
+
+/**
+ * Declares the services, each after the rules of its calls and the routes to what it calls. In a
+ * cycle of calls the routes to one service come after its callers; an application on Node.js waits
+ * for its providers.
+ */
+function dubboServices(
+  parts: MeshParts,
+  rules: CallRules,
+  versionsOf: (service: Service) => readonly ServiceVersion[],
+): ReadonlyMap<string, DubboService> {
+  const made = new Map<string, DubboService>();
+  const routes = new Map<string, pulumi.Resource[]>();
+  for (const service of calleesFirst(parts.model.services)) {
+    const { name, calls } = service;
+    const before = calls.flatMap((callee) => routes.get(callee) ?? []);
+    const needed = [...rulesOf(service, rules, parts.model), ...before];
+    const deployed = dubboService(service, versionsOf(service), parts, needed);
+    const traffic = rules.traffic.get(name);
+    made.set(name, deployed);
+    routes.set(name, routesTo(service, [deployed, ...(traffic ? [traffic] : [])], parts));
+  }
+  return made;
+}
