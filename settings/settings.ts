@@ -2,11 +2,10 @@ import yaml from "js-yaml";
 import { z } from "zod";
 import { messageOf, UserError } from "../common/errors.ts";
 import * as local from "../common/local-cluster.ts";
-import { refuseUnworkable } from "./combinations.ts";
+import { checkCombinations, describeIssue } from "./issues.ts";
 import { type ImageLoad, imageLoad, LOADED_REGISTRY } from "./image-load.ts";
 import { modelOf, type MeshModel } from "./model.ts";
 import { keys, PLATFORMS, PROJECT, PUBLIC_BASE_IMAGE } from "./keys.ts";
-import { refuseWeakProduction } from "./production.ts";
 
 export { PROJECT } from "./keys.ts";
 
@@ -14,15 +13,7 @@ export { PROJECT } from "./keys.ts";
  * Every configuration key of the project, with its type, default and meaning.
  * The declarations in Pulumi.yaml are generated from it (`npm run declarations`).
  */
-export const settingsSchema = keys.superRefine((given, context) => {
-  // A key that is wrong by itself has been named.
-  if (context.issues.length > 0) return;
-  for (const check of [refuseUnworkable, refuseWeakProduction]) {
-    check(given, (path, message) => {
-      context.addIssue({ code: "custom", path, message });
-    });
-  }
-});
+export const settingsSchema = keys.superRefine(checkCombinations);
 
 /** Where a stack goes: the cluster, the docker engine and the registry. */
 interface Placement {
@@ -74,21 +65,6 @@ export function decode(key: string, text: string): unknown {
       { cause: error },
     );
   }
-}
-
-function describeIssue(issue: z.core.$ZodIssue): string {
-  const path = issue.path
-    .map((part) => {
-      if (typeof part === "number") return `[${part}]`;
-      const name = String(part);
-      return name.includes(".") ? `[${JSON.stringify(name)}]` : `.${name}`;
-    })
-    .join("");
-  const key = `${PROJECT}:${path.replace(/^\./, "")}`;
-  // The name of a record's key is wrong; why, its own issue says.
-  if (issue.code === "invalid_key") return `${key}: ${issue.issues[0]?.message ?? issue.message}`;
-  if (issue.code !== "unrecognized_keys") return `${key}: ${issue.message}`;
-  return issue.keys.map((name) => `${path === "" ? key : `${key}.`}${name}: no such key`).join("; ");
 }
 
 /** What this machine, and so a cluster on it, runs. */
@@ -149,7 +125,7 @@ export function parseSettings(raw: Readonly<Record<string, string>>): Settings {
   const parsed = settingsSchema.safeParse(decoded);
   if (!parsed.success) {
     throw new UserError(
-      parsed.error.issues.map(describeIssue).join("; "),
+      parsed.error.issues.map((issue) => describeIssue(issue, `${PROJECT}:`)).join("; "),
       `Mend the stack's configuration; the keys are ${Object.keys(settingsSchema.shape).join(", ")}.`,
     );
   }

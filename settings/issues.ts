@@ -1,0 +1,34 @@
+import type { z } from "zod";
+import { refuseUnworkable } from "./combinations.ts";
+import type { Given } from "./keys.ts";
+import { refuseWeakProduction } from "./production.ts";
+
+/** Adds an issue for each combination of keys that cannot work. */
+export function checkCombinations(given: Given, context: z.RefinementCtx): void {
+  // A key that is wrong by itself has been named.
+  if (context.issues.length > 0) return;
+  for (const check of [refuseUnworkable, refuseWeakProduction]) {
+    check(given, (path, message) => {
+      context.addIssue({ code: "custom", path, message });
+    });
+  }
+}
+
+/**
+ * Returns an issue of the schema as a sentence that begins with its key.
+ * @param prefix stands before each key, such as `dubbo-mesh:`
+ */
+export function describeIssue(issue: z.core.$ZodIssue, prefix = ""): string {
+  const path = issue.path
+    .map((part) => {
+      if (typeof part === "number") return `[${part}]`;
+      const name = String(part);
+      return name.includes(".") ? `[${JSON.stringify(name)}]` : `.${name}`;
+    })
+    .join("");
+  const key = `${prefix}${path.replace(/^\./, "")}`;
+  // The name of a record's key is wrong; why, its own issue says.
+  if (issue.code === "invalid_key") return `${key}: ${issue.issues[0]?.message ?? issue.message}`;
+  if (issue.code !== "unrecognized_keys") return `${key}: ${issue.message}`;
+  return issue.keys.map((name) => `${path === "" ? key : `${key}.`}${name}: no such key`).join("; ");
+}

@@ -1,0 +1,53 @@
+/** The mesh as a program gives it, without a stack file. */
+import type { z } from "zod";
+import { UserError } from "../common/errors.ts";
+import { checkCombinations, describeIssue } from "./issues.ts";
+import { keys } from "./keys.ts";
+import { type MeshModel, modelOf } from "./model.ts";
+import type { serviceKeys } from "./services.ts";
+
+/** Keys that say where a stack goes and how its images are built: a program decides on them itself. */
+const PLACEMENT = {
+  cluster: true,
+  context: true,
+  kubeconfig: true,
+  registry: true,
+  baseImage: true,
+  platform: true,
+} as const;
+
+/** Keys of a mesh. */
+export const meshKeys = keys.omit(PLACEMENT);
+
+/** A service of a mesh; its image is built elsewhere. */
+export type ServiceInput = Omit<z.input<typeof serviceKeys>, "app" | "build">;
+
+/** A mesh as a program gives it: the keys of docs/configuration.md that are not about its place. */
+export interface MeshInput extends Omit<z.input<typeof meshKeys>, "services"> {
+  /** The Dubbo applications of the mesh, at least one. */
+  readonly services: readonly ServiceInput[];
+}
+
+const meshSchema = meshKeys.superRefine((given, context) => {
+  checkCombinations({ ...given, cluster: "existing" }, context);
+});
+
+/**
+ * Checks a mesh and fills in its defaults.
+ * @param built services whose image the program builds, and gives to the components
+ * @throws UserError that names each wrong or unknown key
+ */
+export function meshModel(given: MeshInput, built: readonly string[] = []): MeshModel {
+  // A service that is built needs no image.
+  const services = given.services.map((service) =>
+    built.includes(service.name) ? { ...service, build: { context: service.name } } : service,
+  );
+  const { error, data } = meshSchema.safeParse({ ...given, services });
+  if (error !== undefined) {
+    throw new UserError(
+      error.issues.map((issue) => describeIssue(issue)).join("; "),
+      "Mend the arguments of the mesh; docs/configuration.md has all keys.",
+    );
+  }
+  return modelOf({ ...data, cluster: "existing" });
+}
