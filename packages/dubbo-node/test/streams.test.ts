@@ -2,7 +2,7 @@ import { channel } from "node:diagnostics_channel";
 import { EventEmitter } from "node:events";
 import { setImmediate as turn } from "node:timers/promises";
 import { expect, test } from "vitest";
-import { releaseClosedStreams } from "../../../apps/sdk/streams.ts";
+import { releaseClosedStreams } from "../src/streams.ts";
 
 const CLOSED = "http2.server.stream.close";
 

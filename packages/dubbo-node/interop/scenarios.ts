@@ -1,13 +1,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { DescService } from "@bufbuild/protobuf";
 import { Metadata, status } from "@grpc/grpc-js";
-import { Greeter } from "../../apps/gen/greeter_pb.ts";
-import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "../../apps/gen/health_pb.ts";
-import type { Attachments } from "../../apps/sdk/error.ts";
-import { asRpcError, RpcError } from "../../apps/sdk/error.ts";
-import { type CallOptions, DubboReference } from "../../apps/sdk/reference.ts";
-import type { ServiceIdentity } from "../../apps/sdk/service.ts";
-import { client, eventually, recorder } from "../unit/apps/support.ts";
+import { Greeter } from "../../../apps/gen/greeter_pb.ts";
+import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "../src/gen/health_pb.ts";
+import type { Attachments } from "../src/error.ts";
+import { asRpcError, RpcError } from "../src/error.ts";
+import { type CallOptions, DubboReference } from "../src/reference.ts";
+import type { ServiceIdentity } from "../src/service.ts";
+import { client, eventually, recorder } from "../test/support.ts";
 import { type Report, summary } from "./report.ts";
 
 const NAME = "service mesh";

@@ -1,6 +1,3 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
   create,
@@ -19,18 +16,15 @@ import {
   setLogVerbosity,
 } from "@grpc/grpc-js";
 import { vi } from "vitest";
-import { bundleApplication } from "../../../apps/bundle.ts";
 import { Greeter } from "../../../apps/gen/greeter_pb.ts";
-import { Health, HealthCheckRequestSchema } from "../../../apps/gen/health_pb.ts";
+import { Health, HealthCheckRequestSchema } from "../src/gen/health_pb.ts";
 import { greeter } from "../../../apps/provider/greeter.ts";
-import { type ApplicationOptions, DubboApplication } from "../../../apps/sdk/application.ts";
-import { freePort } from "../../../bench/apps/process.ts";
-import { type Logger, logger } from "../../../apps/sdk/logger.ts";
-import { clientMethod, encode, type Frame } from "../../../apps/sdk/method.ts";
-import type { Handlers } from "../../../apps/sdk/service.ts";
-import { type ApplicationSettings, applicationSettings } from "../../../apps/sdk/settings.ts";
+import { type ApplicationOptions, DubboApplication } from "../src/application.ts";
+import { type Logger, logger } from "../src/logger.ts";
+import { clientMethod, encode, type Frame } from "../src/method.ts";
+import type { Handlers } from "../src/service.ts";
+import { type ApplicationSettings, applicationSettings } from "../src/settings.ts";
 
-const PROJECT = join(import.meta.dirname, "../../..");
 const PATIENCE_MS = 15_000;
 // Processes start and stop here, on machines that may be busy.
 vi.setConfig({ testTimeout: 30_000, hookTimeout: 30_000 });
@@ -173,83 +167,4 @@ export async function probe(qosPort: number, path: string, method = "GET"): Prom
     headers: { connection: "close" },
   });
   return `${response.status} ${await response.text()}`;
-}
-
-// The applications dial names of a cluster's DNS: to them every name is this machine.
-const LOOPBACK_DNS = `data:text/javascript,${encodeURIComponent(
-  `import { promises } from "node:dns"; promises.lookup = async () => [{ address: "127.0.0.1", family: 4 }];`,
-)}`;
-
-const bundles = new Map<string, string>();
-
-/** The main module of an application, bundled once a test file. */
-async function bundled(name: string): Promise<string> {
-  const known = bundles.get(name);
-  if (known !== undefined) return known;
-  const { context } = await bundleApplication(name, { baseImage: "none", platform: "linux/amd64" });
-  const main = join(PROJECT, context, "main.mjs");
-  bundles.set(name, main);
-  return main;
-}
-
-/** An application's bundle as a process of its own. */
-export class AppProcess {
-  readonly port: number;
-  readonly qosPort: number;
-  /** What it wrote on standard output and standard error. */
-  output = "";
-  readonly #process: ChildProcess;
-  readonly #exit: Promise<number | null>;
-
-  private constructor(main: string, ports: readonly [number, number], environment: Record<string, string>) {
-    [this.port, this.qosPort] = ports;
-    const env = {
-      PATH: process.env["PATH"],
-      DUBBO_PROTOCOL_PORT: String(this.port),
-      DUBBO_APPLICATION_QOS_PORT: String(this.qosPort),
-      DUBBO_SERVICE_SHUTDOWN_WAIT: "0",
-      ...environment,
-    };
-    this.#process = spawn(process.execPath, ["--import", LOOPBACK_DNS, main], { env });
-    for (const stream of [this.#process.stdout, this.#process.stderr]) {
-      stream?.on("data", (chunk: Buffer) => (this.output += chunk.toString()));
-    }
-    this.#exit = once(this.#process, "close").then(([code]) => code as number | null);
-  }
-
-  /** Starts an application on free ports. */
-  static async start(name: string, environment: Record<string, string>): Promise<AppProcess> {
-    const ports = [await freePort(), await freePort()] as const;
-    return new AppProcess(await bundled(name), ports, environment);
-  }
-
-  /** The lines so far, without their time. */
-  get lines(): string[] {
-    return this.output
-      .split("\n")
-      .slice(0, -1)
-      .map((line) => line.replace(/^\[.*?\] /, ""));
-  }
-
-  /** Waits for a line. */
-  line(pattern: RegExp): Promise<string> {
-    return eventually(`${String(pattern)} in ${this.output}`, () =>
-      this.lines.find((line) => pattern.test(line)),
-    );
-  }
-
-  /** Closes the pipes that it writes its log to. */
-  closeLog(): void {
-    this.#process.stdout?.destroy();
-    this.#process.stderr?.destroy();
-  }
-
-  signal(name: NodeJS.Signals): void {
-    this.#process.kill(name);
-  }
-
-  /** Waits for its end; the exit code. */
-  exit(): Promise<number | null> {
-    return this.#exit;
-  }
 }

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { Greeter } from "../../../apps/gen/greeter_pb.ts";
 import { Relay } from "../../../apps/gen/relay_pb.ts";
-import { SettingsError } from "../../../apps/sdk/error.ts";
-import { applicationSettings, readSettings, referenceSettings } from "../../../apps/sdk/settings.ts";
+import { SettingsError } from "../src/error.ts";
+import { applicationSettings, readSettings, referenceSettings } from "../src/settings.ts";
 
 const schema = applicationSettings({ port: 50_052, version: "1.0.0" }).extend(
   referenceSettings({ services: [Greeter, Relay], providedBy: "a-provider" }).shape,

@@ -2,13 +2,13 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { bundleApplication } from "../../apps/bundle.ts";
-import { UserError } from "../../common/errors.ts";
-import { buildJavaPeer, javaCommand, PEER_JAR, PEER_LIBRARIES } from "../../test/interop/java-peer.ts";
+import { bundleApplication } from "../../../apps/bundle.ts";
+import { UserError } from "../../../common/errors.ts";
+import { buildJavaPeer, javaCommand, PEER_JAR, PEER_LIBRARIES } from "../interop/java-peer.ts";
 import { Connection } from "./connection.ts";
 import { type Command, freePort, ServerProcess } from "./process.ts";
 
-const PROJECT = join(import.meta.dirname, "../..");
+const PROJECT = join(import.meta.dirname, "../../..");
 /** Time from one look whether a provider answers to the next, ms. */
 const LOOK_MS = 5;
 /** A provider that does not answer by then never will, ms. */

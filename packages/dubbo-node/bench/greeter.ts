@@ -8,8 +8,8 @@ import {
   Metadata,
   setLogVerbosity,
 } from "@grpc/grpc-js";
-import { Greeter, GreeterReplySchema, GreeterRequestSchema } from "../../apps/gen/greeter_pb.ts";
-import { Health, HealthCheckRequestSchema, HealthCheckResponseSchema } from "../../apps/gen/health_pb.ts";
+import { Greeter, GreeterReplySchema, GreeterRequestSchema } from "../../../apps/gen/greeter_pb.ts";
+import { Health, HealthCheckRequestSchema, HealthCheckResponseSchema } from "../src/gen/health_pb.ts";
 
 setLogVerbosity(logVerbosity.NONE);
 

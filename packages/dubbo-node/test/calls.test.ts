@@ -5,12 +5,12 @@ import { Metadata, status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
 import { Greeter } from "../../../apps/gen/greeter_pb.ts";
 import { greeter } from "../../../apps/provider/greeter.ts";
-import type { Attachments } from "../../../apps/sdk/error.ts";
-import type { Call } from "../../../apps/sdk/call.ts";
-import { RpcError } from "../../../apps/sdk/error.ts";
-import { type CallOptions, DubboReference, type ReferenceOptions } from "../../../apps/sdk/reference.ts";
-import type { Handlers } from "../../../apps/sdk/service.ts";
-import { referenceSettings } from "../../../apps/sdk/settings.ts";
+import type { Attachments } from "../src/error.ts";
+import type { Call } from "../src/call.ts";
+import { RpcError } from "../src/error.ts";
+import { type CallOptions, DubboReference, type ReferenceOptions } from "../src/reference.ts";
+import type { Handlers } from "../src/service.ts";
+import { referenceSettings } from "../src/settings.ts";
 import { application, client, eventually, provider, rawMethod, recorder, unary } from "./support.ts";
 
 const ending: (() => unknown)[] = [];

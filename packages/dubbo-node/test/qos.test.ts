@@ -1,8 +1,8 @@
 import { afterEach, expect, test } from "vitest";
 import { Greeter } from "../../../apps/gen/greeter_pb.ts";
 import { Relay } from "../../../apps/gen/relay_pb.ts";
-import { mayCall, type Access, type Command } from "../../../apps/sdk/qos.ts";
-import { type ApplicationSettings, referenceSettings } from "../../../apps/sdk/settings.ts";
+import { mayCall, type Access, type Command } from "../src/qos.ts";
+import { type ApplicationSettings, referenceSettings } from "../src/settings.ts";
 import { application, failure, health, probe, provider, unary } from "./support.ts";
 
 const SERVING = 1;

@@ -1,8 +1,8 @@
 // Our provider as a process: beside Java's, under load and abuse, and at its end. make bench-apps
 import { execFileSync, spawnSync } from "node:child_process";
 import { Command, InvalidArgumentError, Option } from "commander";
-import { reportError, UserError } from "../../common/errors.ts";
-import { table } from "../../tools/report.ts";
+import { reportError, UserError } from "../../../common/errors.ts";
+import { table } from "../../../tools/report.ts";
 import { compare, COMPARE_DEFAULTS, type Figure } from "./compare.ts";
 import { type EnvoyDrill, envoyDrill } from "./envoy.ts";
 import { FULL_SIZE, MAX_HEAP_GROWTH, type Robustness, robustness } from "./robustness.ts";

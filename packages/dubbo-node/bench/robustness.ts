@@ -1,4 +1,4 @@
-import { step } from "../../common/steps.ts";
+import { step } from "../../../common/steps.ts";
 import { Connection } from "./connection.ts";
 import { scenarios } from "./scenarios/index.ts";
 import { checkWell, type Size, startTarget, type Target, type TargetOptions } from "./target.ts";

@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
-import { bundleApplication } from "../../apps/bundle.ts";
-import { freePort } from "../../bench/apps/process.ts";
-import { eventually } from "../unit/apps/support.ts";
+import { bundleApplication } from "../../../apps/bundle.ts";
+import { freePort } from "../bench/process.ts";
+import { eventually } from "../test/support.ts";
 import { javaCommand } from "./java-peer.ts";
 
 /** Whose provider or consumer it is. */
@@ -23,7 +23,7 @@ export interface RunningProvider {
   readonly stop: () => Promise<void>;
 }
 
-const PROJECT = join(import.meta.dirname, "../..");
+const PROJECT = join(import.meta.dirname, "../../..");
 
 function javaProvider(port: number, qosPort: number, { group }: Setting): [string, ...string[]] {
   const args = ["--port", port, "--qos-port", qosPort, "--version", "1.0.0", "--name", "the-provider"].map(

@@ -3,8 +3,8 @@ import { type AddressInfo, createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, expect, test } from "vitest";
 import { Greeter } from "../../../apps/gen/greeter_pb.ts";
-import { Health } from "../../../apps/gen/health_pb.ts";
-import type { DubboApplication } from "../../../apps/sdk/application.ts";
+import { Health } from "../src/gen/health_pb.ts";
+import type { DubboApplication } from "../src/application.ts";
 import {
   application,
   client,

@@ -23,7 +23,7 @@ import {
   status,
   type StatusObject,
 } from "@grpc/grpc-js";
-import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "../gen/health_pb.ts";
+import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "./gen/health_pb.ts";
 import {
   type AttachmentsInit,
   attachmentsOf,

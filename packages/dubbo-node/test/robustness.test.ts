@@ -1,17 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
-import {
-  drill,
-  HealthPicker,
-  LEAVING,
-  type Pair,
-  startPair,
-  STAYING,
-  stopPair,
-} from "../../../bench/apps/drill.ts";
-import { MAX_HEAP_GROWTH, warmUp } from "../../../bench/apps/robustness.ts";
-import { scenarios } from "../../../bench/apps/scenarios/index.ts";
-import { checkWell, type Size, startTarget, type Target } from "../../../bench/apps/target.ts";
+import { drill, HealthPicker, LEAVING, type Pair, startPair, STAYING, stopPair } from "../bench/drill.ts";
+import { MAX_HEAP_GROWTH, warmUp } from "../bench/robustness.ts";
+import { scenarios } from "../bench/scenarios/index.ts";
+import { checkWell, type Size, startTarget, type Target } from "../bench/target.ts";
 
 // Thousands of connections, on machines that may be busy.
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterEach, expect, test, vi } from "vitest";
 import { Greeter } from "../../../apps/gen/greeter_pb.ts";
 import { Relay } from "../../../apps/gen/relay_pb.ts";
-import { type Environment, readSettings, referenceSettings } from "../../../apps/sdk/settings.ts";
+import { type Environment, readSettings, referenceSettings } from "../src/settings.ts";
 import { application, provider } from "./support.ts";
 
 const GREETER = "org.apache.dubbo.samples.Greeter";

@@ -1,11 +1,11 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { CACHE_DIR } from "../../common/artifacts/cache.ts";
-import { virtualServiceSpec } from "../../components/traffic.ts";
-import { drainSeconds, type HealthCheck, healthCheckSettings } from "../../settings/health-check.ts";
-import { step } from "../../common/steps.ts";
-import { parseSettings } from "../../settings/settings.ts";
+import { CACHE_DIR } from "../../../common/artifacts/cache.ts";
+import { virtualServiceSpec } from "../../../components/traffic.ts";
+import { drainSeconds, type HealthCheck, healthCheckSettings } from "../../../settings/health-check.ts";
+import { step } from "../../../common/steps.ts";
+import { parseSettings } from "../../../settings/settings.ts";
 import { type Drill, drill, LEAVING, type Pair, startPair, STAYING, stopPair } from "./drill.ts";
 import { GreeterClient } from "./greeter.ts";
 import { freePort, ServerProcess } from "./process.ts";

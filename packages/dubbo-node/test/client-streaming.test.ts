@@ -2,7 +2,7 @@ import { create, createFileRegistry, type DescService } from "@bufbuild/protobuf
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { file_greeter } from "../../../apps/gen/greeter_pb.ts";
-import { DubboReference } from "../../../apps/sdk/reference.ts";
+import { DubboReference } from "../src/reference.ts";
 import { application, recorder } from "./support.ts";
 
 /** A service with a method of the one kind that the sample's protos lack. */

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { execa } from "execa";
-import { UserError } from "../../common/errors.ts";
-import { step } from "../../common/steps.ts";
+import { UserError } from "../../../common/errors.ts";
+import { step } from "../../../common/steps.ts";
 
 const FOLDER = join(import.meta.dirname, "java");
 

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { step } from "../../common/steps.ts";
+import { step } from "../../../common/steps.ts";
 import { Connection } from "./connection.ts";
 import { type Command, type Memory, ServerProcess } from "./process.ts";
 import {

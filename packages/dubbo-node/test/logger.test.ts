@@ -1,5 +1,5 @@
 import { afterEach, expect, test, vi } from "vitest";
-import { logger } from "../../../apps/sdk/logger.ts";
+import { logger } from "../src/logger.ts";
 
 afterEach(() => {
   vi.useRealTimers();
