@@ -38,6 +38,7 @@ beforeAll(buildJavaPeer);
 
 afterEach(async () => {
   await running?.stop();
+  running = undefined;
 });
 
 describe("Triple between this project and Dubbo 3.3 for Java", () => {

@@ -23,6 +23,9 @@ export interface RunningProvider {
   readonly stop: () => Promise<void>;
 }
 
+/** Java starts in 2 s, and in much more on a busy machine. */
+const START_LIMIT_MS = 60_000;
+
 const PROJECT = join(import.meta.dirname, "../../..");
 
 function javaProvider(port: number, qosPort: number, { group }: Setting): [string, ...string[]] {
@@ -69,9 +72,13 @@ export async function startProvider(side: Side, setting: Setting): Promise<Runni
   for (const stream of [provider.stdout, provider.stderr]) {
     stream.on("data", (chunk: Buffer) => (output += chunk.toString()));
   }
-  await eventually(`the ${side} provider: ${output}`, () => {
-    if (provider.exitCode !== null) throw new Error(`the ${side} provider ended: ${output}`);
+  const started = (): boolean => {
+    if (provider.exitCode !== null) throw new Error("it has ended");
     return output.includes("dubbo service started");
+  };
+  await eventually(`the ${side} provider`, started, START_LIMIT_MS).catch(async (error: unknown) => {
+    if (provider.exitCode === null) await stop(provider);
+    throw new Error(`the ${side} provider does not start: ${output}`, { cause: error });
   });
   return { port, stop: () => stop(provider) };
 }

@@ -34,12 +34,13 @@ setLogVerbosity(logVerbosity.NONE);
 export async function eventually<T>(
   what: string,
   condition: () => T | undefined | Promise<T | undefined>,
+  patience = PATIENCE_MS,
 ): Promise<T> {
-  const end = Date.now() + PATIENCE_MS;
+  const end = Date.now() + patience;
   for (;;) {
     const found = await condition();
     if (found !== undefined && found !== false) return found;
-    if (Date.now() > end) throw new Error(`not seen within ${PATIENCE_MS} ms: ${what}`);
+    if (Date.now() > end) throw new Error(`not seen within ${patience} ms: ${what}`);
     await sleep(10);
   }
 }
