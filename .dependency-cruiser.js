@@ -1,11 +1,13 @@
+const SDK = "packages/dubbo-node/src";
+
 /** Rooms of the program, and the rooms that each may import beside common/. Data flows from settings to components. */
 const ROOMS = {
   common: [],
   policy: ["settings"],
-  settings: ["apps"],
-  components: ["settings", "apps"],
+  settings: [SDK],
+  components: ["settings", SDK],
   stack: ["settings", "components", "apps"],
-  apps: [],
+  apps: [SDK],
 };
 
 const room = ([name, others]) => ({
@@ -23,11 +25,18 @@ export default {
     { name: "no-circle-of-files", severity: "error", from: {}, to: { circular: true } },
     { name: "no-circle-of-folders", severity: "error", scope: "folder", from: {}, to: { circular: true } },
     ...Object.entries(ROOMS).map(room),
+    {
+      name: "dubbo-node-is-a-package-of-its-own",
+      severity: "error",
+      from: { path: `^${SDK}/` },
+      to: { dependencyTypes: ["local"], pathNot: `^${SDK}/` },
+    },
   ],
   options: {
     doNotFollow: { path: "node_modules" },
-    exclude: { path: "^test/" },
+    exclude: { path: "^(test|packages/[^/]+/(test|interop))/" },
     tsPreCompilationDeps: true,
     tsConfig: { fileName: "tsconfig.json" },
+    enhancedResolveOptions: { exportsFields: ["exports"], conditionNames: ["import", "node", "default"] },
   },
 };

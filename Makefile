@@ -129,10 +129,10 @@ bench: $(DEPENDENCIES) ## time up, preview and down of dev beside a bare kubectl
 	@node bench/up.ts $(if $(JSON),--json); first=$$?; node bench/preview.ts $(if $(JSON),--json); exit $$((first | $$?))
 
 bench-apps: $(DEPENDENCIES) ## our provider beside Java's, under abuse, and at its end (JDK 17, Maven) [PARTS= JSON=1 BENCH_NODE=]
-	@node bench/apps/main.ts $(PARTS) $(if $(JSON),--json)
+	@node packages/dubbo-node/bench/main.ts $(PARTS) $(if $(JSON),--json)
 
 bench-apps-long: $(DEPENDENCIES) ## half an hour of abuse, with a look at the heap after each round [MINUTES=30 JSON=1 BENCH_NODE=]
-	@node bench/apps/main.ts robustness --minutes $(or $(MINUTES),30) $(if $(JSON),--json)
+	@node packages/dubbo-node/bench/main.ts robustness --minutes $(or $(MINUTES),30) $(if $(JSON),--json)
 
 declarations: $(DEPENDENCIES) ## make Pulumi.yaml from settings/
 	@npm run --silent declarations
@@ -146,7 +146,7 @@ rules: $(DEPENDENCIES) ## make the table of policy/README.md from the rules
 schemas: $(DEPENDENCIES) ## make test/schemas/*.json from the pinned Kubernetes and Istio (Go 1.26)
 	@npm run --silent schemas
 
-generate: $(DEPENDENCIES) ## make apps/gen/ from apps/proto/, offline
+generate: $(DEPENDENCIES) ## generate TypeScript from the protos of apps/ and packages/dubbo-node, offline
 	@npm run --silent generate
 
 format: $(DEPENDENCIES) ## format the sources

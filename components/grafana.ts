@@ -68,7 +68,7 @@ function meshRow(namespace: string): Row {
   };
 }
 
-/** Calls as the applications count them, which know the methods. Source: apps/sdk/metrics.ts. */
+/** Calls as the applications count them, which know the methods. Source: packages/dubbo-node/src/metrics.ts. */
 function methodRow(namespace: string): Row {
   const where = `namespace="${namespace}"`;
   const by = "application_name, interface, method";

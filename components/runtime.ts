@@ -1,6 +1,6 @@
 import type * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
-import { variableOf } from "../apps/sdk/names.ts";
+import { variableOf } from "dubbo-node/names";
 import { inMilliseconds } from "../settings/duration.ts";
 import { javaToolOptions } from "../settings/java.ts";
 import { PROBE_PORT, type Runtime } from "../settings/names.ts";

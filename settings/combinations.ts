@@ -1,4 +1,4 @@
-import { variableOf } from "../apps/sdk/names.ts";
+import { variableOf } from "dubbo-node/names";
 import type { Given } from "./keys.ts";
 import { inMilliseconds, seconds } from "./duration.ts";
 import {

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { variableOf } from "../apps/sdk/names.ts";
+import { variableOf } from "dubbo-node/names";
 import { PROBE_PORT } from "./names.ts";
 
 /** Dubbo properties by name, such as `dubbo.application.log-format`. */

@@ -128,7 +128,9 @@ export const serviceKeys = z.strictObject({
   runtime: z
     .enum(RUNTIMES)
     .default("node")
-    .describe("node: an application on apps/sdk; java: an image with Dubbo's Java SDK, by default Apache's"),
+    .describe(
+      "node: an application on dubbo-node; java: an image with Dubbo's Java SDK, by default Apache's",
+    ),
   offers: z.array(grpcService).default([]).describe("gRPC services that others may call"),
   methods: z
     .record(

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import type { DubboReference, Logger } from "dubbo-node";
 import type { Greeter } from "../gen/greeter_pb.ts";
-import type { DubboReference, Logger } from "../sdk/index.ts";
 
 /** Whom the consumer greets. Source: the seed. */
 const NAME = "service mesh";

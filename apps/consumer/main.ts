@@ -1,5 +1,5 @@
 import { Greeter } from "../gen/greeter_pb.ts";
-import { applicationSettings, DubboApplication, milliseconds, referenceSettings, run } from "../sdk/index.ts";
+import { applicationSettings, DubboApplication, milliseconds, referenceSettings, run } from "dubbo-node";
 import { callForever } from "./caller.ts";
 
 // Port, provider and version are the seed's.

@@ -1,7 +1,7 @@
 import { networkInterfaces } from "node:os";
 import { status } from "@grpc/grpc-js";
+import { type Attachment, type Call, type Handlers, type Logger, RpcError } from "dubbo-node";
 import type { Greeter, GreeterRequest } from "../gen/greeter_pb.ts";
-import { type Attachment, type Call, type Handlers, type Logger, RpcError } from "../sdk/index.ts";
 
 /** Replies of a server stream. Source: the sample. */
 const STREAMED_REPLIES = 10;

@@ -1,5 +1,5 @@
 import { Greeter } from "../gen/greeter_pb.ts";
-import { applicationSettings, DubboApplication, run } from "../sdk/index.ts";
+import { applicationSettings, DubboApplication, run } from "dubbo-node";
 import { greeter, hostAddress } from "./greeter.ts";
 
 // Port and version are the seed's.

@@ -1,7 +1,7 @@
 // A service of one's own is its proto, its handlers and its settings: this one is called, and calls the provider.
 import { Greeter } from "../gen/greeter_pb.ts";
 import { Relay } from "../gen/relay_pb.ts";
-import { applicationSettings, DubboApplication, referenceSettings, run } from "../sdk/index.ts";
+import { applicationSettings, DubboApplication, referenceSettings, run } from "dubbo-node";
 
 const settingsSchema = applicationSettings({ port: 50_053 }).extend(
   referenceSettings({ services: [Greeter], providedBy: "dubbo-samples-mesh-provider", version: "1.0.0" })

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { logger } from "dubbo-node/logger";
+import { DubboReference } from "dubbo-node/reference";
 import { Relay } from "../../apps/gen/relay_pb.ts";
-import { logger } from "../../apps/sdk/logger.ts";
-import { DubboReference } from "../../apps/sdk/reference.ts";
 import { forwarded } from "../../tools/forward.ts";
 import { Mesh } from "../../tools/mesh.ts";
 import { readStackFile } from "../../stack/stack-file.ts";

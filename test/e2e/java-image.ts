@@ -5,7 +5,7 @@ import { execa } from "execa";
 import { docker } from "../../packages/local-cluster/docker.ts";
 import { BASE_IMAGE, REGISTRY } from "../../common/local-cluster.ts";
 import { step } from "../../common/steps.ts";
-import { buildJavaPeer, PEER_JAR, PEER_LIBRARIES } from "../interop/java-peer.ts";
+import { buildJavaPeer, PEER_JAR, PEER_LIBRARIES } from "../../packages/dubbo-node/interop/java-peer.ts";
 
 /** What the peer's classes load: the whole JDK would be five times as large. */
 const MODULES = "java.se,jdk.unsupported,jdk.crypto.ec";

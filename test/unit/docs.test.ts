@@ -10,7 +10,7 @@ import { asText } from "../../stack/files.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 const DOCS = readdirSync(join(ROOT, "docs")).map((name) => `docs/${name}`);
-const PAGES = ["README.md", "apps/README.md", "policy/README.md", ...DOCS];
+const PAGES = ["README.md", "apps/README.md", "packages/dubbo-node/README.md", "policy/README.md", ...DOCS];
 
 const read = (path: string): string => readFileSync(join(ROOT, path), "utf8");
 
@@ -69,6 +69,10 @@ const TARGETS: Readonly<Record<string, Tried>> = {
 
 /** By program and command, those of make aside. */
 const OTHERS: readonly (readonly [RegExp, Tried])[] = [
+  [
+    /^(DUBBO_APPLICATION_NAME=hello )?node (provider|caller)\.ts$/,
+    by("packages/dubbo-node/test/readme.test.ts", "caller.ts"),
+  ],
   [/^npm run reference$/, by("test/unit/docs.test.ts", "regenerated(")],
   [/^npm run rules$/, by("test/unit/policy/readme.test.ts", "README.md")],
   [/^pulumi preview --policy-pack policy\/pack$/, plain('"--policy-pack"')],

@@ -1,16 +1,9 @@
 // A provider that does with a call what the greeted name asks for, and logs every try that arrives.
 import { setTimeout as sleep } from "node:timers/promises";
 import { status } from "@grpc/grpc-js";
+import { applicationSettings, type Call, DubboApplication, type Logger, RpcError, run } from "dubbo-node";
 import { Greeter } from "../../../apps/gen/greeter_pb.ts";
 import { greeter, hostAddress } from "../../../apps/provider/greeter.ts";
-import {
-  applicationSettings,
-  type Call,
-  DubboApplication,
-  type Logger,
-  RpcError,
-  run,
-} from "../../../apps/sdk/index.ts";
 
 /** Replies of a slow stream, and the time before each, ms: longer in all than every timeout of the test. */
 const SLOW_REPLIES = 12;

@@ -30,6 +30,20 @@ interface Bundler {
   bundleApplication(application: string, options: typeof OPTIONS): Promise<ImageBuild>;
 }
 
+/** Links what is installed; the SDK is a package of this project, and comes along as a copy. */
+function install(root: string): void {
+  const modules = join(root, "node_modules");
+  mkdirSync(modules);
+  for (const name of readdirSync(join(PROJECT, "node_modules"))) {
+    if (name !== "dubbo-node") symlinkSync(join(PROJECT, "node_modules", name), join(modules, name));
+  }
+  for (const part of ["package.json", "src"]) {
+    const path = join("packages/dubbo-node", part);
+    cpSync(join(PROJECT, path), join(root, path), { recursive: true });
+  }
+  symlinkSync("../packages/dubbo-node", join(modules, "dubbo-node"));
+}
+
 /** A copy of the sources in a folder of its own, with the installed packages. */
 async function checkout(folder: string): Promise<{ root: string; bundler: Bundler }> {
   const root = join(scratch, folder);
@@ -37,7 +51,7 @@ async function checkout(folder: string): Promise<{ root: string; bundler: Bundle
   const filter = (source: string): boolean => !source.startsWith(join(PROJECT, "apps/dist"));
   cpSync(join(PROJECT, "apps"), join(root, "apps"), { recursive: true, filter });
   cpSync(join(PROJECT, "common"), join(root, "common"), { recursive: true });
-  symlinkSync(join(PROJECT, "node_modules"), join(root, "node_modules"));
+  install(root);
   return { root, bundler: (await import(join(root, "apps/bundle.ts"))) as Bundler };
 }
 
@@ -183,15 +197,18 @@ test("the licences of what is bundled go along", () => {
   expect(text).toMatch(/Apache License\s+Version 2\.0/);
 });
 
-test("the generated code is what the protos give", () => {
+test.each([
+  ["apps/proto", "apps/gen"],
+  ["packages/dubbo-node/proto", "packages/dubbo-node/src/gen"],
+])("the generated code of %s is in %s", (proto, gen) => {
   const bin = join(PROJECT, "node_modules/.bin");
-  const out = join(scratch, "gen");
-  execFileSync(join(bin, "buf"), ["generate", "apps/proto", "--template", "apps/buf.gen.yaml", "-o", out], {
+  const out = join(scratch, gen);
+  execFileSync(join(bin, "buf"), ["generate", proto, "-o", out], {
     cwd: PROJECT,
     env: { ...process.env, PATH: `${bin}:${process.env["PATH"] ?? ""}` },
     stdio: "pipe",
   });
-  const committed = join(PROJECT, "apps/gen");
+  const committed = join(PROJECT, gen);
   expect(readdirSync(out)).toEqual(readdirSync(committed));
   for (const file of readdirSync(out)) {
     expect(readFileSync(join(out, file), "utf8")).toBe(readFileSync(join(committed, file), "utf8"));

@@ -1,13 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
+import { type Handlers, RpcError } from "dubbo-node";
+import { DubboReference } from "dubbo-node/reference";
 import { callForever } from "../../../apps/consumer/caller.ts";
 import { Greeter } from "../../../apps/gen/greeter_pb.ts";
-import { RpcError } from "../../../apps/sdk/error.ts";
-import { DubboReference } from "../../../apps/sdk/reference.ts";
-import type { Handlers } from "../../../apps/sdk/service.ts";
-import { freePort } from "../../../bench/apps/process.ts";
-import { application, eventually, provider, recorder } from "./support.ts";
+import { freePort } from "../../../packages/dubbo-node/bench/process.ts";
+import { application, eventually, provider, recorder } from "../../../packages/dubbo-node/test/support.ts";
 
 const ending: (() => unknown)[] = [];
 afterEach(async () => {

@@ -3,10 +3,17 @@ import { type ClientHttp2Stream, connect } from "node:http2";
 import { isIPv4 } from "node:net";
 import { Metadata } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { DubboApplication } from "dubbo-node";
 import { Greeter, type GreeterReply } from "../../../apps/gen/greeter_pb.ts";
 import { hostAddress } from "../../../apps/provider/greeter.ts";
-import type { DubboApplication } from "../../../apps/sdk/application.ts";
-import { client, failure, provider, rawMethod, recorder, unary } from "./support.ts";
+import {
+  client,
+  failure,
+  provider,
+  rawMethod,
+  recorder,
+  unary,
+} from "../../../packages/dubbo-node/test/support.ts";
 
 const { log, lines } = recorder();
 let v1: DubboApplication;

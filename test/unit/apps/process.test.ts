@@ -6,8 +6,17 @@ import { afterEach, expect, test } from "vitest";
 import { Greeter, type GreeterReply } from "../../../apps/gen/greeter_pb.ts";
 import { Relay } from "../../../apps/gen/relay_pb.ts";
 import { hostAddress } from "../../../apps/provider/greeter.ts";
-import { freePort } from "../../../bench/apps/process.ts";
-import { AppProcess, client, eventually, failure, health, probe, rawMethod, unary } from "./support.ts";
+import { freePort } from "../../../packages/dubbo-node/bench/process.ts";
+import {
+  client,
+  eventually,
+  failure,
+  health,
+  probe,
+  rawMethod,
+  unary,
+} from "../../../packages/dubbo-node/test/support.ts";
+import { AppProcess } from "./app-process.ts";
 
 const NOT_SERVING = 2;
 

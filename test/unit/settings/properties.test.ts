@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { variableOf } from "../../../apps/sdk/names.ts";
+import { variableOf } from "dubbo-node/names";
 import { javaToolOptions } from "../../../settings/java.ts";
 import { systemProperty } from "../../../settings/properties.ts";
 

@@ -14,7 +14,7 @@ const STACKS: Readonly<Record<string, string>> = {
 /** A copy of the project with stacks of its own: the CLI reads those beside it. */
 function project(): string {
   const directory = mkdtempSync(join(tmpdir(), "dubbo-mesh-project-"));
-  for (const folder of ["apps/sdk", "common", "settings", "stack", "tools"]) {
+  for (const folder of ["common", "settings", "stack", "tools"]) {
     cpSync(join(ROOT, folder), join(directory, folder), { recursive: true });
   }
   for (const file of ["package.json", "tsconfig.json"]) {

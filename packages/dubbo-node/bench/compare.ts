@@ -1,0 +1,282 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { step } from "../../../common/steps.ts";
+import { Connection } from "./connection.ts";
+import { type Command, type Memory, ServerProcess } from "./process.ts";
+import {
+  buildJava,
+  BUNDLED,
+  folderBytes,
+  freePorts,
+  java,
+  javaBytes,
+  nodeOptions,
+  ours,
+  type Ports,
+  untilGreeted,
+  untilListening,
+} from "./providers.ts";
+import { median } from "./statistics.ts";
+
+/** What is measured, and how much of it. */
+export interface CompareOptions {
+  /** Starts of each provider. */
+  readonly starts: number;
+  /** Calls that count as cold: the first ones. */
+  readonly cold: number;
+  /** Calls after which a provider counts as warm. */
+  readonly warmAfter: number;
+  /** Calls that are measured after that. */
+  readonly warm: number;
+  /** The node that runs our provider. */
+  readonly node: string;
+}
+
+export const COMPARE_DEFAULTS: Omit<CompareOptions, "node"> = {
+  starts: 7,
+  cold: 10_000,
+  warmAfter: 200_000,
+  warm: 50_000,
+};
+
+/** One figure of both providers. */
+export interface Figure {
+  readonly name: string;
+  readonly unit: string;
+  readonly ours: number;
+  readonly java: number;
+  /** Ours to Java's. */
+  readonly ratio: number;
+  /** What it should be, as text; empty where nothing is asked. */
+  readonly goal: string;
+  /** Whether it is that; undefined where nothing is asked. */
+  readonly ok: boolean | undefined;
+}
+
+/** How long both providers stand without a call before their memory is read, ms. */
+const IDLE_MS = 10_000;
+/** Unary calls under way at a time, and the connections that they share. */
+const CONCURRENCY = 50;
+const CONNECTIONS = 5;
+/** Both providers take turns of this many calls, so that they see the same machine. */
+const TURN = 5000;
+
+const MAX_START = 0.2;
+const MAX_IDLE = 0.5;
+const MAX_WARM_CPU = 1.5;
+const MAX_BUNDLE_MB = 5;
+
+/** A figure for each of the two. */
+interface Pair<T> {
+  readonly ours: T;
+  readonly java: T;
+}
+
+const NAMES = ["ours", "java"] as const;
+type Name = (typeof NAMES)[number];
+
+function commandOf(name: Name, ports: Ports, node: string): Command {
+  if (name === "java") return java(ports);
+  const command = ours(ports);
+  return { ...command, file: node, args: [...nodeOptions(node), ...command.args] };
+}
+
+/** From the start of the process to the first greeting that it answers, ms. */
+async function startTime(name: Name, node: string): Promise<number> {
+  const ports = await freePorts();
+  const command = commandOf(name, ports, node);
+  const start = performance.now();
+  const server = new ServerProcess(command, "none");
+  try {
+    await untilGreeted(ports.port, server);
+    return performance.now() - start;
+  } finally {
+    await server.kill();
+  }
+}
+
+async function startTimes(count: number, node: string): Promise<Pair<number[]>> {
+  const times: Pair<number[]> = { ours: [], java: [] };
+  for (let run = 0; run < count; run += 1) {
+    for (const name of NAMES) times[name].push(await startTime(name, node));
+  }
+  return times;
+}
+
+/** What some calls have cost. */
+interface Cost {
+  readonly calls: number;
+  /** CPU time of the server, s. */
+  readonly cpu: number;
+  /** Time, s. */
+  readonly time: number;
+}
+
+const NOTHING: Cost = { calls: 0, cpu: 0, time: 0 };
+
+function sum(a: Cost, b: Cost): Cost {
+  return { calls: a.calls + b.calls, cpu: a.cpu + b.cpu, time: a.time + b.time };
+}
+
+/** A provider under load. */
+class Loaded {
+  readonly server: ServerProcess;
+  readonly #connections: readonly Connection[];
+  #calls = 0;
+
+  constructor(server: ServerProcess, connections: readonly Connection[]) {
+    this.server = server;
+    this.#connections = connections;
+  }
+
+  /** Makes some calls, with {@link CONCURRENCY} under way, and checks every reply. */
+  async load(calls: number): Promise<Cost> {
+    const end = this.#calls + calls;
+    const worker = async (connection: Connection): Promise<void> => {
+      while (this.#calls < end) {
+        this.#calls += 1;
+        await connection.greet(`service mesh ${this.#calls}`);
+      }
+    };
+    const before = this.server.cpuSeconds();
+    const start = performance.now();
+    const perConnection = Array.from({ length: CONCURRENCY / CONNECTIONS });
+    await Promise.all(this.#connections.flatMap((connection) => perConnection.map(() => worker(connection))));
+    const time = (performance.now() - start) / 1000;
+    return { calls, cpu: this.server.cpuSeconds() - before, time };
+  }
+}
+
+/** Makes the calls on both in turns. */
+async function inTurns(both: Pair<Loaded>, calls: number): Promise<Pair<Cost>> {
+  const costs = { ours: NOTHING, java: NOTHING };
+  for (let made = 0; made < calls; made += TURN) {
+    const turn = Math.min(TURN, calls - made);
+    for (const name of NAMES) costs[name] = sum(costs[name], await both[name].load(turn));
+  }
+  return costs;
+}
+
+function figure(name: string, unit: string, { ours, java }: Pair<number>, most?: number): Figure {
+  const ratio = ours / java;
+  const asked = most !== undefined && { goal: `ratio at most ${most}`, ok: ratio <= most };
+  return { name, unit, ours, java, ratio, goal: "", ok: undefined, ...asked };
+}
+
+function both<T, U>(pair: Pair<T>, change: (value: T) => U): Pair<U> {
+  return { ours: change(pair.ours), java: change(pair.java) };
+}
+
+const MB = 1_000_000;
+
+function memoryFigures(when: string, memory: Pair<Memory>, most?: number): Figure[] {
+  return [
+    figure(
+      `RSS, ${when}`,
+      "MB",
+      both(memory, ({ rss }) => rss / MB),
+      most,
+    ),
+    figure(
+      `PSS, ${when}`,
+      "MB",
+      both(memory, ({ pss }) => pss / MB),
+    ),
+    figure(
+      `USS, ${when}`,
+      "MB",
+      both(memory, ({ uss }) => uss / MB),
+    ),
+  ];
+}
+
+function costFigures(when: string, cost: Pair<Cost>, most?: number): Figure[] {
+  return [
+    figure(
+      `CPU a call, ${when}`,
+      "us",
+      both(cost, ({ cpu, calls }) => (cpu / calls) * 1e6),
+      most,
+    ),
+    figure(
+      `calls/s, ${when}`,
+      "",
+      both(cost, ({ calls, time }) => calls / time),
+    ),
+  ];
+}
+
+async function loadFigures(
+  servers: Pair<ServerProcess>,
+  ports: Pair<Ports>,
+  options: CompareOptions,
+): Promise<Figure[]> {
+  const idle = await step(`memory after ${IDLE_MS / 1000} s without a call`, async () => {
+    await sleep(IDLE_MS);
+    return both(servers, (server) => server.memory());
+  });
+  const connections: Connection[] = [];
+  const loaded = async (name: Name): Promise<Loaded> => {
+    const own = await Promise.all(
+      Array.from({ length: CONNECTIONS }, () => Connection.open(ports[name].port)),
+    );
+    connections.push(...own);
+    return new Loaded(servers[name], own);
+  };
+  try {
+    const pair = { ours: await loaded("ours"), java: await loaded("java") };
+    const { cold, warmAfter, warm } = options;
+    const coldCost = await step(`the first ${cold} calls of each`, () => inTurns(pair, cold));
+    await step(`calls up to ${warmAfter} of each`, () => inTurns(pair, Math.max(0, warmAfter - cold)));
+    const warmCost = await step(`${warm} calls of each after that`, () => inTurns(pair, warm));
+    return [
+      ...memoryFigures("idle", idle, MAX_IDLE),
+      ...costFigures("cold", coldCost),
+      ...costFigures("warm", warmCost, MAX_WARM_CPU),
+      ...memoryFigures(
+        "after the load",
+        both(servers, (server) => server.memory()),
+      ),
+    ];
+  } finally {
+    for (const connection of connections) connection.close();
+  }
+}
+
+async function underLoad(options: CompareOptions): Promise<Figure[]> {
+  const ports = { ours: await freePorts(), java: await freePorts() };
+  const server = (name: Name): ServerProcess =>
+    new ServerProcess(commandOf(name, ports[name], options.node), "none");
+  const servers = { ours: server("ours"), java: server("java") };
+  try {
+    for (const name of NAMES) await untilListening(ports[name].port, servers[name]);
+    return await loadFigures(servers, ports, options);
+  } finally {
+    await Promise.all(NAMES.map((name) => servers[name].kill()));
+  }
+}
+
+function bundleFigure(): Figure {
+  const size = figure("application in the image", "MB", {
+    ours: folderBytes(BUNDLED) / MB,
+    java: javaBytes() / MB,
+  });
+  return { ...size, goal: `ours below ${MAX_BUNDLE_MB}`, ok: size.ours < MAX_BUNDLE_MB };
+}
+
+/**
+ * Our provider beside Java's: start, memory, CPU and size, by one client, in one run. Both log every greeting, to /dev/null; Java runs with
+ * the JVM's defaults.
+ */
+export async function compare(options: CompareOptions): Promise<Figure[]> {
+  await step("build both providers", async () => {
+    await buildJava();
+  });
+  const times = await step(`${options.starts} starts of each`, () =>
+    startTimes(options.starts, options.node),
+  );
+  return [
+    figure("start to first reply, median", "ms", both(times, median), MAX_START),
+    ...(await underLoad(options)),
+    bundleFigure(),
+  ];
+}

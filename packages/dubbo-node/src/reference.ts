@@ -1,0 +1,344 @@
+import { once } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
+import type {
+  DescMessage,
+  DescMethod,
+  DescMethodBiDiStreaming,
+  DescMethodClientStreaming,
+  DescMethodServerStreaming,
+  DescMethodUnary,
+  DescService,
+  Message,
+  MessageInitShape,
+  MessageShape,
+} from "@bufbuild/protobuf";
+import {
+  type CallOptions as RawOptions,
+  Client,
+  type ClientDuplexStream,
+  compressionAlgorithms,
+  credentials,
+  Metadata,
+  type ServiceError,
+  status,
+  type StatusObject,
+} from "@grpc/grpc-js";
+import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "./gen/health_pb.ts";
+import {
+  type AttachmentsInit,
+  attachmentsOf,
+  CONSUMER_HEADER,
+  GROUP_HEADER,
+  putAttachments,
+  VERSION_HEADER,
+} from "./attachments.ts";
+import { currentCall, forwardHeaders } from "./call.ts";
+import { asRpcError, type Attachments, RpcError } from "./error.ts";
+import type { Logger } from "./logger.ts";
+import { type ClientMethod, clientMethod, encode, type Frame } from "./method.ts";
+import type { End } from "./metrics.ts";
+import { type ServiceIdentity, serviceKey } from "./service.ts";
+
+/** Deadline of one look at the provider's health, ms. */
+const CHECK_TIMEOUT_MS = 2000;
+/** Wait after the first and after each later look at the provider's health, ms: doubled each time. */
+const BACKOFF_MS = { first: 100, most: 500 };
+
+/** How the provider's health is asked for. */
+const CHECK = clientMethod(Health.method.check);
+
+/** The mesh retries, routes and balances; the channel only carries calls to the sidecar, and reconnects soon. */
+const CHANNEL_OPTIONS = {
+  "grpc.enable_retries": 0,
+  "grpc.service_config_disable_resolution": 1,
+  "grpc.enable_http_proxy": 0,
+  "grpc.enable_channelz": 0,
+  "grpc.initial_reconnect_backoff_ms": BACKOFF_MS.first,
+  "grpc.max_reconnect_backoff_ms": BACKOFF_MS.most,
+  "grpc.dns_min_time_between_resolutions_ms": BACKOFF_MS.most,
+};
+
+/** What one call may say for itself. */
+export interface CallOptions {
+  /** Deadline, ms (default: that of the reference for a unary call, none for a stream). The caller's own deadline holds as well. */
+  readonly timeout?: number;
+  /** What travels beside the message (default: nothing). */
+  readonly attachments?: AttachmentsInit;
+  /** Whether the requests are compressed with gzip (default: no). */
+  readonly compress?: boolean;
+  /** Cancels the call. A call that is made while another one is served is cancelled with that one too. */
+  readonly signal?: AbortSignal;
+  /** Gets what travels beside the reply. */
+  readonly onAttachments?: (attachments: Attachments) => void;
+}
+
+type Init = MessageInitShape<DescMessage>;
+type Inits = Iterable<Init> | AsyncIterable<Init>;
+type Requests<I extends DescMessage> = Iterable<MessageInitShape<I>> | AsyncIterable<MessageInitShape<I>>;
+
+/** How a method is called. Every one fails with an RpcError. */
+export type Caller<M> =
+  M extends DescMethodUnary<infer I, infer O>
+    ? (request: MessageInitShape<I>, options?: CallOptions) => Promise<MessageShape<O>>
+    : M extends DescMethodServerStreaming<infer I, infer O>
+      ? (request: MessageInitShape<I>, options?: CallOptions) => AsyncIterable<MessageShape<O>>
+      : M extends DescMethodClientStreaming<infer I, infer O>
+        ? (requests: Requests<I>, options?: CallOptions) => Promise<MessageShape<O>>
+        : M extends DescMethodBiDiStreaming<infer I, infer O>
+          ? (requests: Requests<I>, options?: CallOptions) => AsyncIterable<MessageShape<O>>
+          : never;
+
+/** The methods of a generated service, to be called. A stream that is left before its end is cancelled. */
+export type Callers<S extends DescService> = { readonly [M in keyof S["method"]]: Caller<S["method"][M]> };
+
+/** What a reference to a provider's service is made of. */
+export interface ReferenceOptions extends ServiceIdentity {
+  /** Where the provider is, `host:port`. */
+  readonly target: string;
+  /** The caller's Dubbo application name. */
+  readonly consumer: string;
+  /** Deadline of a unary call, ms. */
+  readonly timeout: number;
+  /** Most bytes of one message (default: 8 MiB, Dubbo's). */
+  readonly payload?: number;
+  /** Told of every call; what it returns is told of its end (default: nobody). */
+  readonly begin?: (method: DescMethod, identity: ServiceIdentity) => End;
+  /** Where the reference logs. */
+  readonly log: Logger;
+}
+
+function isServiceError(error: unknown): error is ServiceError {
+  return error instanceof Error && "code" in error && "details" in error && "metadata" in error;
+}
+
+/** A call's failure. */
+function rpcError(error: unknown): RpcError {
+  if (!isServiceError(error)) return asRpcError(error);
+  // grpc-js leaves the characters encoded that it would not encode itself; of them, a provider here encodes the plus.
+  const details = error.details.replaceAll("%2B", "+");
+  return new RpcError(error.code, details, { attachments: attachmentsOf(error.metadata), cause: error });
+}
+
+/** What every kind of call of grpc-js can do. */
+interface Cancellable {
+  cancel(): void;
+}
+
+/** Cancels a call when one of these signals is aborted; returns what ends that. */
+function cancelOn(signals: readonly (AbortSignal | undefined)[], call: Cancellable): () => void {
+  const cancel = (): void => {
+    call.cancel();
+  };
+  for (const signal of signals) {
+    if (signal?.aborted === true) cancel();
+    else signal?.addEventListener("abort", cancel, { once: true });
+  }
+  return () => {
+    for (const signal of signals) signal?.removeEventListener("abort", cancel);
+  };
+}
+
+/** Sends the requests as fast as the provider takes them. */
+async function sendAll(
+  call: ClientDuplexStream<Frame, Message>,
+  { input }: DescMethod,
+  requests: Inits,
+  over: AbortSignal,
+): Promise<void> {
+  for await (const request of requests) {
+    if (over.aborted) return;
+    if (!call.write(encode(input, request))) await once(call, "drain", { signal: over });
+  }
+  call.end();
+}
+
+async function onlyOne(replies: AsyncIterable<Message>, path: string): Promise<Message> {
+  for await (const reply of replies) return reply;
+  throw new RpcError(status.INTERNAL, `${path} answered nothing`);
+}
+
+/** A Dubbo reference: the methods of a provider's service, called by one channel. */
+export class DubboReference<S extends DescService> {
+  /** The methods. */
+  readonly call: Callers<S>;
+  /** Dubbo's key of what is called, `group/name:version`. */
+  readonly key: string;
+  readonly #service: S;
+  readonly #options: ReferenceOptions;
+  readonly #plain: Client;
+  #compressing: Client | undefined;
+
+  /**
+   * @param service the generated service
+   * @param options where it is, and who calls it
+   */
+  constructor(service: S, options: ReferenceOptions) {
+    this.#service = service;
+    this.#options = options;
+    this.key = serviceKey(service.typeName, options);
+    this.#plain = this.#client({});
+    const callers = service.methods.map((method) => [method.localName, this.#caller(method)]);
+    this.call = Object.fromEntries(callers) as Callers<S>;
+  }
+
+  /**
+   * Waits until the provider's health service says that the service is SERVING: Envoy does not retry a call for which it has
+   * no healthy endpoint, and a consumer often starts before its provider.
+   * @param signal ends the wait without an error
+   */
+  async waitUntilServing(signal: AbortSignal): Promise<void> {
+    const { target, log } = this.#options;
+    const { typeName } = this.#service;
+    const start = performance.now();
+    let backoff = BACKOFF_MS.first;
+    while (!signal.aborted) {
+      const answer = await this.#health();
+      const waited = Math.round(performance.now() - start);
+      if (answer === "SERVING") {
+        log.info(`${typeName} at ${target} is SERVING, waited ${waited} ms`);
+        return;
+      }
+      log.info(`waits for ${typeName} at ${target} since ${waited} ms: ${answer}`);
+      await sleep(backoff, undefined, { signal }).catch(() => undefined);
+      backoff = Math.min(backoff * 2, BACKOFF_MS.most);
+    }
+  }
+
+  /** Closes the channel; calls in flight are finished. */
+  close(): void {
+    this.#plain.close();
+    this.#compressing?.close();
+  }
+
+  #client(options: object): Client {
+    const { target, payload = 8 * 1024 * 1024 } = this.#options;
+    return new Client(target, credentials.createInsecure(), {
+      ...CHANNEL_OPTIONS,
+      "grpc.max_receive_message_length": payload,
+      "grpc.max_send_message_length": payload,
+      ...options,
+    });
+  }
+
+  /** grpc-js compresses by channel, so there is a second one for the calls that ask for it. */
+  #clientFor(compress = false): Client {
+    if (!compress) return this.#plain;
+    this.#compressing ??= this.#client({ "grpc.default_compression_algorithm": compressionAlgorithms.gzip });
+    return this.#compressing;
+  }
+
+  #caller(method: DescMethod): unknown {
+    const called = clientMethod(method);
+    switch (method.methodKind) {
+      case "unary":
+        return (request: Init, options: CallOptions = {}) => this.#unary(called, request, options);
+      case "server_streaming":
+        return (request: Init, options: CallOptions = {}) => this.#stream(called, [request], options);
+      case "client_streaming":
+        return (requests: Inits, options: CallOptions = {}) =>
+          onlyOne(this.#stream(called, requests, options), called.path);
+      case "bidi_streaming":
+        return (requests: Inits, options: CallOptions = {}) => this.#stream(called, requests, options);
+    }
+  }
+
+  async #unary(called: ClientMethod, request: Init, options: CallOptions): Promise<Message> {
+    const { method, path, requestSerialize, responseDeserialize } = called;
+    const frame = encode(method.input, request);
+    const metadata = this.#metadata(method, options);
+    const deadline = this.#deadline(options.timeout ?? this.#options.timeout);
+    const end = this.#begin(method);
+    return new Promise((resolve, reject) => {
+      const client = this.#clientFor(options.compress);
+      const call = client.makeUnaryRequest(
+        path,
+        requestSerialize,
+        responseDeserialize,
+        frame,
+        metadata,
+        deadline,
+        (error, reply) => {
+          stopWatching();
+          end(error?.code ?? status.OK);
+          if (error !== null) reject(rpcError(error));
+          else if (reply === undefined) reject(new RpcError(status.INTERNAL, `${path} answered nothing`));
+          else resolve(reply);
+        },
+      );
+      call.on("status", (ended: StatusObject) => options.onAttachments?.(attachmentsOf(ended.metadata)));
+      const stopWatching = cancelOn([options.signal, currentCall()?.signal], call);
+    });
+  }
+
+  async *#stream(called: ClientMethod, requests: Inits, options: CallOptions): AsyncGenerator<Message> {
+    const { method, path, requestSerialize, responseDeserialize } = called;
+    const metadata = this.#metadata(method, options);
+    const end = this.#begin(method);
+    const call = this.#clientFor(options.compress).makeBidiStreamRequest(
+      path,
+      requestSerialize,
+      responseDeserialize,
+      metadata,
+      this.#deadline(options.timeout),
+    );
+    let code = status.CANCELLED;
+    call.on("status", (ended: StatusObject) => {
+      code = ended.code;
+      options.onAttachments?.(attachmentsOf(ended.metadata));
+    });
+    const stopWatching = cancelOn([options.signal, currentCall()?.signal], call);
+    const over = new AbortController();
+    let unsent: unknown;
+    sendAll(call, method, requests, over.signal).catch((error: unknown) => {
+      unsent = error;
+      call.cancel();
+    });
+    try {
+      yield* call as AsyncIterable<Message>;
+    } catch (error) {
+      throw rpcError(unsent ?? error);
+    } finally {
+      over.abort();
+      stopWatching();
+      // Left before its end, it is of no use to anybody.
+      call.cancel();
+      end(code);
+    }
+  }
+
+  #metadata(method: DescMethod, { attachments = {} }: CallOptions): Metadata {
+    const { consumer, version, group } = this.#options;
+    const metadata = new Metadata();
+    const served = currentCall();
+    if (served !== undefined) forwardHeaders(served.metadata, metadata);
+    // After what is passed on, so that a handler may name a span of its own.
+    putAttachments(metadata, attachments);
+    metadata.set(CONSUMER_HEADER, consumer);
+    // They are those of the reference's interface; the health service has neither.
+    const own = method.parent.typeName === this.#service.typeName;
+    if (own && version !== undefined) metadata.set(VERSION_HEADER, version);
+    if (own && group !== undefined) metadata.set(GROUP_HEADER, group);
+    return metadata;
+  }
+
+  /** When a call ends at the latest: by its own time, and by that of the call that is being served. */
+  #deadline(timeout = Infinity): RawOptions {
+    const deadline = Math.min(Date.now() + timeout, currentCall()?.deadline ?? Infinity);
+    return deadline === Infinity ? {} : { deadline };
+  }
+
+  #begin(method: DescMethod): End {
+    return this.#options.begin?.(method, this.#options) ?? ((): void => undefined);
+  }
+
+  async #health(): Promise<string> {
+    try {
+      const request = { service: this.#service.typeName };
+      const reply = await this.#unary(CHECK, request, { timeout: CHECK_TIMEOUT_MS });
+      const { status: found } = reply as MessageShape<typeof Health.method.check.output>;
+      return found === ServingStatus.SERVING ? "SERVING" : "NOT_SERVING";
+    } catch (error) {
+      return asRpcError(error).message;
+    }
+  }
+}

@@ -1,0 +1,450 @@
+import { once } from "node:events";
+import { type ClientHttp2Session, connect, type IncomingHttpHeaders } from "node:http2";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Metadata, status } from "@grpc/grpc-js";
+import { afterEach, expect, test } from "vitest";
+import { Greeter } from "../../../apps/gen/greeter_pb.ts";
+import { greeter } from "../../../apps/provider/greeter.ts";
+import type { Attachments } from "../src/error.ts";
+import type { Call } from "../src/call.ts";
+import { RpcError } from "../src/error.ts";
+import { type CallOptions, DubboReference, type ReferenceOptions } from "../src/reference.ts";
+import type { Handlers } from "../src/service.ts";
+import { referenceSettings } from "../src/settings.ts";
+import { application, client, eventually, provider, rawMethod, recorder, unary } from "./support.ts";
+
+const ending: (() => unknown)[] = [];
+afterEach(async () => {
+  await Promise.all(ending.splice(0).map((end) => end()));
+});
+
+type Changed = Partial<ReferenceOptions>;
+
+function reference(port: number, changed: Changed = {}): DubboReference<typeof Greeter> {
+  const made = new DubboReference(Greeter, {
+    target: `127.0.0.1:${port}`,
+    consumer: "consumer-under-test",
+    timeout: 10_000,
+    version: "1.0.0",
+    log: recorder().log,
+    ...changed,
+  });
+  ending.push(() => {
+    made.close();
+  });
+  return made;
+}
+
+/** The methods of a provider with the sample's handlers, or with some of the test's own. */
+async function calling(handlers: Partial<Handlers<typeof Greeter>> = {}, log = recorder().log) {
+  const started = await provider(handlers, "v1", log);
+  ending.push(() => started.drain());
+  return { port: started.port, call: reference(started.port).call };
+}
+
+async function texts(replies: AsyncIterable<{ message: string }>): Promise<string[]> {
+  const seen: string[] = [];
+  for await (const { message } of replies) seen.push(message);
+  return seen;
+}
+
+async function error(call: Promise<unknown>): Promise<RpcError> {
+  const thrown = await call.then(
+    () => new Error("the call was answered"),
+    (reason: unknown) => reason,
+  );
+  if (!(thrown instanceof RpcError)) throw new Error(`not an RpcError: ${String(thrown)}`);
+  return thrown;
+}
+
+/** Options of a call, and the attachments of its reply. */
+function recording(options: CallOptions = {}): {
+  options: CallOptions;
+  received: () => Record<string, unknown>;
+} {
+  let seen: Attachments = new Map();
+  const onAttachments = (attachments: Attachments): void => {
+    seen = attachments;
+  };
+  return { options: { ...options, onAttachments }, received: () => Object.fromEntries(seen) };
+}
+
+const REQUESTS = ["a", "b", "c"].map((name) => ({ name }));
+
+test("all kinds of methods answer as the sample's do", async () => {
+  const { call } = await calling();
+  expect((await call.upperCaseGreet({ name: "straße" })).message).toBe("STRASSE");
+  expect(await texts(call.greetServerStream({ name: "n" }))).toEqual(
+    Array.from({ length: 10 }, (_, index) => `n--${index}`),
+  );
+  expect(await texts(call.greetStream(REQUESTS))).toEqual(["a 1", "b 2", "c 3"]);
+  for (const method of [
+    "compressorBiStream",
+    "clientCompressorBiStream",
+    "serverCompressorBiStream",
+  ] as const) {
+    expect(await texts(call[method](REQUESTS))).toEqual(["a", "b", "c"]);
+    expect(await texts(call[method](REQUESTS, { compress: true }))).toEqual(["a", "b", "c"]);
+  }
+});
+
+test("attachments travel both ways as they are spelt: text, and bytes", async () => {
+  let seen: Attachments = new Map();
+  const { call } = await calling({
+    greetWithAttachment(_request, { attachments, replyAttachments }) {
+      seen = attachments;
+      replyAttachments.set("userCount", 3).set("raw", Uint8Array.of(0, 255));
+      return { message: "" };
+    },
+  });
+  const sent = { "User-Attachment": "x", flag: true, raw: Uint8Array.of(1, 2) };
+  const { options, received } = recording({ attachments: sent });
+  await call.greetWithAttachment({}, options);
+  expect(Object.fromEntries(seen)).toEqual({ "User-Attachment": "x", flag: "true", raw: Buffer.of(1, 2) });
+  expect(received()).toEqual({ userCount: "3", raw: Buffer.of(0, 255) });
+});
+
+test("the sample's attachments: an echo, a big one, and those of a failure", async () => {
+  const { call } = await calling();
+  const echo = recording({ attachments: { "user-attachment": "attachment" } });
+  expect((await call.greetWithAttachment({ name: "n" }, echo.options)).message).toBe("hello,n");
+  expect(echo.received()).toEqual({ "user-attachment": "hello,attachment" });
+  const big = recording();
+  await call.greetReturnBigAttachment({ name: "n" }, big.options);
+  expect(big.received()["user-attachment"]).toMatch(/^0123.*79987999$/);
+  expect(big.received()["user-attachment"]).toHaveLength(30_890);
+  const failure = await error(call.greetException({ name: "n" }));
+  expect([failure.code, failure.details]).toEqual([status.UNKNOWN, "Biz Exception"]);
+  expect(Object.fromEntries(failure.attachments)).toEqual({
+    str: "str",
+    integer: "1",
+    raw: Buffer.of(1, 2, 3, 4),
+  });
+});
+
+test("an attachment that cannot travel is refused before the call, and named", async () => {
+  const { call } = await calling();
+  expect((await error(call.greet({}, { attachments: { "a b": "x" } }))).message).toMatch(
+    /^INTERNAL: attachment "a b" cannot be sent/,
+  );
+  expect((await error(call.greet({}, { attachments: { a: "ü" } }))).message).toMatch(
+    /^INTERNAL: attachment "a" cannot be sent/,
+  );
+  expect((await error(call.greet({}, { attachments: { "grpc-Timeout": "1" } }))).message).toBe(
+    'INTERNAL: attachment "grpc-Timeout" cannot be sent: the name has a meaning of its own',
+  );
+});
+
+test("a Java peer's spelling of keys is restored; a broken one is ignored", async () => {
+  const seen: string[][] = [];
+  const { port } = await calling({
+    greet(_request, { attachments }) {
+      seen.push([...attachments.keys()]);
+      return {};
+    },
+  });
+  const convert = encodeURIComponent(JSON.stringify({ userkey: "userKey", other: 1 }));
+  await unary(port, Greeter.method.greet, {}, { userkey: "1", "tri-header-convert": convert });
+  await unary(port, Greeter.method.greet, {}, { userkey: "1", "tri-header-convert": "%7B%" });
+  expect(seen).toEqual([["userKey"], ["userkey"]]);
+});
+
+test("what a handler throws is the call's status; what it did not mean to throw is logged too", async () => {
+  const { log, lines } = recorder();
+  const { call } = await calling(
+    {
+      greet: () => {
+        throw new TypeError("a bug");
+      },
+      upperCaseGreet: () => Promise.reject(new RpcError(status.NOT_FOUND, "no \ud800 %41+\nü")),
+      // eslint would have a generator yield: this one fails before it does.
+      greetServerStream: async function* ({ name }) {
+        yield { message: name };
+        await Promise.reject(
+          new RpcError(status.ABORTED, "half way", { attachments: new Map([["at", "1"]]) }),
+        );
+      },
+    },
+    log,
+  );
+  expect((await error(call.greet({}))).message).toBe("UNKNOWN: a bug");
+  expect((await error(call.upperCaseGreet({}))).message).toBe("NOT_FOUND: no \ufffd %41+\nü");
+  const seen: string[] = [];
+  const failure = await error(
+    (async () => {
+      for await (const { message } of call.greetServerStream({ name: "one" })) seen.push(message);
+    })(),
+  );
+  expect(seen).toEqual(["one"]);
+  expect([failure.message, failure.attachments.get("at")]).toEqual(["ABORTED: half way", "1"]);
+  expect(lines).toEqual([
+    expect.stringMatching(
+      /^main ERROR test: org\.apache\.dubbo\.samples\.Greeter\/greet threw TypeError: a bug\\u000a/,
+    ) as string,
+  ]);
+});
+
+test("a failure whose attachments cannot travel is still that failure, and says so", async () => {
+  const { call } = await calling({
+    greet: () => {
+      throw new RpcError(status.ABORTED, "first", { attachments: new Map([["a", "ü"]]) });
+    },
+  });
+  expect((await error(call.greet({}))).message).toMatch(
+    /^ABORTED: first \(attachment "a" cannot be sent: .*\)$/,
+  );
+});
+
+test("a caller that cancels, or goes, is noticed by the handler", async () => {
+  const { call, port } = await calling();
+  const result = async (name: string): Promise<string> => (await call.queryCancelResult({ name })).message;
+  expect(await result("cancelServerStream")).toBe("false");
+  for await (const { message } of call.cancelServerStream({ name: "n" })) {
+    if (message === "n--9") break;
+  }
+  await eventually("the cancellation", async () => (await result("cancelServerStream")) === "true");
+
+  const abort = new AbortController();
+  const replies = call.cancelBiStream(REQUESTS, { signal: abort.signal });
+  const cancelled = (async () => {
+    for await (const { message } of replies) if (message === "c") abort.abort();
+  })();
+  expect((await error(cancelled)).message).toBe("CANCELLED: Cancelled on client");
+  await eventually("the cancellation", async () => (await result("cancelBiStream")) === "true");
+
+  const { path, requestSerialize, responseDeserialize, frame } = rawMethod(Greeter.method.cancelBiStream2);
+  const gone = client(port);
+  const stream = gone.makeBidiStreamRequest(path, requestSerialize, responseDeserialize);
+  stream.on("error", () => undefined);
+  stream.write(frame({ name: "x" }));
+  await once(stream, "data");
+  expect(await result("cancelBiStream2")).toBe("false");
+  stream.cancel();
+  gone.close();
+  await eventually("the cancellation", async () => (await result("cancelBiStream2")) === "true");
+});
+
+test("a deadline ends a call at both ends", async () => {
+  const aborted: unknown[] = [];
+  let deadline = 0;
+  const { call } = await calling({
+    greet(_request, served) {
+      deadline = served.deadline;
+      served.signal.addEventListener("abort", () => {
+        aborted.push(served.signal.reason);
+      });
+      return new Promise(() => undefined);
+    },
+  });
+  const start = Date.now();
+  expect((await error(call.greet({}, { timeout: 200 }))).code).toBe(status.DEADLINE_EXCEEDED);
+  expect(deadline - start).toBeGreaterThan(100);
+  expect(deadline - start).toBeLessThan(400);
+  expect(await eventually("the abort", () => aborted[0])).toMatchObject({ code: status.CANCELLED });
+});
+
+/** The trailers' status of a server stream, from a client that has no deadline of its own. */
+async function statusOf(session: ClientHttp2Session, timeout: string): Promise<unknown> {
+  const stream = session.request({
+    ":method": "POST",
+    ":path": "/org.apache.dubbo.samples.Greeter/greetServerStream",
+    "content-type": "application/grpc",
+    te: "trailers",
+    "grpc-timeout": timeout,
+  });
+  let seen: unknown;
+  const note = (headers: IncomingHttpHeaders): void => {
+    seen = headers["grpc-status"] ?? seen;
+  };
+  stream.on("response", note).on("trailers", note).resume();
+  stream.end(Buffer.alloc(5));
+  await once(stream, "close", { signal: AbortSignal.timeout(5000) });
+  return seen;
+}
+
+test("a stream whose deadline passes while it is being written ends with that status", async () => {
+  const { port } = await calling();
+  const session = connect(`http://127.0.0.1:${port}`);
+  ending.push(() => {
+    session.close();
+  });
+  const seen: unknown[] = [];
+  for (let count = 0; count < 20; count += 1) seen.push(await statusOf(session, "1m"));
+  expect(seen.filter((found) => found !== "0" && found !== "4")).toEqual([]);
+  expect(seen).toContain("4");
+});
+
+test("a stream has no deadline unless it asks for one", async () => {
+  const { port } = await calling({
+    async *greetServerStream() {
+      await sleep(300);
+      yield { message: "late" };
+    },
+  });
+  const { call } = reference(port, { timeout: 100 });
+  expect(await texts(call.greetServerStream({}))).toEqual(["late"]);
+  expect((await error(texts(call.greetServerStream({}, { timeout: 100 })))).code).toBe(
+    status.DEADLINE_EXCEEDED,
+  );
+});
+
+test("a slow reader holds the handler back", async () => {
+  let made = 0;
+  const { call } = await calling({
+    *greetServerStream() {
+      for (; made < 1000; made += 1) yield { message: "x".repeat(100_000) };
+    },
+  });
+  const replies = call.greetServerStream({})[Symbol.asyncIterator]();
+  await replies.next();
+  await sleep(300);
+  expect(made).toBeLessThan(50);
+  await replies.return?.();
+});
+
+test("requests that fail to be made cancel the call and are its failure", async () => {
+  const { call } = await calling();
+  function* broken() {
+    yield { name: "a" };
+    throw new RpcError(status.DATA_LOSS, "no more");
+  }
+  expect((await error(texts(call.greetStream(broken())))).message).toBe("DATA_LOSS: no more");
+});
+
+test("a message over the limit is refused in either direction, and the next one is served", async () => {
+  const started = application({ "dubbo.protocol.payload": 1000 });
+  const big = "x".repeat(2000);
+  started.export(Greeter, {
+    ...({} as Handlers<typeof Greeter>),
+    ...Object.fromEntries(Greeter.methods.map(({ localName }) => [localName, () => ({ message: big })])),
+    upperCaseGreet: () => ({ message: "small" }),
+  });
+  await started.start();
+  ending.push(() => started.drain());
+  const { call } = reference(started.port);
+  expect((await error(call.upperCaseGreet({ name: big }))).code).toBe(status.RESOURCE_EXHAUSTED);
+  expect((await error(call.greet({}))).code).toBe(status.RESOURCE_EXHAUSTED);
+  expect((await call.upperCaseGreet({})).message).toBe("small");
+});
+
+async function exporting(fallback: boolean): Promise<number> {
+  const started = application({ "dubbo.rpc.tri.resolve-fallback-to-default": fallback });
+  const named = (message: string): Handlers<typeof Greeter> =>
+    Object.fromEntries(
+      Greeter.methods.map(({ localName }) => [localName, () => ({ message })]),
+    ) as unknown as Handlers<typeof Greeter>;
+  started.export(Greeter, named("1.0.0"), { version: "1.0.0" });
+  started.export(Greeter, named("2.0.0"), { version: "2.0.0" });
+  started.export(Greeter, named("g"), { version: "1.0.0", group: "g" });
+  await started.start();
+  ending.push(() => started.drain());
+  return started.port;
+}
+
+test.each([
+  [{ version: "1.0.0" }, "1.0.0", "1.0.0"],
+  [{ version: "2.0.0" }, "2.0.0", "2.0.0"],
+  [{ version: "1.0.0", group: "g" }, "g", "g"],
+  [{ version: "3.0.0", group: "g" }, "g", "g/org.apache.dubbo.samples.Greeter:3.0.0"],
+  [{ version: "3.0.0" }, "1.0.0", "org.apache.dubbo.samples.Greeter:3.0.0"],
+  [{ version: "1.0.0", group: "h" }, "1.0.0", "h/org.apache.dubbo.samples.Greeter:1.0.0"],
+  [{ version: undefined }, "1.0.0", "org.apache.dubbo.samples.Greeter"],
+] as const)("%j is served by the version that Dubbo would pick", async (identity, picked, strict) => {
+  const falling = reference(await exporting(true), identity);
+  expect((await falling.call.greet({})).message).toBe(picked);
+  const { call } = reference(await exporting(false), identity);
+  if (strict.includes("Greeter")) {
+    expect((await error(call.greet({}))).code).toBe(status.UNIMPLEMENTED);
+    expect((await error(call.greet({}))).details).toContain(strict);
+  } else {
+    expect((await call.greet({})).message).toBe(strict);
+  }
+});
+
+test("an implementation that is exported twice, or lacks a handler, is an error", async () => {
+  const started = application();
+  ending.push(() => started.drain());
+  const sample = greeter({ application: "a", version: "v1", address: "", log: recorder().log });
+  started.export(Greeter, sample);
+  started.export(Greeter, sample, { version: "1.0.0" });
+  await expect(started.start()).rejects.toThrow("org.apache.dubbo.samples.Greeter:1.0.0 is exported twice");
+  expect(() => {
+    started.export(Greeter, { greet: sample.greet } as Handlers<typeof Greeter>);
+  }).toThrow("org.apache.dubbo.samples.Greeter/greetStream has no handler");
+});
+
+/** As {@link calling}, of an application that calls others. */
+async function relaying(handlers: Partial<Handlers<typeof Greeter>>) {
+  const log = recorder().log;
+  const started = application({}, { log });
+  started.reference(Greeter, referenceSettings({ services: [Greeter], providedBy: "nobody" }).parse({}));
+  started.export(Greeter, {
+    ...greeter({ application: "a", version: "v1", address: "", log }),
+    ...handlers,
+  });
+  await started.start();
+  ending.push(() => started.drain());
+  return { call: reference(started.port).call };
+}
+
+test("calls that a handler makes carry on trace, request id and deadline, and are cancelled with it", async () => {
+  const seen: Metadata[] = [];
+  const deadlines: number[] = [];
+  let gone = false;
+  const inner = await calling({
+    greet(_request, call: Call) {
+      seen.push(call.metadata);
+      deadlines.push(call.deadline);
+      return { message: "inner" };
+    },
+    upperCaseGreet(_request, { signal }) {
+      signal.addEventListener("abort", () => {
+        gone = true;
+      });
+      return new Promise(() => undefined);
+    },
+  });
+  const outer = await relaying({
+    greet: async () => {
+      await sleep(1);
+      return inner.call.greet({});
+    },
+    upperCaseGreet: () => inner.call.upperCaseGreet({}),
+    greetWithAttachment: () => inner.call.greet({}, { attachments: { traceparent: "00-own" } }),
+    async *greetServerStream() {
+      yield await inner.call.greet({});
+      await sleep(1);
+      yield await inner.call.greet({});
+    },
+  });
+  const trace = {
+    traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    tracestate: "a=b",
+    baggage: "k=v",
+    "x-request-id": "6b8a5a03",
+    b3: "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1",
+    "x-b3-traceid": "80f198ee56343ba864fe8b2a57d3eff7",
+    "x-b3-spanid": "e457b5a2e4d86bd1",
+    "x-b3-parentspanid": "05e3ac9a4f6e3b90",
+    "x-b3-sampled": "1",
+    "x-b3-flags": "0",
+  };
+  const before = Date.now();
+  await outer.call.greet({}, { attachments: { ...trace, secret: "1" }, timeout: 2000 });
+  expect(await texts(outer.call.greetServerStream({}, { attachments: trace }))).toEqual(["inner", "inner"]);
+  expect(seen).toHaveLength(3);
+  for (const metadata of seen) expect(metadata.getMap()).toMatchObject(trace);
+  expect(seen[0]?.get("secret")).toEqual([]);
+  expect(deadlines[0]).toBeLessThan(before + 3000);
+  expect(seen[0]?.get("tri-consumer-appname")).toEqual(["consumer-under-test"]);
+  // A handler that names a span of its own has the last word.
+  await outer.call.greetWithAttachment({}, { attachments: trace });
+  expect(seen[3]?.get("traceparent")).toEqual(["00-own"]);
+  expect(seen[3]?.get("tracestate")).toEqual(["a=b"]);
+  // A call that serves nothing carries nothing on.
+  await inner.call.greet({});
+  expect(seen[4]?.get("x-request-id")).toEqual([]);
+
+  expect((await error(outer.call.upperCaseGreet({}, { timeout: 200 }))).code).toBe(status.DEADLINE_EXCEEDED);
+  await eventually("the cancellation", () => gone);
+});

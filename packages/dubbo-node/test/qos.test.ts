@@ -1,0 +1,159 @@
+import { afterEach, expect, test } from "vitest";
+import { Greeter } from "../../../apps/gen/greeter_pb.ts";
+import { Relay } from "../../../apps/gen/relay_pb.ts";
+import { mayCall, type Access, type Command } from "../src/qos.ts";
+import { type ApplicationSettings, referenceSettings } from "../src/settings.ts";
+import { application, failure, health, probe, provider, unary } from "./support.ts";
+
+const SERVING = 1;
+const NOT_SERVING = 2;
+const GREETER = "org.apache.dubbo.samples.Greeter";
+
+const ending: (() => unknown)[] = [];
+afterEach(async () => {
+  await Promise.all(ending.splice(0).map((end) => end()));
+});
+
+async function started(changed: Partial<ApplicationSettings> = {}) {
+  const app = await provider({}, "v1", undefined, changed);
+  ending.push(() => app.drain());
+  return app;
+}
+
+test("offline takes the application out everywhere, online takes it back; calls go on", async () => {
+  const { port, qosPort } = await started();
+  expect(await probe(qosPort, "/offline")).toBe("200 OK");
+  expect(await probe(qosPort, "/ready")).toBe("503 false");
+  expect(await probe(qosPort, "/live")).toBe("200 true");
+  expect(await probe(qosPort, "/startup")).toBe("200 true");
+  expect([await health(port, ""), await health(port), await health(port, `${GREETER}:1.0.0`)]).toEqual([
+    NOT_SERVING,
+    NOT_SERVING,
+    NOT_SERVING,
+  ]);
+  expect((await unary(port, Greeter.method.upperCaseGreet, { name: "a" })).message).toBe("A");
+  expect(await probe(qosPort, "/online")).toBe("200 OK");
+  expect(await probe(qosPort, "/ready")).toBe("200 true");
+  expect([await health(port, ""), await health(port), await health(port, `${GREETER}:1.0.0`)]).toEqual([
+    SERVING,
+    SERVING,
+    SERVING,
+  ]);
+});
+
+async function twoServices() {
+  const app = application();
+  app.export(Relay, { relay: () => ({}) }, { group: "g" });
+  const sample = Object.fromEntries(Greeter.methods.map(({ localName }) => [localName, () => ({})]));
+  app.export(Greeter, sample as never);
+  app.reference(
+    Greeter,
+    referenceSettings({ services: [Greeter], providedBy: "p", version: "2.0.0" }).parse({}),
+  );
+  await app.start();
+  ending.push(() => app.drain());
+  return app;
+}
+
+test("one service of two is taken offline by its key; the application stays ready for the other", async () => {
+  const { port, qosPort } = await twoServices();
+  expect(await probe(qosPort, `/offline/${GREETER}`)).toBe("200 service not found");
+  expect(await probe(qosPort, `/offline?service=${GREETER}:1.0.0`)).toBe("200 OK");
+  expect(await health(port, GREETER)).toBe(NOT_SERVING);
+  expect(await health(port, "org.apache.dubbo.samples.Relay")).toBe(SERVING);
+  expect(await health(port, "g/org.apache.dubbo.samples.Relay")).toBe(SERVING);
+  expect(await probe(qosPort, "/ready")).toBe("200 true");
+  expect(await probe(qosPort, "/offline/g%2F.*")).toBe("200 OK");
+  expect(await probe(qosPort, "/ready")).toBe("503 false");
+});
+
+test("ls draws Dubbo's tables: what is provided and whether it is online, what is consumed", async () => {
+  const { qosPort } = await twoServices();
+  await probe(qosPort, "/offline/g%2F.*");
+  expect(await probe(qosPort, "/ls")).toBe(`200 As Provider side:
++--------------------------------------+---------+
+|         Provider Service Name        |   PUB   |
++--------------------------------------+---------+
+|   g/org.apache.dubbo.samples.Relay   |mesh-I(N)|
++--------------------------------------+---------+
+|org.apache.dubbo.samples.Greeter:1.0.0|mesh-I(Y)|
++--------------------------------------+---------+
+As Consumer side:
++--------------------------------------+---+
+|         Consumer Service Name        |NUM|
++--------------------------------------+---+
+|org.apache.dubbo.samples.Greeter:2.0.0| 1 |
++--------------------------------------+---+
+`);
+});
+
+async function post(qosPort: number, body: string): Promise<string> {
+  const response = await fetch(`http://127.0.0.1:${qosPort}/offline`, { method: "POST", body });
+  return `${response.status} ${await response.text()}`;
+}
+
+test("a form in a POST gives the arguments; one that is too long takes nothing offline", async () => {
+  const { qosPort } = await started();
+  expect(await post(qosPort, "service=no.such.Service")).toBe("200 service not found");
+  expect(await post(qosPort, `service=${"x".repeat(5000)}`)).toBe(
+    "500 a form must say its length, at most 4096 bytes\n",
+  );
+  expect(await probe(qosPort, "/ready")).toBe("200 true");
+  expect(await post(qosPort, `service=${GREETER}%3A1.0.0`)).toBe("200 OK");
+  expect(await probe(qosPort, "/ready")).toBe("503 false");
+  expect(await probe(qosPort, "/offline/(")).toMatch(/^500 Invalid regular expression/);
+});
+
+test("metrics count the calls at both ends, by method and status", async () => {
+  const { port, qosPort } = await started();
+  await unary(port, Greeter.method.upperCaseGreet, { name: "a" });
+  await failure(unary(port, Greeter.method.greetException, {}));
+  const lines = (await probe(qosPort, "/metrics")).split("\n");
+  const labels = (method: string): string =>
+    `interface="${GREETER}",method="${method}",group="",version="1.0.0"`;
+  const application = 'application_name="provider-under-test"';
+  expect(lines).toEqual(
+    expect.arrayContaining([
+      `dubbo_provider_requests_total{${labels("UpperCaseGreet")},${application}} 1`,
+      `dubbo_provider_requests_succeed_total{${labels("UpperCaseGreet")},${application}} 1`,
+      `dubbo_provider_requests_failed_total{${labels("greetException")},error="UNKNOWN",${application}} 1`,
+      `dubbo_provider_requests_processing_total{${labels("greetException")},${application}} 0`,
+      `dubbo_provider_rt_milliseconds_histogram_count{${application},${labels("UpperCaseGreet")}} 1`,
+    ]),
+  );
+  expect(lines.some((line) => line.startsWith("process_resident_memory_bytes{"))).toBe(true);
+});
+
+test("without QOS nothing listens for it, and the application serves", async () => {
+  const { port, qosPort } = await started({ "dubbo.application.qos-enable": false });
+  expect(qosPort).toBe(0);
+  expect(await health(port)).toBe(SERVING);
+});
+
+const PROBE: Command = { level: "PUBLIC", run: () => ({ body: "" }) };
+const OTHER: Command = { level: "PROTECTED", run: () => ({ body: "" }) };
+const DEFAULT: Access = { acceptForeignIp: false, level: "PUBLIC", allowed: [] };
+
+test.each([
+  ["127.0.0.1", DEFAULT, true, true],
+  ["::1", DEFAULT, true, true],
+  ["::ffff:127.0.0.1", DEFAULT, true, true],
+  // From other pods, by Istio's sidecar.
+  ["127.0.0.6", DEFAULT, true, false],
+  ["10.0.0.7", DEFAULT, true, false],
+  [undefined, DEFAULT, true, false],
+  ["10.0.0.7", { ...DEFAULT, level: "PROTECTED", allowed: ["ls"] }, true, false],
+  ["10.0.0.7", { ...DEFAULT, level: "NONE" }, false, false],
+  ["10.0.0.7", { ...DEFAULT, acceptForeignIp: true }, true, false],
+  ["10.0.0.7", { ...DEFAULT, acceptForeignIp: true, level: "PROTECTED" }, true, true],
+  ["10.0.0.7", { ...DEFAULT, acceptForeignIp: true, level: "PRIVATE" }, true, true],
+  ["10.0.0.7", { ...DEFAULT, acceptForeignIp: true, level: "NONE" }, false, false],
+  ["10.0.0.7", { ...DEFAULT, acceptForeignIp: true, allowed: ["ls"] }, true, true],
+  ["10.0.0.7", { ...DEFAULT, acceptForeignIp: true, allowed: ["offline"] }, true, false],
+] as [string | undefined, Access, boolean, boolean][])(
+  "%s with %j may call the probes: %s, ls: %s",
+  (address, access, probes, ls) => {
+    expect(mayCall("ready", PROBE, address, access)).toBe(probes);
+    expect(mayCall("ls", OTHER, address, access)).toBe(ls);
+  },
+);
