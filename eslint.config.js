@@ -1,7 +1,7 @@
 import tseslint from "typescript-eslint";
 
 export default tseslint.config(
-  { ignores: ["node_modules/", "apps/dist/", "apps/gen/", "coverage/"] },
+  { ignores: ["node_modules/", "apps/dist/", "apps/gen/", "components/generated/", "coverage/"] },
   {
     files: ["**/*.ts"],
     extends: [tseslint.configs.strictTypeChecked, tseslint.configs.stylisticTypeChecked],
