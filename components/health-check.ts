@@ -63,7 +63,7 @@ function patchesOf(provider: CheckedProvider, operation: ListOperation): ConfigP
     // Without it, a pod that is gone stays in the cluster for as long as its checks pass.
     ignore_health_on_host_removal: true,
   };
-  return subsets.map((subset) => ({
+  return subsets.map((subset): ConfigPatch => ({
     applyTo: "CLUSTER",
     match: { context: "SIDECAR_OUTBOUND", cluster: { service: host, portNumber: port, subset } },
     patch: { operation, value },

@@ -70,6 +70,7 @@ const TARGETS: Readonly<Record<string, Tried>> = {
 /** By program and command, those of make aside. */
 const OTHERS: readonly (readonly [RegExp, Tried])[] = [
   [/^npm run reference$/, by("test/unit/docs.test.ts", "regenerated(")],
+  [/^npm run istio-types$/, by("test/unit/components/istio-types.test.ts", "istioTypes(")],
   [/^npm run rules$/, by("test/unit/policy/readme.test.ts", "README.md")],
   [/^pulumi preview --policy-pack policy\/pack$/, plain('"--policy-pack"')],
   [/^pulumi (stack init staging --secrets-provider|login)\b/, NEEDS_BACKEND],

@@ -15,11 +15,15 @@ const { options } = ts.parseJsonConfigFileContent(
 
 /** Returns the errors of a program of one file in components/, as `code: message`. */
 function compiled(text: string): string[] {
-  const host = ts.createCompilerHost(options);
-  const { getSourceFile, fileExists } = host;
-  host.fileExists = (path) => path === SNIPPET || fileExists(path);
-  host.getSourceFile = (path, ...rest) =>
-    path === SNIPPET ? ts.createSourceFile(path, text, ts.ScriptTarget.ES2023) : getSourceFile(path, ...rest);
+  const base = ts.createCompilerHost(options);
+  const host: ts.CompilerHost = {
+    ...base,
+    fileExists: (path) => path === SNIPPET || base.fileExists(path),
+    getSourceFile: (path, ...rest) =>
+      path === SNIPPET
+        ? ts.createSourceFile(path, text, ts.ScriptTarget.ES2023)
+        : base.getSourceFile(path, ...rest),
+  };
   const program = ts.createProgram([SNIPPET], { ...options, types: [] }, host);
   return ts
     .getPreEmitDiagnostics(program, program.getSourceFile(SNIPPET))
