@@ -33,7 +33,7 @@ POD_FLAGS = $(STACK_FLAGS) $(if $(POD),--pod $(POD))
 
 .PHONY: help up preview render lint env envs explain down drift repair golden ci-preview review-stack actionlint verify dump logs qos \
 	shell cluster-up cluster-down cluster-status cluster-clean test interop e2e soak bench bench-apps bench-apps-long declarations \
-	reference rules schemas generate format
+	reference rules istio-types schemas generate format
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | awk '{ name = $$1; $$1 = ""; printf "%-16s%s\n", name, $$0 }'
@@ -143,7 +143,10 @@ reference: $(DEPENDENCIES) ## make the tables of docs/ from the settings and the
 rules: $(DEPENDENCIES) ## make the table of policy/README.md from the rules
 	@npm run --silent rules
 
-schemas: $(DEPENDENCIES) ## make test/schemas/*.json from the pinned Kubernetes and Istio (Go 1.26)
+istio-types: $(DEPENDENCIES) ## make components/generated/istio.ts from test/schemas/istio.json
+	@npm run --silent istio-types
+
+schemas: $(DEPENDENCIES) ## make test/schemas/*.json from the pinned Kubernetes and Istio, and the types of Istio (Go 1.26)
 	@npm run --silent schemas
 
 generate: $(DEPENDENCIES) ## generate TypeScript from the protos of apps/ and packages/dubbo-node, offline

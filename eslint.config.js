@@ -7,6 +7,7 @@ export default tseslint.config(
       "apps/dist/",
       "packages/*/dist/",
       "apps/gen/",
+      "components/generated/",
       "packages/dubbo-node/src/gen/",
       "coverage/",
     ],

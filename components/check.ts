@@ -19,11 +19,12 @@ export function checked<T>(
     const problems = error.issues.map(({ message }) => message).join("; ");
     throw new pulumi.ResourceError(`${name}: ${problems} (got ${JSON.stringify(plain)})`, component, true);
   };
-  if (!isEventual(value)) return check(value as T);
-  const output = pulumi.output(value) as pulumi.Output<T>;
-  return output.apply(check);
+  if (isOutput(value)) return value.apply(check);
+  if (!(value instanceof Promise)) return check(value);
+  // Makes an output of the promise: `pulumi.output(value)` loses the type.
+  return pulumi.output(undefined).apply(() => value.then(check));
 }
 
-function isEventual<T>(value: pulumi.Input<T>): value is Promise<T> | pulumi.Output<T> {
-  return value instanceof Promise || pulumi.Output.isInstance(value);
+function isOutput<T>(value: pulumi.Input<T>): value is pulumi.OutputInstance<T> {
+  return pulumi.Output.isInstance(value);
 }

@@ -196,9 +196,79 @@ export function dashboardRows(namespace: string): Row[] {
 
 const COLUMNS = 24;
 const HEIGHT = 8;
-const DATASOURCE = { type: "prometheus", uid: "${datasource}" };
 
-function targetsOf({ queries }: Panel): object[] {
+/** A data source, by its type and its id or the variable that holds it. */
+interface DataSource {
+  readonly type: string;
+  readonly uid: string;
+}
+
+/** One query of a panel. */
+interface Target {
+  readonly refId: string;
+  readonly datasource: DataSource;
+  readonly expr: string;
+  readonly legendFormat: string;
+}
+
+/** Place of a panel, in columns and lines. */
+interface GridPosition {
+  readonly x: number;
+  readonly y: number;
+  readonly w: number;
+  readonly h: number;
+}
+
+/** Heading of the panels below it. */
+interface RowPanel {
+  readonly id: number;
+  readonly type: "row";
+  readonly title: string;
+  readonly collapsed: boolean;
+  readonly gridPos: GridPosition;
+  readonly panels: readonly [];
+}
+
+/** Graph of one or more queries. */
+interface GraphPanel {
+  readonly id: number;
+  readonly type: "timeseries";
+  readonly title: string;
+  readonly description: string;
+  readonly datasource: DataSource;
+  readonly gridPos: GridPosition;
+  readonly fieldConfig: {
+    readonly defaults: { readonly unit: string; readonly min: number };
+    readonly overrides: readonly [];
+  };
+  readonly targets: readonly Target[];
+}
+
+/**
+ * Fields of Grafana's dashboard that are in use.
+ * Source: https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model/
+ */
+export interface Dashboard {
+  readonly title: string;
+  readonly tags: readonly string[];
+  readonly editable: boolean;
+  readonly schemaVersion: number;
+  readonly refresh: string;
+  readonly time: { readonly from: string; readonly to: string };
+  readonly templating: {
+    readonly list: readonly {
+      readonly name: string;
+      readonly label: string;
+      readonly type: "datasource";
+      readonly query: string;
+    }[];
+  };
+  readonly panels: readonly (RowPanel | GraphPanel)[];
+}
+
+const DATASOURCE: DataSource = { type: "prometheus", uid: "${datasource}" };
+
+function targetsOf({ queries }: Panel): Target[] {
   return queries.map(({ query, legend }, index) => ({
     refId: String.fromCharCode("A".charCodeAt(0) + index),
     datasource: DATASOURCE,
@@ -208,9 +278,9 @@ function targetsOf({ queries }: Panel): object[] {
 }
 
 /** A row's heading and its panels side by side, as Grafana lays them out, from line `y` on. */
-function rowPanels({ title, panels }: Row, y: number, firstId: number): object[] {
+function rowPanels({ title, panels }: Row, y: number, firstId: number): (RowPanel | GraphPanel)[] {
   const width = Math.floor(COLUMNS / panels.length);
-  const heading = {
+  const heading: RowPanel = {
     id: firstId,
     type: "row",
     title,
@@ -218,7 +288,7 @@ function rowPanels({ title, panels }: Row, y: number, firstId: number): object[]
     gridPos: { x: 0, y, w: COLUMNS, h: 1 },
     panels: [],
   };
-  const graphs = panels.map((panel, index) => ({
+  const graphs = panels.map((panel, index): GraphPanel => ({
     id: firstId + 1 + index,
     type: "timeseries",
     title: panel.title,
@@ -234,9 +304,8 @@ function rowPanels({ title, panels }: Row, y: number, firstId: number): object[]
 /**
  * A Grafana dashboard of a mesh. Its Prometheus is chosen in it, and scrapes pods by their annotations into the labels `namespace` and `pod`,
  * as the configurations do that come with Istio and with Prometheus' chart.
- * Source: https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model/
  */
-export function dashboard(namespace: string): object {
+export function dashboard(namespace: string): Dashboard {
   const rows = dashboardRows(namespace);
   let id = 1;
   const panels = rows.flatMap((row, index) => {

@@ -1,9 +1,11 @@
-import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { HealthCheck } from "../settings/health-check.ts";
 import type { ListOperation } from "../settings/istio.ts";
 import { portNumber } from "../settings/port.ts";
 import { checked } from "./check.ts";
+import type { ClusterPatch } from "./envoy.ts";
+import type { EnvoyFilterSpec } from "./generated/istio.ts";
+import { istioResource } from "./istio-resource.ts";
 
 /** A provider whose pods are checked. */
 export interface CheckedProvider {
@@ -43,23 +45,25 @@ export interface ActiveHealthCheckArgs {
   operation: pulumi.Input<ListOperation>;
 }
 
+type ConfigPatch = NonNullable<EnvoyFilterSpec["configPatches"]>[number];
+
 /** The check with its authority and its service, as Envoy takes it. */
 function healthCheckOf({ host, service, healthCheck }: CheckedProvider): HealthCheck {
   const grpc = healthCheck.grpc_health_check;
   if (grpc === undefined) return healthCheck;
-  const named = { service_name: service, authority: host };
+  const named: typeof grpc = { service_name: service, authority: host };
   return { ...healthCheck, grpc_health_check: { ...named, ...grpc } };
 }
 
 /** One patch a subset. */
-function patchesOf(provider: CheckedProvider, operation: ListOperation): object[] {
+function patchesOf(provider: CheckedProvider, operation: ListOperation): ConfigPatch[] {
   const { host, port, subsets } = provider;
-  const value = {
+  const value: ClusterPatch = {
     health_checks: [healthCheckOf(provider)],
     // Without it, a pod that is gone stays in the cluster for as long as its checks pass.
     ignore_health_on_host_removal: true,
   };
-  return subsets.map((subset) => ({
+  return subsets.map((subset): ConfigPatch => ({
     applyTo: "CLUSTER",
     match: { context: "SIDECAR_OUTBOUND", cluster: { service: host, portNumber: port, subset } },
     patch: { operation, value },
@@ -75,9 +79,10 @@ const LAST = 10;
  * MERGE_AND_REPLACE_LIST takes the place of what earlier patches have put there.
  * Source: https://istio.io/latest/docs/reference/config/networking/envoy-filter/
  */
-export function envoyFilterSpec({ caller, providers, operation }: HealthCheckRules): object {
+export function envoyFilterSpec({ caller, providers, operation }: HealthCheckRules): EnvoyFilterSpec {
+  const order: EnvoyFilterSpec = operation === "MERGE_AND_REPLACE_LIST" ? { priority: LAST } : {};
   return {
-    ...(operation === "MERGE_AND_REPLACE_LIST" && { priority: LAST }),
+    ...order,
     workloadSelector: { labels: { app: caller } },
     configPatches: providers.flatMap((provider) => patchesOf(provider, operation)),
   };
@@ -95,21 +100,18 @@ export class ActiveHealthCheck extends pulumi.ComponentResource {
       port: checked(this, "port", provider.port, portNumber),
     }));
     const { caller, operation } = args;
-    const rules = pulumi.output({ caller, providers, operation }) as pulumi.Output<HealthCheckRules>;
-    const filter = new kubernetes.apiextensions.CustomResource(
+    const rules = pulumi.output({ caller, providers, operation });
+    const spec = rules.apply((plain) => {
+      const plaintext = plain.providers.find(
+        ({ healthCheck }) => healthCheck.transport_socket_match_criteria,
+      );
+      if (plaintext !== undefined) this.#warnOfPlaintext();
+      return envoyFilterSpec(plain);
+    });
+    const filter = istioResource(
       `${name}-envoy-filter`,
-      {
-        apiVersion: "networking.istio.io/v1alpha3",
-        kind: "EnvoyFilter",
-        metadata: { name: args.name, namespace: args.namespace },
-        spec: rules.apply((plain) => {
-          const plaintext = plain.providers.find(
-            ({ healthCheck }) => healthCheck.transport_socket_match_criteria,
-          );
-          if (plaintext !== undefined) this.#warnOfPlaintext();
-          return envoyFilterSpec(plain);
-        }),
-      },
+      "EnvoyFilter",
+      { name: args.name, namespace: args.namespace, spec },
       { parent: this },
     );
     this.envoyFilterName = filter.metadata.apply(({ name: filterName }) => filterName);

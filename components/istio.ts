@@ -41,7 +41,8 @@ export function istiodValues(
   revision: string,
 ): Values {
   const images = { ...(hub !== undefined && { hub }), ...(tag !== undefined && { tag }) };
-  const global = { ...(values["global"] as object | undefined), ...images };
+  const { global: given } = values;
+  const global = { ...(typeof given === "object" && given), ...images };
   return { ...values, revision, ...(Object.keys(global).length > 0 && { global }) };
 }
 

@@ -1,6 +1,8 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { Tracing } from "../settings/observability.ts";
+import type { TelemetrySpec } from "./generated/istio.ts";
+import { istioResource } from "./istio-resource.ts";
 
 /** Arguments of {@link MeshNamespace}. */
 export interface MeshNamespaceArgs {
@@ -47,18 +49,20 @@ export const REGISTRY_RULES: kubernetes.types.input.rbac.v1.PolicyRule[] = [
   { apiGroups: ["discovery.k8s.io"], resources: ["endpointslices"], verbs: ["get", "list", "watch"] },
 ];
 
+type TraceProviders = Pick<NonNullable<TelemetrySpec["tracing"]>[number], "providers">;
+
 /** Turns access logs on through Istio's built-in `envoy` provider. Source: https://istio.io/latest/docs/tasks/observability/logs/access-log/ */
-export const ACCESS_LOGGING = { accessLogging: [{ providers: [{ name: "envoy" }] }] };
+export const ACCESS_LOGGING: TelemetrySpec = { accessLogging: [{ providers: [{ name: "envoy" }] }] };
 
 /**
  * What a namespace's proxies tell: of several Telemetries for a whole namespace Istio takes one, so this is all in one.
  * Source: Istio's pilot/pkg/model/telemetry.go, namespaceWideTelemetryConfig; https://istio.io/latest/docs/reference/config/telemetry/
  */
-export function telemetrySpec(accessLogs: boolean, tracing?: Tracing): object {
-  const logs = accessLogs ? ACCESS_LOGGING : { accessLogging: [{ disabled: true }] };
+export function telemetrySpec(accessLogs: boolean, tracing?: Tracing): TelemetrySpec {
+  const logs: TelemetrySpec = accessLogs ? ACCESS_LOGGING : { accessLogging: [{ disabled: true }] };
   if (tracing === undefined) return logs;
   const { sampling, provider } = tracing;
-  const providers = provider === undefined ? {} : { providers: [{ name: provider }] };
+  const providers: TraceProviders = provider === undefined ? {} : { providers: [{ name: provider }] };
   return { ...logs, tracing: [{ ...providers, randomSamplingPercentage: sampling }] };
 }
 
@@ -140,15 +144,8 @@ export class MeshNamespace extends pulumi.ComponentResource {
   }
 
   #telemetry(name: string, { accessLogs, tracing }: MeshNamespaceArgs): void {
-    new kubernetes.apiextensions.CustomResource(
-      `${name}-access-logs`,
-      {
-        apiVersion: "telemetry.istio.io/v1",
-        kind: "Telemetry",
-        metadata: { name: "access-logs", namespace: this.namespace },
-        spec: pulumi.all([accessLogs, tracing]).apply(([logs, traces]) => telemetrySpec(logs, traces)),
-      },
-      { parent: this },
-    );
+    const spec = pulumi.all([accessLogs, tracing]).apply(([logs, traces]) => telemetrySpec(logs, traces));
+    const args = { name: "access-logs", namespace: this.namespace, spec };
+    istioResource(`${name}-access-logs`, "Telemetry", args, { parent: this });
   }
 }

@@ -1,9 +1,10 @@
-import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { HealthCheck } from "../settings/health-check.ts";
 import { portNumber } from "../settings/port.ts";
 import type { Security } from "../settings/security.ts";
 import { checked } from "./check.ts";
+import type { AuthorizationPolicySpec, PeerAuthenticationSpec } from "./generated/istio.ts";
+import { istioResource } from "./istio-resource.ts";
 
 /** Who may call a service. */
 export interface AllowedCalls {
@@ -14,7 +15,7 @@ export interface AllowedCalls {
   /** Namespace of the callers. */
   namespace: string;
   /** ServiceAccount of the callers; without one, nobody may call. */
-  caller?: string;
+  caller?: string | undefined;
   /** gRPC services that they may call, each of its methods. */
   services: readonly string[];
   /** The active check, which the callers' Envoys make under the same identity. */
@@ -39,10 +40,13 @@ export interface MeshSecurityArgs {
   defaultDeny: boolean;
 }
 
+type Rule = NonNullable<AuthorizationPolicySpec["rules"]>[number];
+type Operation = NonNullable<Rule["to"]>[number];
+
 const HEALTH_PATH = "/grpc.health.v1.Health/Check";
 
 /** A check over HTTP asks at a path of its own; one over gRPC where every caller may ask. */
-function checkOperations({ http_health_check: http }: HealthCheck, port: string): object[] {
+function checkOperations({ http_health_check: http }: HealthCheck, port: string): Operation[] {
   if (http === undefined) return [];
   const path = http.path.replace(/[?#].*$/, "");
   return [{ operation: { ports: [port], methods: [http.method ?? "GET"], paths: [path] } }];
@@ -54,9 +58,9 @@ function checkOperations({ http_health_check: http }: HealthCheck, port: string)
  * `cluster.local` stands for the mesh's trust domain, whatever its name. Source: Istio's trustdomain/bundle.go;
  * https://istio.io/latest/docs/reference/config/security/authorization-policy/
  */
-export function authorizationPolicySpec(calls: AllowedCalls): object {
+export function authorizationPolicySpec(calls: AllowedCalls): AuthorizationPolicySpec {
   const { callee, namespace, caller, services, healthCheck } = calls;
-  const selected = { selector: { matchLabels: { app: callee } }, action: "ALLOW" };
+  const selected: AuthorizationPolicySpec = { selector: { matchLabels: { app: callee } }, action: "ALLOW" };
   // Without a rule, nobody may call.
   if (caller === undefined) return selected;
   const port = String(calls.port);
@@ -76,6 +80,10 @@ export function authorizationPolicySpec(calls: AllowedCalls): object {
   };
 }
 
+function peerAuthenticationSpec(mode: Security["mtls"]): PeerAuthenticationSpec {
+  return { mtls: { mode } };
+}
+
 /** Mutual TLS of the namespace, and who may call whom in it. */
 export class MeshSecurity extends pulumi.ComponentResource {
   /** Rules of every call: mutual TLS and, if there is one, the default deny. */
@@ -86,14 +94,10 @@ export class MeshSecurity extends pulumi.ComponentResource {
   constructor(name: string, args: MeshSecurityArgs, opts?: pulumi.ComponentResourceOptions) {
     super("dubbo-mesh:security:MeshSecurity", name, {}, opts);
     const { namespace } = args;
-    const mtls = new kubernetes.apiextensions.CustomResource(
+    const mtls = istioResource(
       `${name}-mtls`,
-      {
-        apiVersion: "security.istio.io/v1",
-        kind: "PeerAuthentication",
-        metadata: { name: "default", namespace },
-        spec: { mtls: { mode: args.mtls } },
-      },
+      "PeerAuthentication",
+      { name: "default", namespace, spec: pulumi.output(args.mtls).apply(peerAuthenticationSpec) },
       { parent: this },
     );
     this.#allowed = new Map(
@@ -138,10 +142,8 @@ export class MeshSecurity extends pulumi.ComponentResource {
   ): ReadonlyMap<string, pulumi.Resource> {
     const { callee } = allowed;
     const port = checked(this, "port", allowed.port, portNumber);
-    const specOf = (caller?: pulumi.Input<string>): pulumi.Output<object> =>
-      (pulumi.output({ ...allowed, port, caller }) as pulumi.Output<AllowedCalls>).apply(
-        authorizationPolicySpec,
-      );
+    const specOf = (caller?: pulumi.Input<string>): pulumi.Output<AuthorizationPolicySpec> =>
+      pulumi.output({ ...allowed, port, caller }).apply(authorizationPolicySpec);
     if (callers.size === 0)
       return new Map([["", this.#policy(`${name}-calls`, namespace, callee, specOf())]]);
     const policies = [...callers].map(([account, caller]) => {
@@ -157,18 +159,10 @@ export class MeshSecurity extends pulumi.ComponentResource {
     resource: string,
     namespace: pulumi.Input<string>,
     policy: pulumi.Input<string>,
-    spec: pulumi.Input<object>,
+    spec: pulumi.Input<AuthorizationPolicySpec>,
     dependsOn: pulumi.Resource[] = [],
   ): pulumi.Resource {
-    return new kubernetes.apiextensions.CustomResource(
-      resource,
-      {
-        apiVersion: "security.istio.io/v1",
-        kind: "AuthorizationPolicy",
-        metadata: { name: policy, namespace },
-        spec,
-      },
-      { parent: this, dependsOn },
-    );
+    const args = { name: policy, namespace, spec };
+    return istioResource(resource, "AuthorizationPolicy", args, { parent: this, dependsOn });
   }
 }

@@ -8,7 +8,7 @@ import type { Resources } from "../settings/resources.ts";
 import type { Scale } from "../settings/scale.ts";
 import { checked } from "./check.ts";
 import type { Callee, Reference } from "./runtime.ts";
-import { deploy, service } from "./workload.ts";
+import { deploy, type ProxyConfig, service } from "./workload.ts";
 
 /** One version of a service: a Deployment, and a subset of the calls to it. */
 export interface ServiceVersion extends Scale {
@@ -67,7 +67,7 @@ export interface DubboServiceArgs {
  * has no traffic and checks it at `no_traffic_interval` all the time; the others are what `make verify` reads.
  * Source: https://istio.io/latest/docs/ops/configuration/telemetry/envoy-stats/
  */
-export const PROXY_CONFIG = {
+export const PROXY_CONFIG: ProxyConfig = {
   proxyStatsMatcher: {
     inclusionRegexps: [
       "cluster\\.outbound.*(health_check|membership|ssl|outlier_detection|upstream_cx_total|upstream_rq_).*",

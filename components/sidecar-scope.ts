@@ -1,5 +1,6 @@
-import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
+import type { SidecarSpec } from "./generated/istio.ts";
+import { istioResource } from "./istio-resource.ts";
 
 /** Arguments of {@link SidecarScope}. */
 export interface SidecarScopeArgs {
@@ -13,6 +14,19 @@ export interface SidecarScopeArgs {
   proxyCalls?: readonly pulumi.Input<string>[];
 }
 
+/** Plain values of {@link SidecarScopeArgs}, each with its host in Istio's form. */
+interface SidecarScopeRules {
+  application: string;
+  hosts: string[];
+}
+
+function sidecarSpec({ application, hosts }: SidecarScopeRules): SidecarSpec {
+  return {
+    workloadSelector: { labels: { app: application } },
+    egress: [{ hosts: [...hosts, "istio-system/*"] }],
+  };
+}
+
 /**
  * Keeps the configuration of an application's proxies as small as what it calls, however many services the mesh has. Calls to others still
  * go out, but without the mesh. Source: https://istio.io/latest/docs/reference/config/networking/sidecar/
@@ -23,19 +37,8 @@ export class SidecarScope extends pulumi.ComponentResource {
     const { application, namespace } = args;
     const hosts = args.calls.map((host) => pulumi.interpolate`./${host}`);
     const proxies = (args.proxyCalls ?? []).map((host) => pulumi.interpolate`*/${host}`);
-    new kubernetes.apiextensions.CustomResource(
-      `${name}-sidecar`,
-      {
-        apiVersion: "networking.istio.io/v1",
-        kind: "Sidecar",
-        metadata: { name: application, namespace },
-        spec: {
-          workloadSelector: { labels: { app: application } },
-          egress: [{ hosts: [...hosts, ...proxies, "istio-system/*"] }],
-        },
-      },
-      { parent: this },
-    );
+    const spec = pulumi.output({ application, hosts: [...hosts, ...proxies] }).apply(sidecarSpec);
+    istioResource(`${name}-sidecar`, "Sidecar", { name: application, namespace, spec }, { parent: this });
     this.registerOutputs({});
   }
 }

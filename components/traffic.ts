@@ -1,9 +1,10 @@
-import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import type { Method } from "../settings/services.ts";
 import type { Traffic } from "../settings/traffic.ts";
 import { checked } from "./check.ts";
+import type { DestinationRuleSpec, VirtualServiceSpec } from "./generated/istio.ts";
+import { istioResource } from "./istio-resource.ts";
 
 /** A subset of the provider's pods, and its share of the calls. */
 export interface Subset {
@@ -54,17 +55,26 @@ const RETRY_UNSEEN = "connect-failure,refused-stream,reset-before-request";
  */
 const RETRY_IDEMPOTENT = "connect-failure,refused-stream,unavailable,cancelled,deadline-exceeded,reset";
 
+type HttpRoute = NonNullable<VirtualServiceSpec["http"]>[number];
+type HttpMatch = NonNullable<HttpRoute["match"]>[number];
+type HeaderMatch = NonNullable<HttpMatch["headers"]>[string];
+type Destination = NonNullable<HttpRoute["route"]>[number];
+type Retries = NonNullable<HttpRoute["retries"]>;
+type RoutePolicy = Pick<HttpRoute, "retries" | "timeout">;
+type LoadBalancer = NonNullable<NonNullable<DestinationRuleSpec["trafficPolicy"]>["loadBalancer"]>;
+
 /** What holds for some methods, or for all others. */
 interface MethodRoute {
   readonly name: string;
   /** The methods' paths; undefined for all that have no other route. */
   readonly paths?: readonly string[];
   /** Retries and timeout. */
-  readonly policy: object;
+  readonly policy: RoutePolicy;
 }
 
-function retries(attempts: number, retryOn: string, perTryTimeout?: string): object {
-  return attempts === 0 ? { attempts } : { attempts, retryOn, ...(perTryTimeout && { perTryTimeout }) };
+function retries(attempts: number, retryOn: string, perTryTimeout?: string): Retries {
+  if (attempts === 0) return { attempts };
+  return perTryTimeout === undefined ? { attempts, retryOn } : { attempts, retryOn, perTryTimeout };
 }
 
 /**
@@ -81,11 +91,8 @@ function methodRoutes({ attempts, perTryTimeout, methods }: TrafficRules): Metho
     const kind = repeatable ? "idempotent" : "default";
     const name = timeout === undefined ? kind : `${kind}-${timeout}`;
     const paths = [...(own.get(name)?.paths ?? []), path];
-    own.set(name, {
-      name,
-      paths,
-      policy: { retries: repeatable ? idempotent : others, ...(timeout && { timeout }) },
-    });
+    const policy: RoutePolicy = { retries: repeatable ? idempotent : others };
+    own.set(name, { name, paths, policy: timeout === undefined ? policy : { ...policy, timeout } });
   }
   return [...own.values(), { name: "default", policy: { retries: others } }];
 }
@@ -93,15 +100,20 @@ function methodRoutes({ attempts, perTryTimeout, methods }: TrafficRules): Metho
 /** The routes of the calls that have `headers`, or of all, to `destinations`. */
 function httpRoutes(
   methods: readonly MethodRoute[],
-  destinations: readonly object[],
+  destinations: Destination[],
   prefix = "",
   headers?: Readonly<Record<string, string>>,
-): object[] {
-  const wanted = Object.entries(headers ?? {}).map(([name, value]) => [name, { exact: value }]);
-  const having = headers === undefined ? {} : { headers: Object.fromEntries(wanted) as object };
-  return methods.map(({ name, paths, policy }) => {
-    const match = paths?.map((path) => ({ uri: { exact: path }, ...having })) ?? (headers && [having]);
-    return { name: prefix + name, ...(match && { match }), route: destinations, ...policy };
+): HttpRoute[] {
+  const wanted = Object.entries(headers ?? {}).map(([name, value]): [string, HeaderMatch] => [
+    name,
+    { exact: value },
+  ]);
+  const having: HttpMatch = headers === undefined ? {} : { headers: Object.fromEntries(wanted) };
+  return methods.map(({ name, paths, policy }): HttpRoute => {
+    const match =
+      paths?.map((path): HttpMatch => ({ uri: { exact: path }, ...having })) ?? (headers && [having]);
+    const matched: Pick<HttpRoute, "match"> = match === undefined ? {} : { match };
+    return { name: prefix + name, ...matched, route: destinations, ...policy };
   });
 }
 
@@ -109,10 +121,13 @@ function httpRoutes(
  * The routes to the provider: first those of calls with certain headers, then those of all others by weight.
  * Source: https://istio.io/latest/docs/reference/config/networking/virtual-service/
  */
-export function virtualServiceSpec(rules: TrafficRules): object {
+export function virtualServiceSpec(rules: TrafficRules): VirtualServiceSpec {
   const { host, subsets, routes } = rules;
   const methods = methodRoutes(rules);
-  const weighted = subsets.map(({ name, weight }) => ({ destination: { host, subset: name }, weight }));
+  const weighted = subsets.map(({ name, weight }): Destination => ({
+    destination: { host, subset: name },
+    weight,
+  }));
   const byHeader = routes.flatMap(({ headers, version }, index) =>
     httpRoutes(methods, [{ destination: { host, subset: version } }], `routes-${index}-`, headers),
   );
@@ -124,28 +139,32 @@ export function virtualServiceSpec(rules: TrafficRules): object {
  * is turned off by name: outlier detection would turn it on. Source: Istio's loadbalancer.go, LocalityLBSettings.ApplyToCluster;
  * https://istio.io/latest/docs/reference/config/networking/destination-rule/
  */
-export function destinationRuleSpec(rules: Omit<TrafficRules, "subsets">): object {
+export function destinationRuleSpec(rules: Omit<TrafficRules, "subsets">): DestinationRuleSpec {
   const { host, loadBalancer, warmup, locality, outlierDetection, connectionPool } = rules;
   const { connectTimeout, maxRequests } = connectionPool;
+  const gradual: LoadBalancer = warmup === undefined ? {} : { warmup: { duration: warmup } };
   return {
     host,
     trafficPolicy: {
-      loadBalancer: {
-        simple: loadBalancer,
-        ...(warmup !== undefined && { warmup: { duration: warmup } }),
-        localityLbSetting: { enabled: locality },
-      },
+      loadBalancer: { simple: loadBalancer, ...gradual, localityLbSetting: { enabled: locality } },
       connectionPool: {
         tcp: { connectTimeout },
         http: { http2MaxRequests: maxRequests, maxRetries: maxRequests },
       },
-      outlierDetection,
+      outlierDetection: {
+        consecutiveGatewayErrors: outlierDetection.consecutiveGatewayErrors,
+        consecutive5xxErrors: outlierDetection.consecutive5xxErrors,
+        interval: outlierDetection.interval,
+        baseEjectionTime: outlierDetection.baseEjectionTime,
+        maxEjectionPercent: outlierDetection.maxEjectionPercent,
+        minHealthPercent: outlierDetection.minHealthPercent,
+      },
     },
   };
 }
 
 /** A version's pods as a subset, which has the host's load balancing and bounds. */
-function subsetSpec(host: pulumi.Input<string>, name: string): object {
+function subsetSpec(host: string, name: string): DestinationRuleSpec {
   return { host, subsets: [{ name, labels: { version: name } }] };
 }
 
@@ -162,17 +181,6 @@ const weightedSubsets = z
     "weights must add up to 100",
   );
 
-function rule(
-  resource: string,
-  kind: "DestinationRule" | "VirtualService",
-  metadata: { name: pulumi.Input<string>; namespace: pulumi.Input<string> },
-  spec: pulumi.Input<object>,
-  opts: pulumi.CustomResourceOptions,
-): pulumi.Resource {
-  const args = { apiVersion: "networking.istio.io/v1", kind, metadata, spec };
-  return new kubernetes.apiextensions.CustomResource(resource, args, opts);
-}
-
 /**
  * How a provider's pods are called: a DestinationRule for all of them, and one a subset, which Istio makes one of. A subset of its own comes
  * before the routes to it and goes after them, where one in a list could do only one of the two; a route to a subset that does not exist
@@ -186,16 +194,19 @@ export class ProviderTraffic extends pulumi.ComponentResource {
     void checked<readonly Subset[]>(this, "subsets", given, weightedSubsets);
     const subsets = given.map((subset) => {
       // A Service's name has no dot.
-      const metadata = { name: pulumi.interpolate`${args.name}.${subset.name}`, namespace };
-      const spec = subsetSpec(whole.host, subset.name);
-      return rule(`${name}.${subset.name}-subset`, "DestinationRule", metadata, spec, { parent: this });
+      const ruleName = pulumi.interpolate`${args.name}.${subset.name}`;
+      const spec = pulumi.output(whole.host).apply((host) => subsetSpec(host, subset.name));
+      return istioResource(
+        `${name}.${subset.name}-subset`,
+        "DestinationRule",
+        { name: ruleName, namespace, spec },
+        { parent: this },
+      );
     });
-    const rules = pulumi.output(whole) as pulumi.Output<Omit<TrafficRules, "subsets">>;
-    rule(
+    istioResource(
       `${name}-destination-rule`,
       "DestinationRule",
-      { name: args.name, namespace },
-      rules.apply(destinationRuleSpec),
+      { name: args.name, namespace, spec: pulumi.output(whole).apply(destinationRuleSpec) },
       // One that held the subsets itself keeps them until they are there.
       { parent: this, dependsOn: subsets },
     );
@@ -207,12 +218,15 @@ export class ProviderTraffic extends pulumi.ComponentResource {
 export class ProviderRoutes extends pulumi.ComponentResource {
   constructor(name: string, args: ProviderRoutesArgs, opts?: pulumi.ComponentResourceOptions) {
     super("dubbo-mesh:traffic:ProviderRoutes", name, {}, opts);
-    const metadata = { name: args.name, namespace: args.namespace };
-    const rules = pulumi.output(args.rules) as pulumi.Output<TrafficRules>;
-    const spec = rules.apply(virtualServiceSpec);
+    const spec = pulumi.output(args.rules).apply(virtualServiceSpec);
     const parent = pulumi.createUrn(args.traffic, "dubbo-mesh:traffic:ProviderTraffic");
     const aliases = [{ name: `${args.traffic}-virtual-service`, parent }];
-    rule(`${name}-virtual-service`, "VirtualService", metadata, spec, { parent: this, aliases });
+    istioResource(
+      `${name}-virtual-service`,
+      "VirtualService",
+      { name: args.name, namespace: args.namespace, spec },
+      { parent: this, aliases },
+    );
     this.registerOutputs({});
   }
 }

@@ -21,6 +21,18 @@ const END_SECONDS = 5;
 /** Seconds that a proxy waits before it counts open connections, at least: Istio's default. */
 const MIN_PROXY_DRAIN_SECONDS = 5;
 
+/**
+ * Fields of Istio's ProxyConfig that the annotation `proxy.istio.io/config` sets.
+ * Source: https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#ProxyConfig
+ */
+export interface ProxyConfig {
+  holdApplicationUntilProxyStarts?: boolean;
+  /** Environment variables of the proxy. */
+  proxyMetadata?: Readonly<Record<string, string>>;
+  /** Statistics of Envoy beside Istio's defaults. */
+  proxyStatsMatcher?: { inclusionRegexps: readonly string[] };
+}
+
 /** What a Deployment of a Dubbo application is made of; its scale is plain, since a budget or an autoscaler is there or is not. */
 export interface Workload extends DubboApplication, Scale {
   /** Name of the Deployment. */
@@ -35,8 +47,8 @@ export interface Workload extends DubboApplication, Scale {
   runtime: Runtime;
   /** Resources of the application's container. */
   resources: pulumi.Input<Resources>;
-  /** The proxy's own configuration beside what every proxy is told; Istio's ProxyConfig. */
-  proxyConfig?: object;
+  /** Configuration of the proxy, in addition to the fields that every proxy gets. */
+  proxyConfig?: ProxyConfig;
   /** Further annotations of the pods. */
   annotations: Readonly<Record<string, pulumi.Input<string>>>;
 }
@@ -87,16 +99,17 @@ function gracePeriod({ drainSeconds, finishSeconds }: Workload): pulumi.Output<n
  * Source: Istio's injection-template.yaml and pkg/envoy/agent.go; https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#ProxyConfig
  */
 function proxyConfigOf({ proxyConfig, drainSeconds }: Workload): pulumi.Output<string> {
-  return pulumi.output(drainSeconds).apply((drain) =>
-    toYaml({
+  return pulumi.output(drainSeconds).apply((drain) => {
+    const config: ProxyConfig = {
       ...proxyConfig,
       holdApplicationUntilProxyStarts: true,
       proxyMetadata: {
         EXIT_ON_ZERO_ACTIVE_CONNECTIONS: "true",
         MINIMUM_DRAIN_DURATION: `${Math.max(Math.ceil(drain), MIN_PROXY_DRAIN_SECONDS)}s`,
       },
-    }),
-  );
+    };
+    return toYaml(config);
+  });
 }
 
 /** Pods of a version go to different nodes and zones where there is room; those of an older template do not count. */

@@ -74,6 +74,7 @@ const OTHERS: readonly (readonly [RegExp, Tried])[] = [
     by("packages/dubbo-node/test/readme.test.ts", "caller.ts"),
   ],
   [/^npm run reference$/, by("test/unit/docs.test.ts", "regenerated(")],
+  [/^npm run istio-types$/, by("test/unit/components/istio-types.test.ts", "istioTypes(")],
   [/^npm run rules$/, by("test/unit/policy/readme.test.ts", "README.md")],
   [/^pulumi preview --policy-pack policy\/pack$/, plain('"--policy-pack"')],
   [/^pulumi (stack init staging --secrets-provider|login)\b/, NEEDS_BACKEND],

@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CACHE_DIR } from "../../../common/artifacts/cache.ts";
+import type { VirtualServiceSpec } from "../../../components/generated/istio.ts";
 import { virtualServiceSpec } from "../../../components/traffic.ts";
 import { drainSeconds, type HealthCheck, healthCheckSettings } from "../../../settings/health-check.ts";
 import { step } from "../../../common/steps.ts";
@@ -29,22 +30,16 @@ export type EnvoyDrill =
       readonly ok: boolean;
     });
 
-interface Retries {
-  readonly attempts: number;
-  readonly retryOn: string;
-  readonly perTryTimeout: string;
-}
+type Retries = NonNullable<NonNullable<VirtualServiceSpec["http"]>[number]["retries"]>;
 
 /** The retries of an idempotent method, as the stack has them. */
 function retries(): Retries {
   const provider = parseSettings({ cluster: "local" }).services.find(({ app }) => app === "provider");
   if (provider === undefined) throw new Error("the stack has no provider");
   const { traffic, methods, routes } = provider;
-  const { http } = virtualServiceSpec({ ...traffic, methods, routes, host: "provider", subsets: [] }) as {
-    http: readonly { name: string; retries: Retries }[];
-  };
-  const idempotent = http.find(({ name }) => name === "idempotent");
-  if (idempotent === undefined) throw new Error("the stack has no route for idempotent methods");
+  const { http } = virtualServiceSpec({ ...traffic, methods, routes, host: "provider", subsets: [] });
+  const idempotent = http?.find(({ name }) => name === "idempotent");
+  if (idempotent?.retries === undefined) throw new Error("the stack has no route for idempotent methods");
   return idempotent.retries;
 }
 

@@ -901,11 +901,11 @@ describe("traffic rules of other settings", () => {
 
   it("send calls with certain headers to a version, retried as all others are", () => {
     const routes = [{ headers: { "x-canary": "yes", "tri-consumer-appname": "web" }, version: "v2" }];
-    const spec = virtualServiceSpec({ ...trafficRules, routes }) as { http: object[] };
+    const { http = [] } = virtualServiceSpec({ ...trafficRules, routes });
     const headers = { "x-canary": { exact: "yes" }, "tri-consumer-appname": { exact: "web" } };
     const route = [{ destination: { host, subset: "v2" } }];
-    expect(spec.http).toHaveLength(4);
-    expect(spec.http.slice(0, 2)).toEqual([
+    expect(http).toHaveLength(4);
+    expect(http.slice(0, 2)).toEqual([
       {
         name: "routes-0-idempotent",
         match: [{ uri: { exact: "/a.B/c" }, headers }],
@@ -914,7 +914,7 @@ describe("traffic rules of other settings", () => {
       },
       { name: "routes-0-default", match: [{ headers }], route, retries: others },
     ]);
-    expect(spec.http.slice(2)).toEqual((virtualServiceSpec(trafficRules) as { http: object[] }).http);
+    expect(http.slice(2)).toEqual(virtualServiceSpec(trafficRules).http);
   });
 
   it("let new endpoints warm up, prefer those near, and retry as many calls as are made", () => {
@@ -1168,10 +1168,8 @@ describe("security", () => {
     [{ http_health_check: { path: "/live", method: "HEAD" } }, "HEAD", "/live"],
   ])("allows a check over HTTP its path, too: %j", (check, method, path) => {
     const healthCheck = healthCheckSettings.parse(check);
-    const spec = authorizationPolicySpec({ ...allowed, caller: "sa", healthCheck }) as {
-      rules: { to: object[] }[];
-    };
-    expect(spec.rules.map(({ to }) => to)).toEqual([
+    const { rules } = authorizationPolicySpec({ ...allowed, caller: "sa", healthCheck });
+    expect(rules?.map(({ to }) => to)).toEqual([
       [grpc, { operation: { ports: ["50052"], methods: [method], paths: [path] } }],
     ]);
   });

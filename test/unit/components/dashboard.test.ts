@@ -81,12 +81,7 @@ describe("every query of the dashboard", () => {
 });
 
 describe("the dashboard", () => {
-  interface Laid {
-    readonly id: number;
-    readonly type: string;
-    readonly gridPos: { readonly x: number; readonly y: number; readonly w: number; readonly h: number };
-  }
-  const { panels } = dashboard("demo") as { panels: Laid[] };
+  const { panels } = dashboard("demo");
 
   it("has panels of their own numbers, none on another, none beyond the 24 columns", () => {
     expect(new Set(panels.map(({ id }) => id)).size).toBe(panels.length);
