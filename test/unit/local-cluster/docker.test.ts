@@ -1,9 +1,17 @@
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Shape } from "../../../packages/local-cluster/kind.ts";
 import { type Answer, fakeCommand, type FakeCommand } from "../tools/fake-command.ts";
+
+/** The failure of docker that a program of the cluster's port brings about. */
+const TAKEN_PORT = [
+  'ERROR: failed to create cluster: command "docker run --publish=127.0.0.1:6443:6443" failed with error: exit status 125',
+  "",
+  "docker: Error response from daemon: Bind for 127.0.0.1:6443 failed: port is already allocated",
+  "Run 'docker run --help' for more information",
+].join("\n");
 
 const SHAPE: Shape = { source: "public", image: "node:1", nodes: 1 };
 
@@ -13,11 +21,12 @@ vi.resetModules();
 // Of the same load as what throws it.
 const { userError } = await import("../tools/user-error.ts");
 const { requireEngine } = await import("../../../packages/local-cluster/docker.ts");
+const { startRegistry } = await import("../../../packages/local-cluster/registry.ts");
 const { createNodes, requireKind } = await import("../../../packages/local-cluster/kind.ts");
 
 /** Puts commands on PATH, and nothing else. */
-function onPath(commands: Readonly<Record<string, Answer>>): FakeCommand[] {
-  const fakes = Object.entries(commands).map(([name, answer]) => fakeCommand(name, [answer]));
+function onPath(commands: Readonly<Record<string, Answer | readonly Answer[]>>): FakeCommand[] {
+  const fakes = Object.entries(commands).map(([name, answers]) => fakeCommand(name, [answers].flat()));
   vi.stubEnv("PATH", ["/nowhere", ...fakes.map(({ folder }) => folder)].join(delimiter));
   return fakes;
 }
@@ -48,6 +57,50 @@ describe("the docker engine", () => {
   });
 });
 
+describe("the docker engine that is missing", () => {
+  const fix =
+    "Start Docker Desktop or the docker engine, let this user reach it (group docker), and run the command again.";
+
+  it("is one error", async () => {
+    onPath({});
+    expect(await userError(requireEngine())).toEqual({
+      message: "docker does not answer: it is not installed, or takes more than 10 s",
+      fix,
+    });
+  });
+
+  it("is one error where docker hangs", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "dubbo-mesh-bin-"));
+    writeFileSync(join(folder, "docker"), "#!/bin/sh\nexec /bin/sleep 60\n", { mode: 0o755 });
+    vi.stubEnv("PATH", folder);
+    expect(await userError(requireEngine(200))).toEqual({
+      message: "docker does not answer: it is not installed, or takes more than 0.2 s",
+      fix,
+    });
+  });
+});
+
+describe("the registry", () => {
+  const registry = { image: "registry:3", options: [], args: [] };
+
+  it.each([
+    [
+      "docker: Error response from daemon: Bind for 127.0.0.1:5001 failed: port is already allocated.",
+      "a port that the cluster needs is taken: docker: Error response from daemon: Bind for 127.0.0.1:5001 failed: port is already allocated.",
+      "Stop the program that holds it, and run the command again.",
+    ],
+    [
+      "docker: Error response from daemon: manifest unknown",
+      "the registry does not start: docker: Error response from daemon: manifest unknown",
+      "Mend what it names, and run the command again; `make cluster-down` removes what is half made.",
+    ],
+  ])("that does not start says why and what to do: %s", async (stderr, message, fix) => {
+    const [docker] = onPath({ docker: [{}, {}, { stderr: `${stderr}\n`, code: 125 }] });
+    expect(await userError(startRegistry(registry))).toEqual({ message, fix });
+    expect(docker?.calls().map(({ args }) => args[0])).toEqual(["ps", "rm", "run"]);
+  });
+});
+
 describe("kind", () => {
   it("on PATH is used where it is not older than the nodes' image", async () => {
     onPath({ kind: { stdout: "kind v0.34.1 go1.26.0 darwin/arm64\n" } });
@@ -70,18 +123,18 @@ describe("kind", () => {
 
   it.each([
     [
-      "ERROR: failed to create cluster: docker: Bind for 127.0.0.1:6443 failed: port is already allocated",
-      /^a port that the cluster needs is taken: ERROR: /,
+      TAKEN_PORT,
+      /^a port that the cluster needs is taken: docker: Error response from daemon: Bind for 127.0.0.1:6443 failed: port is already allocated$/,
       "Stop the program that holds it, and run the command again.",
     ],
     [
       "ERROR: runc: unable to apply caps: operation not permitted",
-      /^the docker engine may not run privileged containers, which kind's nodes are: ERROR: /,
+      /^the docker engine may not run privileged containers, which kind's nodes are: ERROR: runc: unable to apply caps: operation not permitted$/,
       "Use an engine with root's rights (https://kind.sigs.k8s.io/docs/user/known-issues/), or a cluster of your own: CONTEXT=NAME.",
     ],
     [
       "ERROR: write /var/lib/docker/x: no space left on device",
-      /^the disk of the docker engine is full: ERROR: /,
+      /^the disk of the docker engine is full: ERROR: write \/var\/lib\/docker\/x: no space left on device$/,
       "Free some room (docker system df), and run the command again.",
     ],
     [
