@@ -1,4 +1,5 @@
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
@@ -76,6 +77,26 @@ describe("the docker engine that is missing", () => {
     expect(await userError(requireEngine(200))).toEqual({
       message: "docker does not answer: it is not installed, or takes more than 0.2 s",
       fix,
+    });
+  });
+});
+
+describe("the wrapper of runc", () => {
+  it("removes the capability that root lacks from the request", () => {
+    const bundle = mkdtempSync(join(tmpdir(), "dubbo-mesh-bundle-"));
+    const capabilities = {
+      bounding: ["CAP_SYS_RESOURCE", "CAP_KILL"],
+      effective: ["CAP_KILL", "CAP_SYS_RESOURCE"],
+    };
+    writeFileSync(join(bundle, "config.json"), JSON.stringify({ capabilities }));
+    const runc = fakeCommand("runc", [{ stdout: "made" }]);
+    const wrapper = join(import.meta.dirname, "../../../packages/local-cluster/runc");
+    const args = ["--root", "/run", "create", "--bundle", bundle, "1"];
+    const env = { PATH: `${runc.folder}:/usr/bin:/bin` };
+    expect(execFileSync(wrapper, args, { env, encoding: "utf8" })).toBe("made");
+    expect(runc.calls().map((call) => call.args)).toEqual([args]);
+    expect(JSON.parse(readFileSync(join(bundle, "config.json"), "utf8"))).toEqual({
+      capabilities: { bounding: ["CAP_KILL"], effective: ["CAP_KILL"] },
     });
   });
 });
