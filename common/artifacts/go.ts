@@ -11,7 +11,7 @@ import { fetching } from "./fetch.ts";
 export const MIN_GO = "1.26";
 
 /** A program that Go builds from pinned modules. */
-export interface GoBinary {
+interface GoBinary {
   readonly name: string;
   /** Folder of the go.mod that pins it. */
   readonly folder: string;

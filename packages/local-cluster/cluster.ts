@@ -40,7 +40,7 @@ import { chooseSource, SOURCES, type Source } from "./source.ts";
 import { within } from "./wait.ts";
 
 /** State of the cluster and of its parts. */
-export interface ClusterStatus {
+interface ClusterStatus {
   /** All parts are ready. */
   readonly ready: boolean;
   readonly components: readonly { readonly name: string; readonly ready: boolean }[];

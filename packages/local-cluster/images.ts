@@ -57,9 +57,8 @@ function folderOf({ name }: Image): string {
 /** Reference of the node image. Its tag is a digest of all inputs. */
 export function nodeImage(): string {
   const keys = artifacts().map(({ key }) => key);
-  const files = IMAGES.map(folderOf).flatMap((folder) =>
-    readdirSync(folder).map((name) => join(folder, name)),
-  );
+  const inFolder = (folder: string): string[] => readdirSync(folder).map((name) => join(folder, name));
+  const files = IMAGES.map(folderOf).flatMap(inFolder).sort();
   const texts = files.map((file) => readFileSync(file, "utf8"));
   return `${NAME}/node:${keyOf(...keys, ...IMAGES.map(({ reference }) => reference), ...texts)}`;
 }

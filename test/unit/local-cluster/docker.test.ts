@@ -23,7 +23,7 @@ vi.resetModules();
 const { userError } = await import("../tools/user-error.ts");
 const { requireEngine } = await import("../../../packages/local-cluster/docker.ts");
 const { startRegistry } = await import("../../../packages/local-cluster/registry.ts");
-const { createNodes, requireKind } = await import("../../../packages/local-cluster/kind.ts");
+const { connectPods, createNodes, requireKind } = await import("../../../packages/local-cluster/kind.ts");
 
 /** Puts commands on PATH, and nothing else. */
 function onPath(commands: Readonly<Record<string, Answer | readonly Answer[]>>): FakeCommand[] {
@@ -119,6 +119,38 @@ describe("the registry", () => {
     const [docker] = onPath({ docker: [{}, {}, { stderr: `${stderr}\n`, code: 125 }] });
     expect(await userError(startRegistry(registry))).toEqual({ message, fix });
     expect(docker?.calls().map(({ args }) => args[0])).toEqual(["ps", "rm", "run"]);
+  });
+});
+
+describe("connectPods", () => {
+  it("waits for each node's range, then gives each its pods' network and the routes to the others", async () => {
+    const [docker] = onPath({
+      docker: [
+        { stderr: "The connection to the server was refused", code: 1 },
+        { stdout: "one 172.18.0.2 10.244.0.0/24\ntwo 172.18.0.3 \n" },
+        { stdout: "one 172.18.0.2 10.244.0.0/24\ntwo 172.18.0.3 10.244.1.0/24\n" },
+        ...Array.from({ length: 6 }, () => ({})),
+      ],
+    });
+    await connectPods();
+    const calls = docker?.calls().slice(3) ?? [];
+    const copy = (node: string): string[] => [
+      ...["exec", "--interactive", node, "cp", "/dev/stdin", "/etc/cni/net.d/10-pods.conflist"],
+    ];
+    const route = (node: string, range: string, by: string): string[] => [
+      ...["exec", node, "ip", "route", "replace", range, "via", by],
+    ];
+    expect([0, 1, 3, 4].map((index) => calls[index]?.args)).toEqual([
+      copy("one"),
+      route("one", "10.244.1.0/24", "172.18.0.3"),
+      copy("two"),
+      route("two", "10.244.0.0/24", "172.18.0.2"),
+    ]);
+    expect(calls.map(({ stdin }) => /10\.244\.\d/.exec(stdin)?.[0]).filter(Boolean)).toEqual([
+      "10.244.0",
+      "10.244.1",
+    ]);
+    expect(calls[5]?.args.at(-1)).toContain("-j NFQUEUE --queue-num 98 --queue-bypass");
   });
 });
 
