@@ -21,6 +21,12 @@ export function messageOf(error: unknown): string {
   return failedFetch && error.cause !== undefined ? messageOf(error.cause) : error.message;
 }
 
+/** Text that a failed command of execa printed to standard error; of another error, its message. */
+export function reasonOf(error: unknown): string {
+  const printed = error instanceof Error && "stderr" in error ? error.stderr : undefined;
+  return typeof printed === "string" && printed.trim() !== "" ? printed.trim() : messageOf(error);
+}
+
 /** Prints an error for a terminal, or as one JSON object on standard output, and returns the exit code 1. */
 export function reportError(error: unknown, json: boolean): 1 {
   const fix = error instanceof UserError ? error.fix : undefined;

@@ -1,4 +1,4 @@
-import { messageOf, UserError } from "../common/errors.ts";
+import { reasonOf, UserError } from "../common/errors.ts";
 import { type ImageLoad, loadCommand } from "../settings/image-load.ts";
 
 /**
@@ -20,9 +20,8 @@ export async function loadImage(reference: string, load: ImageLoad): Promise<str
         `Install ${tool}, or push the images to a registry: REGISTRY=HOST/ORGANISATION.`,
         { cause: error },
       );
-    const reason = error instanceof ExecaError ? String(error.stderr).trim() : messageOf(error);
     throw new UserError(
-      `${tool} does not load ${reference} into the cluster ${load.cluster}: ${reason}`,
+      `${tool} does not load ${reference} into the cluster ${load.cluster}: ${reasonOf(error)}`,
       "Mend what it names, or push the images to a registry: REGISTRY=HOST/ORGANISATION.",
       { cause: error },
     );

@@ -1,6 +1,6 @@
 /**
- * Artifacts, which are made once: each is one file or folder in the cache beside a key that names its inputs, so a changed pin makes
- * it anew. It is made under a temporary name and renamed, so an interrupted run leaves nothing half made.
+ * Artifacts: files and folders of the cache, each beside a key that names its inputs. A changed
+ * input makes it again. It gets its name at the end: an interrupted run leaves nothing half made.
  */
 import { createHash } from "node:crypto";
 import {
@@ -23,11 +23,13 @@ export interface Artifact {
   /** Names the inputs. */
   readonly key: string;
   readonly title: string;
+  /** Room that making it takes beside its own, GiB (default: 0). */
+  readonly gib?: number;
   /** Makes the file or folder `to`; `scratch` is an empty folder. */
   readonly make: (to: string, scratch: string) => Promise<void>;
 }
 
-/** A short name for a list of inputs. */
+/** Digest of a list of inputs. */
 export function keyOf(...inputs: readonly string[]): string {
   return createHash("sha256").update(JSON.stringify(inputs)).digest("hex").slice(0, 16);
 }
@@ -45,11 +47,12 @@ export async function makeArtifact(artifact: Artifact): Promise<void> {
     const folder = dirname(artifact.file);
     mkdirSync(folder, { recursive: true });
     for (const old of readdirSync(folder)) {
-      if (old.startsWith(`${artifact.key}.tmp`)) removeScratch(join(folder, old)); // of an interrupted run
+      // Of an interrupted run.
+      if (old.startsWith(`${artifact.key}.tmp`)) removeScratch(join(folder, old));
     }
     const scratch = mkdtempSync(join(folder, `${artifact.key}.tmp`));
     try {
-      await artifact.make(join(scratch, "made"), join(scratch));
+      await artifact.make(join(scratch, "made"), scratch);
       rmSync(`${artifact.file}.key`, { force: true });
       rmSync(artifact.file, { recursive: true, force: true });
       renameSync(join(scratch, "made"), artifact.file);
@@ -60,7 +63,7 @@ export async function makeArtifact(artifact: Artifact): Promise<void> {
   });
 }
 
-/** Removes a folder. debootstrap leaves mounts in it where it is interrupted: what is below them is not removed. */
+/** Removes a folder, but nothing below a mount: an interrupted debootstrap leaves mounts. */
 function removeScratch(folder: string): void {
   const mounts = existsSync("/proc/self/mounts") ? readFileSync("/proc/self/mounts", "utf8").split("\n") : [];
   const below = mounts

@@ -35,9 +35,17 @@ export function checkDisk(
   );
 }
 
-/** Refuses a cache on a disk with too little room. @see checkDisk */
-export function requireRoom(neededGib: number, purpose: string): void {
+/**
+ * Refuses a cache on a disk with too little room for making artifacts.
+ * @param spareGib further room that is needed, GiB
+ */
+export function requireRoom(
+  artifacts: readonly { readonly gib?: number }[],
+  purpose: string,
+  spareGib = 0,
+): void {
   mkdirSync(CACHE_DIR, { recursive: true });
   const { bavail, bsize } = statfsSync(CACHE_DIR);
+  const neededGib = artifacts.reduce((sum, { gib = 0 }) => sum + gib, spareGib);
   checkDisk({ path: CACHE_DIR, freeBytes: bavail * bsize }, neededGib, purpose);
 }

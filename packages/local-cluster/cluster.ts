@@ -1,15 +1,17 @@
-/** The local cluster, kind's: up, down, status. What it consists of is in the files beside this one. */
+/** The local cluster: up, down, status. The other files of this folder hold its parts. */
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
+import { totalmem } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
 import { z } from "zod";
-import { keyOf } from "../../common/artifacts/artifact.ts";
+import { keyOf, makeArtifact } from "../../common/artifacts/artifact.ts";
 import { CACHE_DIR, requireRoom } from "../../common/artifacts/cache.ts";
 import { requireGo } from "../../common/artifacts/go.ts";
 import { UserError } from "../../common/errors.ts";
+import { KUBECONFIG, NAME, STATE_DIR } from "../../common/local-cluster.ts";
 import { elapsed, step } from "../../common/steps.ts";
-import { BUILD_DIR, POLICIES_FILE, makeArtifacts, missingArtifacts } from "./artifacts.ts";
+import { BUILD_DIR, POLICIES_FILE, missingArtifacts } from "./artifacts.ts";
 import { docker, engineAnswers, isOwnEngine, requireEngine, startEngine, stopEngine } from "./docker.ts";
 import { makeNodeImage, nodeImage, POLICIES_IMAGE } from "./images.ts";
 import { injects, installIstio, istioArgs, type Pulumi } from "./istio.ts";
@@ -22,10 +24,7 @@ import {
   nodeNames,
   requireKind,
   type Shape,
-  startNodes,
-  useAllNodes,
 } from "./kind.ts";
-import { KUBECONFIG, NAME, STATE_DIR } from "../../common/local-cluster.ts";
 import { completePath, installPackages, missingPackages } from "./packages.ts";
 import { checkHost, checkMemory } from "./preconditions.ts";
 import { publicImages, pullBaseImage } from "./public.ts";
@@ -40,29 +39,24 @@ import {
 import { chooseSource, SOURCES, type Source } from "./source.ts";
 import { within } from "./wait.ts";
 
-/** One part of the cluster. */
-export interface ComponentStatus {
-  readonly name: string;
-  /** Whether it does its work, as seen just now. */
+/** State of the cluster and of its parts. */
+interface ClusterStatus {
+  /** All parts are ready. */
   readonly ready: boolean;
+  readonly components: readonly { readonly name: string; readonly ready: boolean }[];
 }
 
-/** The cluster, part by part. */
-export interface ClusterStatus {
-  /** Whether all parts are ready. */
-  readonly ready: boolean;
-  readonly components: readonly ComponentStatus[];
-}
-
-/** Folders and files that the cache keeps; the second line is of earlier versions. */
+/** What the cache keeps. The second line is of earlier versions. */
 const CACHED = [
   ...["bin", "images", "engine"],
   ...["containerd", "docker", "registry", "istio.json", "istio.json.key"],
 ];
 const INJECTION_SECONDS = 90;
+/** Room for images and containers, beside what the missing artifacts take. */
+const SPARE_GIB = 2;
 
 const SHAPE_FILE = join(STATE_DIR, "shape.json");
-/** Names what the cluster was made of; written when it is complete. */
+/** Digest of the cluster's configuration; written when the cluster is complete. */
 const MADE_FILE = join(STATE_DIR, "made");
 
 const shape = z.object({ source: z.enum(SOURCES), image: z.string(), nodes: z.number() });
@@ -80,7 +74,7 @@ function isComplete(wanted: Shape): boolean {
   return existsSync(MADE_FILE) && readFileSync(MADE_FILE, "utf8") === madeOf(wanted);
 }
 
-/** Tells whether the nodes have been started again since the cluster was complete: they have lost their routes and rules. */
+/** Tells whether a node was restarted since the cluster was complete, and has lost its routes. */
 async function areRestarted(): Promise<boolean> {
   const { stdout } = await docker(["inspect", "--format", "{{.State.StartedAt}}", ...(await nodeNames())]);
   const complete = statSync(MADE_FILE).mtimeMs;
@@ -88,18 +82,20 @@ async function areRestarted(): Promise<boolean> {
 }
 
 /**
- * Starts the cluster and waits until Istio injects sidecars; makes first what is missing. Does nothing when it is up.
+ * Makes what is missing, starts the cluster, and waits until Istio injects sidecars.
+ * Does nothing if the cluster is up.
  * @param pulumi finds Pulumi, which installs Istio
- * @param nodes number of nodes (default: those that there are, else 1)
+ * @param nodes number of nodes (default: as many as there are, else 1)
  */
 export async function clusterUp(pulumi: () => Promise<Pulumi>, nodes?: number): Promise<void> {
   await exclusively(async () => {
     const start = performance.now();
+    completePath();
     const known = knownShape();
-    const source = process.env["DUBBO_MESH_IMAGES"]
-      ? await chooseSource()
-      : (known?.source ?? (await chooseSource()));
-    if (source === "packages") checkThisHost();
+    const kept = process.env["DUBBO_MESH_IMAGES"] ? undefined : known?.source;
+    const source = kept ?? (await chooseSource());
+    if (source === "packages")
+      checkHost({ platform: process.platform, arch: process.arch, uid: process.getuid?.() });
     const wanted = { source, image: imageOf(source), nodes: nodes ?? known?.nodes ?? 1 };
     if (isComplete(wanted) && (await clusterStatus()).ready && !(await areRestarted())) {
       process.stderr.write(`  ok    the local cluster is up (${elapsed(start)})\n`);
@@ -112,12 +108,12 @@ export async function clusterUp(pulumi: () => Promise<Pulumi>, nodes?: number): 
   });
 }
 
-/** Ends the cluster: its nodes, registry, network and, where it was started for it, the engine go; what was built and pushed stays. */
+/** Removes the cluster, and the engine if it was started here. Keeps what was built and pushed. */
 export async function clusterDown(): Promise<void> {
   await exclusively(async () => {
     await step("stop the local cluster", async () => {
       completePath();
-      // After a restart of the machine the engine that was started for it is gone, and its containers are not.
+      // A restart of the machine has ended the engine, and kept its containers.
       if (knownShape()?.source === "packages" && !(await engineAnswers())) await startEngine();
       if (await engineAnswers()) await removeAll();
       if (isOwnEngine()) await stopEngine();
@@ -126,7 +122,7 @@ export async function clusterDown(): Promise<void> {
   });
 }
 
-/** Removes the cluster, and all that is kept of it. @returns the room that it took, bytes */
+/** Removes the cluster and its cache. @returns the room that the cache took, bytes */
 export async function clusterClean(): Promise<number> {
   await clusterDown();
   if (await engineAnswers()) await removePushed();
@@ -136,7 +132,7 @@ export async function clusterClean(): Promise<number> {
   return Number.parseInt(stdout.trim().split("\n").at(-1) ?? "0", 10) * 1024;
 }
 
-/** Asks each part of the cluster whether it does its work. */
+/** Asks each part of the cluster for its state. */
 export async function clusterStatus(): Promise<ClusterStatus> {
   completePath();
   const engine = await engineAnswers();
@@ -155,14 +151,10 @@ export async function clusterStatus(): Promise<ClusterStatus> {
   return { ready: components.every(({ ready }) => ready), components };
 }
 
-function checkThisHost(): void {
-  checkHost({ platform: process.platform, arch: process.arch, uid: process.getuid?.() });
-  completePath();
-}
-
 /**
- * Runs `work` unless another process is at it. The lock is a socket in Linux's abstract namespace: the kernel drops it with the process that holds
- * it, however that ends. Elsewhere there is none: kind refuses a second cluster of the same name.
+ * Runs `work` unless another process starts or stops the cluster. On Linux the lock is a socket in
+ * the abstract namespace: the kernel removes it with its process. Elsewhere kind refuses a second
+ * cluster.
  */
 async function exclusively(work: () => Promise<void>): Promise<void> {
   if (process.platform !== "linux") return work();
@@ -186,13 +178,12 @@ function imageOf(source: Source): string {
 }
 
 async function preparePackages(): Promise<void> {
-  const missing = missingArtifacts();
-  // Go's caches (modules, compiled packages) take 14 GiB of what a build needs.
-  if (missing.any) requireRoom(20, "building the local cluster");
-  else requireRoom(2, "the local cluster");
-  if (missing.go) await requireGo(join(BUILD_DIR, "kube"), "binaries of the cluster have to be built");
+  const { missing, go } = missingArtifacts();
+  checkMemory(totalmem());
+  requireRoom(missing, "the local cluster", SPARE_GIB);
+  if (go) await requireGo(join(BUILD_DIR, "kube"), "binaries of the cluster have to be built");
   await installPackages(missingPackages());
-  await makeArtifacts();
+  for (const artifact of missing) await makeArtifact(artifact);
   if (!(await engineAnswers())) await step("start a docker engine", startEngine);
 }
 
@@ -216,7 +207,6 @@ async function startAll(wanted: Shape, pulumi: () => Promise<Pulumi>): Promise<v
     await connectPods();
     await enforcePolicies(readFileSync(POLICIES_FILE, "utf8"), POLICIES_IMAGE);
   }
-  if (wanted.nodes > 1) await useAllNodes();
   const found = await pulumi();
   await step("Istio", async () => {
     if (!(await injects())) await installIstio(found, source);
@@ -234,7 +224,7 @@ async function waitForInjection(): Promise<void> {
   );
 }
 
-/** Makes the nodes, or starts those that a restart has stopped. What is half made or of other parts is made anew. */
+/** Starts the nodes. Replaces a cluster that is half made or of other parts. */
 async function makeNodes(wanted: Shape): Promise<void> {
   const there = await nodeNames();
   if (there.length > 0 && knownShape() === undefined) {
@@ -243,7 +233,10 @@ async function makeNodes(wanted: Shape): Promise<void> {
       `Remove it (kind delete cluster --name ${NAME}), or use it as it is: CONTEXT=kind-${NAME}.`,
     );
   }
-  if (there.length === wanted.nodes && isComplete(wanted)) return startNodes(there);
+  if (there.length === wanted.nodes && isComplete(wanted)) {
+    await docker(["start", ...there]);
+    return;
+  }
   await Promise.all([there.length > 0 ? deleteNodes() : undefined, removeRegistry()]);
   rmSync(STATE_DIR, { recursive: true, force: true });
   mkdirSync(STATE_DIR, { recursive: true, mode: 0o700 });
@@ -253,5 +246,5 @@ async function makeNodes(wanted: Shape): Promise<void> {
 
 async function removeAll(): Promise<void> {
   await Promise.all([knownShape() === undefined ? undefined : deleteNodes(), removeRegistry()]);
-  await docker(["network", "rm", NAME], { mayFail: true });
+  await docker(["network", "rm", NAME], { reject: false });
 }

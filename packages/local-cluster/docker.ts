@@ -1,29 +1,28 @@
-/** The docker engine that the cluster's nodes run in: the user's own or, where none runs, one that is started for it. */
+/** The docker engine of the nodes: the user's or, with images from packages, one started here. */
 import { spawn } from "node:child_process";
 import {
-  chmodSync,
   closeSync,
+  copyFileSync,
   existsSync,
+  globSync,
   mkdirSync,
   openSync,
-  readdirSync,
   readFileSync,
-  rmdirSync,
+  realpathSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { execa } from "execa";
+import { execa, type Options, type Result } from "execa";
 import { CACHE_DIR } from "../../common/artifacts/cache.ts";
-import { UserError } from "../../common/errors.ts";
+import { reasonOf, UserError } from "../../common/errors.ts";
 import { dockerHost, ENGINE_DIR, NAME } from "../../common/local-cluster.ts";
-import { program } from "./packages.ts";
 import { checkRoutes } from "./preconditions.ts";
 import { within } from "./wait.ts";
 
-/** Addresses of this machine and of the engine, at the two ends of a line of their own. */
+/** Addresses of the two ends of the veth pair: this machine's and the engine's. */
 const LINE = { cidr: "198.18.7.0/30", machine: "198.18.7.1/30", engine: "198.18.7.2/30" } as const;
-/** Address of the API server where the engine is the one that is started here. */
+/** Address of the API server in the engine that is started here. */
 export const ENGINE_ADDRESS = LINE.engine.replace(/\/.*/, "");
 
 const LINK = `${NAME}0`;
@@ -33,125 +32,127 @@ const DATA_ROOT = join(CACHE_DIR, "engine");
 const LOG_FILE = join(ENGINE_DIR, "dockerd.log");
 const START_SECONDS = 30;
 const STOP_SECONDS = 60;
+const ANSWER_MS = 10_000;
 
-/** The environment of docker's and kind's commands. */
+/** Environment of docker's and kind's commands. */
 export function dockerEnvironment(): Record<string, string> {
   const host = dockerHost();
-  // A network of the cluster's own: kind's is shared with the user's other clusters.
+  // The user's other kind clusters share the network `kind`.
   const common = { KIND_EXPERIMENTAL_DOCKER_NETWORK: NAME };
   if (host === undefined) return common;
-  // The classic builder: BuildKit's plugin may be missing. A folder of its own: the user's settings may name another engine.
+  // BuildKit's plugin may be missing. The user's settings may name another engine.
   return { ...common, DOCKER_HOST: host, DOCKER_BUILDKIT: "0", DOCKER_CONFIG: join(ENGINE_DIR, "cli") };
 }
 
-/** Options of a run of docker. */
-interface Run {
-  /** Text for its standard input. */
-  readonly input?: string;
-  /** Whether a failure is an answer rather than an error. */
-  readonly mayFail?: boolean;
-  /** Time after which it is ended, ms. */
-  readonly timeout?: number;
+type Run = Pick<Options, "input" | "reject" | "timeout">;
+type Ran = Pick<Result<{ encoding: "utf8" }>, "stdout" | "stderr" | "failed">;
+
+/** Runs docker with the cluster's engine. */
+export async function docker(args: readonly string[], options: Run = {}): Promise<Ran> {
+  return execa("docker", args, { env: dockerEnvironment(), input: "", ...options });
 }
 
-/** Result of a command of docker's. */
-interface Ran {
-  readonly stdout: string;
-  readonly stderr: string;
-  readonly failed: boolean;
+/** Runs docker with the output of another command as its standard input. */
+export async function dockerReading(
+  [command, ...sourceArgs]: readonly [string, ...string[]],
+  args: readonly string[],
+): Promise<void> {
+  const env = dockerEnvironment();
+  await execa(command, sourceArgs, { env, stdin: "ignore", buffer: false }).pipe("docker", args, { env });
 }
 
-/** Runs docker against the cluster's engine. */
-export async function docker(args: readonly string[], { input, mayFail, timeout }: Run = {}): Promise<Ran> {
-  const options = {
-    env: dockerEnvironment(),
-    reject: mayFail !== true,
-    ...(timeout !== undefined && { timeout }),
-  };
-  return execa(program("docker"), args, {
-    ...options,
-    ...(input === undefined ? { stdin: "ignore" } : { input }),
-  });
-}
-
-async function answers(): Promise<Ran> {
-  return docker(["version", "--format", "{{.Server.Version}}"], { mayFail: true, timeout: 10_000 });
+async function askVersion(timeout: number): Promise<Ran> {
+  return docker(["version", "--format", "{{.Server.Version}}"], { reject: false, timeout });
 }
 
 /** Tells whether a docker engine answers. */
 export async function engineAnswers(): Promise<boolean> {
-  return !(await answers()).failed;
+  return !(await askVersion(ANSWER_MS)).failed;
 }
 
 /** @throws UserError where no docker engine answers */
-export async function requireEngine(): Promise<void> {
-  const { failed, stderr } = await answers();
+export async function requireEngine(timeout = ANSWER_MS): Promise<void> {
+  const { failed, stderr } = await askVersion(timeout);
   if (!failed) return;
   const reason = stderr.trim().split("\n").at(-1) ?? "";
   throw new UserError(
-    `docker does not answer: ${reason === "" ? "it is not installed, or takes more than 10 s" : reason}`,
+    `docker does not answer: ${reason === "" ? `it is not installed, or takes more than ${timeout / 1000} s` : reason}`,
     "Start Docker Desktop or the docker engine, let this user reach it (group docker), and run the command again.",
   );
 }
 
 /** Tells whether the engine has an image. */
 export async function hasImage(reference: string): Promise<boolean> {
-  return !(await docker(["image", "inspect", reference], { mayFail: true })).failed;
+  return !(await docker(["image", "inspect", reference], { reject: false })).failed;
+}
+
+/** Failures of docker and kind that the user can mend: pattern of a line, problem, and fix. */
+const FAILURES: readonly (readonly [RegExp, string, string])[] = [
+  [
+    /privileged mode is incompatible|operation not permitted|unable to apply caps/i,
+    "the docker engine may not run privileged containers, which kind's nodes are",
+    "Use an engine with root's rights (https://kind.sigs.k8s.io/docs/user/known-issues/), or a cluster of your own: CONTEXT=NAME.",
+  ],
+  [
+    /no space left on device/i,
+    "the disk of the docker engine is full",
+    "Free some room (docker system df), and run the command again.",
+  ],
+  [
+    /port is already allocated|address already in use/i,
+    "a port that the cluster needs is taken",
+    "Stop the program that holds it, and run the command again.",
+  ],
+];
+
+/** Explains a failure of docker or kind. @param problem text for a cause that is not known */
+export function explained(error: unknown, problem: string): UserError {
+  const text = reasonOf(error);
+  for (const [pattern, known, fix] of FAILURES) {
+    const line = text.split("\n").find((each) => pattern.test(each));
+    if (line !== undefined) return new UserError(`${known}: ${line.trim()}`, fix, { cause: error });
+  }
+  const fix = "Mend what it names, and run the command again; `make cluster-down` removes what is half made.";
+  return new UserError(`${problem}: ${text}`, fix, { cause: error });
 }
 
 const CAP_SYS_RESOURCE = 24n;
 
-/** Tells whether this process, and so an engine that it starts, may grant every capability that `--privileged` asks for. */
+/** Tells whether an engine started here may grant all capabilities that `--privileged` asks for. */
 function isFullyPrivileged(): boolean {
   const [, bounding = "0"] = /^CapBnd:\s*(\w+)$/m.exec(readFileSync("/proc/self/status", "utf8")) ?? [];
   return (BigInt(`0x${bounding}`) & (1n << CAP_SYS_RESOURCE)) !== 0n;
 }
 
-// runc fails when it is asked for a capability that root itself lacks: the wrapper takes it from what docker asks for.
-const RUNC_WRAPPER = `#!/bin/sh
-previous= file=
-for argument in "$@"; do
-  case $previous in --bundle) file=$argument/config.json ;; --process) file=$argument ;; esac
-  previous=$argument
-done
-[ -z "$file" ] || sed -i -e 's/"CAP_SYS_RESOURCE",//g' -e 's/,"CAP_SYS_RESOURCE"//g' "$file"
-exec RUNC "$@"
-`;
-
 function engineSettings(): object {
   if (isFullyPrivileged()) return {};
   const path = join(ENGINE_DIR, "runc");
-  writeFileSync(path, RUNC_WRAPPER.replace("RUNC", program("runc")));
-  chmodSync(path, 0o755);
+  copyFileSync(join(import.meta.dirname, "runc"), path);
   return { runtimes: { limited: { path } }, "default-runtime": "limited" };
 }
 
-async function ip(...args: string[]): Promise<void> {
-  await execa("ip", args);
-}
-
 /**
- * Makes the engine's network namespace, and a line to it from this machine. It has no other way out: nothing that runs in the engine leaves the
- * machine, and the machine's own rules, routes and settings stay as they are.
+ * Makes the engine's network namespace, and a veth pair that joins it to this machine. Without a
+ * default route, nothing in it reaches another machine. This machine's rules and routes stay.
  */
 async function makeNetwork(): Promise<void> {
   if (existsSync(NETWORK_NAMESPACE) && existsSync(`/sys/class/net/${LINK}`)) return;
   await removeNetwork();
   const { stdout } = await execa("ip", ["-j", "-4", "route"]);
   checkRoutes(JSON.parse(stdout || "[]") as { dst: string; dev?: string }[], LINE.cidr, LINK);
-  await ip("netns", "add", NAME);
-  await ip("link", "add", LINK, "type", "veth", "peer", "name", "eth0", "netns", NAME);
-  await ip("address", "add", LINE.machine, "dev", LINK);
-  await ip("link", "set", LINK, "up");
-  await ip("-n", NAME, "address", "add", LINE.engine, "dev", "eth0");
-  for (const device of ["eth0", "lo"]) await ip("-n", NAME, "link", "set", device, "up");
+  await execa`ip netns add ${NAME}`;
+  await execa`ip link add ${LINK} type veth peer name eth0 netns ${NAME}`;
+  await execa`ip address add ${LINE.machine} dev ${LINK}`;
+  await execa`ip link set ${LINK} up`;
+  await execa`ip -n ${NAME} address add ${LINE.engine} dev eth0`;
+  for (const device of ["eth0", "lo"]) await execa`ip -n ${NAME} link set ${device} up`;
 }
 
 async function removeNetwork(): Promise<void> {
   if (!existsSync(NETWORK_NAMESPACE)) return;
-  // The line goes with its end.
+  // With one end goes the other.
   await execa("ip", ["link", "delete", LINK], { reject: false });
-  await ip("netns", "delete", NAME);
+  await execa`ip netns delete ${NAME}`;
 }
 
 function runningPid(): number | undefined {
@@ -174,12 +175,12 @@ function dockerdArguments(): string[] {
   return Object.entries(options).map(([name, value]) => `--${name}=${value}`);
 }
 
-/** Tells whether the engine is the one that is started here, now or before this machine was started again. */
+/** Tells whether the engine was started here; a restart of this machine may have ended it. */
 export function isOwnEngine(): boolean {
   return existsSync(ENGINE_DIR);
 }
 
-/** Starts an engine unless it runs. @throws Error with the end of its log where it does not start */
+/** Starts an engine unless it runs. @throws Error with the end of its log if it does not start */
 export async function startEngine(): Promise<void> {
   if (runningPid() !== undefined && (await engineAnswers())) return;
   mkdirSync(ENGINE_DIR, { recursive: true });
@@ -187,7 +188,7 @@ export async function startEngine(): Promise<void> {
   writeFileSync(join(ENGINE_DIR, "daemon.json"), JSON.stringify(engineSettings()));
   const log = openSync(LOG_FILE, "a");
   // nsenter keeps the mounts as they are, which `ip netns exec` does not.
-  const command = [`--net=${NETWORK_NAMESPACE}`, program("dockerd"), ...dockerdArguments()];
+  const command = [`--net=${NETWORK_NAMESPACE}`, "dockerd", ...dockerdArguments()];
   const child = spawn("nsenter", command, { detached: true, cwd: "/", stdio: ["ignore", log, log] });
   child.unref();
   closeSync(log);
@@ -199,7 +200,7 @@ export async function startEngine(): Promise<void> {
   throw new Error(`the docker engine does not start; the end of its log ${LOG_FILE}:\n${lines}`);
 }
 
-/** Ends the engine that was started here, with its network and control groups; its images stay in the cache. */
+/** Ends the engine that was started here, its network and control groups. Its images stay. */
 export async function stopEngine(): Promise<void> {
   const pid = runningPid();
   if (pid !== undefined) {
@@ -209,19 +210,8 @@ export async function stopEngine(): Promise<void> {
   await removeNetwork();
   // An engine that was killed leaves its folder mounted on itself.
   await execa("umount", ["--lazy", DATA_ROOT], { reject: false });
-  for (const root of ["/sys/fs/cgroup", ...subfolders("/sys/fs/cgroup")]) removeGroup(join(root, NAME));
+  // Version 2 has one group, version 1 has one for each controller. Some controllers are links.
+  const groups = new Set(globSync(`/sys/fs/cgroup/{,*/}${NAME}`).map((group) => realpathSync(group)));
+  if (groups.size > 0) await execa("find", [...groups, "-depth", "-type", "d", "-delete"]);
   rmSync(ENGINE_DIR, { recursive: true, force: true });
-}
-
-function subfolders(folder: string): string[] {
-  if (!existsSync(folder)) return [];
-  const entries = readdirSync(folder, { withFileTypes: true });
-  return entries.filter((entry) => entry.isDirectory()).map((entry) => join(folder, entry.name));
-}
-
-/** Removes a control group whose processes have ended, with those below. */
-function removeGroup(group: string): void {
-  if (!existsSync(group)) return;
-  subfolders(group).forEach(removeGroup);
-  rmdirSync(group);
 }

@@ -1,41 +1,33 @@
-/** The images of a cluster that is made from packages: built by the docker engine, which reaches no network, and kept in it. */
-import {
-  copyFileSync,
-  linkSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
-import { basename, join } from "node:path";
+/** Images of a cluster from packages. The docker engine builds them without a network. */
+import { readdirSync, readFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { execa } from "execa";
 import { keyOf } from "../../common/artifacts/artifact.ts";
-import { CACHE_DIR, binaryPath } from "../../common/artifacts/cache.ts";
-import { step } from "../../common/steps.ts";
-import { artifactKey } from "./artifacts.ts";
-import { docker, dockerEnvironment, hasImage } from "./docker.ts";
+import { binaryPath } from "../../common/artifacts/cache.ts";
 import { BASE_IMAGE, NAME } from "../../common/local-cluster.ts";
-import { program } from "./packages.ts";
+import { step } from "../../common/steps.ts";
+import { artifacts, partPath } from "./artifacts.ts";
+import { docker, dockerReading, hasImage } from "./docker.ts";
 import { DEBIAN_SUITE, ISTIO_TAG, KUBERNETES, NETWORK_POLICIES } from "./versions.ts";
 
-const IMAGES_DIR = join(CACHE_DIR, "images");
-const CONTEXT = "context.tmp";
 const DEBIAN_IMAGE = `${NAME}/debian:${DEBIAN_SUITE}`;
 const NODE_FILES_IMAGE = `${NAME}/node-files:${DEBIAN_SUITE}`;
+/** Node image before the images of the control plane are in it. */
+const EMPTY_NODE_IMAGE = `${NAME}/node-without-images:1`;
 
-/** Name of Istio's images before the slash: they lie in the node, and are pulled from nowhere. */
+/** Hub of Istio's images; the node image holds them. */
 export const ISTIO_HUB = "localhost/istio";
 
-/** Image of what enforces network policies. */
+/** Image that enforces network policies. */
 export const POLICIES_IMAGE = `localhost/kube-network-policies:${NETWORK_POLICIES}`;
 
 interface Image {
-  /** The folder of its Dockerfile. */
+  /** Folder of its Dockerfile and of other files that it copies. */
   readonly name: string;
   readonly reference: string;
-  /** What its Dockerfile copies, from the cache. */
+  /** Parts in the cache that the Dockerfile copies. */
   readonly files: readonly string[];
+  readonly base?: string;
 }
 
 const IMAGES: readonly Image[] = [
@@ -46,122 +38,86 @@ const IMAGES: readonly Image[] = [
   {
     name: "proxyv2",
     reference: `${ISTIO_HUB}/proxyv2:${ISTIO_TAG}`,
-    files: [binaryPath("pilot-agent"), binaryPath("envoy"), join(IMAGES_DIR, "envoy_bootstrap_tmpl.json")],
+    files: [binaryPath("pilot-agent"), binaryPath("envoy"), partPath("envoy_bootstrap_tmpl.json")],
   },
   { name: "policies", reference: POLICIES_IMAGE, files: [binaryPath("kube-network-policies")] },
   { name: "node", reference: BASE_IMAGE, files: [binaryPath("node")] },
+  {
+    name: "kind",
+    reference: EMPTY_NODE_IMAGE,
+    files: [binaryPath("kube"), partPath("kind-files")],
+    base: NODE_FILES_IMAGE,
+  },
 ];
 
-function dockerfile(name: string): string {
-  return join(import.meta.dirname, "images", name, "Dockerfile");
+function folderOf({ name }: Image): string {
+  return join(import.meta.dirname, "images", name);
 }
 
-/** The node's image; its tag names all that it is made of. */
+/** Reference of the node image. Its tag is a digest of all inputs. */
 export function nodeImage(): string {
-  const inputs = IMAGES.flatMap(({ name, reference, files }) => [
-    reference,
-    readFileSync(dockerfile(name), "utf8"),
-    ...files.map((file) => artifactKey(basename(file))),
-  ]);
-  const own = [readFileSync(dockerfile("kind"), "utf8"), artifactKey("base.tar"), artifactKey("node.tar")];
-  return `${NAME}/node:${keyOf(...own, ...inputs)}`;
+  const keys = artifacts().map(({ key }) => key);
+  const inFolder = (folder: string): string[] => readdirSync(folder).map((name) => join(folder, name));
+  const files = IMAGES.map(folderOf).flatMap(inFolder).sort();
+  const texts = files.map((file) => readFileSync(file, "utf8"));
+  return `${NAME}/node:${keyOf(...keys, ...IMAGES.map(({ reference }) => reference), ...texts)}`;
 }
 
-/** Builds the node's image, and those that it holds, unless the engine has it. */
+/** Builds the node image, and the images that it holds, unless the engine has it. */
 export async function makeNodeImage(reference: string): Promise<void> {
   if (await hasImage(reference)) return;
   await step("build the node's image", async () => {
-    for (const old of readdirSync(IMAGES_DIR))
-      if (old.startsWith(CONTEXT)) rmSync(join(IMAGES_DIR, old), { recursive: true }); // of an interrupted run
-    await docker(["import", "--change", 'CMD ["/bin/sh"]', join(IMAGES_DIR, "base.tar"), DEBIAN_IMAGE]);
-    await docker(["import", join(IMAGES_DIR, "node.tar"), NODE_FILES_IMAGE]);
-    for (const image of IMAGES) await buildImage(image, DEBIAN_IMAGE);
-    const empty = { name: "kind", reference: `${NAME}/node-without-images:1`, files: [binaryPath("kube")] };
-    await buildImage(empty, NODE_FILES_IMAGE, { version: KUBERNETES });
-    await withImages(empty.reference, reference);
+    await docker(["import", "--change", 'CMD ["/bin/sh"]', partPath("base.tar"), DEBIAN_IMAGE]);
+    await docker(["import", partPath("node.tar"), NODE_FILES_IMAGE]);
+    for (const image of IMAGES) await buildImage(image);
+    await commitNode(reference);
     await removeOld(reference);
   });
 }
 
-async function buildImage(
-  image: Image,
-  base: string,
-  texts: Readonly<Record<string, string>> = {},
-): Promise<void> {
-  const context = mkdtempSync(join(IMAGES_DIR, CONTEXT));
-  try {
-    copyFileSync(dockerfile(image.name), join(context, "Dockerfile"));
-    // The cache and the context share a file system: a link saves copying hundreds of megabytes.
-    for (const file of image.files) linkSync(file, join(context, basename(file)));
-    for (const [name, text] of Object.entries(texts)) writeFileSync(join(context, name), text);
-    const options = [
-      "--quiet",
-      "--label",
-      NAME,
-      "--build-arg",
-      `BASE_IMAGE=${base}`,
-      "--tag",
-      image.reference,
-    ];
-    await docker(["build", ...options, context]);
-  } finally {
-    rmSync(context, { recursive: true });
-  }
+async function buildImage(image: Image): Promise<void> {
+  const { reference, files, base = DEBIAN_IMAGE } = image;
+  const parts = files.flatMap((file) => ["-C", dirname(file), basename(file)]);
+  const options = ["--quiet", "--label", NAME, "--build-arg", `BASE_IMAGE=${base}`, "--tag", reference];
+  await dockerReading(["tar", "-cf", "-", "-C", folderOf(image), ".", ...parts], ["build", ...options, "-"]);
 }
 
-/** Removes the images of earlier builds, a gigabyte and more each. */
+/** Removes the images of earlier builds, each over a gigabyte, unless a cluster runs on them. */
 async function removeOld(current: string): Promise<void> {
   const filter = ["--filter", `reference=${NAME}/node`];
   const { stdout } = await docker(["images", ...filter, "--format", "{{.Repository}}:{{.Tag}}"]);
   const old = stdout.split("\n").filter((reference) => reference !== "" && reference !== current);
-  // One that a cluster still runs on stays.
-  if (old.length > 0) await docker(["rmi", ...old], { mayFail: true });
+  if (old.length > 0) await docker(["rmi", ...old], { reject: false });
   await docker(["image", "prune", "--force", "--filter", `label=${NAME}`]);
 }
 
-/** Puts the images of the control plane and of Istio into a node's containerd, under the names that kubeadm and containerd know. */
-async function withImages(empty: string, reference: string): Promise<void> {
+/** Makes the node image: imports those of the control plane and of Istio into its containerd. */
+async function commitNode(reference: string): Promise<void> {
   const builder = `${NAME}-build`;
-  await docker(["rm", "--force", "--volumes", builder], { mayFail: true }); // of an interrupted run
+  const remove = ["rm", "--force", "--volumes", builder];
+  await docker(remove, { reject: false }); // of an interrupted run
   const options = ["--name", builder, "--network", "none", "--security-opt", "seccomp=unconfined"];
-  await docker(["run", "--detach", ...options, "--entrypoint", "containerd", empty]);
+  await docker(["run", "--detach", ...options, "--entrypoint", "containerd", EMPTY_NODE_IMAGE]);
   try {
-    const images = await renamed(builder);
-    const inside = ["exec", "--interactive", builder, "ctr", "--namespace", "k8s.io", "images", "import"];
-    const how = [
-      "--label=io.cri-containerd.pinned=pinned",
-      "--all-platforms",
-      "--no-unpack",
-      "--digests",
-      "-",
-    ];
-    const env = dockerEnvironment();
-    await execa(program("docker"), ["save", ...images], { env, buffer: false }).pipe(
-      program("docker"),
-      [...inside, ...how],
-      { env },
-    );
+    const images = await tagImages(builder);
+    const load = ["exec", "--interactive", builder, "ctr", "--namespace", "k8s.io", "images", "import"];
+    const flags = ["--label=io.cri-containerd.pinned=pinned", "--all-platforms", "--no-unpack", "--digests"];
+    await dockerReading(["docker", "save", ...images], [...load, ...flags, "-"]);
     await docker(["stop", builder]);
     const entrypoint = 'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]';
     await docker(["commit", "--change", entrypoint, builder, reference]);
   } finally {
-    await docker(["rm", "--force", "--volumes", builder], { mayFail: true });
+    await docker(remove, { reject: false });
   }
 }
 
-/** Names the images as kubeadm and containerd want them, and returns all that belong into a node. */
-async function renamed(builder: string): Promise<string[]> {
-  const list = await execa(binaryPath("kube"), [
-    "kubeadm",
-    "config",
-    "images",
-    "list",
-    "--kubernetes-version",
-    KUBERNETES,
-  ]);
-  const { stdout: configuration } = await docker(["exec", builder, "cat", "/etc/containerd/config.toml"]);
-  const [, pause = ""] = /sandbox_image = "(.*)"/.exec(configuration) ?? [];
-  const wanted = [...list.stdout.split("\n").filter((name) => !name.includes("/pause:")), pause];
+/** Tags images with the names that kubeadm and containerd use. @returns all images of a node */
+async function tagImages(builder: string): Promise<string[]> {
+  const list = ["kubeadm", "config", "images", "list", "--kubernetes-version", KUBERNETES];
+  const { stdout } = await execa(binaryPath("kube"), list);
+  const configuration = await docker(["exec", builder, "cat", "/etc/containerd/config.toml"]);
+  const [, pause = ""] = /sandbox_image = "(.*)"/.exec(configuration.stdout) ?? [];
+  const wanted = [...stdout.split("\n").filter((name) => !name.includes("/pause:")), pause];
   for (const name of wanted) {
     const image = ["coredns", "pause"].find((each) => name.includes(`/${each}`)) ?? "kube";
     await docker(["tag", IMAGES.find((each) => each.name === image)?.reference ?? "", name]);

@@ -1,33 +1,34 @@
-/** Istio on the local cluster: a stack of its own, made of the component that installs it elsewhere. */
+/** Istio on the local cluster: a Pulumi stack of the component that also installs it elsewhere. */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import * as kubernetes from "@pulumi/kubernetes";
 import { LocalWorkspace, type PulumiCommand } from "@pulumi/pulumi/automation/index.js";
 import { IstioControlPlane, type IstioControlPlaneArgs } from "../../components/istio.ts";
+import { CONTEXT, KUBECONFIG, STATE_DIR } from "../../common/local-cluster.ts";
 import { installationOf } from "../../settings/istio.ts";
 import { CHARTS } from "./artifacts.ts";
 import { ISTIO_HUB } from "./images.ts";
 import { clusterKubectl } from "./kind.ts";
-import { CONTEXT, KUBECONFIG, STATE_DIR } from "../../common/local-cluster.ts";
+import { publicImages } from "./public.ts";
 import type { Source } from "./source.ts";
 import { ISTIO_TAG } from "./versions.ts";
 
-/** Pulumi's CLI and the environment in which it finds its plugins. */
+/** Pulumi's CLI, and the environment in which it finds its plugins. */
 export interface Pulumi {
   readonly command: PulumiCommand;
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** Values for a small machine: little room for each, and nothing that asks the outside. */
+/** Values for a small machine without an outside. */
 const VALUES = {
   autoscaleEnabled: false,
   resources: { requests: { cpu: "10m", memory: "128Mi" } },
   env: { CLOUD_PLATFORM: "none" },
   global: { proxy: { resources: { requests: { cpu: "10m", memory: "64Mi" } } } },
   meshConfig: {
-    // Else each agent asks three clouds' metadata servers where it runs.
+    // Otherwise each agent asks the metadata servers of three clouds.
     defaultConfig: { proxyMetadata: { CLOUD_PLATFORM: "none" } },
-    // A Telemetry resource turns access logs on by this provider's name.
+    // A Telemetry resource names this provider to turn access logs on.
     extensionProviders: [{ name: "envoy", envoyFileAccessLog: { path: "/dev/stdout" } }],
   },
 };
@@ -38,10 +39,11 @@ const STOCK_ENVOY = {
   env: { ...VALUES.env, PILOT_ENABLE_METADATA_EXCHANGE: "false", PILOT_ENABLE_ALPN_FILTER: "false" },
 };
 
-/** Istio as it is installed on a cluster whose images are of `source`; public ones are those that a stack gets that installs Istio itself. */
-export function istioArgs(source: Source): IstioControlPlaneArgs {
+/** Istio of a cluster: built here, or the default release of `istio.mode: install`. */
+export function istioArgs(source: Source, env: NodeJS.ProcessEnv = process.env): IstioControlPlaneArgs {
   const own = { charts: CHARTS, hub: ISTIO_HUB, tag: ISTIO_TAG, values: { ...VALUES, ...STOCK_ENVOY } };
-  const installed = installationOf({ mode: "install", values: VALUES, ...(source === "packages" && own) });
+  const chosen = source === "packages" ? own : { ...publicImages(env).istio, values: VALUES };
+  const installed = installationOf({ mode: "install", ...chosen });
   if (installed === undefined) throw new Error("nothing is installed");
   return installed;
 }
@@ -71,8 +73,8 @@ const PROBE_POD = JSON.stringify({
 });
 
 /**
- * Tells whether a pod would get its sidecar now: the API server is asked to go through a pod's creation without creating it. That takes the
- * API server, the controllers (a service account), kube-proxy (the way to istiod) and istiod itself, and no stale status can pretend it.
+ * Tells whether a new pod gets its sidecar: the API server tries the creation of a pod. That needs
+ * the controllers (a service account), kube-proxy (the way to istiod) and istiod.
  */
 export async function injects(): Promise<boolean> {
   const args = ["create", "--dry-run=server", "--output", "json", "--filename", "-"];

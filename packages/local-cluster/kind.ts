@@ -1,13 +1,13 @@
-/** The cluster's nodes, by kind: made, started again, connected, removed. */
+/** Nodes of the cluster: kind makes and removes them. */
 import { join } from "node:path";
-import { execa, ExecaError } from "execa";
-import { messageOf, UserError } from "../../common/errors.ts";
-import { type Artifact, isMade, makeArtifact } from "../../common/artifacts/artifact.ts";
-import { goArtifact, requireGo } from "../../common/artifacts/go.ts";
-import { toYaml } from "../../common/yaml.ts";
-import { BUILD_DIR, GO_BINARIES } from "./artifacts.ts";
-import { docker, dockerEnvironment, ENGINE_ADDRESS, isOwnEngine } from "./docker.ts";
+import { execa } from "execa";
+import { isMade, makeArtifact } from "../../common/artifacts/artifact.ts";
+import { requireGo } from "../../common/artifacts/go.ts";
+import { UserError } from "../../common/errors.ts";
 import { KUBECONFIG, NAME } from "../../common/local-cluster.ts";
+import { toYaml } from "../../common/yaml.ts";
+import { BUILD_DIR, kindArtifact } from "./artifacts.ts";
+import { docker, dockerEnvironment, ENGINE_ADDRESS, explained, isOwnEngine } from "./docker.ts";
 import type { Source } from "./source.ts";
 import { KIND } from "./versions.ts";
 import { within } from "./wait.ts";
@@ -21,24 +21,12 @@ export interface Shape {
   readonly nodes: number;
 }
 
-function builtKind(): Artifact {
-  const [artifact] = GO_BINARIES.filter(({ name }) => name === "kind").map(goArtifact);
-  if (artifact === undefined) throw new Error("kind is not among the programs that Go builds");
-  return artifact;
-}
-
-/** kind as it is called: the one that was built, else the one on PATH. */
-function kindProgram(): string {
-  const built = builtKind();
-  return isMade(built) ? built.file : "kind";
-}
-
 /**
- * Makes sure of a kind that knows the nodes' image: the one on PATH, where it is not older, else one that Go builds.
- * @throws UserError where there is neither
+ * Builds kind, unless it is built or the one on PATH knows the node image.
+ * @throws UserError if kind and Go are missing or too old
  */
 export async function requireKind(): Promise<void> {
-  const built = builtKind();
+  const built = kindArtifact();
   if (isMade(built)) return;
   const { stdout, failed } = await execa("kind", ["version"], { reject: false, stdin: "ignore" });
   const [, minor = "0"] = /v0\.(\d+)\./.exec(failed ? "" : stdout) ?? [];
@@ -48,28 +36,29 @@ export async function requireKind(): Promise<void> {
   await makeArtifact(built);
 }
 
-async function kind(...args: readonly string[]): Promise<string> {
-  const { stdout } = await execa(kindProgram(), args, { env: dockerEnvironment(), stdin: "ignore" });
-  return stdout;
+/** Runs kind with the cluster's engine: the one that was built, else the one on PATH. */
+async function kind(args: readonly string[], input = ""): Promise<void> {
+  const built = kindArtifact();
+  const options = { env: dockerEnvironment(), input };
+  await execa(isMade(built) ? built.file : "kind", [...args, "--kubeconfig", KUBECONFIG, "--quiet"], options);
 }
 
-/** Runs a node's own kubectl, as the cluster's administrator: this machine may have none. */
-export async function clusterKubectl(args: readonly string[], input?: string): Promise<string> {
+/** Runs a node's own kubectl as the cluster's administrator: this machine may have none. */
+export async function clusterKubectl(args: readonly string[], input = ""): Promise<string> {
   const inside = ["exec", "--interactive", `${NAME}-control-plane`, "kubectl", ...args];
-  const { stdout } = await docker(inside, input === undefined ? {} : { input });
-  return stdout;
+  return (await docker(inside, { input })).stdout;
 }
 
-/** Time that a node takes to start again, at most. */
+/** Limit of the time that a node takes to start again. */
 const START_SECONDS = 120;
 
-/** Number of the queue that kube-network-policies answers: the one in its manifest. */
+/** Number of the queue in the manifest of kube-network-policies. */
 const POLICIES_QUEUE = 98;
 
 const [, KIND_MINOR = 0] = KIND.split(".").map(Number);
 const ZONES = ["a", "b"];
 
-/** The cluster as kind's configuration has it. Source: https://kind.sigs.k8s.io/docs/user/configuration/ */
+/** kind's configuration. Source: https://kind.sigs.k8s.io/docs/user/configuration/ */
 export function kindConfiguration({ source, image, nodes }: Shape, ownEngine: boolean): object {
   const made = Array.from({ length: nodes }, (_, index) => ({
     role: index === 0 ? "control-plane" : "worker",
@@ -81,7 +70,7 @@ export function kindConfiguration({ source, image, nodes }: Shape, ownEngine: bo
     apiVersion: "kind.x-k8s.io/v1alpha4",
     name: NAME,
     networking: {
-      // kindnetd, which kind's own images hold, is in no package registry.
+      // kindnetd is only in kind's own images.
       ...(source === "packages" && { disableDefaultCNI: true }),
       ...(ownEngine && { apiServerAddress: ENGINE_ADDRESS, apiServerPort: 6443 }),
     },
@@ -92,11 +81,13 @@ export function kindConfiguration({ source, image, nodes }: Shape, ownEngine: bo
         serializeImagePulls: false,
         ...(source === "packages" && { failCgroupV1: false }),
       }),
+      // Beside other nodes, a control plane runs no pods unless its taint is removed.
+      ...(nodes > 1 ? [toYaml({ kind: "InitConfiguration", nodeRegistration: { taints: [] } })] : []),
     ],
   };
 }
 
-/** The cluster's node containers, all or those that run; none where it does not exist. */
+/** Names of the node containers; none if there is no cluster. */
 export async function nodeNames(which: "all" | "running" = "all"): Promise<string[]> {
   const filter = ["--filter", `label=io.x-k8s.kind.cluster=${NAME}`];
   const all = which === "all" ? ["--all"] : [];
@@ -107,73 +98,24 @@ export async function nodeNames(which: "all" | "running" = "all"): Promise<strin
 /** Makes the nodes. @throws UserError where the engine cannot run them */
 export async function createNodes(shape: Shape): Promise<void> {
   const configuration = toYaml(kindConfiguration(shape, isOwnEngine()));
-  const args = ["create", "cluster", "--kubeconfig", KUBECONFIG, "--config", "-", "--quiet"];
-  try {
-    await execa(kindProgram(), args, { env: dockerEnvironment(), input: configuration });
-  } catch (error) {
-    throw explained(error);
-  }
+  await kind(["create", "cluster", "--config", "-"], configuration).catch((error: unknown) => {
+    throw explained(error, "kind does not make the cluster");
+  });
 }
 
-const REASONS: readonly (readonly [RegExp, string, string])[] = [
-  [
-    /privileged mode is incompatible|operation not permitted|unable to apply caps/i,
-    "the docker engine may not run privileged containers, which kind's nodes are",
-    "Use an engine with root's rights (https://kind.sigs.k8s.io/docs/user/known-issues/), or a cluster of your own: CONTEXT=NAME.",
-  ],
-  [
-    /no space left on device/i,
-    "the disk of the docker engine is full",
-    "Free some room (docker system df), and run the command again.",
-  ],
-  [
-    /port is already allocated|address already in use/i,
-    "a port that the cluster needs is taken",
-    "Stop the program that holds it, and run the command again.",
-  ],
-];
-
-function explained(error: unknown): unknown {
-  if (!(error instanceof ExecaError)) return error;
-  const text = `${String(error.stderr)}\n${messageOf(error)}`;
-  const known = REASONS.find(([pattern]) => pattern.test(text));
-  const reason = text.split("\n").find((line) => /error/i.test(line)) ?? "";
-  return known === undefined
-    ? new UserError(
-        `kind does not make the cluster: ${String(error.stderr).trim()}`,
-        "Mend what it names, and run the command again; `make cluster-down` removes what is half made.",
-        { cause: error },
-      )
-    : new UserError(`${known[1]}: ${reason.trim()}`, known[2], { cause: error });
-}
-
-/** Starts nodes that a restart of the engine or of the machine has left stopped. */
-export async function startNodes(nodes: readonly string[]): Promise<void> {
-  await docker(["start", ...nodes]);
-}
-
-/** Removes the nodes; without them it does nothing. */
+/** Removes the nodes, if there are any. */
 export async function deleteNodes(): Promise<void> {
-  await kind("delete", "cluster", "--name", NAME, "--kubeconfig", KUBECONFIG, "--quiet");
+  await kind(["delete", "cluster", "--name", NAME]);
 }
 
-/** One node as the API server knows it. */
-interface NodeRange {
-  readonly name: string;
-  /** Its address in docker's network. */
-  readonly address: string;
-  /** Addresses of its pods. */
-  readonly range: string;
-}
-
-/** The pods' network of a node: the plug-ins that Debian has. @param range addresses of its pods */
+/** CNI configuration of a node, for Debian's plug-ins. @param range addresses of the node's pods */
 export function podNetwork(range: string): object {
   const routes = [{ dst: "0.0.0.0/0" }];
   const ipam = { type: "host-local", dataDir: "/run/cni-ipam-state", routes, ranges: [[{ subnet: range }]] };
   return {
     cniVersion: "0.4.0",
     name: NAME,
-    // What leaves a node keeps its pod's address: the other node has a route to it, and nothing else is reached.
+    // The other node has a route to a pod's own address.
     plugins: [
       { type: "ptp", ipMasq: false, ipam },
       { type: "portmap", capabilities: { portMappings: true } },
@@ -181,32 +123,36 @@ export function podNetwork(range: string): object {
   };
 }
 
-/** The nodes, once the API server answers and the controllers have given each its pods' addresses. */
-async function ranges(): Promise<NodeRange[] | undefined> {
-  const answer = await clusterKubectl(["get", "nodes", "--output", "json"]).catch(() => undefined);
-  if (answer === undefined) return undefined;
-  const list = JSON.parse(answer) as {
-    items: {
-      metadata: { name: string };
-      spec: { podCIDR?: string };
-      status: { addresses: { type: string; address: string }[] };
-    }[];
-  };
-  const nodes = list.items.map(({ metadata, spec, status }) => ({
-    name: metadata.name,
-    address: status.addresses.find(({ type }) => type === "InternalIP")?.address ?? "",
-    range: spec.podCIDR ?? "",
-  }));
-  return nodes.every(({ range }) => range !== "") ? nodes : undefined;
+const NODE_ROW =
+  '{.metadata.name} {.status.addresses[?(@.type=="InternalIP")].address} {.spec.podCIDR}{"\\n"}';
+
+interface NodeRange {
+  readonly name: string;
+  /** Address of the node in docker's network. */
+  readonly address: string;
+  /** Addresses of the node's pods. */
+  readonly range: string;
 }
 
-/** Gives each node its pods' network, and a route to those of the other nodes; a node that was started again has lost them. */
+/** The nodes; undefined until the API server answers and each node has a range. */
+async function nodeRanges(): Promise<NodeRange[] | undefined> {
+  const query = `jsonpath={range .items[*]}${NODE_ROW}{end}`;
+  const answer = await clusterKubectl(["get", "nodes", "--output", query]).catch(() => "");
+  const rows = answer.split("\n").filter((row) => row !== "");
+  const nodes = rows.map((row) => {
+    const [name = "", address = "", range = ""] = row.split(" ");
+    return { name, address, range };
+  });
+  return nodes.length > 0 && nodes.every(({ range }) => range !== "") ? nodes : undefined;
+}
+
+/** Gives each node its pods' network and routes to the other nodes' pods. */
 export async function connectPods(): Promise<void> {
-  const nodes = await within(START_SECONDS, ranges);
+  const nodes = await within(START_SECONDS, nodeRanges);
   if (nodes === undefined)
     throw new UserError(
       `the local cluster's API server does not answer within ${START_SECONDS} s`,
-      `Look at it (docker exec ${NAME}-control-plane journalctl), or make the cluster anew: make cluster-down, make up.`,
+      `Look at it (docker exec ${NAME}-control-plane journalctl), or make the cluster again: make cluster-down, make up.`,
     );
   for (const { name, range } of nodes) {
     const file = "/etc/cni/net.d/10-pods.conflist";
@@ -219,24 +165,15 @@ export async function connectPods(): Promise<void> {
 }
 
 /**
- * The rule that asks kube-network-policies about the first packet of each connection that no program of root's on the node has begun. Its own
- * rules need nftables' queue, which not every kernel has; without it they are not made.
+ * Rule that hands kube-network-policies the first packet of each connection, unless a program of
+ * root on the node opens it. Its own rules need nftables' queue, which not every kernel has.
  */
 function rule(command: "-A" | "-C"): string {
   const first = "-m conntrack --ctstate NEW -m owner ! --uid-owner 0";
   return `-w -t mangle ${command} POSTROUTING ${first} -j NFQUEUE --queue-num ${POLICIES_QUEUE} --queue-bypass`;
 }
 
-/** Makes network policies count. @param manifest of kube-network-policies, of its module */
+/** Enforces network policies. @param manifest manifest of kube-network-policies */
 export async function enforcePolicies(manifest: string, image: string): Promise<void> {
-  const own = manifest.replace(/image: .*/, `image: ${image}`);
-  await clusterKubectl(["apply", "--filename", "-"], own);
-}
-
-/** Lets pods run on every node: a control plane beside other nodes takes none by itself. */
-export async function useAllNodes(): Promise<void> {
-  await clusterKubectl(["taint", "nodes", "--all", "node-role.kubernetes.io/control-plane-"]).catch(
-    // None has it.
-    () => undefined,
-  );
+  await clusterKubectl(["apply", "--filename", "-"], manifest.replace(/image: .*/, `image: ${image}`));
 }

@@ -1,26 +1,20 @@
-/** What must hold before the cluster can start: pure checks of plain values, each with one clear error. */
+/** Checks before the cluster starts: pure functions, each with one clear error. */
+import { BlockList } from "node:net";
 import { UserError } from "../../common/errors.ts";
 
 const INSTEAD =
   "Where docker pulls images by another way, set DUBBO_MESH_IMAGES=public; or use a cluster of your own: CONTEXT=NAME.";
 
-/** Root on Linux on x86-64 (what Envoy's and Node's packages are made for), or an error. */
+/** Refuses a machine other than Linux on x86-64, for which Envoy is built, and users but root. */
 export function checkHost(host: { platform: string; arch: string; uid: number | undefined }): void {
-  if (host.platform !== "linux" || host.arch !== "x64") {
-    throw new UserError(
-      `Docker Hub does not answer, and a cluster from packages needs Linux on x86-64, not ${host.platform} on ${host.arch}`,
-      INSTEAD,
-    );
-  }
-  if (host.uid !== 0) {
-    throw new UserError(
-      "Docker Hub does not answer, and a cluster from packages needs root",
-      `Run the same command as root, for example with sudo. ${INSTEAD}`,
-    );
-  }
+  const needs = "Docker Hub does not answer, and a cluster from packages needs";
+  if (host.platform !== "linux" || host.arch !== "x64")
+    throw new UserError(`${needs} Linux on x86-64, not ${host.platform} on ${host.arch}`, INSTEAD);
+  if (host.uid !== 0)
+    throw new UserError(`${needs} root`, `Run the same command as root, for example with sudo. ${INSTEAD}`);
 }
 
-/** Memory that a node with Istio and a few applications takes, beside what else runs. */
+/** Memory of a node with Istio and a few applications. */
 const NEEDED_GIB = 2.5;
 
 /** Refuses an engine with too little memory. @param bytes memory of the docker engine */
@@ -33,14 +27,15 @@ export function checkMemory(bytes: number): void {
   );
 }
 
-function range(cidr: string): [first: number, last: number] {
+/** Tells whether a block contains the first address of another one. */
+function contains(cidr: string, other: string): boolean {
   const [address = "", bits = "32"] = cidr.split("/");
-  const value = address.split(".").reduce((sum, part) => sum * 256 + Number(part), 0);
-  const size = 2 ** (32 - Number(bits));
-  return [Math.floor(value / size) * size, Math.floor(value / size) * size + size - 1];
+  const block = new BlockList();
+  block.addSubnet(address, Number(bits));
+  return block.check(other.replace(/\/.*/, ""));
 }
 
-/** Refuses a machine whose routes (of `ip -j -4 route`) overlap addresses of the cluster; the default route does not count. */
+/** Refuses routes of `ip -j -4 route` that overlap the cluster's addresses. */
 export function checkRoutes(
   routes: readonly { dst: string; dev?: string | undefined }[],
   own: string,
@@ -48,8 +43,7 @@ export function checkRoutes(
 ): void {
   for (const route of routes) {
     if (route.dst === "default" || route.dev === device) continue;
-    const [[first, last], [ownFirst, ownLast]] = [range(route.dst), range(own)];
-    if (ownFirst > last || first > ownLast) continue;
+    if (!contains(route.dst, own) && !contains(own, route.dst)) continue;
     throw new UserError(
       `the route to ${route.dst} by ${route.dev ?? "?"} overlaps the local cluster's addresses ${own}`,
       "disconnect that network (a VPN?), or use another cluster",

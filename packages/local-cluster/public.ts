@@ -1,31 +1,33 @@
-/** The public images that a cluster is made of where a container registry can be reached. */
-import { step } from "../../common/steps.ts";
-import { docker, hasImage } from "./docker.ts";
+/** Public images of a cluster. */
 import { BASE_IMAGE } from "../../common/local-cluster.ts";
-import type { RegistryImage } from "./registry.ts";
+import { step } from "../../common/steps.ts";
 import { PUBLIC_BASE_IMAGE } from "../../settings/keys.ts";
+import { docker, hasImage } from "./docker.ts";
+import type { RegistryImage } from "./registry.ts";
 import { KIND_NODE_IMAGE, REGISTRY_IMAGE } from "./versions.ts";
 
-/** Images of a cluster. Each can be taken from elsewhere, such as a mirror, by a variable. */
+/** Images of a cluster, and Istio's source. A variable sets each one, for example to a mirror. */
 interface PublicImages {
-  /** The nodes' (DUBBO_MESH_NODE_IMAGE). */
   readonly node: string;
-  /** The registry's (DUBBO_MESH_REGISTRY_IMAGE). */
   readonly registry: RegistryImage;
-  /** What applications are built on (DUBBO_MESH_BASE_IMAGE). */
+  /** Base of the applications' images. */
   readonly base: string;
+  /** Charts and hub of Istio (default: those of its release). */
+  readonly istio: { readonly charts?: string; readonly hub?: string };
 }
 
-/** The images, as the environment has them. */
+/** Returns the images that the environment sets, or the defaults. */
 export function publicImages(env: NodeJS.ProcessEnv = process.env): PublicImages {
+  const { DUBBO_MESH_ISTIO_CHARTS: charts, DUBBO_MESH_ISTIO_HUB: hub } = env;
   return {
     node: env["DUBBO_MESH_NODE_IMAGE"] ?? KIND_NODE_IMAGE,
     registry: { image: env["DUBBO_MESH_REGISTRY_IMAGE"] ?? REGISTRY_IMAGE, options: [], args: [] },
     base: env["DUBBO_MESH_BASE_IMAGE"] ?? PUBLIC_BASE_IMAGE,
+    istio: { ...(charts && { charts }), ...(hub && { hub }) },
   };
 }
 
-/** Gives the engine the image that applications are built on, under the name that the local cluster has for it. */
+/** Pulls the base of the applications' images, and gives it its name in the local cluster. */
 export async function pullBaseImage(): Promise<void> {
   const { base } = publicImages();
   if (!(await hasImage(base))) await step(`pull ${base}`, () => docker(["pull", "--quiet", base]));

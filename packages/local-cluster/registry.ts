@@ -1,10 +1,13 @@
-/** The image registry on this machine's loopback device, by kind's recipe: https://kind.sigs.k8s.io/docs/user/local-registry/ */
-import { docker } from "./docker.ts";
-import { nodeNames } from "./kind.ts";
+/** Registry on the loopback device. Source: https://kind.sigs.k8s.io/docs/user/local-registry/ */
 import { NAME, REGISTRY } from "../../common/local-cluster.ts";
-import { REGISTRY_FILE, REGISTRY_FOLDER } from "./node-files.ts";
+import { docker, explained } from "./docker.ts";
+import { nodeNames } from "./kind.ts";
 
 const CONTAINER = `${NAME}-registry`;
+/** Configuration in the node image: images/kind/registry.yml. */
+const CONFIGURATION = "/etc/docker/registry/config.yml";
+/** Folder of what is pushed, in CONFIGURATION and in the registry's own image. */
+const FOLDER = "/var/lib/registry";
 const PORT = REGISTRY.replace(/.*:/, "");
 
 /** Command that runs a registry. */
@@ -16,9 +19,9 @@ export interface RegistryImage {
   readonly args: readonly string[];
 }
 
-/** Debian's registry, which lies in the node's image with a configuration that asks nobody for a password. */
+/** Debian's registry, which is in the node image. */
 export function packagedRegistry(nodeImage: string): RegistryImage {
-  return { image: nodeImage, options: ["--entrypoint", "docker-registry"], args: ["serve", REGISTRY_FILE] };
+  return { image: nodeImage, options: ["--entrypoint", "docker-registry"], args: ["serve", CONFIGURATION] };
 }
 
 /** Tells whether the registry runs. */
@@ -27,16 +30,19 @@ export async function registryRuns(): Promise<boolean> {
   return stdout === CONTAINER;
 }
 
-/** Starts the registry unless it runs, on the nodes' network. What was pushed is kept in a volume. */
+/** Starts the registry on the nodes' network unless it runs. A volume keeps what was pushed. */
 export async function startRegistry({ image, options, args }: RegistryImage): Promise<void> {
   if (await registryRuns()) return;
   await removeRegistry();
   const where = ["--name", CONTAINER, "--network", NAME, "--publish", `127.0.0.1:${PORT}:5000`];
-  const volume = ["--volume", `${CONTAINER}:${REGISTRY_FOLDER}`, "--restart", "always"];
-  await docker(["run", "--detach", ...where, ...volume, ...options, image, ...args]);
+  const volume = ["--volume", `${CONTAINER}:${FOLDER}`, "--restart", "always"];
+  const command = ["run", "--detach", ...where, ...volume, ...options, image, ...args];
+  await docker(command).catch((error: unknown) => {
+    throw explained(error, "the registry does not start");
+  });
 }
 
-/** Tells each node's containerd that the registry's name on this machine means the registry's container. */
+/** Tells each node's containerd that REGISTRY is the registry's container. */
 export async function announceRegistry(): Promise<void> {
   const folder = `/etc/containerd/certs.d/${REGISTRY}`;
   const script = `mkdir -p ${folder} && cat > ${folder}/hosts.toml`;
@@ -45,9 +51,9 @@ export async function announceRegistry(): Promise<void> {
     await docker(["exec", "--interactive", node, "sh", "-c", script], { input });
 }
 
-/** Removes the registry; what was pushed stays in its volume. */
+/** Removes the registry. Its volume keeps what was pushed. */
 export async function removeRegistry(): Promise<void> {
-  await docker(["rm", "--force", "--volumes", CONTAINER], { mayFail: true });
+  await docker(["rm", "--force", "--volumes", CONTAINER], { reject: false });
 }
 
 /** Removes what was pushed. */

@@ -9,7 +9,7 @@ export type Source = (typeof SOURCES)[number];
 const REGISTRY_URL = "https://registry-1.docker.io/v2/";
 const TIMEOUT_MS = 5_000;
 
-/** Tells whether the public registry answers, by asking who is there. A proxy's refusal is no answer. */
+/** Tells whether the public registry answers. A proxy's refusal is no answer. */
 async function registryAnswers(): Promise<boolean> {
   return fetch(REGISTRY_URL, { method: "HEAD", signal: AbortSignal.timeout(TIMEOUT_MS) }).then(
     ({ headers }) => headers.get("docker-distribution-api-version") !== null,
@@ -18,7 +18,8 @@ async function registryAnswers(): Promise<boolean> {
 }
 
 /**
- * Chooses the source of images: the one that DUBBO_MESH_IMAGES names, else public ones where they can be reached.
+ * Chooses the source of images: the one of DUBBO_MESH_IMAGES, else public ones if Docker Hub
+ * answers.
  * @throws UserError for another value of DUBBO_MESH_IMAGES
  */
 export async function chooseSource(forced = process.env["DUBBO_MESH_IMAGES"]): Promise<Source> {

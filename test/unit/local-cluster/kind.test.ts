@@ -4,7 +4,7 @@ import { CHARTS } from "../../../packages/local-cluster/artifacts.ts";
 import { ISTIO_HUB } from "../../../packages/local-cluster/images.ts";
 import { istioArgs } from "../../../packages/local-cluster/istio.ts";
 import { kindConfiguration, podNetwork } from "../../../packages/local-cluster/kind.ts";
-import { missingPackages } from "../../../packages/local-cluster/packages.ts";
+import { completePath, missingPackages } from "../../../packages/local-cluster/packages.ts";
 import { publicImages } from "../../../packages/local-cluster/public.ts";
 import { packagedRegistry } from "../../../packages/local-cluster/registry.ts";
 import { chooseSource } from "../../../packages/local-cluster/source.ts";
@@ -32,10 +32,28 @@ describe("missingPackages", () => {
   });
 });
 
+describe("completePath", () => {
+  afterEach(() => {
+    vi.unstubAllEnvs();
+  });
+
+  it("adds the system's folders once, after those of the user", () => {
+    vi.stubEnv("PATH", "/own:/usr/bin");
+    completePath();
+    completePath();
+    expect(process.env["PATH"]).toBe("/own:/usr/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin:/bin");
+  });
+
+  it("lets a package's programs be found", () => {
+    vi.stubEnv("PATH", "/nowhere");
+    expect(missingPackages()).toContain("runc");
+  });
+});
+
 describe("kindConfiguration", () => {
-  const patch = (configuration: object): unknown => {
+  const patches = (configuration: object): unknown => {
     const { kubeadmConfigPatches } = configuration as { kubeadmConfigPatches: string[] };
-    return yaml.load(kubeadmConfigPatches[0] ?? "");
+    return kubeadmConfigPatches.map((text) => yaml.load(text));
   };
 
   it("of packages in an engine of the cluster's own has one node, no kindnetd and an address that this machine reaches", () => {
@@ -51,11 +69,9 @@ describe("kindConfiguration", () => {
         },
       ],
     });
-    expect(patch(made)).toEqual({
-      kind: "KubeletConfiguration",
-      serializeImagePulls: false,
-      failCgroupV1: false,
-    });
+    expect(patches(made)).toEqual([
+      { kind: "KubeletConfiguration", serializeImagePulls: false, failCgroupV1: false },
+    ]);
   });
 
   it("of public images in the user's engine leaves the network to kind", () => {
@@ -75,7 +91,11 @@ describe("kindConfiguration", () => {
       ],
     });
     expect((made as { networking: object }).networking).toEqual({});
-    expect(patch(made)).toEqual({ kind: "KubeletConfiguration", serializeImagePulls: false });
+    expect(patches(made)).toEqual([
+      { kind: "KubeletConfiguration", serializeImagePulls: false },
+      // Pods run on the control plane, too.
+      { kind: "InitConfiguration", nodeRegistration: { taints: [] } },
+    ]);
   });
 });
 
@@ -121,7 +141,7 @@ describe("istioArgs", () => {
   });
 
   it("of public images takes Istio's release as it is", () => {
-    const { charts, hub, tag, values } = istioArgs("public");
+    const { charts, hub, tag, values } = istioArgs("public", {});
     expect({ charts, hub, tag }).toEqual({
       charts: "https://istio-release.storage.googleapis.com/charts",
       hub: undefined,
@@ -129,6 +149,16 @@ describe("istioArgs", () => {
     });
     expect(values).not.toHaveProperty("telemetry");
     expect(values).toMatchObject({ env: { CLOUD_PLATFORM: "none" } });
+  });
+
+  it("of public images takes charts and hub of a mirror, each where it is set", () => {
+    const charts = "oci://localhost:5002/charts";
+    const hub = "localhost:5002/istio";
+    const both = { DUBBO_MESH_ISTIO_CHARTS: charts, DUBBO_MESH_ISTIO_HUB: hub };
+    expect(istioArgs("public", both)).toEqual({ ...istioArgs("public", {}), charts, hub });
+    expect(istioArgs("public", { DUBBO_MESH_ISTIO_HUB: hub })).toEqual({ ...istioArgs("public", {}), hub });
+    expect(istioArgs("public", { DUBBO_MESH_ISTIO_CHARTS: "" })).toEqual(istioArgs("public", {}));
+    expect(istioArgs("packages", both)).toEqual(istioArgs("packages", {}));
   });
 });
 
@@ -168,16 +198,20 @@ describe("publicImages", () => {
       node: KIND_NODE_IMAGE,
       registry: { image: "registry:3", options: [], args: [] },
       base: "node:22-trixie-slim",
+      istio: {},
     });
     const mirrored = publicImages({
       DUBBO_MESH_NODE_IMAGE: "mirror/node",
       DUBBO_MESH_REGISTRY_IMAGE: "mirror/registry",
       DUBBO_MESH_BASE_IMAGE: "mirror/base",
+      DUBBO_MESH_ISTIO_CHARTS: "mirror/charts",
+      DUBBO_MESH_ISTIO_HUB: "mirror/istio",
     });
     expect(mirrored).toEqual({
       node: "mirror/node",
       registry: { image: "mirror/registry", options: [], args: [] },
       base: "mirror/base",
+      istio: { charts: "mirror/charts", hub: "mirror/istio" },
     });
   });
 

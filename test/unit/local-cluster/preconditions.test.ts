@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { checkDisk } from "../../../common/artifacts/cache.ts";
+import { checkDisk, requireRoom } from "../../../common/artifacts/cache.ts";
 import { isNetworkFailure } from "../../../common/artifacts/fetch.ts";
 import { checkGo } from "../../../common/artifacts/go.ts";
 import { UserError } from "../../../common/errors.ts";
@@ -97,6 +97,21 @@ describe("checkDisk", () => {
       message: "/cache has 3.0 GiB free, building it needs 12.0 GiB",
       fix: "free some room there, or set DUBBO_MESH_CACHE to a folder on a larger disk",
     });
+  });
+});
+
+describe("requireRoom", () => {
+  const PIB = 1024 ** 2;
+
+  it("sums the room of what is missing", () => {
+    expect(() => {
+      requireRoom([{ gib: 0 }, {}], "building it");
+    }).not.toThrow();
+    expect(
+      refusal(() => {
+        requireRoom([{ gib: PIB }, {}, { gib: PIB }], "building it", PIB);
+      }).message,
+    ).toMatch(/^.+ has [\d.]+ GiB free, building it needs 3145728\.0 GiB$/);
   });
 });
 

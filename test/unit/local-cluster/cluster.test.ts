@@ -1,0 +1,136 @@
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { delimiter, dirname, join } from "node:path";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { type Answer, fakeCommand, type FakeCommand } from "../tools/fake-command.ts";
+
+// The cache's place is read when the modules are loaded.
+const CACHE = mkdtempSync(join(tmpdir(), "dubbo-mesh-cache-"));
+vi.stubEnv("DUBBO_MESH_CACHE", CACHE);
+vi.resetModules();
+// Of the same load as what throws it.
+const { userError } = await import("../tools/user-error.ts");
+const { artifacts, missingArtifacts } = await import("../../../packages/local-cluster/artifacts.ts");
+const { clusterUp } = await import("../../../packages/local-cluster/cluster.ts");
+
+const NODE = "dubbo-mesh-control-plane";
+const STATE = join(CACHE, "cluster");
+const KIND: Answer = { stdout: "kind v0.33.0 go1.26.0 linux/amd64\n" };
+/** Answers of docker until it is asked for the cluster's nodes. */
+const PREPARED: readonly Answer[] = [
+  { stdout: "28.2.2\n" }, // version
+  { stdout: `${4 * 1024 ** 3}\n` }, // info
+  {}, // image inspect
+  {}, // tag
+];
+const INJECTED: Answer = { stdout: '{"spec":{"containers":[{"name":"istio-proxy"}]}}' };
+
+function onPath(docker: readonly Answer[], kind: readonly Answer[]): [FakeCommand, FakeCommand] {
+  const fakes = [fakeCommand("docker", docker), fakeCommand("kind", kind)] as const;
+  vi.stubEnv("PATH", fakes.map(({ folder }) => folder).join(delimiter));
+  return [...fakes];
+}
+
+function verbs(command: FakeCommand): string[] {
+  return command.calls().map(({ args }) => args.slice(0, 2).join(" "));
+}
+
+const noPulumi = (): Promise<never> => Promise.reject(new Error("asked for Pulumi"));
+
+const { platform } = process;
+beforeAll(() => {
+  // The lock of a real cluster on this machine is Linux's.
+  Object.defineProperty(process, "platform", { value: "darwin" });
+});
+afterAll(() => {
+  Object.defineProperty(process, "platform", { value: platform });
+});
+
+beforeEach(() => {
+  vi.stubEnv("DOCKER_HOST", "unix:///nowhere.sock");
+  vi.stubEnv("DUBBO_MESH_IMAGES", "public");
+});
+afterEach(() => {
+  vi.unstubAllEnvs();
+  rmSync(STATE, { recursive: true, force: true });
+});
+
+describe("clusterUp", () => {
+  it("refuses a cluster of the same name that it has not made, and changes nothing", async () => {
+    const [docker, kind] = onPath([...PREPARED, { stdout: `${NODE}\n` }], [KIND]);
+    expect(await userError(clusterUp(noPulumi))).toEqual({
+      message: "docker has a kind cluster dubbo-mesh that this project has not made",
+      fix: "Remove it (kind delete cluster --name dubbo-mesh), or use it as it is: CONTEXT=kind-dubbo-mesh.",
+    });
+    expect(verbs(docker).at(-1)).toBe("ps --all");
+    expect(verbs(kind)).toEqual(["version"]);
+    expect(existsSync(STATE)).toBe(false);
+  });
+
+  it("refuses an engine with too little memory before it pulls an image", async () => {
+    const [docker] = onPath([{ stdout: "28.2.2\n" }, { stdout: `${2 * 1024 ** 3}\n` }], [KIND]);
+    expect((await userError(clusterUp(noPulumi))).message).toBe(
+      "the docker engine has 2.0 GiB of memory, the local cluster needs 2.5 GiB",
+    );
+    expect(verbs(docker)).toEqual(["version --format", "info --format"]);
+  });
+
+  it("replaces a cluster that an earlier run has left half made", async () => {
+    const port = "docker: Error response from daemon: port is already allocated";
+    // No node, then a registry to remove.
+    onPath([...PREPARED, {}, {}], [KIND, { stderr: `${port}\n`, code: 1 }]);
+    expect((await userError(clusterUp(noPulumi, 2))).message).toBe(
+      `a port that the cluster needs is taken: ${port}`,
+    );
+    const shape = { source: "public", nodes: 2 };
+    expect(JSON.parse(readFileSync(join(STATE, "shape.json"), "utf8"))).toMatchObject(shape);
+    expect(existsSync(join(STATE, "made"))).toBe(false);
+
+    vi.stubEnv("DUBBO_MESH_IMAGES", "");
+    const [docker, kind] = onPath(
+      [
+        ...PREPARED,
+        { stdout: `${NODE}\n` },
+        {}, // rm: the registry
+        ...[{}, {}, {}], // ps, rm, run: the registry
+        { stdout: `${NODE}\n` },
+        {}, // exec: the registry's address
+        ...[INJECTED, INJECTED],
+      ],
+      [KIND, {}, {}],
+    );
+    await clusterUp(() => Promise.resolve({ command: {} as never, env: {} }));
+    expect(verbs(kind)).toEqual(["version", "delete cluster", "create cluster"]);
+    expect(kind.calls()[2]?.stdin).toContain("role: worker");
+    expect(verbs(docker).slice(PREPARED.length)).toEqual([
+      "ps --all",
+      "rm --force",
+      "ps --filter",
+      "rm --force",
+      "run --detach",
+      "ps --all",
+      ...Array.from({ length: 3 }, () => "exec --interactive"),
+    ]);
+    expect(existsSync(join(STATE, "made"))).toBe(true);
+  });
+});
+
+describe("missingArtifacts", () => {
+  const room = (): number => missingArtifacts().missing.reduce((sum, { gib = 0 }) => sum + gib, 0);
+
+  it("asks for the room and the tools of what is missing", () => {
+    expect(missingArtifacts().go).toBe(true);
+    // With 2 GiB beside it: the 20 GiB that README.md names.
+    expect(room()).toBe(18);
+    for (const { file, key } of artifacts()) {
+      mkdirSync(dirname(file), { recursive: true });
+      writeFileSync(file, "");
+      writeFileSync(`${file}.key`, key);
+    }
+    expect(missingArtifacts()).toEqual({ missing: [], go: false });
+    rmSync(join(CACHE, "bin/node"));
+    expect({ go: missingArtifacts().go, gib: room() }).toEqual({ go: false, gib: 0 });
+    rmSync(join(CACHE, "bin/kind"));
+    expect({ go: missingArtifacts().go, gib: room() }).toEqual({ go: true, gib: 1 });
+  });
+});
