@@ -118,7 +118,7 @@ bench: $(DEPENDENCIES) ## time up, preview and down; needs the local cluster [JS
 bench-apps: $(DEPENDENCIES) ## measure the provider beside Java's [PARTS= MINUTES= JSON=1]
 	@node bench/apps/main.ts $(PARTS) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(JSON),--json)
 
-declarations: $(DEPENDENCIES) ## write Pulumi.yaml from settings/
+declarations: $(DEPENDENCIES) ## write Pulumi.yaml and the editors' schema from settings/
 	@npm run --silent declarations
 
 reference: $(DEPENDENCIES) ## write the tables of docs/ from settings/
