@@ -52,6 +52,9 @@ verify: $(DEPENDENCIES) ## check that the live Envoys do what the stack says
 explain: $(DEPENDENCIES) ## show where a setting comes from and what it changes [KEY=]
 	@$(CLI) explain $(STACK_FLAGS) --key '$(KEY)'
 
+graph: $(DEPENDENCIES) ## print the mesh as a picture, in Mermaid
+	@$(CLI) graph $(STACK_FLAGS)
+
 render: $(DEPENDENCIES) ## write the objects as YAML, without a cluster [OUT=rendered]
 	@$(CLI) render $(STACK_FLAGS) --out $(OUT)
 

@@ -168,6 +168,12 @@ async function runRender(options: CommonOptions & { readonly out: string }): Pro
   await print(options.json, { files }, () => files.join("\n"));
 }
 
+async function runGraph(options: CommonOptions): Promise<void> {
+  const { mermaid, meshGraph } = await import("./graph.ts");
+  const graph = meshGraph((await stackFile(options)).settings);
+  await print(options.json, graph, () => mermaid(graph));
+}
+
 async function runLint(files: readonly string[], options: CommonOptions): Promise<void> {
   const { lintFiles, lintStack, lintText } = await import("./lint.ts");
   const report = files.length > 0 ? await lintFiles(files) : await lintStack(await stackFile(options));
@@ -312,6 +318,7 @@ function commands(): Command {
   stackCommand(program, "explain", "show where a setting comes from and which fields change with it")
     .requiredOption("--key <key>", "configuration key, such as services[0].port")
     .action(runExplain);
+  stackCommand(program, "graph", "print the mesh as a picture, a flowchart of Mermaid").action(runGraph);
   stackCommand(program, "lint", "judge manifests, or the stack's own, by the rules of policy/")
     .argument(
       "[files...]",

@@ -41,6 +41,7 @@ const TARGETS: Readonly<Record<string, Tried>> = {
   "cluster-down": e2e("cluster-down"),
   explain: by("test/unit/tools/explain.test.ts", "explain("),
   render: by("test/unit/tools/render.test.ts", "render("),
+  graph: by("test/unit/tools/graph.test.ts", "meshGraph("),
   lint: by("test/unit/tools/lint.test.ts", "lint("),
   env: plain('"env"'),
   drift: by("test/unit/tools/engine.test.ts", "drift"),
