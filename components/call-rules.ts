@@ -1,7 +1,7 @@
 import * as pulumi from "@pulumi/pulumi";
 import { calleesOf, callersOf, type Service } from "../settings/graph.ts";
 import { listOperation } from "../settings/istio.ts";
-import type { MeshModel } from "../settings/model.ts";
+import { accountName, type MeshModel } from "../settings/model.ts";
 import { envoyFilterName } from "../settings/names.ts";
 import { namespaceOfHost } from "../settings/observability.ts";
 import { ActiveHealthCheck } from "./health-check.ts";
@@ -10,9 +10,6 @@ import { MeshNetworkPolicy } from "./network-policy.ts";
 import { MeshSecurity } from "./security.ts";
 import { SidecarScope } from "./sidecar-scope.ts";
 import { ProviderTraffic, type ProviderTrafficArgs } from "./traffic.ts";
-
-/** Name of the shared ServiceAccount and of its rights. Source: the sample, 3.2. */
-export const SHARED_ACCOUNT = "dubbo-sa";
 
 /** Where the parts of a mesh are declared. */
 export interface MeshParts {
@@ -35,10 +32,6 @@ export interface CallRules {
 
 function hostOf({ name }: Service, { model, namespace }: MeshParts): pulumi.Output<string> {
   return pulumi.interpolate`${name}.${namespace.namespace}.svc.${model.clusterDomain}`;
-}
-
-function accountName(service: string, { security }: MeshModel): string {
-  return security.identities === "shared" ? SHARED_ACCOUNT : service;
 }
 
 /** Returns the subsets of a service and the routes to them. */

@@ -2,16 +2,9 @@ import * as pulumi from "@pulumi/pulumi";
 import { milliseconds } from "../settings/duration.ts";
 import { calleesFirst, callsOf, type Service } from "../settings/graph.ts";
 import { installationOf } from "../settings/istio.ts";
-import type { MeshModel } from "../settings/model.ts";
+import { type MeshModel, SHARED_ACCOUNT } from "../settings/model.ts";
 import { proxyAnnotations } from "../settings/resources.ts";
-import {
-  type CallRules,
-  callRules,
-  type MeshParts,
-  rulesOf,
-  SHARED_ACCOUNT,
-  trafficArgs,
-} from "./call-rules.ts";
+import { type CallRules, callRules, type MeshParts, rulesOf, trafficArgs } from "./call-rules.ts";
 import { MeshDashboard } from "./dashboard.ts";
 import { IstioControlPlane } from "./istio.ts";
 import { MeshNamespace } from "./namespace.ts";

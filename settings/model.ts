@@ -31,3 +31,11 @@ export function modelOf(given: Given): MeshModel {
     services: servicesOf(given),
   };
 }
+
+/** Name of the shared ServiceAccount and of its rights. Source: the sample, 3.2. */
+export const SHARED_ACCOUNT = "dubbo-sa";
+
+/** Returns the name of the ServiceAccount that a service's pods run as. */
+export function accountName(service: string, { security }: Pick<MeshModel, "security">): string {
+  return security.identities === "shared" ? SHARED_ACCOUNT : service;
+}

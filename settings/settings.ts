@@ -54,7 +54,7 @@ const TEXTS = new Set(
  * The value of a key. Pulumi hands every value over as text; what is not a string is YAML, of which JSON is a part.
  * @throws UserError that names the key where the text is no YAML
  */
-export function decode(key: string, text: string): unknown {
+function decode(key: string, text: string): unknown {
   if (TEXTS.has(key) || !Object.hasOwn(settingsSchema.shape, key)) return text;
   try {
     return yaml.load(text, { schema: yaml.CORE_SCHEMA });

@@ -4,6 +4,7 @@ import { reportError, UserError } from "../common/errors.ts";
 import type { Engine } from "./engine/engine.ts";
 import type { Overrides, StackFile } from "../stack/stack-file.ts";
 import type * as Report from "./report.ts";
+import type { ReviewTarget } from "./review-stack.ts";
 
 // Every command loads what it needs when it runs: the Pulumi SDK alone takes half a second.
 
@@ -23,8 +24,9 @@ interface DownOptions extends UpOptions {
   readonly images: boolean;
 }
 
-interface PodOptions extends CommonOptions {
+interface QosOptions extends CommonOptions {
   readonly pod?: string;
+  readonly command: string;
 }
 
 const DIRECTORY = resolve(import.meta.dirname, "..");
@@ -116,10 +118,10 @@ async function runRepair(options: CommonOptions): Promise<void> {
   await print(options.json, { repair }, ({ repairText }) => repairText(options.stack, repair));
 }
 
-async function runGolden({ json }: { readonly json: boolean }): Promise<void> {
+async function runGolden(): Promise<void> {
   const { writeGolden } = await import("./golden.ts");
   const files = await writeGolden(DIRECTORY);
-  await print(json, { files }, () => (files.length === 0 ? "no change" : files.join("\n")));
+  process.stdout.write(`${files.length === 0 ? "no change" : files.join("\n")}\n`);
 }
 
 interface CiPreviewOptions {
@@ -155,16 +157,21 @@ async function runCiPreview({ base, preview, json }: CiPreviewOptions): Promise<
   await print(json, result, () => ciComment(changed, previews));
 }
 
-async function runReviewStack(pullRequest: string, options: Omit<CommonOptions, "stack">): Promise<void> {
+async function runReviewStack(pullRequest: string, target: ReviewTarget): Promise<void> {
   const { writeReviewStack } = await import("./review-stack.ts");
-  const stack = await writeReviewStack(DIRECTORY, pullRequest, options);
-  await print(options.json, { stack }, () => stack);
+  process.stdout.write(`${await writeReviewStack(DIRECTORY, pullRequest, target)}\n`);
 }
 
 async function runRender(options: CommonOptions & { readonly out: string }): Promise<void> {
   const { render } = await import("./render.ts");
   const files = await render(await stackFile(options), resolve(options.out));
   await print(options.json, { files }, () => files.join("\n"));
+}
+
+async function runGraph(options: CommonOptions): Promise<void> {
+  const { mermaid, meshGraph } = await import("./graph.ts");
+  const graph = meshGraph((await stackFile(options)).settings);
+  await print(options.json, graph, () => mermaid(graph));
 }
 
 async function runLint(files: readonly string[], options: CommonOptions): Promise<void> {
@@ -191,24 +198,8 @@ async function runExplain(options: CommonOptions & { readonly key: string }): Pr
   await print(options.json, explanation, () => explanationText(explanation));
 }
 
-async function runDump(options: PodOptions): Promise<void> {
-  const { dump } = await import("./operate.ts");
-  process.stdout.write(await dump(await stackFile(options), options.pod));
-}
-
-async function runLogs(options: PodOptions & { readonly proxy: boolean }): Promise<void> {
-  const { logs, logsText } = await import("./operate.ts");
-  const podLogs = await logs(await stackFile(options), options);
-  await print(options.json, podLogs, () => logsText(podLogs));
-}
-
-async function runShell(options: PodOptions): Promise<void> {
-  const { shell } = await import("./operate.ts");
-  process.exitCode = await shell(await stackFile(options), options.pod);
-}
-
-async function runQos(options: PodOptions & { readonly command: string }): Promise<void> {
-  const { qos } = await import("./operate.ts");
+async function runQos(options: QosOptions): Promise<void> {
+  const { qos } = await import("./qos.ts");
   const answer = await qos(await stackFile(options), options.command, options.pod);
   await print(options.json, answer, () => answer.body.trimEnd());
   if (answer.status !== 200) process.exitCode = 1;
@@ -221,12 +212,6 @@ async function runEnv({ json }: { readonly json: boolean }): Promise<void> {
   const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
   const lines = Object.entries(variables).map(([name, value]) => `export ${name}=${quoted(value)}`);
   await print(json, variables, () => lines.join("\n"));
-}
-
-async function runEnvs({ json }: CommonOptions): Promise<void> {
-  const { environments, environmentsText } = await import("./envs.ts");
-  const found = await environments(DIRECTORY);
-  await print(json, found, () => environmentsText(found));
 }
 
 function nodesOf(text: string): number {
@@ -242,10 +227,9 @@ async function runClusterUp({ nodes }: { readonly nodes?: number }): Promise<voi
   await clusterUp(findEngine, nodes);
 }
 
-async function runClusterClean({ json }: CommonOptions): Promise<void> {
+async function runClusterClean(): Promise<void> {
   const { clusterClean } = await import("../packages/local-cluster/cluster.ts");
-  const bytes = await clusterClean();
-  await print(json, { bytes }, () => `removed ${(bytes / 1024 ** 3).toFixed(1)} GiB`);
+  process.stdout.write(`removed ${((await clusterClean()) / 1024 ** 3).toFixed(1)} GiB\n`);
 }
 
 async function runClusterStatus({ json }: CommonOptions): Promise<void> {
@@ -274,19 +258,13 @@ function stackCommand(program: Command, name: string, description: string): Comm
 }
 
 function operatorCommands(program: Command): void {
-  const podCommand = (name: string, description: string, all: string): Command =>
-    stackCommand(program, name, description).option("--pod <name>", `pod (default: ${all})`);
   stackCommand(program, "verify", "check the live mesh: pods, addresses, calls, logs, health checks").action(
     runVerify,
   );
-  podCommand("dump", "print the configuration of a pod's Envoy", "a caller's first").action(runDump);
-  podCommand("logs", "print the last lines of logs", "all of the stack's")
-    .option("--proxy", "of the sidecars instead of the applications", false)
-    .action(runLogs);
-  podCommand("qos", "call a command of a pod's QOS server", "a caller's first")
+  stackCommand(program, "qos", "call a command of a pod's QOS server")
+    .option("--pod <name>", "pod (default: the first pod of a caller)")
     .requiredOption("--command <name>", "ls, ready, live, startup, online, offline or metrics")
     .action(runQos);
-  podCommand("shell", "open a shell in a pod's sidecar", "a caller's first").action(runShell);
 }
 
 function clusterCommands(program: Command): void {
@@ -305,18 +283,13 @@ function clusterCommands(program: Command): void {
     .description("its components")
     .option("--json", "print one JSON object", false)
     .action(runClusterStatus);
-  cluster
-    .command("clean")
-    .description("remove it, and all that was built for it")
-    .option("--json", "print one JSON object", false)
-    .action(runClusterClean);
+  cluster.command("clean").description("remove it, and all that was built for it").action(runClusterClean);
 }
 
 function pullRequestCommands(program: Command): void {
   program
     .command("golden")
     .description("write the committed stacks' objects to test/golden")
-    .option("--json", "print one JSON object", false)
     .action(runGolden);
   program
     .command("ci-preview")
@@ -330,7 +303,6 @@ function pullRequestCommands(program: Command): void {
     .description("write the file of a pull request's stack, pr-NUMBER")
     .option("--context <name>", "kubectl context to deploy to instead of the local cluster")
     .option("--registry <host/organisation>", "registry to push to")
-    .option("--json", "print one JSON object", false)
     .action(runReviewStack);
 }
 
@@ -346,6 +318,7 @@ function commands(): Command {
   stackCommand(program, "explain", "show where a setting comes from and which fields change with it")
     .requiredOption("--key <key>", "configuration key, such as services[0].port")
     .action(runExplain);
+  stackCommand(program, "graph", "print the mesh as a picture, a flowchart of Mermaid").action(runGraph);
   stackCommand(program, "lint", "judge manifests, or the stack's own, by the rules of policy/")
     .argument(
       "[files...]",
@@ -365,11 +338,6 @@ function commands(): Command {
     .description("print the environment in which plain pulumi works as the commands here do")
     .option("--json", "print one JSON object", false)
     .action(runEnv);
-  program
-    .command("envs")
-    .description("show in what the stacks differ")
-    .option("--json", "print one JSON object", false)
-    .action(runEnvs);
   pullRequestCommands(program);
   operatorCommands(program);
   clusterCommands(program);

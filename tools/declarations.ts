@@ -1,9 +1,11 @@
 import { writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import prettier from "prettier";
 import { z } from "zod";
 import { toYaml } from "../common/yaml.ts";
 import { PROJECT, settingsSchema } from "../settings/settings.ts";
+import { STACK_SCHEMA, stackSchema } from "./stack-schema.ts";
 
 const declared = z.object({
   // Absent where a key takes text or an object: Pulumi does not check the values of an untyped key.
@@ -45,6 +47,14 @@ export function projectFileText(): string {
   return `# Made from settings/ by \`npm run declarations\`.\n${toYaml(projectFile())}`;
 }
 
+/** Returns the text of the JSON Schema of stack files, formatted. */
+export async function stackSchemaText(): Promise<string> {
+  const options = await prettier.resolveConfig(import.meta.filename);
+  return prettier.format(JSON.stringify(stackSchema()), { ...options, parser: "json" });
+}
+
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
-  writeFileSync(resolve(import.meta.dirname, "..", "Pulumi.yaml"), projectFileText());
+  const root = resolve(import.meta.dirname, "..");
+  writeFileSync(resolve(root, "Pulumi.yaml"), projectFileText());
+  writeFileSync(resolve(root, STACK_SCHEMA), await stackSchemaText());
 }

@@ -77,8 +77,9 @@ export async function firstReply(mesh: Mesh, consumer: Service): Promise<string>
     await sleep(POLL_MS);
   }
   const reasons = pods.length === 0 ? `${consumer.name} has no pods` : pods.map(whyNot).join("; ");
+  const logs = `kubectl logs -n ${mesh.namespace} -l app=${consumer.name}`;
   throw new UserError(
     `the consumer was not answered within ${TIMEOUT_MS / 1000} s (${reasons})`,
-    "Look at `make logs` and `make logs PROXY=1`; the stack stays as it is, and `make up` may be run again.",
+    `Look at \`${logs}\`, and with \`-c istio-proxy\` at its proxy's; then run \`make up\` again.`,
   );
 }

@@ -9,19 +9,20 @@ import type { Settings } from "../settings/settings.ts";
 export class Mesh {
   readonly #config: KubeConfig;
   readonly #core: CoreV1Api;
-  readonly #namespace: string;
+  /** Namespace of the stack. */
+  readonly namespace: string;
 
   /** @throws UserError where the kubeconfig cannot be read or lacks the context */
   constructor(settings: Settings) {
     this.#config = kubeConfig(settings);
     this.#core = this.#config.makeApiClient(CoreV1Api);
-    this.#namespace = settings.namespace;
+    this.namespace = settings.namespace;
   }
 
   /** The pods of an application that are not ending, oldest first. */
   async pods(application: string): Promise<V1Pod[]> {
     const { items } = await this.#answered(
-      this.#core.listNamespacedPod({ namespace: this.#namespace, labelSelector: `app=${application}` }),
+      this.#core.listNamespacedPod({ namespace: this.namespace, labelSelector: `app=${application}` }),
     );
     return items
       .filter(({ metadata }) => metadata?.deletionTimestamp === undefined)
@@ -31,7 +32,7 @@ export class Mesh {
   /** The last lines of a container's log. */
   async log(pod: string, container = APPLICATION_CONTAINER, tailLines = 1000): Promise<string> {
     return this.#answered(
-      this.#core.readNamespacedPodLog({ name: pod, namespace: this.#namespace, container, tailLines }),
+      this.#core.readNamespacedPodLog({ name: pod, namespace: this.namespace, container, tailLines }),
     );
   }
 
@@ -44,7 +45,7 @@ export class Mesh {
         reject(new Error(message));
       };
       new Exec(this.#config)
-        .exec(this.#namespace, pod, container, command, sink(out), sink(errors), null, false, resolve)
+        .exec(this.namespace, pod, container, command, sink(out), sink(errors), null, false, resolve)
         .then((socket) => {
           socket.onerror = fail;
           socket.onclose = () => {

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { UserError } from "../common/errors.ts";
 import { toYaml } from "../common/yaml.ts";
 import { PROJECT } from "../settings/settings.ts";
+import { SCHEMA_LINE } from "./stack-schema.ts";
 
 /** Where a pull request's stack is deployed: the local cluster without a context. */
 export interface ReviewTarget {
@@ -31,6 +32,6 @@ export async function writeReviewStack(
     ...(registry !== undefined && { [`${PROJECT}:registry`]: registry }),
     [`${PROJECT}:namespace`]: `dubbo-${stack}`,
   };
-  await writeFile(join(directory, `Pulumi.${stack}.yaml`), toYaml({ config }));
+  await writeFile(join(directory, `Pulumi.${stack}.yaml`), SCHEMA_LINE + toYaml({ config }));
   return stack;
 }

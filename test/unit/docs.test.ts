@@ -20,10 +20,9 @@ type Tried = { readonly test: string; readonly shown: string } | { readonly notR
 const by = (test: string, shown: string): Tried => ({ test, shown });
 const e2e = (target: string): Tried => by("test/e2e/mesh.test.ts", `"${target}"`);
 const plain = (shown: string): Tried => by("test/e2e/engine.test.ts", shown);
-const operated = (call: string): Tried => by("test/unit/verify/operate.test.ts", `${call}(`);
 
 const NEEDS_KUBECTL: Tried = {
-  notRun: "needs a pod's name; `make verify`, `make dump` and `make logs` do the same by the API server",
+  notRun: "needs a live cluster; `make verify` reads the same logs and proxies by the API server",
 };
 const NEEDS_BACKEND: Tried = {
   notRun: "needs a backend or a KMS on the network; docs/state.md says what was run by hand",
@@ -42,18 +41,15 @@ const TARGETS: Readonly<Record<string, Tried>> = {
   "cluster-down": e2e("cluster-down"),
   explain: by("test/unit/tools/explain.test.ts", "explain("),
   render: by("test/unit/tools/render.test.ts", "render("),
+  graph: by("test/unit/tools/graph.test.ts", "meshGraph("),
   lint: by("test/unit/tools/lint.test.ts", "lint("),
   env: plain('"env"'),
-  envs: by("test/unit/tools/envs.test.ts", "envs"),
   drift: by("test/unit/tools/engine.test.ts", "drift"),
   repair: by("test/unit/tools/engine.test.ts", "repair("),
   golden: by("test/unit/golden.test.ts", "golden"),
   "ci-preview": by("test/unit/tools/ci-preview.test.ts", "ciPreview("),
   "review-stack": by("test/unit/tools/review-stack.test.ts", "writeReviewStack("),
   actionlint: by(".ci/run", "make actionlint"),
-  dump: operated("dump"),
-  logs: operated("logs"),
-  shell: operated("shell"),
   "cluster-up": { notRun: "what `make up` does first, with one node; two: by hand" },
   "cluster-status": { notRun: "docker and a cluster that is up; `make up` waits for the same parts" },
   "cluster-clean": { notRun: "what it removes takes half an hour to build" },
@@ -90,6 +86,8 @@ const OTHERS: readonly (readonly [RegExp, Tried])[] = [
   [/^pulumi up( -s \w+| --skip-preview)?$/, plain('"up", "--yes"')],
   [/^pulumi destroy( -s \w+)?$/, plain('"destroy", "--yes"')],
   [/^eval "\$\(make -s env\)"$/, by("test/unit/tools/engine.test.ts", "engineEnvironment(")],
+  [/^diff /, by("test/unit/docs.test.ts", '"diff"')],
+  [/^export KUBECONFIG=/, NEEDS_KUBECTL],
   [/^kubectl /, NEEDS_KUBECTL],
   [/^istioctl /, NEEDS_ISTIOCTL],
 ];
@@ -102,7 +100,7 @@ function fenced(page: string, language: string): string[] {
 /** Every command of a page: the lines of its shell blocks, and those in its text. */
 function commandsOf(page: string): string[] {
   const lines = fenced(page, "(?:shell|bash|sh)").flatMap((block) => block.split("\n"));
-  const inline = [...read(page).matchAll(/`((?:make|npm|npx|pulumi|kubectl|istioctl) [^`\n]+)`/g)];
+  const inline = [...read(page).matchAll(/`((?:make|npm|npx|pulumi|kubectl|istioctl|diff) [^`\n]+)`/g)];
   return [...lines, ...inline.map(([, text = ""]) => text)]
     .map((line) => line.replace(/(^|\s)#.*$/, "").trim())
     .filter((line) => line !== "");
@@ -164,10 +162,39 @@ describe("the commands of the documentation", () => {
     expect(wrong).toEqual([]);
   });
 
-  it("are listed by make help", async () => {
+  it("compare the objects of two stacks by diff", async () => {
+    const shown = commandsOf("docs/operations.md").find((command) => command.startsWith("diff -r "));
+    const { exitCode, stdout } = await execa("diff", shown?.split(" ").slice(1), {
+      cwd: ROOT,
+      reject: false,
+    });
+    expect({ exitCode, stdout }).toEqual({
+      exitCode: 1,
+      stdout: expect.stringContaining("\n>   namespace: dubbo-prod\n") as unknown,
+    });
+  });
+});
+
+describe("make help", () => {
+  it("lists the documented targets, each once", async () => {
     const { stdout } = await execa("make", ["help"], { cwd: ROOT });
-    const listed = stdout.split("\n").map((line) => line.split(" ")[0]);
+    const listed = [...stdout.matchAll(/^ {2}([a-z0-9-]+) /gm)].map(([, name]) => name);
+    expect(listed).toEqual([...new Set(listed)]);
     expect(Object.keys(TARGETS).filter((target) => !listed.includes(target))).toEqual([]);
+    expect(listed).toEqual([...recipes().keys()]);
+  });
+
+  it("fits one screen of 80 columns, in groups", async () => {
+    const { stdout } = await execa("make", ["help"], { cwd: ROOT });
+    const lines = stdout.split("\n");
+    expect(lines.length).toBeLessThanOrEqual(40);
+    expect(lines.filter((line) => line.length > 80)).toEqual([]);
+    expect(lines.filter((line) => /^[a-z]/.test(line)).map((line) => line.replace(/ \[.*/, ""))).toEqual([
+      "every day",
+      "in pipelines",
+      "local cluster",
+      "this project's developers",
+    ]);
   });
 });
 

@@ -2,7 +2,7 @@ import { messageOf, UserError } from "../../common/errors.ts";
 import type { Mesh } from "../mesh.ts";
 
 /** What is read of a mesh. */
-export type MeshReader = Pick<Mesh, "pods" | "log" | "exec">;
+export type MeshReader = Pick<Mesh, "namespace" | "pods" | "log" | "exec">;
 
 /** Name of the sidecar's container. */
 export const PROXY_CONTAINER = "istio-proxy";
@@ -19,7 +19,7 @@ export async function askProxy(mesh: MeshReader, pod: string, path: string): Pro
     if (error instanceof UserError) throw error;
     throw new UserError(
       `the proxy of pod ${pod} does not answer: ${messageOf(error)}`,
-      "Look at `make logs PROXY=1`; if the pod was just replaced, run the command again.",
+      `Look at \`kubectl logs ${pod} -n ${mesh.namespace} -c ${PROXY_CONTAINER}\`; if the pod was just replaced, run the command again.`,
       { cause: error },
     );
   }

@@ -17,27 +17,6 @@ import {
 } from "./providers.ts";
 import { median } from "./statistics.ts";
 
-/** What is measured, and how much of it. */
-export interface CompareOptions {
-  /** Starts of each provider. */
-  readonly starts: number;
-  /** Calls that count as cold: the first ones. */
-  readonly cold: number;
-  /** Calls after which a provider counts as warm. */
-  readonly warmAfter: number;
-  /** Calls that are measured after that. */
-  readonly warm: number;
-  /** The node that runs our provider. */
-  readonly node: string;
-}
-
-export const COMPARE_DEFAULTS: Omit<CompareOptions, "node"> = {
-  starts: 7,
-  cold: 10_000,
-  warmAfter: 200_000,
-  warm: 50_000,
-};
-
 /** One figure of both providers. */
 export interface Figure {
   readonly name: string;
@@ -52,6 +31,14 @@ export interface Figure {
   readonly ok: boolean | undefined;
 }
 
+/** Starts of each provider. */
+const STARTS = 7;
+/** Calls that count as cold: the first ones. */
+const COLD_CALLS = 10_000;
+/** Calls after which a provider counts as warm. */
+const WARM_AFTER = 200_000;
+/** Calls that are measured after that. */
+const WARM_CALLS = 50_000;
 /** How long both providers stand without a call before their memory is read, ms. */
 const IDLE_MS = 10_000;
 /** Unary calls under way at a time, and the connections that they share. */
@@ -205,11 +192,7 @@ function costFigures(when: string, cost: Pair<Cost>, most?: number): Figure[] {
   ];
 }
 
-async function loadFigures(
-  servers: Pair<ServerProcess>,
-  ports: Pair<Ports>,
-  options: CompareOptions,
-): Promise<Figure[]> {
+async function loadFigures(servers: Pair<ServerProcess>, ports: Pair<Ports>): Promise<Figure[]> {
   const idle = await step(`memory after ${IDLE_MS / 1000} s without a call`, async () => {
     await sleep(IDLE_MS);
     return both(servers, (server) => server.memory());
@@ -224,10 +207,9 @@ async function loadFigures(
   };
   try {
     const pair = { ours: await loaded("ours"), java: await loaded("java") };
-    const { cold, warmAfter, warm } = options;
-    const coldCost = await step(`the first ${cold} calls of each`, () => inTurns(pair, cold));
-    await step(`calls up to ${warmAfter} of each`, () => inTurns(pair, Math.max(0, warmAfter - cold)));
-    const warmCost = await step(`${warm} calls of each after that`, () => inTurns(pair, warm));
+    const coldCost = await step(`the first ${COLD_CALLS} calls of each`, () => inTurns(pair, COLD_CALLS));
+    await step(`calls up to ${WARM_AFTER} of each`, () => inTurns(pair, WARM_AFTER - COLD_CALLS));
+    const warmCost = await step(`${WARM_CALLS} calls of each after that`, () => inTurns(pair, WARM_CALLS));
     return [
       ...memoryFigures("idle", idle, MAX_IDLE),
       ...costFigures("cold", coldCost),
@@ -242,14 +224,13 @@ async function loadFigures(
   }
 }
 
-async function underLoad(options: CompareOptions): Promise<Figure[]> {
+async function underLoad(node: string): Promise<Figure[]> {
   const ports = { ours: await freePorts(), java: await freePorts() };
-  const server = (name: Name): ServerProcess =>
-    new ServerProcess(commandOf(name, ports[name], options.node), "none");
+  const server = (name: Name): ServerProcess => new ServerProcess(commandOf(name, ports[name], node), "none");
   const servers = { ours: server("ours"), java: server("java") };
   try {
     for (const name of NAMES) await untilListening(ports[name].port, servers[name]);
-    return await loadFigures(servers, ports, options);
+    return await loadFigures(servers, ports);
   } finally {
     await Promise.all(NAMES.map((name) => servers[name].kill()));
   }
@@ -264,19 +245,18 @@ function bundleFigure(): Figure {
 }
 
 /**
- * Our provider beside Java's: start, memory, CPU and size, by one client, in one run. Both log every greeting, to /dev/null; Java runs with
- * the JVM's defaults.
+ * Compares our provider with Java's: start, memory, CPU and size, by one client, in one run.
+ * Both log every greeting, to /dev/null; Java runs with the JVM's defaults.
+ * @param node the Node.js that runs our provider
  */
-export async function compare(options: CompareOptions): Promise<Figure[]> {
+export async function compare(node: string): Promise<Figure[]> {
   await step("build both providers", async () => {
     await buildJava();
   });
-  const times = await step(`${options.starts} starts of each`, () =>
-    startTimes(options.starts, options.node),
-  );
+  const times = await step(`${STARTS} starts of each`, () => startTimes(STARTS, node));
   return [
     figure("start to first reply, median", "ms", both(times, median), MAX_START),
-    ...(await underLoad(options)),
+    ...(await underLoad(node)),
     bundleFigure(),
   ];
 }

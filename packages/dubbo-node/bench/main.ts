@@ -3,16 +3,13 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { reportError, UserError } from "../../../common/errors.ts";
 import { table } from "../../../tools/report.ts";
-import { compare, COMPARE_DEFAULTS, type Figure } from "./compare.ts";
+import { compare, type Figure } from "./compare.ts";
 import { type EnvoyDrill, envoyDrill } from "./envoy.ts";
 import { FULL_SIZE, MAX_HEAP_GROWTH, type Robustness, robustness } from "./robustness.ts";
 
 interface Options {
   readonly json: boolean;
   readonly minutes: number;
-  readonly starts: number;
-  readonly warmAfter: number;
-  readonly warm: number;
   readonly node: string;
 }
 
@@ -37,8 +34,8 @@ function figureRow({ name, unit, ours, java, ratio, goal, ok }: Figure): string[
   return [label, decimals(ours), decimals(java), ratio.toFixed(2), goal, verdict(ok)];
 }
 
-async function compared({ starts, warmAfter, warm, node }: Options): Promise<Result> {
-  const figures = await compare({ ...COMPARE_DEFAULTS, starts, warmAfter, warm, node });
+async function compared({ node }: Options): Promise<Result> {
+  const figures = await compare(node);
   const rows = figures.map(figureRow);
   return {
     data: figures,
@@ -129,14 +126,6 @@ const program = new Command("bench-apps")
   .argument("[parts...]", `which of ${PART_NAMES} (default: all)`)
   .option("--json", "print one JSON object", false)
   .option("--minutes <n>", "robustness: repeat the scenarios for so long", count, 0)
-  .option("--starts <n>", "compare: starts of each provider", count, COMPARE_DEFAULTS.starts)
-  .option(
-    "--warm-after <n>",
-    "compare: calls after which a provider is warm",
-    count,
-    COMPARE_DEFAULTS.warmAfter,
-  )
-  .option("--warm <n>", "compare: calls that are measured then", count, COMPARE_DEFAULTS.warm)
   .addOption(
     new Option("--node <path>", "the node that runs our provider")
       .env("BENCH_NODE")

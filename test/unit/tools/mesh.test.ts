@@ -259,6 +259,7 @@ describe("the consumer's reply", () => {
   ): { mesh: Mesh; read: string[] } {
     const read: string[] = [];
     const mesh = {
+      namespace: "dubbo-demo",
       pods: (application: string) => {
         expect(application).toBe("dubbo-samples-mesh-consumer");
         return Promise.resolve(rounds.length > 1 ? rounds.shift() : rounds[0]);
@@ -306,7 +307,9 @@ describe("the consumer's reply", () => {
     vi.setSystemTime(Date.now() + 300_000);
     expect(await waiting).toEqual({
       message: `the consumer was not answered within 300 s (${reasons})`,
-      fix: "Look at `make logs` and `make logs PROXY=1`; the stack stays as it is, and `make up` may be run again.",
+      fix:
+        "Look at `kubectl logs -n dubbo-demo -l app=dubbo-samples-mesh-consumer`, and with `-c istio-proxy` at its proxy's; " +
+        "then run `make up` again.",
     });
   });
 });

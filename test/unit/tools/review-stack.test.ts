@@ -1,8 +1,9 @@
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { writeReviewStack } from "../../../tools/review-stack.ts";
+import { SCHEMA_LINE } from "../../../tools/stack-schema.ts";
 import { readStackFile } from "../../../stack/stack-file.ts";
 import { isEphemeral } from "../../../stack/files.ts";
 import { userError } from "./user-error.ts";
@@ -16,6 +17,8 @@ describe("a pull request's stack", () => {
     const stack = await writeReviewStack(directory, "7", target);
     expect(stack).toBe("pr-7");
     expect(isEphemeral(stack)).toBe(true);
+    const text = readFileSync(join(directory, "Pulumi.pr-7.yaml"), "utf8");
+    expect(text.startsWith(SCHEMA_LINE)).toBe(true);
     const { raw } = await readStackFile(directory, stack);
     expect(raw).toEqual({ ...target, namespace: "dubbo-pr-7" });
   });

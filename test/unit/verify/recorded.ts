@@ -68,6 +68,7 @@ function filterOf(path: string): RegExp {
 
 /** A mesh that says what was recorded. */
 export class RecordedMesh implements MeshReader {
+  readonly namespace = SETTINGS.namespace;
   readonly #looks: Recording[];
   #current: Recording;
 

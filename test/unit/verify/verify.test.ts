@@ -52,7 +52,7 @@ describe("verify", () => {
     mesh.exec = () => Promise.reject(new Error("no route"));
     expect(await userError(watch(mesh, SETTINGS, 1))).toEqual({
       message: "the proxy of pod dubbo-samples-mesh-consumer-5cf59dcb4b-z42cp does not answer: no route",
-      fix: "Look at `make logs PROXY=1`; if the pod was just replaced, run the command again.",
+      fix: "Look at `kubectl logs dubbo-samples-mesh-consumer-5cf59dcb4b-z42cp -n dubbo-demo -c istio-proxy`; if the pod was just replaced, run the command again.",
     });
   });
 
