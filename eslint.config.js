@@ -6,6 +6,7 @@ export default tseslint.config(
       "node_modules/",
       "apps/dist/",
       "packages/*/dist/",
+      "packages/dubbo-mesh/examples/",
       "apps/gen/",
       "components/generated/",
       "packages/dubbo-node/src/gen/",

@@ -6,7 +6,6 @@ import { loadOf } from "./settings/graph.ts";
 import type { HealthCheckLoad } from "./settings/health-check.ts";
 import { parseSettings, PROJECT, type Settings } from "./settings/settings.ts";
 import { checkStack } from "./stack/checks.ts";
-import { overwriteFields } from "./stack/conflicts.ts";
 import { type Builds, builtImages, imageBuilds, imageOutputs, type Images } from "./stack/images.ts";
 import { hasSecrets, hideSpec } from "./stack/secrets.ts";
 
@@ -59,7 +58,7 @@ function deploy(settings: Settings, builds: Builds): Outputs {
     { ...settings, images },
     {
       providers: { kubernetes: kubernetesProvider(settings) },
-      transformations: [overwriteFields, ...(hasSecrets(process.env) ? [hideSpec] : [])],
+      transformations: hasSecrets(process.env) ? [hideSpec] : [],
     },
   );
   return {

@@ -8,6 +8,7 @@ import { type CallRules, callRules, type MeshParts, rulesOf, trafficArgs } from 
 import { MeshDashboard } from "./dashboard.ts";
 import { IstioControlPlane } from "./istio.ts";
 import { MeshNamespace } from "./namespace.ts";
+import { overwriteFields } from "./overwrite-fields.ts";
 import { DubboService, type ServiceCalls, type ServiceVersion } from "./service.ts";
 import { ProviderRoutes } from "./traffic.ts";
 
@@ -36,7 +37,12 @@ export class DubboMesh extends pulumi.ComponentResource {
     { images = {}, ...model }: DubboMeshArgs,
     opts?: pulumi.ComponentResourceOptions,
   ) {
-    super("dubbo-mesh:mesh:DubboMesh", name, {}, opts);
+    super(
+      "dubbo-mesh:mesh:DubboMesh",
+      name,
+      {},
+      pulumi.mergeOptions(opts, { transformations: [overwriteFields] }),
+    );
     const nameOf = (part: string): string => `${name}-${part}`;
     const optsOf = (part: string): pulumi.ComponentResourceOptions => ({
       parent: this,

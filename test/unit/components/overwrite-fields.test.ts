@@ -1,6 +1,6 @@
 import type * as pulumi from "@pulumi/pulumi";
 import { describe, expect, it } from "vitest";
-import { overwriteFields } from "../../../stack/conflicts.ts";
+import { overwriteFields } from "../../../components/overwrite-fields.ts";
 
 describe("fields that other managers have set", () => {
   const transformed = (type: string, props: pulumi.Inputs): pulumi.Inputs | undefined =>
