@@ -1,4 +1,4 @@
-import * as pulumi from "@pulumi/pulumi";
+import type * as pulumi from "@pulumi/pulumi";
 import { calleesOf, callersOf, type Service } from "../settings/graph.ts";
 import { listOperation } from "../settings/istio.ts";
 import { accountName, type MeshModel } from "../settings/model.ts";
@@ -30,8 +30,8 @@ export interface CallRules {
   readonly network: MeshNetworkPolicy | undefined;
 }
 
-function hostOf({ name }: Service, { model, namespace }: MeshParts): pulumi.Output<string> {
-  return pulumi.interpolate`${name}.${namespace.namespace}.svc.${model.clusterDomain}`;
+function hostOf({ name }: Service, { model: { namespace, clusterDomain } }: MeshParts): string {
+  return `${name}.${namespace}.svc.${clusterDomain}`;
 }
 
 /** Returns the subsets of a service and the routes to them. */
@@ -86,10 +86,9 @@ function meshSecurity({ model, namespace: home, nameOf, optsOf }: MeshParts): Me
   const called = services.filter(({ offers }) => authorization && offers.length > 0);
   const allowed = called.map((service) => {
     const { name: callee, port, offers, healthCheck } = service;
-    const callers = new Map(
-      callersOf(services, service).map(({ name }) => [accountName(name, model), home.accountOf(name)]),
-    );
-    return [callee, { callee, port, namespace, callers, services: offers, healthCheck }] as const;
+    // Several callers may share an account.
+    const callers = [...new Set(callersOf(services, service).map(({ name }) => accountName(name, model)))];
+    return [callee, { callee, port, callers, services: offers, healthCheck }] as const;
   });
   const args = { namespace, mtls, allowed: new Map(allowed), defaultDeny };
   return new MeshSecurity(nameOf("security"), args, optsOf("security"));

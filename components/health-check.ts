@@ -1,8 +1,6 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { HealthCheck } from "../settings/health-check.ts";
 import type { ListOperation } from "../settings/istio.ts";
-import { portNumber } from "../settings/port.ts";
-import { checked } from "./check.ts";
 import type { ClusterPatch } from "./envoy.ts";
 import type { EnvoyFilterSpec } from "./generated/istio.ts";
 import { istioResource } from "./istio-resource.ts";
@@ -21,29 +19,22 @@ export interface CheckedProvider {
   healthCheck: HealthCheck;
 }
 
-/** Plain values of the health check's EnvoyFilter. */
-export interface HealthCheckRules {
-  /** Label `app` of the callers whose Envoys check. */
-  caller: string;
-  /** The providers that they call. */
-  providers: readonly CheckedProvider[];
-  /** How a check is merged into a cluster: before Istio 1.31, MERGE is the only way. */
-  operation: ListOperation;
-}
-
 /** Arguments of {@link ActiveHealthCheck}. */
 export interface ActiveHealthCheckArgs {
-  /** Name of the EnvoyFilter; the seed's is `cluster`. */
-  name: pulumi.Input<string>;
+  /** Name of the EnvoyFilter; the sample's is `cluster`. */
+  name: string;
   /** Namespace of the callers. */
   namespace: pulumi.Input<string>;
   /** Label `app` of the callers whose Envoys check. */
-  caller: pulumi.Input<string>;
-  /** What is checked, and how; each provider once, since two checks on one cluster are refused by Envoy. */
-  providers: readonly { [K in keyof CheckedProvider]: pulumi.Input<CheckedProvider[K]> }[];
-  /** How a check is merged into a cluster; MERGE_AND_REPLACE_LIST takes Istio 1.31 or newer. */
-  operation: pulumi.Input<ListOperation>;
+  caller: string;
+  /** Providers to check, each once: Envoy refuses two checks on one cluster. */
+  providers: readonly CheckedProvider[];
+  /** Way to merge a check into a cluster. MERGE_AND_REPLACE_LIST needs Istio 1.31 or newer. */
+  operation: ListOperation;
 }
+
+/** Values of the EnvoyFilter of a health check. */
+export type HealthCheckRules = Pick<ActiveHealthCheckArgs, "caller" | "providers" | "operation">;
 
 type ConfigPatch = NonNullable<EnvoyFilterSpec["configPatches"]>[number];
 
@@ -95,26 +86,16 @@ export class ActiveHealthCheck extends pulumi.ComponentResource {
 
   constructor(name: string, args: ActiveHealthCheckArgs, opts?: pulumi.ComponentResourceOptions) {
     super("dubbo-mesh:health-check:ActiveHealthCheck", name, {}, opts);
-    const providers = args.providers.map((provider) => ({
-      ...provider,
-      port: checked(this, "port", provider.port, portNumber),
-    }));
-    const { caller, operation } = args;
-    const rules = pulumi.output({ caller, providers, operation });
-    const spec = rules.apply((plain) => {
-      const plaintext = plain.providers.find(
-        ({ healthCheck }) => healthCheck.transport_socket_match_criteria,
-      );
-      if (plaintext !== undefined) this.#warnOfPlaintext();
-      return envoyFilterSpec(plain);
-    });
+    const { name: filterName, namespace, providers } = args;
+    const plaintext = providers.some(({ healthCheck }) => healthCheck.transport_socket_match_criteria);
+    if (plaintext) this.#warnOfPlaintext();
     const filter = istioResource(
       `${name}-envoy-filter`,
       "EnvoyFilter",
-      { name: args.name, namespace: args.namespace, spec },
+      { name: filterName, namespace, spec: envoyFilterSpec(args) },
       { parent: this },
     );
-    this.envoyFilterName = filter.metadata.apply(({ name: filterName }) => filterName);
+    this.envoyFilterName = filter.metadata.apply((metadata) => metadata.name);
     this.registerOutputs({ envoyFilterName: this.envoyFilterName });
   }
 

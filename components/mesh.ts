@@ -9,7 +9,7 @@ import { MeshDashboard } from "./dashboard.ts";
 import { IstioControlPlane } from "./istio.ts";
 import { MeshNamespace } from "./namespace.ts";
 import { overwriteFields } from "./overwrite-fields.ts";
-import { DubboService, type ServiceCalls, type ServiceVersion } from "./service.ts";
+import { DubboService, type DubboServiceArgs, type ServiceVersion } from "./service.ts";
 import { ProviderRoutes } from "./traffic.ts";
 
 /** Arguments of {@link DubboMesh}; `meshOf` makes them from a few lines, with all defaults. */
@@ -101,7 +101,7 @@ function meshNamespace(
   return new MeshNamespace(resource, { ...args, protect: model.production }, opts);
 }
 
-function serviceCalls(service: Service, { services }: MeshModel): ServiceCalls | undefined {
+function serviceCalls(service: Service, { services }: MeshModel): DubboServiceArgs["calls"] {
   const { interval } = service;
   const calls = callsOf(service, services);
   return calls && { ...calls, intervalMs: interval === undefined ? undefined : milliseconds(interval) };
@@ -134,8 +134,7 @@ function routesTo(service: Service, dependsOn: pulumi.Resource[], parts: MeshPar
   if (service.offers.length === 0) return [];
   const { nameOf, optsOf } = parts;
   const part = `${service.name}-routes`;
-  const args = { ...trafficArgs(service, parts), traffic: `${service.name}-traffic` };
-  return [new ProviderRoutes(nameOf(part), args, { ...optsOf(part), dependsOn })];
+  return [new ProviderRoutes(nameOf(part), trafficArgs(service, parts), { ...optsOf(part), dependsOn })];
 }
 
 /**

@@ -1,7 +1,5 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
-import { portNumber } from "../settings/port.ts";
-import { checked } from "./check.ts";
 
 type NetworkPolicySpec = kubernetes.types.input.networking.v1.NetworkPolicySpec;
 type IngressRule = kubernetes.types.input.networking.v1.NetworkPolicyIngressRule;
@@ -10,9 +8,9 @@ type EgressRule = kubernetes.types.input.networking.v1.NetworkPolicyEgressRule;
 /** A service, as the pod network sees it. */
 export interface NetworkedService {
   /** Label `app` of its pods. */
-  application: pulumi.Input<string>;
+  application: string;
   /** Its Triple port. */
-  port: pulumi.Input<number>;
+  port: number;
   /** Names of the services that it calls. */
   calls: readonly string[];
 }
@@ -24,16 +22,16 @@ export interface MeshNetworkPolicyArgs {
   /** The services by their names; plain, since resources are named after them. */
   services: ReadonlyMap<string, NetworkedService>;
   /** Namespaces whose pods, all of them, the proxies themselves send to, at any port, such as that of a collector of traces. Default: none. */
-  collectors?: readonly pulumi.Input<string>[];
+  collectors?: readonly string[];
   /** Whether all other pods of the namespace send and take nothing; plain, since a policy is there or is not. */
   defaultDeny: boolean;
 }
 
-function podsOf(app: pulumi.Input<string>): { podSelector: { matchLabels: { app: pulumi.Input<string> } } } {
+function podsOf(app: string): { podSelector: { matchLabels: { app: string } } } {
   return { podSelector: { matchLabels: { app } } };
 }
 
-function tcp(...ports: pulumi.Input<number>[]): { protocol: string; port: pulumi.Input<number> }[] {
+function tcp(...ports: number[]): { protocol: string; port: number }[] {
   return ports.map((port) => ({ protocol: "TCP", port }));
 }
 
@@ -52,7 +50,7 @@ const OPENSHIFT_DNS = {
 /** Configuration and certificates, from istiod in whatever namespace. */
 const ISTIOD = { to: [{ namespaceSelector: {}, ...podsOf("istiod") }], ports: tcp(15012) };
 
-function toNamespace(namespace: pulumi.Input<string>): EgressRule {
+function toNamespace(namespace: string): EgressRule {
   return { to: [{ namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": namespace } } }] };
 }
 
@@ -61,7 +59,7 @@ function policyOf(
   { application, port }: NetworkedService,
   callers: readonly NetworkedService[],
   callees: readonly NetworkedService[],
-  collectors: readonly pulumi.Input<string>[],
+  collectors: readonly string[],
 ): NetworkPolicySpec {
   const ingress: IngressRule[] = callers.map((caller) => ({
     from: [podsOf(caller.application)],
@@ -91,12 +89,7 @@ export class MeshNetworkPolicy extends pulumi.ComponentResource {
 
   constructor(name: string, args: MeshNetworkPolicyArgs, opts?: pulumi.ComponentResourceOptions) {
     super("dubbo-mesh:network-policy:MeshNetworkPolicy", name, {}, opts);
-    const services = new Map(
-      [...args.services].map(([key, service]) => [
-        key,
-        { ...service, port: checked(this, "port", service.port, portNumber) },
-      ]),
-    );
+    const { services } = args;
     this.#policies = new Map(
       [...services].map(([key, service]) => {
         const callers = [...services.values()].filter(({ calls }) => calls.includes(key));
@@ -124,7 +117,7 @@ export class MeshNetworkPolicy extends pulumi.ComponentResource {
   #policy(
     resource: string,
     namespace: pulumi.Input<string>,
-    policy: pulumi.Input<string>,
+    policy: string,
     spec: NetworkPolicySpec,
     dependsOn: pulumi.Resource[] = [],
   ): pulumi.Resource {

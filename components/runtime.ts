@@ -1,7 +1,7 @@
 import type * as kubernetes from "@pulumi/kubernetes";
-import * as pulumi from "@pulumi/pulumi";
 import { variableOf } from "dubbo-node/names";
 import { inMilliseconds } from "../settings/duration.ts";
+import type { Calls } from "../settings/graph.ts";
 import { javaToolOptions } from "../settings/java.ts";
 import { PROBE_PORT, type Runtime } from "../settings/names.ts";
 import { commonProperties, namedReferences, type Properties } from "../settings/properties.ts";
@@ -9,47 +9,32 @@ import { commonProperties, namedReferences, type Properties } from "../settings/
 type Container = kubernetes.types.input.core.v1.Container;
 type EnvVar = kubernetes.types.input.core.v1.EnvVar;
 type PodSpec = kubernetes.types.input.core.v1.PodSpec;
-type Value = pulumi.Input<string | number>;
-type Values = Readonly<Record<string, Value>>;
+type Values = Readonly<Record<string, string | number>>;
 
-/** A provider, as its callers are told of it. */
-export interface Callee {
-  /** Dubbo application name: the `providedBy` of a Dubbo reference. */
-  application: pulumi.Input<string>;
-  /** Triple port: the `providerPort` of a Dubbo reference, which has no usable default in mesh mode. */
-  port: pulumi.Input<number>;
-  /** The gRPC services that are called, by which Dubbo names its references; plain, since properties are named after them. */
-  services: readonly string[];
-}
-
-/** What an application calls. */
-export interface Reference {
-  /** Whom it calls, at least one. */
-  callees: readonly Callee[];
-  /** Time from one call's start to the next, milliseconds; undefined where it is not told. */
-  intervalMs?: pulumi.Input<number> | undefined;
-  /** Deadline of a call, milliseconds. */
-  timeoutMs: pulumi.Input<number>;
+/** Calls of a service, and their pace. */
+export interface Reference extends Calls {
+  /** Time from one call's start to the next, milliseconds; undefined for a service with a pace of its own. */
+  readonly intervalMs?: number | undefined;
   /** DNS suffix of the cluster's Services. */
-  clusterDomain: pulumi.Input<string>;
+  readonly clusterDomain: string;
 }
 
 /** A Dubbo application, as its runtime is told of it. */
 export interface DubboApplication {
   /** Dubbo application name. */
-  application: pulumi.Input<string>;
+  readonly application: string;
   /** Version of the application. */
-  version: pulumi.Input<string>;
+  readonly version: string;
   /** Triple port. */
-  port: pulumi.Input<number>;
+  readonly port: number;
   /** How long an ending pod stays open for those who have not noticed yet, seconds. */
-  drainSeconds: pulumi.Input<number>;
+  readonly drainSeconds: number;
   /** How long its calls in flight may take after that, seconds. */
-  finishSeconds: pulumi.Input<number>;
+  readonly finishSeconds: number;
   /** What it calls; undefined where it calls nothing. */
-  reference?: Reference | undefined;
+  readonly reference?: Reference | undefined;
   /** Further Dubbo properties. */
-  properties: Properties;
+  readonly properties: Properties;
 }
 
 /** What a runtime needs of a pod. */
@@ -72,12 +57,8 @@ const RESTRICTED = {
 };
 
 /** An environment variable; Kubernetes takes text only. */
-function env(name: string, value: pulumi.Input<string | number>): EnvVar {
-  return { name, value: typeof value === "string" ? value : pulumi.output(value).apply(String) };
-}
-
-function milliseconds(seconds: pulumi.Input<number>): pulumi.Output<number> {
-  return pulumi.output(seconds).apply(inMilliseconds);
+function env(name: string, value: string | number): EnvVar {
+  return { name, value: String(value) };
 }
 
 /** Where Dubbo finds a provider in mesh mode. Source: Dubbo's ReferenceConfig.java, meshModeHandleUrl. */
@@ -99,7 +80,7 @@ function nodeReference({ reference }: DubboApplication): Values {
     "dubbo.consumer.timeout": timeoutMs,
     ...(only !== undefined && others.length === 0
       ? { "dubbo.reference.provided-by": only.application, "dubbo.reference.provider-port": only.port }
-      : namedReferences<Value>(callees)),
+      : namedReferences<string | number>(callees)),
   };
 }
 
@@ -119,10 +100,10 @@ const NODE_DEFAULTS: Values = { "dubbo.application.qos-anonymous-allow-commands"
 /** What the stack sets of one of this project's own applications. */
 export function nodeProperties(application: DubboApplication): Values {
   return {
-    ...commonProperties<Value>(application),
+    ...commonProperties<string | number>(application),
     "dubbo.application.qos-accept-foreign-ip": "true",
-    "dubbo.service.shutdown.wait": milliseconds(application.drainSeconds),
-    "dubbo.service.shutdown.timeout": milliseconds(application.finishSeconds),
+    "dubbo.service.shutdown.wait": inMilliseconds(application.drainSeconds),
+    "dubbo.service.shutdown.timeout": inMilliseconds(application.finishSeconds),
     ...nodeReference(application),
   };
 }
@@ -130,7 +111,7 @@ export function nodeProperties(application: DubboApplication): Values {
 /** What this project's own applications need: their properties as variables. */
 function nodeRuntime(application: DubboApplication): RuntimeParts {
   const properties = [NODE_DEFAULTS, nodeProperties(application), application.properties].flatMap(
-    Object.entries<pulumi.Input<string | number>>,
+    Object.entries<string | number>,
   );
   // By variable, so that a default gives way in any spelling.
   const variables = new Map(properties.map(([name, value]) => [variableOf(name), value]));
@@ -150,16 +131,14 @@ function nodeRuntime(application: DubboApplication): RuntimeParts {
  */
 function sleepFirst({ drainSeconds }: DubboApplication): Pick<Container, "lifecycle"> {
   if (drainSeconds === 0) return {};
-  return { lifecycle: { preStop: { sleep: { seconds: pulumi.output(drainSeconds).apply(Math.ceil) } } } };
+  return { lifecycle: { preStop: { sleep: { seconds: Math.ceil(drainSeconds) } } } };
 }
 
 /** What an application on Dubbo's Java SDK needs: its properties as options of the JVM, and a folder to write to. */
 function javaRuntime(given: DubboApplication): RuntimeParts {
   const { application, version, port, finishSeconds, reference, properties } = given;
-  const finishMs = milliseconds(finishSeconds);
-  const options = pulumi
-    .output({ application, version, port, finishMs, reference, properties })
-    .apply(javaToolOptions);
+  const finishMs = inMilliseconds(finishSeconds);
+  const options = javaToolOptions({ application, version, port, finishMs, reference, properties });
   return {
     container: {
       env: [env("JAVA_TOOL_OPTIONS", options), ...meshVariables(given)],

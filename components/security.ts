@@ -1,8 +1,6 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { HealthCheck } from "../settings/health-check.ts";
-import { portNumber } from "../settings/port.ts";
 import type { Security } from "../settings/security.ts";
-import { checked } from "./check.ts";
 import type { AuthorizationPolicySpec, PeerAuthenticationSpec } from "./generated/istio.ts";
 import { istioResource } from "./istio-resource.ts";
 
@@ -22,18 +20,18 @@ export interface AllowedCalls {
   healthCheck: HealthCheck;
 }
 
-/** A service, and all who may call it. */
-export type ServiceCallers = { [K in keyof Omit<AllowedCalls, "caller">]: pulumi.Input<AllowedCalls[K]> } & {
-  /** Names of the ServiceAccounts of its callers; where there are none, nobody may call. Plain, since resources are named after them. */
-  callers: ReadonlyMap<string, pulumi.Input<string>>;
-};
+/** A service, and all who may call it. Plain, since resources are named after the callers. */
+export interface ServiceCallers extends Omit<AllowedCalls, "namespace" | "caller"> {
+  /** ServiceAccounts of its callers; where there are none, nobody may call. */
+  callers: readonly string[];
+}
 
 /** Arguments of {@link MeshSecurity}. */
 export interface MeshSecurityArgs {
   /** Namespace of the mesh. */
   namespace: pulumi.Input<string>;
   /** Whether pods refuse plaintext; Istio's default is PERMISSIVE. */
-  mtls: pulumi.Input<Security["mtls"]>;
+  mtls: Security["mtls"];
   /** Who may call each service, by its name; a service that is not named answers everybody. Plain, since a policy is there or is not. */
   allowed: ReadonlyMap<string, ServiceCallers>;
   /** Whether all other pods of the namespace refuse every call; plain, since a policy is there or is not. */
@@ -141,16 +139,17 @@ export class MeshSecurity extends pulumi.ComponentResource {
     { callers, ...allowed }: ServiceCallers,
   ): ReadonlyMap<string, pulumi.Resource> {
     const { callee } = allowed;
-    const port = checked(this, "port", allowed.port, portNumber);
-    const specOf = (caller?: pulumi.Input<string>): pulumi.Output<AuthorizationPolicySpec> =>
-      pulumi.output({ ...allowed, port, caller }).apply(authorizationPolicySpec);
-    if (callers.size === 0)
+    const specOf = (caller?: string): pulumi.Output<AuthorizationPolicySpec> =>
+      pulumi
+        .output(namespace)
+        .apply((home) => authorizationPolicySpec({ ...allowed, namespace: home, caller }));
+    if (callers.length === 0)
       return new Map([["", this.#policy(`${name}-calls`, namespace, callee, specOf())]]);
-    const policies = [...callers].map(([account, caller]) => {
-      // A Service's name has no dot.
-      const policy = pulumi.interpolate`${callee}.${caller}`;
-      const resource = this.#policy(`${name}.${account}-calls`, namespace, policy, specOf(caller));
-      return [account, resource] as const;
+    const policies = callers.map((caller) => {
+      // The name of a Service has no dot.
+      const policy = `${callee}.${caller}`;
+      const resource = this.#policy(`${name}.${caller}-calls`, namespace, policy, specOf(caller));
+      return [caller, resource] as const;
     });
     return new Map(policies);
   }
@@ -158,7 +157,7 @@ export class MeshSecurity extends pulumi.ComponentResource {
   #policy(
     resource: string,
     namespace: pulumi.Input<string>,
-    policy: pulumi.Input<string>,
+    policy: string,
     spec: pulumi.Input<AuthorizationPolicySpec>,
     dependsOn: pulumi.Resource[] = [],
   ): pulumi.Resource {

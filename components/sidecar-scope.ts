@@ -5,22 +5,17 @@ import { istioResource } from "./istio-resource.ts";
 /** Arguments of {@link SidecarScope}. */
 export interface SidecarScopeArgs {
   /** Label `app` of the pods, and name of the Sidecar. */
-  application: pulumi.Input<string>;
+  application: string;
   /** Namespace of the pods and of what they call. */
   namespace: pulumi.Input<string>;
   /** DNS names of the Services that they call. */
-  calls: readonly pulumi.Input<string>[];
+  calls: readonly string[];
   /** DNS names of what the proxies themselves call, in any namespace, such as a collector of traces. Default: none. */
-  proxyCalls?: readonly pulumi.Input<string>[];
+  proxyCalls?: readonly string[];
 }
 
-/** Plain values of {@link SidecarScopeArgs}, each with its host in Istio's form. */
-interface SidecarScopeRules {
-  application: string;
-  hosts: string[];
-}
-
-function sidecarSpec({ application, hosts }: SidecarScopeRules): SidecarSpec {
+function sidecarSpec({ application, calls, proxyCalls = [] }: SidecarScopeArgs): SidecarSpec {
+  const hosts = [...calls.map((host) => `./${host}`), ...proxyCalls.map((host) => `*/${host}`)];
   return {
     workloadSelector: { labels: { app: application } },
     egress: [{ hosts: [...hosts, "istio-system/*"] }],
@@ -35,9 +30,7 @@ export class SidecarScope extends pulumi.ComponentResource {
   constructor(name: string, args: SidecarScopeArgs, opts?: pulumi.ComponentResourceOptions) {
     super("dubbo-mesh:sidecar-scope:SidecarScope", name, {}, opts);
     const { application, namespace } = args;
-    const hosts = args.calls.map((host) => pulumi.interpolate`./${host}`);
-    const proxies = (args.proxyCalls ?? []).map((host) => pulumi.interpolate`*/${host}`);
-    const spec = pulumi.output({ application, hosts: [...hosts, ...proxies] }).apply(sidecarSpec);
+    const spec = sidecarSpec(args);
     istioResource(`${name}-sidecar`, "Sidecar", { name: application, namespace, spec }, { parent: this });
     this.registerOutputs({});
   }

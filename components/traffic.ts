@@ -1,8 +1,6 @@
 import * as pulumi from "@pulumi/pulumi";
-import { z } from "zod";
 import type { Method } from "../settings/services.ts";
 import type { Traffic } from "../settings/traffic.ts";
-import { checked } from "./check.ts";
 import type { DestinationRuleSpec, VirtualServiceSpec } from "./generated/istio.ts";
 import { istioResource } from "./istio-resource.ts";
 
@@ -34,16 +32,14 @@ export interface TrafficRules extends Traffic {
   routes: readonly HeaderRoute[];
 }
 
-/** Arguments of {@link ProviderTraffic}. */
+/** Arguments of {@link ProviderTraffic} and {@link ProviderRoutes}. */
 export interface ProviderTrafficArgs {
   /** Name of the VirtualService and the DestinationRule: the provider's application name. */
-  name: pulumi.Input<string>;
+  name: string;
   /** Namespace of the rules. */
   namespace: pulumi.Input<string>;
-  /** The rules; the subsets are plain, since resources are named after them. */
-  rules: { [K in keyof Omit<TrafficRules, "subsets">]: pulumi.Input<TrafficRules[K]> } & {
-    subsets: readonly Subset[];
-  };
+  /** The rules. Plain, since resources are named after the subsets. */
+  rules: TrafficRules;
 }
 
 /** Failures before the provider has seen the call: safe to retry for any method. */
@@ -168,18 +164,16 @@ function subsetSpec(host: string, name: string): DestinationRuleSpec {
   return { host, subsets: [{ name, labels: { version: name } }] };
 }
 
-/** Arguments of {@link ProviderRoutes}. */
-export interface ProviderRoutesArgs extends ProviderTrafficArgs {
-  /** Name of the {@link ProviderTraffic}, whose child the VirtualService once was: stacks that have it keep it. */
-  traffic: string;
+/**
+ * Rejects weights that do not share out all calls.
+ * @throws pulumi.ResourceError that names the versions and their weights
+ */
+function checkWeights({ name, rules }: ProviderTrafficArgs, component: pulumi.ComponentResource): void {
+  if (rules.subsets.reduce((sum, { weight }) => sum + weight, 0) === 100) return;
+  const weights = rules.subsets.map((subset) => `${subset.name}: ${subset.weight}`).join(", ");
+  const message = `the weights of ${name}'s versions must add up to 100 (${weights})`;
+  throw new pulumi.ResourceError(message, component, true);
 }
-
-const weightedSubsets = z
-  .array(z.strictObject({ name: z.string().min(1), weight: z.int().min(0).max(100) }))
-  .refine(
-    (subsets) => subsets.reduce((sum, { weight }) => sum + weight, 0) === 100,
-    "weights must add up to 100",
-  );
 
 /**
  * How a provider's pods are called: a DestinationRule for all of them, and one a subset, which Istio makes one of. A subset of its own comes
@@ -189,25 +183,22 @@ const weightedSubsets = z
 export class ProviderTraffic extends pulumi.ComponentResource {
   constructor(name: string, args: ProviderTrafficArgs, opts?: pulumi.ComponentResourceOptions) {
     super("dubbo-mesh:traffic:ProviderTraffic", name, {}, opts);
-    const { namespace } = args;
-    const { subsets: given, ...whole } = args.rules;
-    void checked<readonly Subset[]>(this, "subsets", given, weightedSubsets);
-    const subsets = given.map((subset) => {
-      // A Service's name has no dot.
-      const ruleName = pulumi.interpolate`${args.name}.${subset.name}`;
-      const spec = pulumi.output(whole.host).apply((host) => subsetSpec(host, subset.name));
-      return istioResource(
+    checkWeights(args, this);
+    const { name: provider, namespace, rules } = args;
+    const subsets = rules.subsets.map((subset) =>
+      istioResource(
         `${name}.${subset.name}-subset`,
         "DestinationRule",
-        { name: ruleName, namespace, spec },
+        // The name of a Service has no dot.
+        { name: `${provider}.${subset.name}`, namespace, spec: subsetSpec(rules.host, subset.name) },
         { parent: this },
-      );
-    });
+      ),
+    );
     istioResource(
       `${name}-destination-rule`,
       "DestinationRule",
-      { name: args.name, namespace, spec: pulumi.output(whole).apply(destinationRuleSpec) },
-      // One that held the subsets itself keeps them until they are there.
+      { name: provider, namespace, spec: destinationRuleSpec(rules) },
+      // A rule that held the subsets itself keeps them until they are there.
       { parent: this, dependsOn: subsets },
     );
     this.registerOutputs({});
@@ -216,16 +207,14 @@ export class ProviderTraffic extends pulumi.ComponentResource {
 
 /** The routes to a provider: a VirtualService. Where it changes, it has to come after the pods that it routes to are ready. */
 export class ProviderRoutes extends pulumi.ComponentResource {
-  constructor(name: string, args: ProviderRoutesArgs, opts?: pulumi.ComponentResourceOptions) {
+  constructor(name: string, args: ProviderTrafficArgs, opts?: pulumi.ComponentResourceOptions) {
     super("dubbo-mesh:traffic:ProviderRoutes", name, {}, opts);
-    const spec = pulumi.output(args.rules).apply(virtualServiceSpec);
-    const parent = pulumi.createUrn(args.traffic, "dubbo-mesh:traffic:ProviderTraffic");
-    const aliases = [{ name: `${args.traffic}-virtual-service`, parent }];
+    const { name: provider, namespace, rules } = args;
     istioResource(
       `${name}-virtual-service`,
       "VirtualService",
-      { name: args.name, namespace: args.namespace, spec },
-      { parent: this, aliases },
+      { name: provider, namespace, spec: virtualServiceSpec(rules) },
+      { parent: this },
     );
     this.registerOutputs({});
   }

@@ -1,11 +1,9 @@
 import * as kubernetes from "@pulumi/kubernetes";
-import * as pulumi from "@pulumi/pulumi";
-import { z } from "zod";
+import type * as pulumi from "@pulumi/pulumi";
 import { APPLICATION_CONTAINER, PROBE_PORT, type Runtime } from "../settings/names.ts";
 import type { Resources } from "../settings/resources.ts";
-import { autoscaleSettings, fewest, type Scale } from "../settings/scale.ts";
+import { fewest, type Scale } from "../settings/scale.ts";
 import { toYaml } from "../common/yaml.ts";
-import { checked } from "./check.ts";
 import { type DubboApplication, RUNTIME_PARTS, type RuntimeParts } from "./runtime.ts";
 
 type DeploymentArgs = kubernetes.apps.v1.DeploymentArgs;
@@ -36,7 +34,7 @@ export interface ProxyConfig {
 /** What a Deployment of a Dubbo application is made of; its scale is plain, since a budget or an autoscaler is there or is not. */
 export interface Workload extends DubboApplication, Scale {
   /** Name of the Deployment. */
-  name: pulumi.Input<string>;
+  name: string;
   /** Namespace of the Deployment. */
   namespace: pulumi.Input<string>;
   /** Account the pods run as. */
@@ -46,11 +44,11 @@ export interface Workload extends DubboApplication, Scale {
   /** What the image runs on. */
   runtime: Runtime;
   /** Resources of the application's container. */
-  resources: pulumi.Input<Resources>;
+  resources: Resources;
   /** Configuration of the proxy, in addition to the fields that every proxy gets. */
   proxyConfig?: ProxyConfig;
   /** Further annotations of the pods. */
-  annotations: Readonly<Record<string, pulumi.Input<string>>>;
+  annotations: Readonly<Record<string, string>>;
 }
 
 function httpProbe(path: string): Probe {
@@ -86,10 +84,8 @@ function applicationContainer(
 }
 
 /** Time from SIGTERM, or the sleep before it, to SIGKILL, seconds: no call in flight is cut. */
-function gracePeriod({ drainSeconds, finishSeconds }: Workload): pulumi.Output<number> {
-  return pulumi
-    .all([drainSeconds, finishSeconds])
-    .apply(([drain, finish]) => Math.ceil(drain) + Math.ceil(finish) + END_SECONDS);
+function gracePeriod({ drainSeconds, finishSeconds }: Workload): number {
+  return Math.ceil(drainSeconds) + Math.ceil(finishSeconds) + END_SECONDS;
 }
 
 /**
@@ -98,22 +94,20 @@ function gracePeriod({ drainSeconds, finishSeconds }: Workload): pulumi.Output<n
  * for the drain and for as long as calls are open.
  * Source: Istio's injection-template.yaml and pkg/envoy/agent.go; https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#ProxyConfig
  */
-function proxyConfigOf({ proxyConfig, drainSeconds }: Workload): pulumi.Output<string> {
-  return pulumi.output(drainSeconds).apply((drain) => {
-    const config: ProxyConfig = {
-      ...proxyConfig,
-      holdApplicationUntilProxyStarts: true,
-      proxyMetadata: {
-        EXIT_ON_ZERO_ACTIVE_CONNECTIONS: "true",
-        MINIMUM_DRAIN_DURATION: `${Math.max(Math.ceil(drain), MIN_PROXY_DRAIN_SECONDS)}s`,
-      },
-    };
-    return toYaml(config);
-  });
+function proxyConfigOf({ proxyConfig, drainSeconds }: Workload): string {
+  const config: ProxyConfig = {
+    ...proxyConfig,
+    holdApplicationUntilProxyStarts: true,
+    proxyMetadata: {
+      EXIT_ON_ZERO_ACTIVE_CONNECTIONS: "true",
+      MINIMUM_DRAIN_DURATION: `${Math.max(Math.ceil(drainSeconds), MIN_PROXY_DRAIN_SECONDS)}s`,
+    },
+  };
+  return toYaml(config);
 }
 
 /** Pods of a version go to different nodes and zones where there is room; those of an older template do not count. */
-function spread(labels: Readonly<Record<string, pulumi.Input<string>>>): TopologySpreadConstraint[] {
+function spread(labels: Readonly<Record<string, string>>): TopologySpreadConstraint[] {
   return ["kubernetes.io/hostname", "topology.kubernetes.io/zone"].map((topologyKey) => ({
     maxSkew: 1,
     topologyKey,
@@ -185,11 +179,7 @@ const NO_WAIT = { "pulumi.com/skipAwait": "true" };
  * The Service of a Dubbo application: never headless, selected by `app` alone so that every version is behind it.
  * `appProtocol` and the port's name both say gRPC; `appProtocol` wins. Source: the seed, 7.
  */
-export function service(
-  application: pulumi.Input<string>,
-  namespace: pulumi.Input<string>,
-  port: pulumi.Input<number>,
-): ServiceArgs {
+export function service(application: string, namespace: pulumi.Input<string>, port: number): ServiceArgs {
   return {
     metadata: { name: application, namespace, labels: { app: application }, annotations: NO_WAIT },
     spec: {
@@ -251,8 +241,6 @@ function autoscaler(
  * @param component that they belong to, and whose arguments the workload is made of
  */
 export function deploy(resource: string, workload: Workload, component: pulumi.ComponentResource): void {
-  void checked(component, "replicas", workload.replicas, z.int().min(0).optional());
-  void checked(component, "autoscale", workload.autoscale, autoscaleSettings.optional());
   const opts = { parent: component };
   new kubernetes.apps.v1.Deployment(resource, deployment(workload), {
     ...opts,

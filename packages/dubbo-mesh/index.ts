@@ -11,9 +11,4 @@ export { MeshNetworkPolicy, type MeshNetworkPolicyArgs } from "../../components/
 export { MeshSecurity, type MeshSecurityArgs } from "../../components/security.ts";
 export { DubboService, type DubboServiceArgs } from "../../components/service.ts";
 export { SidecarScope, type SidecarScopeArgs } from "../../components/sidecar-scope.ts";
-export {
-  ProviderRoutes,
-  type ProviderRoutesArgs,
-  ProviderTraffic,
-  type ProviderTrafficArgs,
-} from "../../components/traffic.ts";
+export { ProviderRoutes, ProviderTraffic, type ProviderTrafficArgs } from "../../components/traffic.ts";

@@ -44,9 +44,11 @@ describe("a third service", () => {
     const made = (change: string): boolean => change.startsWith("create ") && change.includes(RELAY);
     // Of what was there, only who may read changes: who may call the provider is an object of each caller's own.
     const others = changes.filter((change) => !made(change));
-    expect(others).toEqual(["update kubernetes:rbac.authorization.k8s.io/v1:RoleBinding mesh-role-binding"]);
+    expect(others).toEqual([
+      "update kubernetes:rbac.authorization.k8s.io/v1:RoleBinding mesh-namespace-role-binding",
+    ]);
     expect(changes).toContain(
-      `create kubernetes:security.istio.io/v1:AuthorizationPolicy security-dubbo-samples-mesh-provider.${RELAY}-calls`,
+      `create kubernetes:security.istio.io/v1:AuthorizationPolicy mesh-security-dubbo-samples-mesh-provider.${RELAY}-calls`,
     );
     expect(result.outputs["envoyFilterNames"]).toEqual({
       "dubbo-samples-mesh-consumer": "cluster",

@@ -1,14 +1,12 @@
 import * as pulumi from "@pulumi/pulumi";
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { z } from "zod";
-import { checked } from "../../../components/check.ts";
 import { ActiveHealthCheck, envoyFilterSpec } from "../../../components/health-check.ts";
 import { ApplicationImage } from "../../../components/image.ts";
 import { injectionLabels, MeshNamespace, telemetrySpec } from "../../../components/namespace.ts";
 import { MeshNetworkPolicy } from "../../../components/network-policy.ts";
 import { SidecarScope } from "../../../components/sidecar-scope.ts";
 import { authorizationPolicySpec, MeshSecurity } from "../../../components/security.ts";
-import { DubboService, type DubboServiceArgs } from "../../../components/service.ts";
+import { DubboService } from "../../../components/service.ts";
 import {
   destinationRuleSpec,
   ProviderRoutes,
@@ -738,7 +736,7 @@ describe("the traffic rules", async () => {
   const args = { name: "mesh-provider", namespace: "demo", rules: trafficRules };
   const declared = await register(() => {
     const traffic = new ProviderTraffic("traffic", args);
-    return new ProviderRoutes("routes", { ...args, traffic: "traffic" }, { dependsOn: traffic });
+    return new ProviderRoutes("routes", args, { dependsOn: traffic });
   });
   const metadata = { name: "mesh-provider", namespace: "demo" };
   const { host } = trafficRules;
@@ -757,13 +755,6 @@ describe("the traffic rules", async () => {
       `${ISTIO}/v1:VirtualService routes-virtual-service < routes after []`,
     ]);
     expect(declared.outputs).toEqual({ traffic: {}, routes: {} });
-  });
-
-  it("keep the route of a stack that has it as a part of the traffic", () => {
-    const parent = "urn:pulumi:test::dubbo-mesh::dubbo-mesh:traffic:ProviderTraffic::traffic";
-    expect(declared.aliases).toEqual({
-      "routes-virtual-service": [`traffic-virtual-service < ${parent}`],
-    });
   });
 
   it("name a subset a version, each in a rule of its own", () => {
@@ -1047,9 +1038,7 @@ describe("security", () => {
     services: ["a.B", "c.D"],
     healthCheck: healthCheckSettings.parse({}),
   };
-  const calledBy = (...accounts: string[]): { callers: ReadonlyMap<string, string> } => ({
-    callers: new Map(accounts.map((account) => [account, account])),
-  });
+  const calledBy = (...callers: string[]) => ({ callers });
   const SECURITY = "kubernetes:security.istio.io/v1";
   const grpc = {
     operation: {
@@ -1275,55 +1264,8 @@ describe("the network policy", () => {
   });
 });
 
-/** What a call throws. */
-function thrownBy(work: () => unknown): unknown {
-  try {
-    work();
-  } catch (error) {
-    return error;
-  }
-  return undefined;
-}
-
-describe("an argument's check", () => {
-  const port = z.int().min(1).max(65535);
-  const component = async (): Promise<pulumi.ComponentResource> =>
-    (await register(() => new pulumi.ComponentResource("dubbo-mesh:test:Component", "c"))).result;
-
-  it("hands on what is right: a plain value as it is, an output and a promise as an output", async () => {
-    const resource = await component();
-    expect(checked(resource, "port", 80, port)).toBe(80);
-    for (const value of [pulumi.output(80), Promise.resolve(80)]) {
-      const output = checked(resource, "port", value, port);
-      expect(pulumi.Output.isInstance(output)).toBe(true);
-      expect(await valueOf(output as pulumi.Output<number>)).toBe(80);
-    }
-  });
-
-  it("throws at once where a plain value is wrong, with argument, value and component", async () => {
-    const resource = await component();
-    const error = thrownBy(() => checked(resource, "port", 0, port));
-    expect(error).toBeInstanceOf(pulumi.ResourceError);
-    expect(error).toMatchObject({
-      message: "port: Too small: expected number to be >=1 (got 0)",
-      hideStack: true,
-    });
-    expect((error as pulumi.ResourceError).resource).toBe(resource);
-  });
-
-  it("fails where an output or a promise turns out to be wrong", async () => {
-    const resource = await component();
-    for (const value of [pulumi.output(1.5), Promise.resolve(1.5)]) {
-      const errors = await unhandled(() => checked(resource, "port", value, port));
-      expect(errors).toMatchObject([
-        { message: "port: Invalid input: expected int, received number (got 1.5)" },
-      ]);
-      expect(errors[0]).toBeInstanceOf(pulumi.ResourceError);
-    }
-  });
-
-  it("lets what is unknown in a preview pass", async () => {
-    const parse = vi.spyOn(port, "safeParse");
+describe("an image that a preview does not know yet", () => {
+  it("leaves the rest of its Deployment known", async () => {
     const image = {
       reference: "r",
       context: "c",
@@ -1336,92 +1278,30 @@ describe("an argument's check", () => {
     const errors = await unhandled(async () => {
       const declared = await register(() => {
         const { reference } = new ApplicationImage("image", image);
-        const unknown = reference.apply((text) => text.length);
-        const resource = new pulumi.ComponentResource("dubbo-mesh:test:Component", "c");
-        void checked(resource, "port", unknown, port);
-        return new DubboService("provider", {
-          ...providerArgs,
-          port: unknown,
-          drainSeconds: unknown,
-          finishSeconds: unknown,
-          versions: [
-            { name: "v1", replicas: 2, image: reference },
-            { name: "v2", replicas: 1, image: reference },
-          ],
-        });
+        const versions = [{ name: "v1", replicas: 2, image: reference }];
+        return new DubboService("provider", { ...providerArgs, versions });
       }, true);
-      expect(declared.resources.map(({ name }) => name)).toEqual(
-        expect.arrayContaining(["provider-service", "provider-v1", "provider-v2"]),
-      );
       const [container] = (
         find(declared, "provider-v1") as { spec: { template: { spec: { containers: object[] } } } }
       ).spec.template.spec.containers;
       expect(container).toMatchObject({ name: "app", image: { __pulumiUnknown: true } });
     });
     expect(errors).toEqual([]);
-    expect(parse).not.toHaveBeenCalled();
   });
+});
 
-  const provider = (wrong: Partial<DubboServiceArgs>) => () =>
-    new DubboService("provider", { ...providerArgs, ...wrong });
-  const consumer = (wrong: Partial<DubboServiceArgs>) => () =>
-    new DubboService("consumer", { ...consumerArgs, ...wrong });
-  const { calls } = consumerArgs;
-  const traffic = (subsets: object[]) => () =>
-    new ProviderTraffic("traffic", {
-      name: "n",
-      namespace: "demo",
-      rules: { ...trafficRules, subsets: subsets as { name: string; weight: number }[] },
-    });
-
-  it.each([
-    [provider({ port: 70_000 }), "port: Too big: expected number to be <=65535 (got 70000)"],
-    [
-      provider({ versions: [{ name: "v1", replicas: -1, image: "r/p:1" }] }),
-      "replicas: Too small: expected number to be >=0 (got -1)",
-    ],
-    [provider({ drainSeconds: -0.5 }), "drainSeconds: Too small: expected number to be >=0 (got -0.5)"],
-    [provider({ finishSeconds: 0 }), "finishSeconds: Too small: expected number to be >0 (got 0)"],
-    [consumer({ port: 0 }), "port: Too small: expected number to be >=1 (got 0)"],
-    [
-      consumer({ versions: [{ name: "v1", image: "r/c:1", autoscale: { min: 3, max: 2, cpu: 80 } }] }),
-      'autoscale: must be min or more (got {"min":3,"max":2,"cpu":80})',
-    ],
-    [
-      consumer({ versions: [{ name: "v1", image: "r/c:1", replicas: 1.5 }] }),
-      "replicas: Invalid input: expected int, received number (got 1.5)",
-    ],
-    [
-      consumer({ calls: { ...calls, intervalMs: 0 } }),
-      "intervalMs: Too small: expected number to be >=1 (got 0)",
-    ],
-    [
-      consumer({ calls: { ...calls, timeoutMs: 0 } }),
-      "timeoutMs: Too small: expected number to be >=1 (got 0)",
-    ],
-    [
-      consumer({ calls: { ...calls, callees: [{ application: "p", port: 0, services: ["a.B", "a.C"] }] } }),
-      "port of a.B, a.C: Too small: expected number to be >=1 (got 0)",
-    ],
-    [
-      traffic([{ name: "v1", weight: 99 }]),
-      'subsets: weights must add up to 100 (got [{"name":"v1","weight":99}])',
-    ],
-    [
-      traffic([{ name: "", weight: 101 }]),
-      "subsets: Too small: expected string to have >=1 characters; Too big: expected number to be <=100; " +
-        'weights must add up to 100 (got [{"name":"","weight":101}])',
-    ],
-  ])("is made by each component: %#", async (work, message) => {
-    const [error, ...more] = await unhandled(() => register(work));
+describe("weights that do not add up to 100", () => {
+  it("are refused by the component that routes, with each version", async () => {
+    const subsets = [
+      { name: "v1", weight: 80 },
+      { name: "v2", weight: 30 },
+    ];
+    const args = { name: "mesh-provider", namespace: "demo", rules: { ...trafficRules, subsets } };
+    const [error, ...more] = await unhandled(() => register(() => new ProviderTraffic("traffic", args)));
     expect(more).toEqual([]);
     expect(error).toBeInstanceOf(pulumi.ResourceError);
-    expect((error as Error).message).toBe(message);
-  });
-
-  it("stops a Deployment whose port turns out to be wrong", async () => {
-    const [error, ...more] = await unhandled(() => register(provider({ port: pulumi.output(0) })));
-    expect(more).toEqual([]);
-    expect((error as Error).message).toMatch(/port: Too small: expected number to be >=1 \(got 0\)$/);
+    expect((error as Error).message).toBe(
+      "the weights of mesh-provider's versions must add up to 100 (v1: 80, v2: 30)",
+    );
   });
 });

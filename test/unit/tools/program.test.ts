@@ -66,6 +66,13 @@ async function failure(work: () => object): Promise<{ error: unknown; fatal: unk
   }
 }
 
+/** Returns an output that fails. */
+function wrong(): pulumi.Output<string> {
+  return pulumi.output("n").apply((): string => {
+    throw new Error("no such namespace");
+  });
+}
+
 describe("a program that fails under mocks", () => {
   it.each<[string, () => object, RegExp]>([
     [
@@ -77,8 +84,8 @@ describe("a program that fails under mocks", () => {
     ],
     [
       "has an output that turns out to be wrong",
-      () => ({ address: new DubboService("p", { ...ARGS, port: pulumi.output(0) }).address }),
-      /port: Too small: expected number to be >=1 \(got 0\)$/,
+      () => ({ address: new DubboService("p", { ...ARGS, namespace: wrong() }).address }),
+      /no such namespace$/,
     ],
     [
       "declares what cannot be rendered",
@@ -93,7 +100,7 @@ describe("a program that fails under mocks", () => {
   });
 
   it("leaves nothing behind: the next one runs", async () => {
-    await failure(() => ({ address: new DubboService("p", { ...ARGS, port: pulumi.output(0) }).address }));
+    await failure(() => ({ address: new DubboService("p", { ...ARGS, namespace: wrong() }).address }));
     const listeners = process.listenerCount("unhandledRejection");
     const { objects, outputs } = await run(() => ({ address: new DubboService("p", ARGS).address }));
     expect(outputs).toEqual({ address: "a.n.svc.c:50052" });
