@@ -120,8 +120,8 @@ function differs(path: string, content: Uint8Array): boolean {
 
 /**
  * Makes a folder hold exactly these files, readable by every user.
- * Only different files are written. Each appears at once and complete, so that several processes
- * may run at the same time.
+ * Only different files are written. A new file appears complete, so that several processes may run
+ * at the same time.
  */
 function fill(folder: string, files: Readonly<Record<string, Uint8Array>>): void {
   mkdirSync(folder, { recursive: true });

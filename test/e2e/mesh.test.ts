@@ -12,8 +12,8 @@ import { buildJavaImages } from "./java-image.ts";
 import { figure, make, pairOf, PROJECT_DIRECTORY, STACK, writeStack } from "./make.ts";
 
 /**
- * Settings for 20 calls per second. Check and try notice a hanging provider long before the probes
- * do.
+ * Settings for 20 calls per second. Health check and try timeout detect a hanging provider long
+ * before the probes do.
  */
 const FAULT_SETTINGS = {
   consumer: { interval: "0.05s" },

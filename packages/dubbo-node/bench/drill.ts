@@ -5,7 +5,7 @@ import { freePorts, ours, type Ports, untilGreeted } from "./providers.ts";
 
 /** Calls started per second. */
 const RATE = 200;
-/** Time between two looks for calls that are due, ms. */
+/** Time between two checks for due calls, ms. */
 const TICK_MS = 5;
 
 /** Names of the provider that gets SIGTERM and of the one that stays. */

@@ -25,7 +25,10 @@ function cancelled(replies: readonly string[]): object {
   return ok({ after: "true", before: "false", replies });
 }
 
-/** Returns the result for a caller of another version or group. By default Dubbo falls back. */
+/**
+ * Returns the result for a caller of another version or group. By default Dubbo falls back to an
+ * existing one.
+ */
 function mismatched(provider: Side, strict: boolean, wanted: string): object {
   if (!strict) return greeting();
   const message = "Invoker for gRPC not found";

@@ -76,7 +76,7 @@ export class DubboApplication {
   }
 
   /**
-   * Adds a service to the exported ones. The call must come before the start.
+   * Exports a service at the start. Call it before {@link start}.
    * @param service the generated service
    * @param handlers one handler for each method
    * @param identity version and group of the interface (default: those of the settings)
@@ -87,7 +87,7 @@ export class DubboApplication {
   }
 
   /**
-   * Returns a reference to a service of a provider. The call must come before the start.
+   * Returns a reference to a service of a provider. Call it before {@link start}.
    * The application counts the calls of the reference, and closes it after the drain.
    * @param service the generated service
    * @param settings address of the provider, and the wanted version and group; settings of this
@@ -121,8 +121,8 @@ export class DubboApplication {
   }
 
   /**
-   * Ends the application without failed calls.
-   * The application turns not ready at once, and refuses new calls after the shutdown wait. The
+   * Drains and ends the application, so that no call fails.
+   * The application becomes not ready at once, and refuses new calls after the shutdown wait. The
    * drain ends with the last call in flight, or at the shutdown timeout.
    * @param work other work in flight, for example calls that the application makes
    */

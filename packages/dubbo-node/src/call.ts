@@ -98,7 +98,7 @@ export class Call {
     return this.#raw.metadata;
   }
 
-  /** Compresses the replies with gzip. The call must come before the first reply. */
+  /** Compresses the replies with gzip. Call it before the first reply. */
   compress(): void {
     this.#compressed = true;
   }

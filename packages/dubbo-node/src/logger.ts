@@ -43,7 +43,7 @@ function oneLine(message: string): string {
   );
 }
 
-/** Characters of the longest message. A peer controls the length of the text that it sends. */
+/** Most characters of a message. A peer controls the length of the text that it sends. */
 const MOST_CHARACTERS = 2000;
 /**
  * Most bytes that wait for a slow reader of standard output. Beyond that, lines are dropped to save

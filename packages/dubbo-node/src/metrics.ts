@@ -9,7 +9,7 @@ const BUCKETS = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 3
 const LABELS = ["interface", "method", "group", "version"] as const;
 type Labels = Record<(typeof LABELS)[number], string>;
 
-/** End of a call that is counted. */
+/** Side of a call that is counted. */
 type Side = "provider" | "consumer";
 
 /** Callback for the end of a call, with its status. */

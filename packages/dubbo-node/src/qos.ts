@@ -2,8 +2,8 @@ import type * as http from "node:http";
 import { createRequire } from "node:module";
 import { text as bodyOf } from "node:stream/consumers";
 
-// An import evaluates all exports of node:http. The WebSocket export loads undici, which takes 3 MB
-// of resident memory.
+// Uses require, because an import evaluates all exports of node:http. The WebSocket export loads
+// undici, which takes 3 MB of resident memory.
 const { createServer } = createRequire(import.meta.url)("node:http") as typeof http;
 
 /** Permission levels of Dubbo: probes are PUBLIC, all other commands are PROTECTED. */

@@ -117,7 +117,7 @@ function isServiceError(error: unknown): error is ServiceError {
   return error instanceof Error && "code" in error && "details" in error && "metadata" in error;
 }
 
-/** Converts the failure of a call. */
+/** Converts the failure of a call to an RpcError. */
 function rpcError(error: unknown): RpcError {
   if (!isServiceError(error)) return asRpcError(error);
   // grpc-js decodes only characters that it encodes. Providers of this package also encode the

@@ -9,8 +9,8 @@ const MESSAGES = 4;
 type Stream = ClientDuplexStream<string, string>;
 
 /**
- * Sends one message on every stream, then waits for all answers. All streams are thus open at the
- * same time.
+ * Sends one message on every stream before it waits for the answers, so that all streams are open
+ * at once.
  */
 async function round(streams: readonly Stream[], count: number): Promise<void> {
   const answers = streams.map(async (stream, index) => {
