@@ -13,21 +13,20 @@ import { build, type BuildOptions } from "esbuild";
 import { UserError } from "../common/errors.ts";
 import { digestOf } from "../common/digest.ts";
 
-/** What an image is made with, beside the application. */
+/** Inputs of an image besides the application. */
 export interface ImageOptions {
-  /** Image to start from. */
+  /** Base image of the Dockerfile. */
   readonly baseImage: string;
   /** Operating system and architecture, such as `linux/amd64`. */
   readonly platform: string;
 }
 
-/** How an application's image is built; the paths are relative to the project. */
+/** Build of an application's image; the paths are relative to the project. */
 export interface ImageBuild {
-  /** Folder that holds the bundle and nothing else. */
+  /** Folder with the files of the bundle only. */
   readonly context: string;
-  /** The Dockerfile. */
   readonly dockerfile: string;
-  /** Tag that changes when an input of the image does. */
+  /** Tag that changes with every input of the image. */
   readonly tag: string;
 }
 
@@ -35,34 +34,43 @@ const APPS = import.meta.dirname;
 const PROJECT = dirname(APPS);
 const DOCKERFILE = join(APPS, "Dockerfile");
 
-/** What makes one module of an application and all that it imports, for the Node.js of its image. */
+/**
+ * Options of esbuild for an application and its imports, as one module for the Node.js of the
+ * image.
+ */
 export const BUNDLE = {
   bundle: true,
   platform: "node",
   target: "node22",
   format: "esm",
-  // grpc-js loads it only for channelz, which the applications turn off.
+  // grpc-js loads this package only for channelz, which the applications turn off.
   external: ["@grpc/proto-loader"],
-  // The bundle must not depend on a tsconfig.json somewhere above the checkout.
+  // The bundle must not depend on a tsconfig.json above the checkout.
   tsconfigRaw: {},
   logLevel: "silent",
 } satisfies BuildOptions;
 
-/** CommonJS libraries in the bundle ask for Node's modules by `require`, which an ES module does not have. */
+/**
+ * Defines `require`, by which CommonJS libraries in the bundle load the modules of Node.js. An ES
+ * module has none.
+ */
 const REQUIRE = `import{createRequire}from"node:module";const require=createRequire(import.meta.url);`;
 
-/** The folder of the package that a file belongs to, or undefined for a file of this project. */
+/** Returns the package folder of a file; undefined for a file of this project. */
 function packageFolder(input: string): string | undefined {
   return /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(input)?.[0];
 }
 
-/** The copyright comment that a source file starts with. */
+/** Returns the copyright comment at the start of a source file. */
 function copyright(file: string): string {
   const comment = /^(\/\/.*\n)+/.exec(readFileSync(file, "utf8"))?.[0] ?? "";
   return comment.includes("Copyright") ? comment.replace(/^\/\/ ?/gm, "").trim() : "";
 }
 
-/** What a package's licence asks to pass on: its licence files or, where it has none, its sources' copyright comments. */
+/**
+ * Returns the texts that the licence of a package requires.
+ * These are its licence files or, without any, the copyright comments in its sources.
+ */
 function licence(folder: string, sources: readonly string[]): string {
   const manifest: unknown = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
   const { name, version, license } = manifest as Record<"name" | "version" | "license", string>;
@@ -72,7 +80,7 @@ function licence(folder: string, sources: readonly string[]): string {
   return [`${name} ${version}, ${license}`, ...[...found].sort()].join("\n\n");
 }
 
-/** The licences of the packages that these files belong to. */
+/** Returns the licences of the packages that contain these files. */
 function licences(inputs: readonly string[]): string {
   const folders = new Set(inputs.map(packageFolder).filter((folder) => folder !== undefined));
   const texts = [...folders].map((folder) => {
@@ -111,8 +119,9 @@ function differs(path: string, content: Uint8Array): boolean {
 }
 
 /**
- * Makes the folder hold exactly these files, readable by every user, and touches only what differs. A file appears whole, so
- * that another process may do the same at the same time.
+ * Makes a folder hold exactly these files, readable by every user.
+ * Only different files are written. A new file appears complete, so that several processes may run
+ * at the same time.
  */
 function fill(folder: string, files: Readonly<Record<string, Uint8Array>>): void {
   mkdirSync(folder, { recursive: true });
@@ -130,9 +139,11 @@ function fill(folder: string, files: Readonly<Record<string, Uint8Array>>): void
 }
 
 /**
- * Bundles an application, a folder beside this file with a `main.ts`, into its image's build context, `apps/dist/<application>`. The same sources give the same bytes wherever
- * the checkout lies, and an unchanged file is not written again.
- * @throws UserError where there is no such application; esbuild's BuildFailure, which names file and line
+ * Bundles an application into the build context of its image, `apps/dist/<application>`.
+ * An application is a folder beside this file with a `main.ts`. The same sources give the same
+ * bytes in every checkout. Unchanged files are not written.
+ * @throws UserError if there is no such application
+ * @throws BuildFailure of esbuild, which names file and line
  */
 export async function bundleApplication(application: string, options: ImageOptions): Promise<ImageBuild> {
   if (!existsSync(join(APPS, application, "main.ts"))) {

@@ -2,20 +2,20 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { DubboReference, Logger } from "dubbo-node";
 import type { Greeter } from "../gen/greeter_pb.ts";
 
-/** Whom the consumer greets. Source: the seed. */
+/** Name that the consumer greets. Source: the sample. */
 const NAME = "service mesh";
-/** A call that takes longer has its time logged, ms. */
+/** Duration from which the time of a call is logged, ms. */
 const SLOW_MS = 500;
 
-/** How the consumer calls. */
+/** Options of the caller. */
 export interface CallerOptions {
   /** The provider's greeter. */
   readonly greeter: DubboReference<typeof Greeter>;
-  /** Time from one call's start to the next, ms. */
+  /** Time between the starts of two calls, ms. */
   readonly interval: number;
-  /** Where the calls are logged. */
+  /** Logger of the calls. */
   readonly log: Logger;
-  /** Ends the calls; the one in flight is finished. */
+  /** Ends the calls after the one in flight. */
   readonly signal: AbortSignal;
 }
 
@@ -33,8 +33,8 @@ async function invoke({ greeter, log }: CallerOptions, call: number, start: numb
 }
 
 /**
- * Waits for the provider, then greets it until the signal says stop, one call at a time. A call is due one interval after the one before
- * was, or at once if that took longer.
+ * Waits for the provider, then greets it until the signal aborts, one call at a time.
+ * A call starts one interval after the previous one, or at once after a longer call.
  */
 export async function callForever(options: CallerOptions): Promise<void> {
   const { greeter, interval, signal } = options;

@@ -2,14 +2,14 @@ import { Greeter } from "../gen/greeter_pb.ts";
 import { applicationSettings, DubboApplication, milliseconds, referenceSettings, run } from "dubbo-node";
 import { callForever } from "./caller.ts";
 
-// Port, provider and version are the seed's.
+// Port, provider and version come from the sample.
 const settingsSchema = applicationSettings({ port: 20_880 })
   .extend(
     referenceSettings({ services: [Greeter], providedBy: "dubbo-samples-mesh-provider", version: "1.0.0" })
       .shape,
   )
   .extend({
-    /** Time from one call's start to the next, milliseconds. */
+    /** Time between the starts of two calls, milliseconds. */
     "dubbo.consumer.interval": milliseconds(1).default(1000),
   });
 

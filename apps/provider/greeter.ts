@@ -3,22 +3,25 @@ import { status } from "@grpc/grpc-js";
 import { type Attachment, type Call, type Handlers, type Logger, RpcError } from "dubbo-node";
 import type { Greeter, GreeterRequest } from "../gen/greeter_pb.ts";
 
-/** Replies of a server stream. Source: the sample. */
+/** Number of replies of a server stream. Source: the sample. */
 const STREAMED_REPLIES = 10;
-/** The attachment that is echoed, and that the big one travels as. Source: the sample. */
+/** Key of the echoed attachment, and of the big one. Source: the sample. */
 const ATTACHMENT = "user-attachment";
-/** The numbers 0 to 7999 in a row, 30,890 characters. Source: the sample. */
+/** The numbers 0 to 7999 without separators, 30,890 characters. Source: the sample. */
 const BIG_ATTACHMENT = Array.from({ length: 8000 }, (_, index) => index).join("");
 
-/** Who greets. */
+/** Options of the greeter. */
 export interface GreeterOptions {
   /** Dubbo application name. */
   readonly application: string;
-  /** Version of the provider; v1 greets as the seed's only provider does, without a suffix. */
+  /**
+   * Version of the provider. The greeting of v1 has no suffix, like that of the sample's only
+   * provider.
+   */
   readonly version: string;
-  /** Where the provider listens, `ip:port`. */
+  /** Address of the provider, `ip:port`. */
   readonly address: string;
-  /** Where the greeter logs. */
+  /** Logger of the greeter. */
   readonly log: Logger;
 }
 
@@ -26,7 +29,10 @@ interface Reply {
   readonly message: string;
 }
 
-/** This host's address as Dubbo reports it: the first IPv4 address that others can reach. */
+/**
+ * Returns the address of this host as Dubbo reports it: the first IPv4 address that is not
+ * internal.
+ */
 export function hostAddress(): string {
   const addresses = Object.values(networkInterfaces()).flatMap((found) => found ?? []);
   return addresses.find(({ family, internal }) => family === "IPv4" && !internal)?.address ?? "127.0.0.1";
@@ -40,7 +46,7 @@ async function* echo(requests: AsyncIterable<GreeterRequest>): AsyncGenerator<Re
   for await (const { name } of requests) yield { message: name };
 }
 
-/** As {@link echo}, with compressed replies. */
+/** Works like {@link echo}, with compressed replies. */
 function compressedEcho(requests: AsyncIterable<GreeterRequest>, call: Call): AsyncGenerator<Reply> {
   call.compress();
   return echo(requests);
@@ -56,7 +62,7 @@ function untilCancelled({ signal }: Call): Promise<never> {
   });
 }
 
-/** The methods that wait to be cancelled, and the one that tells whether they were. */
+/** Returns the methods that wait for their cancellation, and the one that reports it. */
 function cancellations(log: Logger) {
   const cancelled = new Set<string>();
   const remember = (method: string, { signal }: Call): void => {
@@ -84,7 +90,7 @@ function cancellations(log: Logger) {
   };
 }
 
-/** The sample's greeter, with its words. */
+/** Returns the handlers of the sample's greeter, with the texts of the sample. */
 export function greeter(options: GreeterOptions): Handlers<typeof Greeter> {
   const { application, version, address, log } = options;
   const suffix = version === "v1" ? "" : `-${version}`;

@@ -2,7 +2,7 @@ import { Greeter } from "../gen/greeter_pb.ts";
 import { applicationSettings, DubboApplication, run } from "dubbo-node";
 import { greeter, hostAddress } from "./greeter.ts";
 
-// Port and version are the seed's.
+// Port and version come from the sample.
 const settingsSchema = applicationSettings({ port: 50_052, version: "1.0.0" });
 
 await run(settingsSchema, ({ settings, log }) => {

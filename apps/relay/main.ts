@@ -1,4 +1,5 @@
-// A service of one's own is its proto, its handlers and its settings: this one is called, and calls the provider.
+// An example of a new service, which needs a proto, handlers and settings. Each call to it makes a
+// call to the provider.
 import { Greeter } from "../gen/greeter_pb.ts";
 import { Relay } from "../gen/relay_pb.ts";
 import { applicationSettings, DubboApplication, referenceSettings, run } from "dubbo-node";

@@ -20,7 +20,7 @@ function writeServices(...further: object[]): void {
   });
 }
 
-/** Runs `work` with an address of this machine that leads into the first pod of a service. */
+/** Runs `work` with a local address that is forwarded to the first pod of a service. */
 async function intoPod<T>(service: string, port: number, work: (address: string) => Promise<T>): Promise<T> {
   const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
   const [pod] = await new Mesh(settings).pods(service);
@@ -42,7 +42,8 @@ describe("a third service", () => {
     const { result } = await make<UpReport>("up", "JSON=1");
     const changes = result.changes.map(({ operation, target }) => `${operation} ${target}`);
     const made = (change: string): boolean => change.startsWith("create ") && change.includes(RELAY);
-    // Of what was there, only who may read changes: who may call the provider is an object of each caller's own.
+    // Only the RBAC binding of an existing object changes: each caller has a separate policy for
+    // its calls to the provider.
     const others = changes.filter((change) => !made(change));
     expect(others).toEqual([
       "update kubernetes:rbac.authorization.k8s.io/v1:RoleBinding mesh-namespace-role-binding",

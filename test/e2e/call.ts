@@ -2,24 +2,24 @@ import { z } from "zod";
 import { APPLICATION_CONTAINER, GREETER } from "../../settings/names.ts";
 import { PROVIDER, type Scene } from "./scene.ts";
 
-/** How a call ended, as its caller saw it. */
+/** Schema of the result of a call, as the caller sees it. */
 const outcome = z.strictObject({
-  /** Code of the connection's or the stream's failure, such as `ECONNRESET`. */
+  /** Error code of the connection or the stream, such as `ECONNRESET`. */
   error: z.string().optional(),
   /** gRPC status. */
   grpc: z.number().optional(),
   /** gRPC message. */
   message: z.string().optional(),
-  /** Replies that came. */
+  /** Number of replies. */
   replies: z.number(),
-  /** How long it took, ms. */
+  /** Duration of the call, ms. */
   ms: z.number(),
 });
 
-/** How a call ended, as its caller saw it. */
+/** Result of a call, as the caller sees it. */
 export type Outcome = z.infer<typeof outcome>;
 
-// One call over HTTP/2 in plaintext, as the application itself makes it; the images hold Node.js and nothing else.
+// Makes one call over plaintext HTTP/2, like the application. The images contain Node.js only.
 const SCRIPT = `
 const [host, path, name] = process.argv.slice(1);
 const text = Buffer.from(name);
@@ -46,7 +46,10 @@ request.on("error", (error) => { failure ??= error.code; }).on("close", () => se
 request.end(frame);
 `;
 
-/** Calls a method of the provider from within a pod: of the greeter by its name, of others by their path. */
+/**
+ * Calls a method of the provider from a pod.
+ * @param method name of a greeter method, or the path of another method
+ */
 export async function callFrom(scene: Scene, pod: string, method: string, name: string): Promise<Outcome> {
   const path = method.startsWith("/") ? method : `/${GREETER}/${method}`;
   const host = `${PROVIDER}.${scene.settings.namespace}.svc.cluster.local:50052`;

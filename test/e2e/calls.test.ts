@@ -12,10 +12,13 @@ import { givenUp, Watch } from "./watch.ts";
 
 const NAMESPACE = "dubbo-calls";
 const HEALTH = "/grpc.health.v1.Health/Check";
-/** Calls that the split is counted over: at 1,000 chance alone is 3 points off in one of 56 runs, at 4,000 in none of 100,000. */
+/**
+ * Number of calls for the measured split. With 1,000 calls, chance alone exceeds 3 points in one of
+ * 56 runs. With 4,000 calls it never does in 100,000 runs.
+ */
 const SPLIT_CALLS = 4000;
 
-/** What the stack says of retries and timeouts; `greet` is idempotent. */
+/** Retries and timeouts of the stack; `greet` is idempotent. */
 const TRAFFIC = { attempts: 2, perTryTimeout: "1s" };
 const METHODS = { [`/${GREETER}/UpperCaseGreet`]: { timeout: "2s" } };
 
@@ -36,7 +39,7 @@ afterAll(async () => {
   await make("down");
 });
 
-/** Lines of the logs of a version's pods, or of all of the provider's, that match. */
+/** Counts the matching log lines of the provider's pods, or of those with the given version. */
 async function logged(scene: Scene, pattern: RegExp, version?: string): Promise<number> {
   const pods = (await scene.mesh.pods(PROVIDER)).filter(
     ({ metadata }) => version === undefined || metadata?.labels?.["version"] === version,
@@ -49,7 +52,7 @@ async function consumer(scene: Scene): Promise<string> {
   return nameOf((await scene.mesh.pods(CONSUMER)).at(-1));
 }
 
-/** A pod that runs Node.js and does nothing; with a sidecar it has the identity of its ServiceAccount. */
+/** Returns an idle pod with Node.js. With a sidecar it has the identity of its ServiceAccount. */
 function idlePod(name: string, sidecar: boolean): object[] {
   const metadata = { name, labels: { app: name, "sidecar.istio.io/inject": String(sidecar) } };
   const command = ["node", "-e", "setInterval(() => undefined, 1000)"];
@@ -121,17 +124,17 @@ describe("with a provider that fails as it is asked to", () => {
     const image = await buildFaultyProvider();
     const [provider, caller] = [{ image, methods: METHODS }, { interval: "0.05s" }];
     writeStack({ namespace: NAMESPACE, provider, consumer: caller, traffic: TRAFFIC });
-    // A version that answers calls goes with it.
+    // CONFIRM, because the change removes a version that answers calls.
     await make<UpReport>("up", "JSON=1", CONFIRM);
     await (await Scene.now()).settled();
   });
 
-  /** Calls once from the consumer's pod, and counts the tries that arrived. */
+  /** Calls once from the pod of the consumer, and counts the tries that arrive. */
   async function tried(method: string, behaviour: string): Promise<Outcome & { tries: number }> {
     const scene = await Scene.now();
     const name = `${behaviour}-${Date.now()}`;
     const ended = await callFrom(scene, await consumer(scene), method, name);
-    // A try more would come within a try's time.
+    // A further try would arrive within the time of one try.
     await sleep(1500);
     const seen = { ...ended, tries: await logged(scene, new RegExp(`arrived ${method} ${name}$`)) };
     process.stdout.write(`  figure  ${method} ${behaviour}: ${JSON.stringify(seen)}\n`);

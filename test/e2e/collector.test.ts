@@ -9,15 +9,15 @@ import { make, writeStack } from "./make.ts";
 import { CONSUMER, nameOf, PROVIDER, Scene, until } from "./scene.ts";
 
 const NAMESPACE = "dubbo-traced";
-/** Where the collector is: a namespace without sidecars, as collectors often are. */
+/** Namespace of the collector. It has no sidecars, as is common for collectors. */
 const COLLECTOR = "collector";
 const PORT = 9411;
 const HOST = `${COLLECTOR}.${COLLECTOR}.svc.cluster.local`;
-/** Name of the mesh's provider of traces. */
+/** Name of the trace provider in the mesh configuration. */
 const PROVIDER_NAME = "e2e";
 const WATCHED_MS = 30_000;
 
-/** Takes Zipkin's spans, and writes a line for each: its kind and the service that tells of it. */
+/** Receives Zipkin spans, and writes a line for each: its kind and the reporting service. */
 const SCRIPT = `
 require("node:http").createServer((request, response) => {
   let body = "";
@@ -46,7 +46,7 @@ function collector(image: string): object[] {
 
 const meshConfig = z.looseObject({ extensionProviders: z.array(z.looseObject({ name: z.string() })) });
 
-/** Makes the collector a provider of the mesh, or none any more. */
+/** Adds the collector to the trace providers of the mesh, or removes it. */
 async function setProvider(scene: Scene, there: boolean): Promise<void> {
   const istio = ["--namespace=istio-system", "configmap", "istio"];
   const text = await scene.kubectl("get", ...istio, "-o", "jsonpath={.data.mesh}");
@@ -58,14 +58,14 @@ async function setProvider(scene: Scene, there: boolean): Promise<void> {
   await scene.kubectl("patch", ...istio, "--type=merge", "-p", patch);
 }
 
-/** How often each kind of span has come so far, by the service that told of it. */
+/** Counts the spans so far, by kind and reporting service. */
 async function spans(scene: Scene): Promise<ReadonlyMap<string, number>> {
   const log = await scene.kubectl(`--namespace=${COLLECTOR}`, "logs", COLLECTOR);
   const lines = log.split("\n").filter((line) => line !== "");
   return new Map([...new Set(lines)].map((line) => [line, lines.filter((each) => each === line).length]));
 }
 
-/** Calls that the consumer's Envoy has passed on so far. */
+/** Returns the number of calls that the consumer's Envoy has forwarded so far. */
 async function calls(scene: Scene): Promise<number> {
   const [pod] = await scene.mesh.pods(CONSUMER);
   const found = await scene.clusters(nameOf(pod));

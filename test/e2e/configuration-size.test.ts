@@ -12,13 +12,17 @@ import type { Settings } from "../../settings/settings.ts";
 import { make, pairOf, PROJECT_DIRECTORY, STACK, writeStack } from "./make.ts";
 
 const NAMESPACE = "dubbo-size";
-/** Services beside the pair: 200 in all. */
+/** Number of services besides the pair; 200 in all. */
 const OTHERS = 198;
-/** A time to connect that nobody else has. */
+/** A connect timeout that no other configuration uses. */
 const MARK = "2.345s";
-/** What istiod may take to hand on a change of so many services, ms. */
+/** Time in which istiod must distribute a change of 200 services, ms. */
 const PUSH_LIMIT_MS = 60_000;
-/** What istiod tells proxies of other services; all else of a service is for its own pods, of which there are none here: too many for one machine. */
+/**
+ * Kinds that istiod sends to the proxies of other services.
+ * The other objects of a service concern its own pods only. The test starts none: 198 services are
+ * too many for one machine.
+ */
 const TOLD = ["Service", "DestinationRule", "VirtualService"];
 
 const configDump = z.object({
@@ -32,10 +36,10 @@ const configDump = z.object({
   ),
 });
 
-/** What a proxy is configured with. */
+/** Size of a proxy's configuration. */
 interface Size {
   readonly bytes: number;
-  /** Whether it knows the last change. */
+  /** True if the proxy has the last change. */
   readonly marked: boolean;
   readonly clusters: number;
   readonly listeners: number;
@@ -55,7 +59,7 @@ function sizeOf(dump: string): Size {
   };
 }
 
-/** The sizes of the first pod's proxy of the consumer and of the provider. */
+/** Returns the sizes for the first consumer pod and the first provider pod. */
 async function sizes(settings: Settings): Promise<Size[]> {
   const mesh = new Mesh(settings);
   const { provider, consumer } = pairOf(settings);
@@ -67,7 +71,7 @@ async function sizes(settings: Settings): Promise<Size[]> {
   );
 }
 
-/** The sizes as soon as they are as wanted. */
+/** Waits until the sizes match, and returns them. */
 async function sizesOnce(settings: Settings, wanted: (seen: readonly Size[]) => boolean): Promise<Size[]> {
   const end = performance.now() + PUSH_LIMIT_MS;
   for (;;) {
@@ -78,7 +82,7 @@ async function sizesOnce(settings: Settings, wanted: (seen: readonly Size[]) => 
   }
 }
 
-/** The objects of a mesh of 200 services, as one entry each of the stack gives them. */
+/** Returns the objects of a mesh with 200 services, made from one stack entry each. */
 async function objectsOfAll(): Promise<readonly KubernetesObject[]> {
   const file = await readStackFile(PROJECT_DIRECTORY, STACK);
   const others = Array.from({ length: OTHERS }, (_, index) => ({
@@ -86,7 +90,7 @@ async function objectsOfAll(): Promise<readonly KubernetesObject[]> {
     image: "other:1",
     port: 50_052,
     offers: [`org.example.Other${index}`],
-    // Each calls the one before it.
+    // Each service calls the previous one.
     calls: index === 0 ? [] : [`other-${index - 1}`],
   }));
   const services = JSON.stringify([{ app: "provider" }, { app: "consumer" }, ...others]);
@@ -121,11 +125,12 @@ it("tells the pair's proxies of a mesh of 200 services no more than of one of 2"
   const others = TOLD.flatMap((told) =>
     objects.filter(({ kind, metadata }) => kind === told && metadata.name.startsWith("other-")),
   );
-  // Each has two DestinationRules: one of its only version.
+  // Each service has two DestinationRules: the second one is for its only version.
   expect(others).toHaveLength((TOLD.length + 1) * OTHERS);
   await step(`apply ${others.length} objects`, () => apply(others));
   const { provider, consumer } = pairOf(settings);
-  // istiod puts changes together and hands them on in turn: when the consumer knows the last one, it has been told of the others.
+  // istiod merges changes and sends them in order. A consumer that has the last change has the
+  // others too.
   const mark = { op: "add", path: "/spec/trafficPolicy/connectionPool/tcp/connectTimeout", value: MARK };
   const rule = ["destinationrules.networking.istio.io", provider.name, "-n", NAMESPACE];
   await kubectl(settings, ["patch", ...rule, "--type=json", "-p", JSON.stringify([mark])]);
@@ -133,7 +138,7 @@ it("tells the pair's proxies of a mesh of 200 services no more than of one of 2"
     sizesOnce(settings, ([first]) => first?.marked === true),
   );
   show("proxies of 200 services", scoped);
-  // Without their scopes both are told of all: the test would notice.
+  // Without their Sidecar objects both proxies receive everything, so the test can fail.
   await kubectl(settings, [
     "delete",
     "sidecars.networking.istio.io",

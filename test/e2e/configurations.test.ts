@@ -9,7 +9,7 @@ import { checkedClusters, envoyRefusal } from "../configurations/envoy.ts";
 import { tryConfigurations } from "../configurations/suite.ts";
 import { PROJECT_DIRECTORY } from "./make.ts";
 
-// What the applications' images are made of is no matter of the configuration, and takes longer than all else.
+// The bundles do not affect the configuration, and building them takes longer than everything else.
 vi.mock(import("../../apps/bundle.ts"), () => ({
   bundleApplication: () =>
     Promise.resolve({ context: "apps/dist/x", dockerfile: "apps/Dockerfile", tag: "0" }),
@@ -25,14 +25,14 @@ beforeAll(async () => {
   await makeArtifact(envoyArtifact());
 });
 
-/** 10,000 before a release. */
+/** Number of runs; 10,000 before a release. */
 const RUNS = process.env["SOAK"] === undefined ? 2500 : 10_000;
 
 describe(`${RUNS} random configurations`, () => {
   let sample: readonly Declared[] = [];
 
   it("are accepted, and give valid objects, or are refused, and name a key", async () => {
-    // The program warns of checks that go out in plaintext.
+    // The program warns about plaintext health checks.
     vi.spyOn(console, "warn").mockReturnValue(undefined);
     const tally = await tryConfigurations({ runs: RUNS, kept: 20 });
     expect(tally.accepted + tally.refused).toBe(RUNS);
@@ -57,7 +57,7 @@ interface Filter extends KubernetesObject {
   };
 }
 
-/** Changes the first check of an EnvoyFilter. */
+/** Returns a function that changes the first health check of an EnvoyFilter. */
 function check(change: (fields: Fields) => Fields): (filter: Filter) => void {
   return ({ spec }) => {
     const checks = spec.configPatches[0]?.patch.value.health_checks ?? [];

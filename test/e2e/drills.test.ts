@@ -6,7 +6,10 @@ import { CONFIRM, make, type PairStack, writeStack } from "./make.ts";
 import { CONSUMER, nameOf, now, PROVIDER, Scene, until } from "./scene.ts";
 import { type Change, givenUp, type Seen, Watch } from "./watch.ts";
 
-/** A consumer of 20 calls a second; all else is the default unless a drill says otherwise. */
+/**
+ * Returns a stack whose consumer makes 20 calls per second. Other settings are defaults unless
+ * given.
+ */
 function stack({ consumer, ...settings }: PairStack = {}): PairStack {
   return { namespace: "dubbo-drills", consumer: { interval: "0.05s", ...consumer }, ...settings };
 }
@@ -16,7 +19,10 @@ async function up(settings: PairStack, ...variables: string[]): Promise<UpReport
   return (await make<UpReport>("up", "JSON=1", ...variables)).result;
 }
 
-/** Lets something happen to a mesh at rest, waits until it is at rest again, and tells what became of the calls. */
+/**
+ * Runs a fault in a settled mesh, waits until it settles again, and returns the results of the
+ * calls.
+ */
 async function drill(name: string, fault: (scene: Scene) => Promise<void>): Promise<Seen> {
   const before = await Scene.now();
   await before.settled();
@@ -29,7 +35,7 @@ async function drill(name: string, fault: (scene: Scene) => Promise<void>): Prom
   return seen;
 }
 
-/** No call failed, by the consumer's account and by its Envoy's. */
+/** Checks that no call failed, according to the consumer and to its Envoy. */
 function expectUnharmed(seen: Seen): void {
   expect(seen).toMatchObject({ failed: [], unaccounted: 0, waits: [] });
   expect(givenUp(seen)).toEqual({});
@@ -37,10 +43,10 @@ function expectUnharmed(seen: Seen): void {
   expect(seen.answered).toBeGreaterThan(5 * seen.seconds);
 }
 
-/** By Envoy's flags, the active check has taken an endpoint out, and outlier detection has not. */
+/** Envoy's flags of an endpoint that the active check has taken out, but not outlier detection. */
 const CHECK_FAILED = /^failed_active_health_check( active_hc_timeout)?$/;
 
-/** What first took an endpoint out. */
+/** Returns the change that first took an endpoint out. */
 function firstOut({ changes }: Pick<Seen, "changes">, address: string): Change | undefined {
   return changes.find((change) => change.address.startsWith(`${address}:`) && change.state !== "healthy");
 }
@@ -59,7 +65,7 @@ describe("0 failed calls of a consumer at 20 calls a second", () => {
       await up(stack());
     });
     expectUnharmed(seen);
-    // Two pods came and two went.
+    // Two new pods, and two old ones.
     expect(new Set(seen.changes.map(({ address }) => address)).size).toBe(4);
   });
 
@@ -84,7 +90,7 @@ describe("0 failed calls of a consumer at 20 calls a second", () => {
       await scene.settled();
       const [next] = await scene.mesh.pods(PROVIDER);
       process.kill(applicationProcess(next?.metadata?.uid ?? ""), "SIGKILL");
-      // The kubelet starts the container again.
+      // The kubelet restarts the container.
       await sleep(3000);
     });
     expectUnharmed(seen);
@@ -147,7 +153,7 @@ describe("0 failed calls of a consumer at 20 calls a second", () => {
     expect(seen).toMatchObject({ failed: [], unaccounted: 0 });
     expect(seen.answered).toBeGreaterThan(20);
     expect(seen.waits.length).toBeGreaterThan(0);
-    // What Envoy could not pass on are the looks at the provider's health, and nothing else.
+    // Envoy rejects only the health checks that the consumer makes.
     const refused = seen.waits.filter((wait) => wait.includes("no healthy upstream"));
     expect(givenUp(seen)).toEqual({ upstream_rq_5xx: refused.length });
   });
@@ -169,7 +175,7 @@ describe("0 failed calls of a consumer at 20 calls a second", () => {
         await scale(1);
         await scene.kubectl("--namespace=istio-system", "rollout", "status", "deployment/istiod");
       }
-      // The proxies find it again.
+      // The proxies reconnect to istiod.
       await sleep(5000);
     });
     expectUnharmed(seen);
@@ -198,7 +204,7 @@ describe("0 failed calls of a consumer at 20 calls a second", () => {
 describe("the profile `fast`", () => {
   it("takes a hung provider out in 2 s, and no call fails or waits longer than a try", async () => {
     const tryMs = 1000;
-    // The version that has taken all calls goes.
+    // CONFIRM, because the change removes the version with all calls.
     await up(stack({ healthCheck: "fast", traffic: { perTryTimeout: `${tryMs / 1000}s` } }), CONFIRM);
     let took = Number.NaN;
     let state = "";

@@ -1,6 +1,7 @@
 /**
- * Runs beside an Envoy, in its network namespace, and looks every 50 ms at one endpoint. Prints when it began, and when the endpoint is out
- * of the load balancing and why, one line of JSON each.
+ * Runs beside an Envoy, in its network namespace, and reads the state of one endpoint every 50 ms.
+ * Prints one line of JSON at the start, and one when the endpoint leaves the load balancing, with
+ * the reason.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseClusters } from "../../tools/verify/envoy.ts";
@@ -11,7 +12,7 @@ const LIMIT_MS = 30_000;
 
 const [address = ""] = process.argv.slice(2);
 
-/** What is wrong with the endpoint, in the first of the clusters that has something to say. */
+/** Returns the problems of the endpoint in the first cluster that reports any. */
 async function problems(): Promise<string> {
   const text = await (await fetch(CLUSTERS)).text();
   const hosts = parseClusters(text, (name) => name.startsWith("outbound|")).flatMap(({ hosts }) => hosts);

@@ -18,7 +18,7 @@ let folder: string;
 
 interface Ran {
   readonly exitCode: number | undefined;
-  /** Standard output and error, as they came. */
+  /** Standard output and standard error, in order. */
   readonly all: string;
 }
 
@@ -33,7 +33,7 @@ async function pulumi(...args: string[]): Promise<Ran> {
   return { exitCode, all };
 }
 
-/** Runs a plain `pulumi` command that must succeed, and returns what it prints. */
+/** Runs a plain `pulumi` command that must succeed, and returns its output. */
 async function succeeded(...args: string[]): Promise<string> {
   const { all, exitCode } = await pulumi(...args);
   if (exitCode !== 0) throw new Error(`pulumi ${args.join(" ")}: ${all}`);
@@ -57,7 +57,7 @@ async function previewed(): Promise<readonly Change[]> {
   return (await make<{ changes: readonly Change[] }>("preview", "JSON=1")).result.changes;
 }
 
-/** Names of the namespace's objects of some kinds. */
+/** Returns the names of the objects of some kinds in the namespace. */
 async function names(kinds: string): Promise<string[]> {
   const scene = await Scene.now();
   const found = await scene.kubectl("get", kinds, "-o", "name");
@@ -165,7 +165,7 @@ describe("a state that is exported", () => {
   });
 });
 
-/** Processes whose command line matches. */
+/** Returns the ids of processes whose command line matches. */
 async function processes(pattern: string): Promise<number[]> {
   const { stdout } = await execa("pgrep", ["-f", pattern], { reject: false });
   return stdout.split("\n").flatMap((line) => (line === "" ? [] : [Number(line)]));
@@ -187,7 +187,7 @@ describe("an engine that is killed while it makes a Deployment", () => {
     expect(killed.length).toBeGreaterThanOrEqual(2);
     for (const pid of killed) process.kill(pid, "SIGKILL");
     await updating;
-    // The program has no engine to talk to any more, and ends.
+    // The program ends because it has lost its engine.
     await until("the program ends", 30, async () =>
       (await processes("@pulumi/pulumi/cmd/run")).length === 0 ? true : undefined,
     );

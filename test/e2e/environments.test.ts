@@ -8,10 +8,10 @@ import { CONFIRM, make, PROJECT_DIRECTORY, writeStack } from "./make.ts";
 import { Scene } from "./scene.ts";
 import { type Seen, Watch } from "./watch.ts";
 
-/** The stacks of this project. */
+/** Stacks of this project. */
 type Environment = "dev" | "canary" | "staging" | "prod";
 
-/** Where a stack goes; the test holds it equal. */
+/** Keys for the location of a stack, which the test keeps constant. */
 const PLACE = ["cluster", "context", "namespace", "registry"].map((key) => `dubbo-mesh:${key}`);
 
 interface Application {
@@ -19,7 +19,10 @@ interface Application {
   readonly [key: string]: unknown;
 }
 
-/** What a stack's file says beside where it goes, with a consumer at 20 calls a second. */
+/**
+ * Returns the settings of a stack's file except its location. The consumer makes 20 calls per
+ * second.
+ */
 function settingsOf(environment: Environment): Readonly<Record<string, unknown>> {
   const text = readFileSync(join(PROJECT_DIRECTORY, `Pulumi.${environment}.yaml`), "utf8");
   const { config } = yaml.load(text) as { config: Readonly<Record<string, unknown>> };
@@ -30,7 +33,7 @@ function settingsOf(environment: Environment): Readonly<Record<string, unknown>>
   return { ...settings, services: faster };
 }
 
-/** The kinds that a stack makes, pods and what Kubernetes derives aside. */
+/** Kinds of the objects that a stack makes, without pods and objects that Kubernetes derives. */
 const KINDS = [
   "serviceaccounts",
   "roles",
@@ -51,12 +54,12 @@ const KINDS = [
 
 async function up(environment: Environment): Promise<void> {
   writeStack({ namespace: "dubbo-environments", ...settingsOf(environment) });
-  // With canary goes a version that answers a fifth of the calls.
+  // CONFIRM, because leaving canary removes a version with a fifth of the calls.
   await make<UpReport>("up", "JSON=1", CONFIRM);
   await (await Scene.now()).settled();
 }
 
-/** Uids of the namespace and of the stack's objects, by kind and name. */
+/** Returns the uids of the namespace and of the stack's objects, by kind and name. */
 async function uids(scene: Scene): Promise<Map<string, string>> {
   const { namespace } = scene.settings;
   const row = "{range .items[*]}{.kind}/{.metadata.name} {.metadata.uid}{'\\n'}{end}".replaceAll("'", '"');
@@ -66,7 +69,7 @@ async function uids(scene: Scene): Promise<Map<string, string>> {
   return new Map([["Namespace", own], ...rows.map((line) => line.split(" ") as [string, string])]);
 }
 
-/** What a change of environment did to the stack's objects. */
+/** Effect of a change of environment on the objects of the stack. */
 interface Moved {
   readonly kept: number;
   readonly replaced: readonly string[];
@@ -103,7 +106,10 @@ async function move(from: Environment, to: Environment): Promise<Seen & Moved> {
 }
 
 const IS_SOAK = process.env["SOAK"] !== undefined;
-/** From each environment to each other; without SOAK, from each to one. */
+/**
+ * Order of the environments. With SOAK it covers every change, otherwise one change from each
+ * environment.
+ */
 const WALK: readonly Environment[] = [
   ...(["dev", "canary", "staging", "prod", "dev"] as const),
   ...(IS_SOAK ? (["staging", "canary", "prod", "staging", "dev", "prod", "canary", "dev"] as const) : []),

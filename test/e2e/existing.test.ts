@@ -8,7 +8,10 @@ import { make, writeStack } from "./make.ts";
 
 const ON_KIND = `CONTEXT=${CONTEXT}`;
 
-/** The local cluster as somebody else's: by its context in the kubeconfig of kubectl, with kind and docker at hand. */
+/**
+ * Uses the local cluster like an existing kind cluster.
+ * It is known only by its context in the kubeconfig, and kind and docker are available.
+ */
 beforeAll(async () => {
   await make("cluster-up");
   const { PATH = "" } = process.env;

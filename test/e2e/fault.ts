@@ -10,37 +10,37 @@ import { applicationProcess } from "./host.ts";
 
 const POLL_MS = 200;
 
-/** What became of the consumer's calls, from its log. */
+/** Results of the consumer's calls, from its log. */
 interface Calls {
-  /** Calls answered. */
+  /** Number of answered calls. */
   readonly answered: number;
-  /** Among them those that were answered late, over 500 ms. */
+  /** Number of answered calls that took over 500 ms. */
   readonly delayed: number;
-  /** What the consumer logged of the calls that failed. */
+  /** Log messages of the failed calls. */
   readonly failed: readonly string[];
 }
 
-/** What was seen of a provider that hung; times in seconds. */
+/** Results of a hanging provider; times in seconds. */
 export interface Hung extends Calls {
-  /** From the fault's begin until Envoy had the endpoint marked as failed by its active check. */
+  /** Time from the start of the fault until the active check fails in Envoy, seconds. */
   readonly outAfter: number;
-  /** From the fault's end until Envoy had it back. */
+  /** Time from the end of the fault until Envoy uses the endpoint again, seconds. */
   readonly backAfter: number;
-  /** Restarts of the provider's containers during the fault. */
+  /** Number of restarts of the provider's containers during the fault. */
   readonly restarts: number;
-  /** Whether the kubelet has changed the provider's readiness. */
+  /** True if the kubelet has changed the readiness of the provider. */
   readonly readinessChanged: boolean;
 }
 
-/** What was seen of a provider that was told to end; times in seconds. */
+/** Results of a terminated provider; times in seconds. */
 export interface Ended extends Calls {
-  /** From the signal until Envoy had the endpoint marked as failed by its active check. */
+  /** Time from the signal until the active check fails in Envoy, seconds. */
   readonly outAfter: number;
-  /** From the signal until the container had ended. */
+  /** Time from the signal until the end of the container, seconds. */
   readonly endedAfter: number;
   /** Exit code of the container. */
   readonly exitCode: number;
-  /** Calls begun in a second, over the whole of it. */
+  /** Calls per second over the whole test. */
   readonly callsPerSecond: number;
 }
 
@@ -49,7 +49,10 @@ interface Host {
   readonly health_status: { readonly failed_active_health_check?: boolean };
 }
 
-/** Whether an endpoint is out, by Envoy's own account: by the active check, or gone because its pod is not ready. */
+/**
+ * Tells if an endpoint is out, according to Envoy.
+ * The active check fails, or Envoy has no such endpoint because its pod is not ready.
+ */
 async function isOut(mesh: Mesh, consumer: string, address: string): Promise<boolean> {
   const text = await askProxy(mesh, consumer, "clusters?format=json");
   const { cluster_statuses: clusters } = JSON.parse(text) as {
@@ -62,7 +65,7 @@ async function isOut(mesh: Mesh, consumer: string, address: string): Promise<boo
   return host === undefined || host.health_status.failed_active_health_check === true;
 }
 
-/** Seconds until Envoy's state of an endpoint is as wanted. */
+/** Waits for a state of an endpoint in Envoy, and returns the seconds until then. */
 async function secondsUntil(wanted: boolean, limit: number, state: () => Promise<boolean>): Promise<number> {
   const start = performance.now();
   const passed = (): number => (performance.now() - start) / 1000;
@@ -86,24 +89,24 @@ function matching(messages: readonly string[], pattern: RegExp): string[] {
   return messages.filter((message) => pattern.test(message));
 }
 
-/** Who takes part in a fault. */
+/** Pods and calls of a fault. */
 interface Scene {
-  /** The provider that it happens to. */
+  /** Provider with the fault. */
   readonly victim: V1Pod;
-  /** Its process on this machine. */
+  /** Process id of the provider on this machine. */
   readonly pid: number;
-  /** Whether the consumer's Envoy has the provider out. */
+  /** Tells if the consumer's Envoy has taken the provider out. */
   readonly out: () => Promise<boolean>;
-  /** What became of the consumer's calls since the scene was set. */
+  /** Returns the results of the consumer's calls since the start of the scene. */
   readonly calls: () => Promise<Calls>;
 }
 
-/** The whole logs of these consumers. */
+/** Returns the complete logs of consumers. */
 async function consumerLogs(mesh: Mesh, names: readonly string[]): Promise<string[]> {
   return Promise.all(names.map((name) => mesh.log(name, undefined, 1_000_000)));
 }
 
-/** What the consumer was answered last. */
+/** Returns the last reply in the consumer's log. */
 export async function lastReply(mesh: Mesh, settings: Settings): Promise<string> {
   const { consumer } = pairOf(settings);
   const pod = (await mesh.pods(consumer.name)).at(-1)?.metadata?.name ?? "";
@@ -150,8 +153,8 @@ async function podNow(mesh: Mesh, settings: Settings, pod: V1Pod): Promise<V1Pod
 }
 
 /**
- * Stops a provider's process for some seconds, as a hang would, while the consumer calls, and tells what Envoy, the kubelet
- * and the consumer made of it. The process goes on in any case.
+ * Stops a provider's process for some seconds, like a hang, while the consumer calls.
+ * Returns the effects on Envoy, the kubelet and the consumer. The process resumes in any case.
  */
 export async function hang(mesh: Mesh, settings: Settings, secondsLong: number): Promise<Hung> {
   const { victim, pid, out, calls } = await scene(mesh, settings);
@@ -179,7 +182,7 @@ function applicationStatus(pod: V1Pod): V1ContainerStatus | undefined {
   return pod.status?.containerStatuses?.find(({ name }) => name === APPLICATION_CONTAINER);
 }
 
-/** Waits until the container that a pod's application runs in has ended; its exit code. */
+/** Waits until the application container of a pod ends, and returns its exit code. */
 async function exitOf(mesh: Mesh, settings: Settings, pod: V1Pod, limit: number): Promise<number> {
   const container = applicationStatus(pod)?.containerID;
   const end = now() + limit;
@@ -193,8 +196,8 @@ async function exitOf(mesh: Mesh, settings: Settings, pod: V1Pod, limit: number)
 }
 
 /**
- * Tells a provider's process to end while the consumer calls, as the kubelet would, but leaves the pod, so that it is the check
- * alone that takes it out. The kubelet starts the container again.
+ * Sends SIGTERM to a provider's process, like the kubelet, while the consumer calls.
+ * The pod stays, so that only the health check takes it out. The kubelet restarts the container.
  */
 export async function terminate(mesh: Mesh, settings: Settings, drain: number): Promise<Ended> {
   const { victim, pid, out, calls } = await scene(mesh, settings);

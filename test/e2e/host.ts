@@ -18,9 +18,12 @@ function processes(): number[] {
     .map(Number);
 }
 
-/** The process of an application's container on this machine: the one in the pod's cgroup that runs the bundle. */
+/**
+ * Returns the id of an application's process on this machine.
+ * The process is in the cgroup of the pod and runs the bundle.
+ */
 export function applicationProcess(podUid: string): number {
-  // systemd's names of groups have no dashes but those between their parts.
+  // In systemd's names of cgroups, a dash separates the parts only.
   const group = podUid.replaceAll("-", "_");
   const found = processes().filter(
     (pid) => read(`/proc/${pid}/cgroup`).includes(group) && read(`/proc/${pid}/cmdline`).includes("main.mjs"),
@@ -30,7 +33,10 @@ export function applicationProcess(podUid: string): number {
   return pid;
 }
 
-/** The files of an application's image, as its container sees them; what the kubelet and the kernel mount is left out. */
+/**
+ * Returns the files of an application's image, as its container sees them. Mounts of the kubelet
+ * and the kernel are left out.
+ */
 export function applicationFiles(podUid: string): string[] {
   const root = `/proc/${applicationProcess(podUid)}/root`;
   const mounted = /^\/(proc|sys|dev|run|var\/run)(\/|$)/;
@@ -43,19 +49,19 @@ export function applicationFiles(podUid: string): string[] {
   return walk("/").sort();
 }
 
-/** An endpoint of an Envoy is out of its load balancing. */
+/** Observation that an endpoint has left Envoy's load balancing. */
 export interface Out {
-  /** When it was seen, ms since 1970: at most some 100 ms after it was so. */
+  /** Time of the observation, ms since 1970; about 100 ms late at most. */
   readonly at: number;
-  /** Why, in Envoy's flags. */
+  /** Reason, as flags of Envoy. */
   readonly state: string;
 }
 
 /**
- * Watches an endpoint from where its Envoy is, which costs less time than to ask through the API server.
- * @param podUid of the pod with the Envoy
- * @param address of the endpoint, which is healthy
- * @returns when it looks, with when the endpoint will have gone out
+ * Watches an endpoint from the network namespace of its Envoy, which is faster than the API server.
+ * @param podUid uid of the pod with the Envoy
+ * @param address address of the endpoint, which must be healthy
+ * @returns once the watch has started, a promise for the time when the endpoint is out
  */
 export async function watchEndpoint(podUid: string, address: string): Promise<{ out: Promise<Out> }> {
   const script = join(import.meta.dirname, "endpoint-out.ts");
@@ -68,7 +74,7 @@ export async function watchEndpoint(podUid: string, address: string): Promise<{ 
   return { out: next() };
 }
 
-/** What a cluster could leave on a machine. */
+/** Traces that a cluster could leave on a machine. */
 export interface Traces {
   readonly mounts: readonly string[];
   readonly links: readonly string[];
@@ -83,7 +89,7 @@ async function lines(command: string, ...args: string[]): Promise<string[]> {
   return stdout.split("\n").filter((line) => line !== "");
 }
 
-/** How the docker engine of the local cluster reaches an address, in `ip`'s words. */
+/** Returns the route of the local cluster's docker engine to an address, as `ip` prints it. */
 export async function wayOut(address: string): Promise<string> {
   const { all } = await execa("ip", ["-n", NAME, "route", "get", address], { reject: false, all: true });
   return all;
@@ -93,7 +99,7 @@ function withoutCounters(rule: string): string {
   return rule.replace(/\[\d+:\d+\]/, "").trim();
 }
 
-/** What lies on this machine now: to be compared before a cluster was started and after it was taken down. */
+/** Returns the current traces, to compare before the start of a cluster and after its end. */
 export async function traces(): Promise<Traces> {
   const rules = [...(await lines("iptables-save")), ...(await lines("ip6tables-save"))];
   const commands = processes().map((pid) => read(`/proc/${pid}/cmdline`).replaceAll("\0", " "));
@@ -103,7 +109,7 @@ export async function traces(): Promise<Traces> {
       .filter((line) => /dubbo-mesh|kubelet|containerd|docker/.test(line)),
     links: (await lines("ip", "-brief", "link")).map((line) => line.split(/\s+/)[0] ?? "").sort(),
     routes: (await lines("ip", "route")).sort(),
-    // A table that was never used and an empty one are the same.
+    // An unused table and an empty one are equal.
     rules: rules
       .filter((line) => line.startsWith("-A"))
       .map(withoutCounters)

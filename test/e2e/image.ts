@@ -14,20 +14,25 @@ USER 1000:1000
 ENTRYPOINT ["node", "/app/main.mjs"]
 `;
 
-/** CommonJS libraries in the bundle ask for Node's modules by `require`, which an ES module does not have; by a name that the bundle has not. */
+/**
+ * Defines `require`, by which CommonJS libraries in the bundle load the modules of Node.js. An ES
+ * module has none. The alias avoids a clash with a name in the bundle.
+ */
 const REQUIRE = `import{createRequire as requireOf}from"node:module";const require=requireOf(import.meta.url);`;
 
 function bundle(entry: string, outfile: string): void {
   buildSync({ ...BUNDLE, entryPoints: [entry], outfile, banner: { js: REQUIRE } });
 }
 
-/** Builds and pushes the provider that fails as it is asked to (faulty/main.ts), to the local cluster's registry. */
+/**
+ * Builds the faulty provider (faulty/main.ts), and pushes it to the registry of the local cluster.
+ */
 export async function buildFaultyProvider(): Promise<string> {
   const context = mkdtempSync(join(tmpdir(), "dubbo-mesh-faulty-"));
   try {
     bundle(join(import.meta.dirname, "faulty/main.ts"), join(context, "main.mjs"));
     writeFileSync(join(context, "Dockerfile"), DOCKERFILE);
-    // By its content: the kubelet pulls no tag that it has.
+    // The tag depends on the content, because the kubelet does not pull a tag again.
     const tag = createHash("sha256")
       .update(readFileSync(join(context, "main.mjs")))
       .digest("hex")

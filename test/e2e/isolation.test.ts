@@ -7,7 +7,7 @@ const STRANGER = "stranger";
 const PROVIDER_PORT = 50052;
 const CONNECT_MS = 3000;
 
-/** A pod without a sidecar that sleeps, of an image that the cluster has. */
+/** Returns a sleeping pod without a sidecar, from an image that the cluster has. */
 function stranger(image: string): object {
   return {
     apiVersion: "v1",
@@ -26,7 +26,10 @@ async function up(security: object): Promise<UpReport> {
   return (await make<UpReport>("up", "JSON=1")).result;
 }
 
-/** What comes of a connection from the stranger to a pod of the provider: the mesh's rules see it only once it is made. */
+/**
+ * Returns the result of a connection from the stranger to a provider pod.
+ * Authorization rules apply only to an established connection.
+ */
 async function connection(): Promise<string> {
   const scene = await Scene.now();
   const [provider] = await scene.mesh.pods(PROVIDER);

@@ -7,10 +7,11 @@ import { BASE_IMAGE, REGISTRY } from "../../common/local-cluster.ts";
 import { step } from "../../common/steps.ts";
 import { buildJavaPeer, PEER_JAR, PEER_LIBRARIES } from "../../packages/dubbo-node/interop/java-peer.ts";
 
-/** What the peer's classes load: the whole JDK would be five times as large. */
+/** Modules that the peer's classes load. The whole JDK is five times as large. */
 const MODULES = "java.se,jdk.unsupported,jdk.crypto.ec";
 
-// As jib makes them: root, no arguments but the application's own, all else by JAVA_TOOL_OPTIONS.
+// Like images of jib: user root, no arguments except those of the application, other options in
+// JAVA_TOOL_OPTIONS.
 function dockerfile(main: string): string {
   return `FROM ${BASE_IMAGE}
 COPY jre /jre
@@ -44,7 +45,7 @@ export interface JavaImages {
   readonly consumer: string;
 }
 
-/** Builds and pushes the Java peer as two images; needs the local cluster, a JDK and Maven. */
+/** Builds and pushes the Java peer as two images. It needs the local cluster, a JDK and Maven. */
 export async function buildJavaImages(): Promise<JavaImages> {
   await buildJavaPeer();
   const context = mkdtempSync(join(tmpdir(), "dubbo-mesh-java-"));

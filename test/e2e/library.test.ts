@@ -51,7 +51,10 @@ interface LiveObject {
   readonly [field: string]: unknown;
 }
 
-/** Returns the objects of a namespace without what Kubernetes writes, sorted; the namespace is called NS. */
+/**
+ * Returns the objects of a namespace, sorted and without the fields that Kubernetes writes. The
+ * namespace becomes NS.
+ */
 async function objectsOf(namespace: string): Promise<object[]> {
   const [kubectl = "kubectl", ...first] = localKubectl();
   const get = async (kinds: string, ...which: string[]): Promise<string> => {
@@ -75,11 +78,11 @@ async function objectsOf(namespace: string): Promise<object[]> {
   );
 }
 
-/** Packs the library, and copies an example that uses it to a folder of its own. */
+/** Copies an example to a new folder, and installs the packed library there. */
 async function copyOf(example: "typescript" | "yaml", tarball: string): Promise<string> {
   const folder = join(mkdtempSync(join(tmpdir(), "dubbo-mesh-library-")), "examples", example);
   cpSync(join(LIBRARY, "examples", example), folder, { recursive: true });
-  // The example in YAML names the folder plugin/ two levels up: put the package there.
+  // The YAML example names the folder plugin/ two levels up, so the package goes there.
   const at = example === "yaml" ? dirname(dirname(folder)) : folder;
   const packages = [tarball, ...(example === "typescript" ? ["@types/node", "typescript"] : [])];
   await execa("npm", ["install", "--no-audit", "--no-fund", "--prefer-offline", ...packages], { cwd: at });

@@ -10,13 +10,15 @@ import { givenUp, Watch } from "./watch.ts";
 const FIRST = `${NAME}-control-plane`;
 const SECOND = `${NAME}-worker`;
 
-/** Nodes of a service's pods, one each. */
+/** Returns the node of each pod of a service. */
 async function nodesOf(service: string): Promise<string[]> {
   const pods = await (await Scene.now()).mesh.pods(service);
   return pods.map(({ spec }) => spec?.nodeName ?? "").sort();
 }
 
-/** Moves the consumer to the first node, where the API server is: the second one is to be stopped. */
+/**
+ * Moves the consumer to the first node, which has the API server. A test pauses the second node.
+ */
 async function consumerOnFirst(): Promise<void> {
   const scene = await Scene.now();
   await scene.kubectl("cordon", SECOND);

@@ -6,16 +6,16 @@ import type { Service } from "../../settings/graph.ts";
 import { toYaml } from "../../common/yaml.ts";
 import type { Settings } from "../../settings/settings.ts";
 
-/** The checkout. */
+/** Folder of the checkout. */
 export const PROJECT_DIRECTORY = resolve(import.meta.dirname, "../..");
 
-/** The stack that the tests make and change; its file is not committed. */
+/** Stack that the tests make and change. Its file is not committed. */
 export const STACK = "e2e";
 
-/** What tells `make up` and `make down` that what those who call would feel is meant. */
+/** Confirms changes that callers would notice, for `make up` and `make down`. */
 export const CONFIRM = `CONFIRM=${STACK}`;
 
-/** Settings of the sample's pair, and of the stack. */
+/** Settings of the sample's pair and of the stack. */
 export interface PairStack extends Readonly<Record<string, unknown>> {
   /** Further keys of the provider. */
   readonly provider?: object;
@@ -23,7 +23,10 @@ export interface PairStack extends Readonly<Record<string, unknown>> {
   readonly consumer?: object;
 }
 
-/** Writes the stack's file: the local cluster, a namespace of its own, the sample's pair, and these settings. */
+/**
+ * Writes the stack's file: the local cluster, a separate namespace, the sample's pair, and the
+ * given settings.
+ */
 export function writeStack({ provider, consumer, ...settings }: PairStack): void {
   const services = [
     { app: "provider", ...provider },
@@ -36,7 +39,7 @@ export function writeStack({ provider, consumer, ...settings }: PairStack): void
   writeFileSync(join(PROJECT_DIRECTORY, `Pulumi.${STACK}.yaml`), text);
 }
 
-/** The sample's pair of a stack. */
+/** Returns the sample's pair in a stack. */
 export function pairOf({ services }: Settings): { readonly provider: Service; readonly consumer: Service } {
   const [provider, consumer] = ["provider", "consumer"].map((app) =>
     services.find((each) => each.app === app),
@@ -46,25 +49,28 @@ export function pairOf({ services }: Settings): { readonly provider: Service; re
   return { provider, consumer };
 }
 
-/** A command's answer and the seconds that it took. */
+/** Result of a command, and its duration in seconds. */
 export interface Answer<T> {
   readonly result: T;
   readonly seconds: number;
 }
 
-/** Runs a make target as a user does; its steps are shown. With JSON=1 the answer is what it prints. */
+/**
+ * Runs a make target as a user does, and shows its steps. With JSON=1 the result is the printed
+ * answer.
+ */
 export async function make<T>(target: string, ...variables: string[]): Promise<Answer<T>> {
   const start = performance.now();
   const { stdout } = await execa("make", ["--no-print-directory", target, `STACK=${STACK}`, ...variables], {
     cwd: PROJECT_DIRECTORY,
     stderr: "inherit",
   });
-  // npm may print before the command does: the answer is the last line.
+  // npm may print before the command does, so the answer is the last line.
   const result = yaml.load(stdout.trim().split("\n").at(-1) ?? "", { schema: yaml.JSON_SCHEMA }) as T;
   return { result, seconds: (performance.now() - start) / 1000 };
 }
 
-/** Prints a figure beside its goal. */
+/** Prints a figure with its goal. */
 export function figure(name: string, seconds: number, goal: number): void {
   process.stdout.write(`  figure  ${name}: ${seconds.toFixed(1)} s (goal ${goal} s)\n`);
 }

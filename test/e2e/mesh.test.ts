@@ -11,7 +11,10 @@ import { applicationFiles, type Traces, traces, wayOut } from "./host.ts";
 import { buildJavaImages } from "./java-image.ts";
 import { figure, make, pairOf, PROJECT_DIRECTORY, STACK, writeStack } from "./make.ts";
 
-/** 20 calls a second; a check and a try that notice a hung provider well before the probes do. */
+/**
+ * Settings for 20 calls per second. Health check and try timeout detect a hanging provider long
+ * before the probes do.
+ */
 const FAULT_SETTINGS = {
   consumer: { interval: "0.05s" },
   traffic: { perTryTimeout: "1s" },
@@ -30,7 +33,7 @@ const FAULT_SETTINGS = {
 const targets = ({ changes }: UpReport): string[] =>
   changes.map(({ operation, target }) => `${operation} ${target.split(/[ /]/).at(-1) ?? ""}`).sort();
 
-/** Asks the provider's first pod something over HTTP from within the consumer. */
+/** Returns a function that sends an HTTP request from the consumer to the provider's first pod. */
 async function asker(): Promise<(path: string) => Promise<string>> {
   const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
   const mesh = new Mesh(settings);
@@ -127,7 +130,7 @@ describe("a mesh on the local cluster", () => {
     expect(fault.changes.map(({ target }) => target).sort()).toEqual(
       preview.changes.map(({ target }) => target).sort(),
     );
-    // The provider's drain follows from the check, so its Deployment changes with it.
+    // The provider's drain depends on the health check, so its Deployment changes too.
     expect(fault.changes).toHaveLength(4);
   });
 
@@ -139,15 +142,15 @@ describe("a mesh on the local cluster", () => {
     process.stdout.write(
       `  figure  hung provider: ${JSON.stringify(seen)}, bounds ${JSON.stringify(bounds)}\n`,
     );
-    // One second for reading Envoy's state over the API server.
+    // One second to read Envoy's state through the API server.
     expect(seen.outAfter).toBeLessThan(bounds.hung + 1);
-    // The process that goes on has its backlog to work off first.
+    // The resumed process must first work off its backlog.
     expect(seen.backAfter).toBeLessThan(10);
     expect(seen).toMatchObject({ restarts: 0, readinessChanged: false, failed: [] });
     expect(seen.answered).toBeGreaterThan(100);
   });
 
-  it("answers every call at 200 a second while one of two providers ends, by the seed's health check", async () => {
+  it("answers every call at 200 a second while one of two providers ends, by the sample's health check", async () => {
     writeStack({ consumer: { replicas: 2, interval: "0.008s" } });
     await make<UpReport>("up", "JSON=1");
     const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
@@ -186,13 +189,14 @@ describe("a mesh on the local cluster", () => {
     const ask = await asker();
     expect(await ask(":22222/ready")).toBe("200 true\n");
     expect(await ask(":22222/metrics")).toMatch(/^200 [^]*\ndubbo_provider_requests_total\{/);
-    // The sidecar hands over what comes from elsewhere from an address that Java would take for this machine.
+    // The sidecar forwards requests from other pods from an address that Java takes for this
+    // machine.
     expect(await ask(":22222/offline")).toBe("403 offline may not be called from 127.0.0.6\n\n");
   });
 
   it("lets nothing out: the engine's only way is the line to this machine", async () => {
     expect(await wayOut("198.18.7.1")).toMatch(/^198\.18\.7\.1 dev eth0 /);
-    // An address of the block for documentation, which nobody has.
+    // An unused address from a block for documentation.
     expect(await wayOut("203.0.113.1")).toMatch(/Network is unreachable/);
   });
 

@@ -8,21 +8,27 @@ import { type EnvoyCluster, parseClusters, parseStats } from "../../tools/verify
 import { askProxy } from "../../tools/verify/proxy.ts";
 import { PROJECT_DIRECTORY, STACK } from "./make.ts";
 
-/** The sample's names. */
+/** Service names of the sample. */
 export const PROVIDER = "dubbo-samples-mesh-provider";
 export const CONSUMER = "dubbo-samples-mesh-consumer";
 
 const POLL_MS = 500;
 const SETTLE_SECONDS = 180;
-/** Time until Envoy's workers know what its main thread shows. Source: Envoy's CommonLbConfig, update_merge_window, default 1 s. */
+/**
+ * Time until Envoy's workers have the state that its main thread shows, ms.
+ * Source: Envoy's CommonLbConfig, update_merge_window, default 1 s.
+ */
 const MERGE_MS = 1500;
 
-/** Seconds of this process's clock. */
+/** Returns the clock of this process, seconds. */
 export function now(): number {
   return performance.now() / 1000;
 }
 
-/** Looks twice a second until `look` finds something, and returns it. */
+/**
+ * Polls twice per second until `look` returns a value, and returns it.
+ * @throws Error if there is no value within `seconds`
+ */
 export async function until<T>(
   what: string,
   seconds: number,
@@ -37,14 +43,17 @@ export async function until<T>(
   throw new Error(`${what}: not within ${seconds} s`);
 }
 
-/** Name of a pod. */
+/**
+ * Returns the name of a pod.
+ * @throws Error if there is no pod
+ */
 export function nameOf(pod: V1Pod | undefined): string {
   const name = pod?.metadata?.name;
   if (name === undefined) throw new Error("there is no such pod");
   return name;
 }
 
-/** The stack on the cluster, as its file describes it now. */
+/** A stack on the cluster, as its file describes it now. */
 export class Scene {
   readonly settings: Settings;
   readonly mesh: Mesh;
@@ -67,26 +76,30 @@ export class Scene {
     return kubectl(this.settings, ["--namespace", this.settings.namespace, ...args]);
   }
 
-  /** Makes objects in the stack's namespace, or changes them. */
+  /** Creates or updates objects in the stack's namespace. */
   apply(...objects: object[]): Promise<string> {
     const { namespace } = this.settings;
     const list = JSON.stringify({ apiVersion: "v1", kind: "List", items: objects });
     return kubectl(this.settings, ["--namespace", namespace, "apply", "-f", "-"], list);
   }
 
-  /** The provider's clusters that carry calls, as a consumer's Envoy sees them. */
+  /** Returns the provider's clusters that carry calls, from the Envoy of a consumer. */
   async clusters(consumer: string): Promise<EnvoyCluster[]> {
     const text = await askProxy(this.mesh, consumer, "clusters?format=json");
     return parseClusters(text, (name) => /^outbound\|\d+\|[^|]+\|/.test(name) && name.includes(PROVIDER));
   }
 
-  /** Health checks of the provider that a consumer's Envoy has made and that have succeeded. */
+  /** Returns the number of successful health checks of the provider by a consumer's Envoy. */
   async checks(consumer: string): Promise<number> {
     const stats = parseStats(await askProxy(this.mesh, consumer, "stats?filter=health_check.success"));
     return [...stats].reduce((sum, [name, value]) => sum + (name.includes(PROVIDER) ? value : 0), 0);
   }
 
-  /** Waits until as many pods run as are wanted, none starts or ends, and every consumer's Envoy has each provider's pod, healthy. */
+  /**
+   * Waits until the mesh is settled.
+   * All wanted pods run and none starts or ends. Every consumer's Envoy has exactly the provider's
+   * pods, all healthy.
+   */
   async settled(): Promise<void> {
     await until("the mesh has settled", SETTLE_SECONDS, async () => {
       const { items } = await this.#core.listNamespacedPod({ namespace: this.settings.namespace });
@@ -106,7 +119,7 @@ export class Scene {
     await sleep(MERGE_MS);
   }
 
-  /** How many pods the Deployments are to have. */
+  /** Returns the number of pods that the Deployments want. */
   async #wanted(): Promise<number> {
     const { items } = await this.#apps.listNamespacedDeployment({ namespace: this.settings.namespace });
     return items.reduce((sum, { spec }) => sum + (spec?.replicas ?? 0), 0);

@@ -9,20 +9,23 @@ import { askProxy } from "../../tools/verify/proxy.ts";
 import { CONSUMER, nameOf, now, PROVIDER, type Scene } from "./scene.ts";
 
 const POLL_MS = 400;
-/** Time that the last lines of a log may take to arrive, ms. */
+/** Time that the last log lines may need to arrive, ms. */
 const LOG_DELAY_MS = 500;
 
-/** An endpoint's state has changed, by the account of a consumer's Envoy. */
+/** Change of an endpoint's state in a consumer's Envoy. */
 export interface Change {
-  /** Seconds since the watch began. */
+  /** Time since the start of the watch, seconds. */
   readonly at: number;
   /** Address of the endpoint. */
   readonly address: string;
-  /** `healthy`, `gone` (Kubernetes has it not ready or not at all), or Envoy's flags: `failed_active_health_check`, `failed_outlier_check`, ... */
+  /**
+   * `healthy`, `gone`, or flags of Envoy such as `failed_active_health_check` and
+   * `failed_outlier_check`. An endpoint is gone if Kubernetes lists it as not ready or not at all.
+   */
   readonly state: string;
 }
 
-/** Counters of the consumers' Envoys that say that a call was not answered. */
+/** Envoy counters of calls without an answer. */
 const GIVEN_UP = [
   "upstream_rq_5xx",
   "upstream_rq_timeout",
@@ -32,7 +35,7 @@ const GIVEN_UP = [
   "upstream_rq_maintenance_mode",
 ] as const;
 
-/** Counters that tell what Envoy did. */
+/** Envoy counters that explain its actions. */
 const TOLD = [
   "upstream_rq_total",
   "upstream_rq_retry",
@@ -46,34 +49,34 @@ const TOLD = [
 type Counter = (typeof GIVEN_UP)[number] | (typeof TOLD)[number];
 type Counters = Readonly<Record<Counter, number>>;
 
-/** What became of the consumers' calls. */
+/** Results of the consumers' calls. */
 export interface Seen {
-  /** How long was watched. */
+  /** Duration of the watch, seconds. */
   readonly seconds: number;
-  /** Calls that were answered, by the consumers' logs. */
+  /** Number of answered calls, from the consumers' logs. */
   readonly answered: number;
-  /** What the consumers logged of the calls that failed. */
+  /** Log messages of the failed calls. */
   readonly failed: readonly string[];
-  /** Times of the answered calls that took over 500 ms, in ms. */
+  /** Times of the answered calls that took over 500 ms, ms. */
   readonly delayed: readonly number[];
-  /** Calls that are neither: the logs number them. */
+  /** Number of calls in the logs' numbering that neither ended nor failed. */
   readonly unaccounted: number;
-  /** Looks at the provider's health before the first call. */
+  /** Log messages of the wait for the provider before the first call. */
   readonly waits: readonly string[];
-  /** Growth of the counters of the consumers' Envoys, those that are zero left out. */
+  /** Growth of the consumers' Envoy counters, without zeros. */
   readonly envoy: Partial<Counters>;
-  /** Consumers that were seen. */
+  /** Names of the watched consumers. */
   readonly consumers: readonly string[];
-  /** How the endpoints' states changed. */
+  /** Changes of the endpoints' states. */
   readonly changes: readonly Change[];
 }
 
-/** A consumer that is watched. */
+/** A watched consumer. */
 interface Watched {
   readonly messages: string[];
   readonly following: AbortController;
   readonly before: ReadonlyMap<string, number>;
-  /** Whether it came after the watch had begun. */
+  /** True if the consumer appeared after the start of the watch. */
   readonly late: boolean;
 }
 
@@ -84,7 +87,7 @@ function numbers(messages: readonly string[], pattern: RegExp): number[] {
   });
 }
 
-/** A stream that hands over lines. */
+/** Returns a stream that passes on whole lines. */
 function lines(take: (line: string) => void): Writable {
   let rest = "";
   const stream = new Writable({
@@ -95,22 +98,25 @@ function lines(take: (line: string) => void): Writable {
       done();
     },
   });
-  // The log that is piped into it ends with an error when the watch ends, and is listened to by nobody else.
+  // The piped log ends with an error when the watch ends, and has no other listener.
   return stream.on("pipe", (log: Readable) => log.on("error", () => undefined));
 }
 
-/** Sum of a counter over the provider's clusters. */
+/** Returns the sum of a counter over the provider's clusters. */
 function total(stats: ReadonlyMap<string, number>, counter: Counter): number {
   const wanted = [...stats].filter(([name]) => name.includes(PROVIDER) && name.endsWith(`;.${counter}`));
   return wanted.reduce((sum, [, value]) => sum + value, 0);
 }
 
-/** How much a counter grew; it starts from zero again where Envoy replaces a cluster. */
+/** Returns the growth of a counter. It restarts from zero when Envoy replaces a cluster. */
 function growth(then: number, after: number): number {
   return after < then ? after : after - then;
 }
 
-/** Watches the consumers of a stack: their calls, by their logs as they are written, and the endpoints' states in their Envoys. */
+/**
+ * Watches the consumers of a stack: their calls in their logs, and the endpoints' states in their
+ * Envoys.
+ */
 export class Watch {
   readonly #scene: Scene;
   readonly #start = now();
@@ -124,7 +130,7 @@ export class Watch {
     this.#scene = scene;
   }
 
-  /** Begins with the consumers that there are; those that come later are watched from their start. */
+  /** Starts with the current consumers. Later consumers are watched from their start. */
   static async begin(scene: Scene): Promise<Watch> {
     const watch = new Watch(scene);
     await watch.#look(true);
@@ -168,7 +174,7 @@ export class Watch {
 
   async #poll(): Promise<void> {
     while (!this.#over) {
-      // A pod that is about to end does not answer: the next look will not find it.
+      // A pod that is about to end does not answer. The next look no longer finds it.
       await this.#look(false).catch(() => undefined);
       await sleep(POLL_MS);
     }
@@ -188,7 +194,8 @@ export class Watch {
     const before = first ? parseStats(await askProxy(mesh, consumer, "stats")) : new Map<string, number>();
     const messages: string[] = [];
     const sink = lines((line) => messages.push(logMessage(line)));
-    // No tail at all cannot be asked for: the line that was there before is the end of a call that is not counted.
+    // The API cannot skip all earlier lines. The one earlier line belongs to a call that is not
+    // counted.
     const options = { follow: true, ...(first && { tailLines: 1 }) };
     const log = new Log(kubeConfig(settings));
     const following = await log.log(settings.namespace, consumer, APPLICATION_CONTAINER, sink, options);
@@ -206,7 +213,7 @@ export class Watch {
     }
   }
 
-  /** Growth of the counters of those consumers that are still there. */
+  /** Returns the growth of the counters, for the consumers that still exist. */
   async #counters(): Promise<Partial<Counters>> {
     const { mesh } = this.#scene;
     const alive = (await mesh.pods(CONSUMER)).map(nameOf).filter((name) => this.#watched.has(name));
@@ -223,7 +230,7 @@ export class Watch {
   }
 }
 
-/** What Envoy counted of calls that were not answered. */
+/** Returns the Envoy counters of calls without an answer. */
 export function givenUp({ envoy }: Seen): Partial<Counters> {
   return Object.fromEntries(
     GIVEN_UP.flatMap((name) => (envoy[name] === undefined ? [] : [[name, envoy[name]]])),

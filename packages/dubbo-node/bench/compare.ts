@@ -17,34 +17,34 @@ import {
 } from "./providers.ts";
 import { median } from "./statistics.ts";
 
-/** One figure of both providers. */
+/** One figure for both providers. */
 export interface Figure {
   readonly name: string;
   readonly unit: string;
   readonly ours: number;
   readonly java: number;
-  /** Ours to Java's. */
+  /** Our value divided by that of Java. */
   readonly ratio: number;
-  /** What it should be, as text; empty where nothing is asked. */
+  /** Goal as text; empty without a goal. */
   readonly goal: string;
-  /** Whether it is that; undefined where nothing is asked. */
+  /** True if the goal is met; undefined without a goal. */
   readonly ok: boolean | undefined;
 }
 
-/** Starts of each provider. */
+/** Number of starts of each provider. */
 const STARTS = 7;
-/** Calls that count as cold: the first ones. */
+/** Number of calls that count as cold, from the first one. */
 const COLD_CALLS = 10_000;
-/** Calls after which a provider counts as warm. */
+/** Number of calls after which a provider counts as warm. */
 const WARM_AFTER = 200_000;
-/** Calls that are measured after that. */
+/** Number of measured calls of a warm provider. */
 const WARM_CALLS = 50_000;
-/** How long both providers stand without a call before their memory is read, ms. */
+/** Idle time before the memory of both providers is read, ms. */
 const IDLE_MS = 10_000;
-/** Unary calls under way at a time, and the connections that they share. */
+/** Number of concurrent unary calls, and of the connections that they share. */
 const CONCURRENCY = 50;
 const CONNECTIONS = 5;
-/** Both providers take turns of this many calls, so that they see the same machine. */
+/** Calls in each turn. The providers take turns, so that both see the same state of the machine. */
 const TURN = 5000;
 
 const MAX_START = 0.2;
@@ -52,7 +52,7 @@ const MAX_IDLE = 0.5;
 const MAX_WARM_CPU = 1.5;
 const MAX_BUNDLE_MB = 5;
 
-/** A figure for each of the two. */
+/** A value for each provider. */
 interface Pair<T> {
   readonly ours: T;
   readonly java: T;
@@ -67,7 +67,7 @@ function commandOf(name: Name, ports: Ports, node: string): Command {
   return { ...command, file: node, args: [...nodeOptions(node), ...command.args] };
 }
 
-/** From the start of the process to the first greeting that it answers, ms. */
+/** Returns the time from the start of the process to its first greeting, ms. */
 async function startTime(name: Name, node: string): Promise<number> {
   const ports = await freePorts();
   const command = commandOf(name, ports, node);
@@ -89,12 +89,12 @@ async function startTimes(count: number, node: string): Promise<Pair<number[]>> 
   return times;
 }
 
-/** What some calls have cost. */
+/** Cost of a number of calls. */
 interface Cost {
   readonly calls: number;
   /** CPU time of the server, s. */
   readonly cpu: number;
-  /** Time, s. */
+  /** Elapsed time, s. */
   readonly time: number;
 }
 
@@ -115,7 +115,7 @@ class Loaded {
     this.#connections = connections;
   }
 
-  /** Makes some calls, with {@link CONCURRENCY} under way, and checks every reply. */
+  /** Makes calls, {@link CONCURRENCY} at a time, and checks every reply. */
   async load(calls: number): Promise<Cost> {
     const end = this.#calls + calls;
     const worker = async (connection: Connection): Promise<void> => {
@@ -133,7 +133,7 @@ class Loaded {
   }
 }
 
-/** Makes the calls on both in turns. */
+/** Makes the calls on both providers in turns. */
 async function inTurns(both: Pair<Loaded>, calls: number): Promise<Pair<Cost>> {
   const costs = { ours: NOTHING, java: NOTHING };
   for (let made = 0; made < calls; made += TURN) {
@@ -245,9 +245,9 @@ function bundleFigure(): Figure {
 }
 
 /**
- * Compares our provider with Java's: start, memory, CPU and size, by one client, in one run.
- * Both log every greeting, to /dev/null; Java runs with the JVM's defaults.
- * @param node the Node.js that runs our provider
+ * Compares our provider with Java's in one run with one client: start, memory, CPU and size.
+ * Both log every greeting to /dev/null. Java runs with the defaults of the JVM.
+ * @param node path of the Node.js that runs our provider
  */
 export async function compare(node: string): Promise<Figure[]> {
   await step("build both providers", async () => {

@@ -9,28 +9,28 @@ import {
 import { createConnection } from "node:net";
 import { isGreeting, path, replyMessage, request } from "./greeter.ts";
 
-/** A call that takes longer has failed; long enough for a machine that is busy, ms. */
+/** Time limit of a call, ms; long enough for a busy machine. */
 const PATIENCE_MS = 30_000;
-/** Bytes before a message: whether it is compressed, and its length. */
+/** Bytes before a message: the compression flag and the length. */
 const PREFIX = 5;
-/** More than nghttp2's 64 kB, so that the server is what refuses headers. */
+/** Limit above nghttp2's 64 kB, so that the server rejects the headers, not the client. */
 const MAX_HEADER_BYTES = 1_000_000;
 
-/** How a call has ended, whatever the peer has made of it. */
+/** End of a call, with everything that the peer sent. */
 export interface Answer {
-  /** HTTP status; undefined where there were no headers. */
+  /** HTTP status; undefined without headers. */
   readonly http: number | undefined;
-  /** gRPC status; undefined where there was none. */
+  /** gRPC status; undefined if the peer sent none. */
   readonly status: number | undefined;
-  /** What the gRPC status says. */
+  /** Message of the gRPC status. */
   readonly details: string;
-  /** The bytes of the body: messages with their prefixes. */
+  /** Body: messages with their prefixes. */
   readonly body: Buffer;
-  /** Code of the RST_STREAM or GOAWAY that ended it; 0 where it has ended well. */
+  /** Code of the RST_STREAM or GOAWAY that ended the call; 0 after a normal end. */
   readonly reset: number;
 }
 
-/** A message with the prefix that gRPC puts before it. */
+/** Adds gRPC's prefix to a message. */
 export function framed(message: Uint8Array, flag = 0, length = message.length): Buffer {
   const prefix = Buffer.alloc(PREFIX);
   prefix[0] = flag;
@@ -42,32 +42,35 @@ function first(value: string | string[] | undefined): string | undefined {
   return Array.isArray(value) ? value[0] : value;
 }
 
-/** One HTTP/2 connection of node's own client, for calls that a gRPC library does not make, and for load: it costs less. */
+/**
+ * One HTTP/2 connection of Node.js.
+ * It makes calls that a gRPC library refuses to make, and costs less under load.
+ */
 export class Connection {
   readonly #session: ClientHttp2Session;
 
   private constructor(session: ClientHttp2Session) {
     this.#session = session;
-    // A connection that ends shows in its calls.
+    // The calls of a broken connection fail, so its own error adds nothing.
     session.on("error", () => undefined);
   }
 
-  /** Opens a connection, or fails as the socket does. */
+  /** Opens a connection. It fails with the error of the socket. */
   static async open(port: number): Promise<Connection> {
     const socket = createConnection({ host: "127.0.0.1", port, noDelay: true });
     await once(socket, "connect");
-    // Node's types have the option for servers only; its client takes it too.
+    // The types of Node.js allow this option for servers only, but the client accepts it too.
     const options: SecureClientSessionOptions = { createConnection: () => socket };
     Object.assign(options, { maxSendHeaderBlockLength: MAX_HEADER_BYTES });
     return new Connection(connect(`http://127.0.0.1:${port}`, options));
   }
 
-  /** Whether calls can still be made. */
+  /** True while the connection accepts calls. */
   get usable(): boolean {
     return !this.#session.closed && !this.#session.destroyed;
   }
 
-  /** Makes one call with these bytes as its body, and takes whatever comes back. */
+  /** Makes one call with the given body, and accepts any answer. */
   call(method: string, body: Buffer, headers: OutgoingHttpHeaders = {}): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const stream = this.#session.request({
@@ -88,7 +91,7 @@ export class Connection {
       stream.on("response", (found) => Object.assign(seen, found));
       stream.on("trailers", (found: IncomingHttpHeaders) => Object.assign(seen, found));
       stream.on("data", (chunk: Buffer) => chunks.push(chunk));
-      // Its code is in rstCode.
+      // The code of the error is in rstCode.
       stream.on("error", () => undefined);
       stream.on("close", () => {
         clearTimeout(late);

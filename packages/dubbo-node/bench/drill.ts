@@ -3,32 +3,35 @@ import { GreeterClient } from "./greeter.ts";
 import { ServerProcess } from "./process.ts";
 import { freePorts, ours, type Ports, untilGreeted } from "./providers.ts";
 
-/** Calls begun a second. */
+/** Calls started per second. */
 const RATE = 200;
-/** Time from one look whether calls are due to the next, ms. */
+/** Time between two checks for due calls, ms. */
 const TICK_MS = 5;
 
-/** Name of the provider that gets SIGTERM, and of the one that stays. */
+/** Names of the provider that gets SIGTERM and of the one that stays. */
 export const LEAVING = "leaving";
 export const STAYING = "staying";
 
-/** How calls have ended. */
+/** Results of the calls. */
 export interface Tally {
   begun: number;
-  /** Answered calls by the application name of who has answered. */
+  /** Number of answered calls by the application name of the provider. */
   readonly answered: Record<string, number>;
-  /** What failed calls have failed with. */
+  /** Error messages of the failed calls. */
   readonly failures: string[];
 }
 
-/** Two of our providers. */
+/** Two providers of this project. */
 export interface Pair {
   readonly ports: readonly [Ports, Ports];
   readonly leaving: ServerProcess;
   readonly staying: ServerProcess;
 }
 
-/** Starts both; the one that leaves answers NOT_SERVING for this long before it closes. */
+/**
+ * Starts both providers. The leaving one answers NOT_SERVING for the shutdown wait before it
+ * closes.
+ */
 export async function startPair(shutdownWaitMs: number, node = process.execPath): Promise<Pair> {
   const ports = [await freePorts(), await freePorts()] as const;
   const start = (name: string, of: Ports): ServerProcess => {
@@ -41,17 +44,17 @@ export async function startPair(shutdownWaitMs: number, node = process.execPath)
   return pair;
 }
 
-/** Ends both. */
+/** Ends both providers. */
 export async function stopPair({ leaving, staying }: Pair): Promise<void> {
   await Promise.all([leaving.kill(), staying.kill()]);
 }
 
-/** Who has answered a greeting. */
+/** Returns the application name of the provider that wrote a greeting. */
 function answererOf(message: string): string {
   return /, local: ([^,]*),/.exec(message)?.[1] ?? "nobody";
 }
 
-/** Begins {@link RATE} calls a second until it is stopped; nothing is retried here. */
+/** Starts {@link RATE} calls per second until it is stopped. It does not retry calls. */
 export class Calls {
   readonly tally: Tally = { begun: 0, answered: {}, failures: [] };
   readonly #greet: (name: string) => Promise<string>;
@@ -59,7 +62,7 @@ export class Calls {
   readonly #begun = performance.now();
   readonly #timer: NodeJS.Timeout;
 
-  /** @param greet greets once, with a name that is new each time */
+  /** @param greet greets once, with a new name each time */
   constructor(greet: (name: string) => Promise<string>) {
     this.#greet = greet;
     this.#timer = setInterval(() => {
@@ -67,7 +70,7 @@ export class Calls {
     }, TICK_MS);
   }
 
-  /** Stops beginning calls, and waits for those that are under way. */
+  /** Starts no more calls, and waits for the calls in flight. */
   async stop(): Promise<Tally> {
     clearInterval(this.#timer);
     await Promise.all(this.#pending);
@@ -96,7 +99,9 @@ export class Calls {
   }
 }
 
-/** Picks providers in turns, and leaves out those whose health is not SERVING, as Envoy does with its active check. */
+/**
+ * Picks providers in turns and skips those that are not SERVING, like Envoy with its active check.
+ */
 export class HealthPicker {
   readonly #clients: readonly GreeterClient[];
   #healthy: readonly GreeterClient[];
@@ -105,8 +110,8 @@ export class HealthPicker {
   readonly #checking: Promise<void>;
 
   /**
-   * @param ports of the providers
-   * @param intervalMs time from one check to the next
+   * @param ports ports of the providers
+   * @param intervalMs time between two checks, ms
    */
   constructor(ports: readonly number[], intervalMs: number) {
     this.#clients = ports.map((port) => new GreeterClient(port));
@@ -114,7 +119,7 @@ export class HealthPicker {
     this.#checking = this.#check(intervalMs);
   }
 
-  /** How many are picked from. */
+  /** Number of healthy providers. */
   get healthy(): number {
     return this.#healthy.length;
   }
@@ -140,16 +145,16 @@ export class HealthPicker {
   }
 }
 
-/** What a drill has seen. */
+/** Result of a drill. */
 export interface Drill {
   readonly tally: Tally;
-  /** Exit code of the provider that got SIGTERM, and the time it took to end, ms. */
+  /** Exit code of the provider that got SIGTERM, and the time until its end, ms. */
   readonly exit: { readonly code: number | null; readonly ms: number };
-  /** Calls that it answered after SIGTERM. */
+  /** Calls that the leaving provider answered after SIGTERM. */
   readonly answeredWhileLeaving: number;
 }
 
-/** Calls for a while, sends SIGTERM to one of the two, waits until it has ended, and calls for a while more. */
+/** Calls for a while, sends SIGTERM to one provider, and calls for a while after its end. */
 export async function drill(
   pair: Pair,
   greet: (name: string) => Promise<string>,

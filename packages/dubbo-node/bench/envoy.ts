@@ -12,19 +12,19 @@ import { GreeterClient } from "./greeter.ts";
 import { freePort, ServerProcess } from "./process.ts";
 
 const ENVOY = join(CACHE_DIR, "bin/envoy");
-/** Calls before SIGTERM and after the provider's end, ms. */
+/** Duration of the calls before SIGTERM and after the end of the provider, ms. */
 const AROUND_MS = 5000;
-/** What the end of a provider may take beyond its shutdown wait, ms. */
+/** Time that a provider may need for its end after the shutdown wait, ms. */
 const END_MS = 2000;
-/** What Envoy may take to find both providers healthy: one check, and its jitter, ms. */
+/** Time that Envoy may need to find both providers healthy, ms: one check and its jitter. */
 const HEALTHY_LIMIT_MS = 20_000;
 
-/** What the drill behind Envoy has seen, or why there was none. */
+/** Result of the drill behind Envoy, or the reason for its absence. */
 export type EnvoyDrill =
   | { readonly skipped: string }
   | (Drill & {
       readonly shutdownWaitMs: number;
-      /** Time from SIGTERM until Envoy had taken the provider out, ms. */
+      /** Time from SIGTERM until Envoy takes the provider out, ms. */
       readonly outAfterMs: number | undefined;
       readonly retries: number;
       readonly ok: boolean;
@@ -32,7 +32,7 @@ export type EnvoyDrill =
 
 type Retries = NonNullable<NonNullable<VirtualServiceSpec["http"]>[number]["retries"]>;
 
-/** The retries of an idempotent method, as the stack has them. */
+/** Returns the retries of an idempotent method, as in the stack. */
 function retries(): Retries {
   const provider = parseSettings({ cluster: "local" }).services.find(({ app }) => app === "provider");
   if (provider === undefined) throw new Error("the stack has no provider");
@@ -43,7 +43,10 @@ function retries(): Retries {
   return idempotent.retries;
 }
 
-/** The retry policy that Istio makes of a VirtualService's. Source: Istio, pilot/pkg/networking/core/route/retry. */
+/**
+ * Returns the retry policy that Istio makes from the retries of a VirtualService.
+ * Source: Istio, pilot/pkg/networking/core/route/retry.
+ */
 function retryPolicy({ attempts, retryOn, perTryTimeout }: Retries): object {
   const predicate =
     "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate";
@@ -75,7 +78,7 @@ function cluster(endpoints: readonly number[], check: HealthCheck): object {
     type: "STATIC",
     lb_policy: "ROUND_ROBIN",
     connect_timeout: "10s",
-    // Envoy's own three at a time are fewer than Istio's.
+    // Envoy's default of 3 concurrent retries is below the limit that Istio sets.
     circuit_breakers: { thresholds: [{ max_retries: 4_294_967_295 }] },
     typed_extension_protocol_options: HTTP2,
     health_checks: [check],
@@ -106,7 +109,7 @@ function listener(port: number): object {
   return { name: "calls", address: address(port), filter_chains: [{ filters: [filter] }] };
 }
 
-/** A standalone Envoy in front of two providers, with the stack's check and retries. */
+/** A standalone Envoy in front of two providers, with health check and retries of the stack. */
 class Envoy {
   readonly port: number;
   readonly #adminPort: number;
@@ -129,7 +132,7 @@ class Envoy {
     return new Envoy(port, adminPort, new ServerProcess({ file: ENVOY, args, env: {} }, "none"));
   }
 
-  /** A counter or gauge of the cluster; undefined while Envoy does not answer. */
+  /** Returns a counter or gauge of the cluster; undefined while Envoy does not answer. */
   async figure(name: string): Promise<number | undefined> {
     const url = `http://127.0.0.1:${this.#adminPort}/stats?filter=^cluster.provider.${name}$`;
     const response = await fetch(url).catch(() => undefined);
@@ -137,7 +140,7 @@ class Envoy {
     return value === undefined ? undefined : Number(value);
   }
 
-  /** Waits until so many providers are healthy. */
+  /** Waits until the given number of providers is healthy. */
   async untilHealthy(count: number): Promise<void> {
     const end = performance.now() + HEALTHY_LIMIT_MS;
     while ((await this.figure("membership_healthy")) !== count) {
@@ -182,7 +185,10 @@ async function drillBehind(envoy: Envoy, pair: Pair, shutdownWaitMs: number): Pr
   }
 }
 
-/** One of two providers behind an Envoy with the stack's own check gets SIGTERM: no call fails, and it ends in time. */
+/**
+ * Sends SIGTERM to one of two providers behind an Envoy with the health check of the stack.
+ * Goal: no call fails, and the provider ends in time.
+ */
 export async function envoyDrill(node?: string): Promise<EnvoyDrill> {
   if (!existsSync(ENVOY)) return { skipped: `there is no ${ENVOY}: make cluster-up fetches it` };
   const check = healthCheckSettings.parse({});

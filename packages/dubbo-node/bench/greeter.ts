@@ -16,34 +16,34 @@ setLogVerbosity(logVerbosity.NONE);
 /** Full name of the greeter. */
 export const SERVICE = Greeter.typeName;
 
-/** Most bytes of a message that the client takes or sends: more than any provider does. */
+/** Most bytes of a message that the client accepts or sends: above the limit of every provider. */
 const CLIENT_LIMIT = 64 * 1024 * 1024;
-/** A call that takes longer has failed; long enough for a machine that is busy, ms. */
+/** Time limit of a call, ms; long enough for a busy machine. */
 const PATIENCE_MS = 30_000;
 
-/** A request to the greeter. */
+/** Encodes a request to the greeter. */
 export function request(name: string): Buffer {
   return Buffer.from(toBinary(GreeterRequestSchema, create(GreeterRequestSchema, { name })));
 }
 
-/** The message of a reply of the greeter. */
+/** Returns the message in a reply of the greeter. */
 export function replyMessage(bytes: Uint8Array): string {
   return fromBinary(GreeterReplySchema, bytes).message;
 }
 
-/** Whether this is what a provider, ours or Java's, answers to `greet`. */
+/** Tells if a message is a valid reply to `greet`, from our provider or from Java's. */
 export function isGreeting(message: string, name: string): boolean {
   return (
     message.startsWith(`hello,${name}, response from provider`) && message.endsWith(", isProviderSide: true")
   );
 }
 
-/** Path of a method of the greeter. */
+/** Returns the path of a method of the greeter. */
 export function path(method: string): string {
   return `/${SERVICE}/${method}`;
 }
 
-/** A client of grpc-js with a connection of its own, without anything of the SDK and without retries. */
+/** A client of grpc-js with a separate connection. It uses neither dubbo-node nor retries. */
 export class GreeterClient {
   readonly #client: Client;
 
@@ -57,7 +57,7 @@ export class GreeterClient {
     });
   }
 
-  /** Greets once and checks the reply, which it returns. */
+  /** Greets once, checks the reply and returns it. */
   async greet(name: string): Promise<string> {
     const message = await this.#unary(path("greet"), request(name), replyMessage);
     if (!isGreeting(message, name))
@@ -65,7 +65,7 @@ export class GreeterClient {
     return message;
   }
 
-  /** Whether the greeter is SERVING. */
+  /** Tells if the greeter is SERVING. */
   async isServing(): Promise<boolean> {
     const { parent, name } = Health.method.check;
     const asked = toBinary(HealthCheckRequestSchema, create(HealthCheckRequestSchema, { service: SERVICE }));
@@ -77,7 +77,7 @@ export class GreeterClient {
     return status === 1;
   }
 
-  /** Opens `greetStream`: names go out, messages come in. */
+  /** Opens `greetStream`, which sends names and receives messages. */
   greetStream(): ClientDuplexStream<string, string> {
     const metadata = new Metadata();
     return this.#client.makeBidiStreamRequest(

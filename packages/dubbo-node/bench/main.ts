@@ -1,4 +1,5 @@
-// Our provider as a process: beside Java's, under load and abuse, and at its end. make bench-apps
+// Measures our provider as a process: against Java's, under load and abuse, and at its end. Run by
+// make bench-apps.
 import { execFileSync, spawnSync } from "node:child_process";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { reportError, UserError } from "../../../common/errors.ts";
@@ -13,7 +14,7 @@ interface Options {
   readonly node: string;
 }
 
-/** One part's result: as data, for people, and whether every goal is met. */
+/** Result of one part: as data, as text, and true if all goals are met. */
 interface Result {
   readonly data: unknown;
   readonly text: string;
@@ -86,7 +87,7 @@ const PARTS: Readonly<Record<string, (options: Options) => Promise<Result>>> = {
 
 const PART_NAMES = Object.keys(PARTS).join(", ");
 
-/** The first line that a program says of its version. */
+/** Returns the first line of a program's version output. */
 function version(file: string, flag: string): string {
   const { stdout, stderr } = spawnSync(file, [flag], { encoding: "utf8" });
   return `${stdout}${stderr}`.split("\n")[0] ?? "";

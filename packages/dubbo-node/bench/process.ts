@@ -6,35 +6,37 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 
-/** How a server is started. */
+/** Command line of a server. */
 export interface Command {
-  /** The program. */
   readonly file: string;
-  /** Its arguments. */
   readonly args: readonly string[];
-  /** Variables beside PATH. */
+  /** Environment variables in addition to PATH. */
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** Where a server's standard output goes: to /dev/null, or to this process, which keeps the warnings and errors of our logger. */
+/**
+ * Target of a server's standard output: /dev/null, or this process, which keeps the warnings and
+ * errors of our logger.
+ */
 export type Output = "none" | "watched";
 
 /** Memory of a process, bytes. */
 export interface Memory {
-  /** Resident, pages shared with other processes included. */
+  /** Resident memory, including shared pages. */
   readonly rss: number;
-  /** Resident, a shared page counted by its share. */
+  /** Resident memory; each shared page counts in part. */
   readonly pss: number;
-  /** Resident and not shared. */
+  /** Resident memory without shared pages. */
   readonly uss: number;
 }
 
-/** Ticks a second of the times in /proc: USER_HZ, 100 on every Linux. */
+/** Ticks per second in the times of /proc: USER_HZ, 100 on every Linux. */
 const TICKS = 100;
-/** Lines of our logger that a peer must not be able to cause. */
+/** Pattern of our log lines that a peer must never cause. */
 const PROBLEM = "^\\[[^]]*\\] main +(WARN|ERROR) ";
 
-// Collects three times, with a turn of the event loop between: what has a finalizer goes one collection later.
+// Collects three times, with a pause between. An object with a finalizer is freed one collection
+// later.
 const HEAP_HOOK = `data:text/javascript,${encodeURIComponent(`
   process.on("message", async () => {
     for (let time = 0; time < 3; time += 1) {
@@ -47,19 +49,23 @@ const HEAP_HOOK = `data:text/javascript,${encodeURIComponent(`
   process.channel.unref();
 `)}`;
 
-/** The ends of a pipe. */
+/** File descriptors of a pipe. */
 interface Pipe {
   readonly read: number;
   readonly write: number;
 }
 
-/** A pipe of the kernel, as a container's standard output is; what node's `spawn` makes is a socket. */
+/**
+ * Opens a kernel pipe, like the standard output of a container. The `spawn` of Node.js makes a
+ * socket instead.
+ */
 function openPipe(): Pipe {
   const folder = mkdtempSync(join(tmpdir(), "bench-apps-"));
   const path = join(folder, "pipe");
   try {
     execFileSync("mkfifo", [path]);
-    // Each end would wait for the other one. They must not be one description, which node makes non-blocking.
+    // Opening one end blocks until the other is open. The ends need separate descriptions: Node.js
+    // sets a shared one to non-blocking.
     const both = openSync(path, "r+");
     const pipe = { read: openSync(path, "r"), write: openSync(path, "w") };
     closeSync(both);
@@ -69,7 +75,7 @@ function openPipe(): Pipe {
   }
 }
 
-/** Gives every problem that a server logs; grep keeps up with whatever it writes. */
+/** Reports every problem that a server logs. grep is fast enough for any amount of output. */
 function watchProblems({ read }: Pipe, found: (line: string) => void): void {
   const grep = spawn("grep", ["--line-buffered", "--text", "-E", PROBLEM], {
     stdio: [read, "pipe", "inherit"],
@@ -78,13 +84,13 @@ function watchProblems({ read }: Pipe, found: (line: string) => void): void {
   if (grep.stdout !== null) createInterface({ input: grep.stdout }).on("line", found);
 }
 
-/** A server as a process of its own, and what the kernel says of it. */
+/** A server in a separate process, with its figures from the kernel. */
 export class ServerProcess {
-  /** What it has written on standard error. */
+  /** Standard error so far. */
   stderr = "";
-  /** Warnings and errors that it has logged, where its output is watched. */
+  /** Warnings and errors in the log, if the output is watched. */
   readonly problems: string[] = [];
-  /** Its exit code once it has ended; null where a signal has ended it. */
+  /** Exit code at the end; null after a signal. */
   readonly exit: Promise<number | null>;
   readonly #process: ChildProcess;
   readonly #pid: number;
@@ -99,7 +105,7 @@ export class ServerProcess {
     this.#process.stderr?.on("data", (chunk: Buffer) => (this.stderr += chunk.toString()));
     if (pipe !== undefined) {
       watchProblems(pipe, (line) => this.problems.push(line));
-      // The pipe ends with the server, so that grep does too.
+      // The pipe must close with the server, so that grep ends too.
       closeSync(pipe.read);
       closeSync(pipe.write);
     }
@@ -109,30 +115,30 @@ export class ServerProcess {
     });
   }
 
-  /** A server of node whose heap {@link heap} can read. */
+  /** Starts a Node.js server whose heap {@link heap} can read. */
   static withHeap({ file, args, env }: Command): ServerProcess {
     return new ServerProcess({ file, args: ["--expose-gc", "--import", HEAP_HOOK, ...args], env }, "watched");
   }
 
-  /** Whether it has ended. */
   get ended(): boolean {
     return this.#ended;
   }
 
-  /** User and system time of all its threads so far, seconds; counted in hundredths. */
+  /** User and system time of all threads so far, seconds; the resolution is 0.01 s. */
   cpuSeconds(): number {
     const stat = readFileSync(`/proc/${this.#pid}/stat`, "utf8");
-    // The name, in brackets, may hold anything; utime and stime are the 12th and 13th field after it. Source: proc(5).
+    // The name in brackets may contain anything. utime and stime are the 12th and 13th field after
+    // it. Source: proc(5).
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     return (Number(fields[11]) + Number(fields[12])) / TICKS;
   }
 
-  /** Files and sockets that it has open. */
+  /** Returns the number of open files and sockets. */
   openFiles(): number {
     return readdirSync(`/proc/${this.#pid}/fd`).length;
   }
 
-  /** The most that was ever resident, bytes. */
+  /** Returns the largest resident memory so far, bytes. */
   peakRss(): number {
     const status = readFileSync(`/proc/${this.#pid}/status`, "utf8");
     return Number(/^VmHWM:\s+(\d+) kB/m.exec(status)?.[1] ?? Number.NaN) * 1024;
@@ -145,7 +151,10 @@ export class ServerProcess {
     return { rss: bytes("Rss"), pss: bytes("Pss"), uss: bytes("Private_Clean") + bytes("Private_Dirty") };
   }
 
-  /** What node says of its memory after full collections; for a server that was started with {@link withHeap}. */
+  /**
+   * Returns the memory usage that Node.js reports after full collections.
+   * The server must be started by {@link withHeap}.
+   */
   async heap(): Promise<NodeJS.MemoryUsage> {
     this.#process.send("collect");
     const [usage] = (await Promise.race([
@@ -161,14 +170,14 @@ export class ServerProcess {
     this.#process.kill(name);
   }
 
-  /** Ends it at once. */
+  /** Kills the server, and waits for its end. */
   async kill(): Promise<void> {
     this.signal("SIGKILL");
     await this.exit;
   }
 }
 
-/** A port that nobody listens on, below the range from which connections get theirs. */
+/** Returns a free port, below the range of the ports for outgoing connections. */
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = 10_000 + Math.floor(Math.random() * 20_000);

@@ -9,9 +9,9 @@ import { Connection } from "./connection.ts";
 import { type Command, freePort, ServerProcess } from "./process.ts";
 
 const PROJECT = join(import.meta.dirname, "../../..");
-/** Time from one look whether a provider answers to the next, ms. */
+/** Time between two tries to reach a provider, ms. */
 const LOOK_MS = 5;
-/** A provider that does not answer by then never will, ms. */
+/** Time limit for the start of a provider, ms. */
 const START_LIMIT_MS = 60_000;
 
 /** Ports of a provider. */
@@ -26,10 +26,10 @@ export async function freePorts(): Promise<Ports> {
 
 const { context } = await bundleApplication("provider", { baseImage: "none", platform: "linux/amd64" });
 
-/** Folder of our provider's part of its image. */
+/** Folder with our provider's part of its image. */
 export const BUNDLED = join(PROJECT, context);
 
-/** Our provider; variables that the caller gives win. */
+/** Returns the command of our provider. Variables from `env` win. */
 export function ours({ port, qosPort }: Ports, env: Readonly<Record<string, string>> = {}): Command {
   return {
     file: process.execPath,
@@ -45,9 +45,9 @@ export function ours({ port, qosPort }: Ports, env: Readonly<Record<string, stri
 }
 
 /**
- * What the image gives node beside the bundle.
- * @param node the node that is to take it
- * @throws UserError where it does not
+ * Returns the options of Node.js in the image.
+ * @param node path of a Node.js that must accept them
+ * @throws UserError if it rejects them
  */
 export function nodeOptions(node: string): string[] {
   const dockerfile = readFileSync(join(PROJECT, "apps/Dockerfile"), "utf8");
@@ -64,7 +64,7 @@ export function nodeOptions(node: string): string[] {
   return options;
 }
 
-/** The Java provider, which like ours logs every greeting. */
+/** Returns the command of the Java provider, which also logs every greeting. */
 export function java({ port, qosPort }: Ports): Command {
   const options = { port, "qos-port": qosPort, version: "1.0.0", name: "java-provider" };
   const flags = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
@@ -72,17 +72,20 @@ export function java({ port, qosPort }: Ports): Command {
   return { file, args, env: {} };
 }
 
-/** Builds the Java provider where it has not been built: a Java process whose classes are built anew breaks. */
+/**
+ * Builds the Java provider if its classes are missing. Replacing the classes would break a running
+ * Java process.
+ */
 export async function buildJava(): Promise<void> {
   if (!existsSync(PEER_JAR)) await buildJavaPeer();
 }
 
-/** The bytes of what the Java provider is made of: its classes and its libraries. */
+/** Returns the size of the Java provider, bytes: its classes and libraries. */
 export function javaBytes(): number {
   return statSync(PEER_JAR).size + folderBytes(PEER_LIBRARIES);
 }
 
-/** The bytes of the files in a folder. */
+/** Returns the size of the files in a folder, bytes. */
 export function folderBytes(folder: string): number {
   return readdirSync(folder)
     .map((name) => statSync(join(folder, name)).size)
@@ -96,7 +99,7 @@ async function greeted(port: number): Promise<boolean> {
     await connection.greet("first");
     return true;
   } catch {
-    // Java listens before it has exported its services.
+    // Java listens before it exports its services.
     return false;
   } finally {
     connection.close();
@@ -118,12 +121,12 @@ async function poll(what: string, server: ServerProcess, condition: () => Promis
   }
 }
 
-/** Waits for the first greeting that a provider answers. */
+/** Waits until a provider answers a greeting. */
 export function untilGreeted(port: number, server: ServerProcess): Promise<void> {
   return poll("answers", server, () => greeted(port));
 }
 
-/** Waits until a provider listens, without a call. */
+/** Waits until a provider listens, without making a call. */
 export function untilListening(port: number, server: ServerProcess): Promise<void> {
   return poll("listens", server, () => listens(port));
 }

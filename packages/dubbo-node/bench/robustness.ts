@@ -3,39 +3,39 @@ import { Connection } from "./connection.ts";
 import { scenarios } from "./scenarios/index.ts";
 import { checkWell, type Size, startTarget, type Target, type TargetOptions } from "./target.ts";
 
-/** What one round does. */
+/** Size of the scenarios in one round. */
 export const FULL_SIZE: Size = { streams: 1000, readers: 50, garbage: 20, connections: 10_000 };
-/** What the heap may have grown by since the warm-up, as a ratio. */
+/** Largest allowed heap size relative to the warm-up. */
 export const MAX_HEAP_GROWTH = 1.2;
 
 const WARM_UP_CALLS = 5000;
-/** What has been done once is in the heap: compiled code, caches, counters. */
+/** Size of the warm-up, which fills compiled code, caches and counters. */
 const WARM_UP_SIZE: Size = { streams: 200, readers: 2, garbage: 1, connections: 500 };
 
 const MB = 1_000_000;
 
-/** Memory after a round, MB; the heap after full collections. */
+/** Memory after a round, MB; the heap is read after full collections. */
 export interface Round {
   readonly round: number;
   readonly heapUsed: number;
   readonly external: number;
   readonly rss: number;
-  /** The most that was ever resident. */
+  /** Largest resident memory so far. */
   readonly peakRss: number;
 }
 
-/** What has been seen. */
+/** Result of all rounds. */
 export interface Robustness {
-  /** What each scenario has seen in its last round. */
+  /** Result of each scenario in its last round. */
   readonly scenarios: Readonly<Record<string, string>>;
-  /** Memory after the warm-up, which is round 0, and after each round. */
+  /** Memory after the warm-up (round 0) and after each round. */
   readonly rounds: readonly Round[];
-  /** Heap after the last round to that after the warm-up. */
+  /** Largest heap after any round, relative to the heap after the warm-up. */
   readonly growth: number;
   readonly ok: boolean;
 }
 
-/** Every scenario small, and calls. */
+/** Makes calls, and runs every scenario in a small size. */
 export async function warmUp(target: Target): Promise<void> {
   const connection = await Connection.open(target.port);
   for (let call = 0; call < WARM_UP_CALLS; call += 100) {
@@ -57,7 +57,7 @@ async function memory({ server }: Target, round: number): Promise<Round> {
   };
 }
 
-/** Every scenario once, with a look at the provider after each. */
+/** Runs every scenario once, and checks the provider after each. */
 async function oneRound(target: Target, round: number, seen: Record<string, string>): Promise<Round> {
   for (const scenario of scenarios) {
     seen[scenario.title] = await step(`round ${round}: ${scenario.title}`, async () => {
@@ -74,8 +74,8 @@ async function oneRound(target: Target, round: number, seen: Record<string, stri
 }
 
 /**
- * Every scenario on one provider, in rounds until the time is over, at least once. The heap may not have grown by more than a fifth
- * since the warm-up after any round.
+ * Runs all scenarios on one provider, in rounds until the time is over, at least once.
+ * After each round the heap may be at most a fifth larger than after the warm-up.
  */
 export async function robustness(minutes: number, options: TargetOptions): Promise<Robustness> {
   const target = await step("start the provider", () => startTarget(options));

@@ -4,42 +4,45 @@ import { GreeterClient } from "./greeter.ts";
 import { ServerProcess } from "./process.ts";
 import { freePorts, ours, untilGreeted } from "./providers.ts";
 
-/** What the kernel and the metrics may take to notice that callers have gone, ms. */
+/** Time in which kernel and metrics must notice that the callers are gone, ms. */
 const SETTLE_MS = 10_000;
 
-/** Our provider as the scenarios see it. */
+/** Our provider in the view of the scenarios. */
 export interface Target {
   readonly port: number;
   readonly qosPort: number;
   readonly server: ServerProcess;
-  /** Major version of the node that it runs on. */
+  /** Major version of the Node.js that runs the provider. */
   readonly nodeMajor: number;
-  /** Files that it has open without a connection. */
+  /** Number of open files without a connection. */
   readonly openFiles: number;
 }
 
-/** How much a scenario does. */
+/** Size of a scenario. */
 export interface Size {
-  /** Streams open at a time. */
+  /** Number of concurrent streams. */
   readonly streams: number;
-  /** Readers that stop reading. */
+  /** Number of readers that stop reading. */
   readonly readers: number;
-  /** Times that each kind of garbage is sent. */
+  /** Repetitions of each kind of garbage. */
   readonly garbage: number;
-  /** Connections that are opened and dropped. */
+  /** Number of connections to open and drop. */
   readonly connections: number;
 }
 
-/** What a provider must get through. */
+/** A load or an abuse that a provider must survive. */
 export interface Scenario {
   readonly title: string;
-  /** Does it, and returns what was seen, for people; throws where the provider is wrong. */
+  /**
+   * Runs the scenario, and returns its findings as text.
+   * @throws Error if the provider fails
+   */
   run(target: Target, size: Size): Promise<string>;
 }
 
-/** How the provider is started. */
+/** Options of the provider's start. */
 export interface TargetOptions {
-  /** The node that runs it (default: this process's). */
+  /** Path of the Node.js that runs the provider (default: that of this process). */
   readonly node?: string;
 }
 
@@ -47,7 +50,7 @@ function majorOf(node: string): number {
   return Number(execFileSync(node, ["--print", "process.versions.node"], { encoding: "utf8" }).split(".")[0]);
 }
 
-/** Looks until a number is small enough; returns the last one. */
+/** Polls a number until it is at most `most` or the time is over. Returns the last value. */
 async function settled(look: () => number | Promise<number>, most: number): Promise<number> {
   const end = performance.now() + SETTLE_MS;
   let found = await look();
@@ -58,24 +61,24 @@ async function settled(look: () => number | Promise<number>, most: number): Prom
   return found;
 }
 
-/** Starts our provider, with a heap that can be read. */
+/** Starts our provider with a readable heap. */
 export async function startTarget({ node = process.execPath }: TargetOptions = {}): Promise<Target> {
   const ports = await freePorts();
   const server = ServerProcess.withHeap({ ...ours(ports), file: node });
   await untilGreeted(ports.port, server);
-  // What was open for the first greeting is closed soon after.
+  // Files that the first greeting opens are closed soon after it.
   await sleep(500);
   return { ...ports, server, nodeMajor: majorOf(node), openFiles: server.openFiles() };
 }
 
-/** Calls that the provider counts as under way. */
+/** Returns the number of calls that the provider counts as in flight. */
 async function underWay({ qosPort }: Target): Promise<number> {
   const response = await fetch(`http://127.0.0.1:${qosPort}/metrics`, { headers: { connection: "close" } });
   const lines = (await response.text()).match(/^dubbo_provider_requests_processing_total\{.*$/gm) ?? [];
   return lines.reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
 }
 
-/** Checks that the provider is well: it runs, it answers, it has written no complaint, and nothing is left over. */
+/** Checks the provider: it runs, answers, logs no problem, and has no open calls or files. */
 export async function checkWell(target: Target): Promise<void> {
   const { server, port } = target;
   const client = new GreeterClient(port);
@@ -95,7 +98,7 @@ export async function checkWell(target: Target): Promise<void> {
   if (server.problems.length > 0) throw new Error(`logged: ${server.problems.slice(0, 5).join("\n")}`);
 }
 
-/** Runs tasks with at most so many under way at a time. */
+/** Runs tasks, at most `most` at a time. */
 export async function inParallel(
   count: number,
   most: number,

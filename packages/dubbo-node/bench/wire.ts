@@ -1,10 +1,10 @@
 import { once } from "node:events";
 import { createConnection, type Socket } from "node:net";
 
-/** What an HTTP/2 client sends first. Source: RFC 9113, 3.4. */
+/** First bytes from an HTTP/2 client. Source: RFC 9113, 3.4. */
 export const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 
-/** Types of frames. Source: RFC 9113, 6. */
+/** Frame types. Source: RFC 9113, 6. */
 export const FRAME = {
   data: 0,
   headers: 1,
@@ -22,7 +22,7 @@ export const END_HEADERS = 4;
 
 const FRAME_HEADER = 9;
 
-/** A frame, with a length that may be a lie. */
+/** Returns a frame. The given length may be wrong. */
 export function frame(
   type: number,
   flags: number,
@@ -38,7 +38,7 @@ export function frame(
   return Buffer.concat([header, payload]);
 }
 
-/** What a client sends before its first call. */
+/** Bytes that a client sends before its first call. */
 export const OPENING = Buffer.concat([PREFACE, frame(FRAME.settings, 0, 0, Buffer.alloc(0))]);
 
 function literal(text: string): Buffer {
@@ -46,7 +46,10 @@ function literal(text: string): Buffer {
   return Buffer.concat([Buffer.of(text.length), Buffer.from(text)]);
 }
 
-/** Headers as HPACK's literals without indexing, not Huffman-coded. Source: RFC 7541, 6.2.2. */
+/**
+ * Encodes headers as HPACK literals without indexing and without Huffman coding.
+ * Source: RFC 7541, 6.2.2.
+ */
 function headerBlock(headers: Readonly<Record<string, string>>): Buffer {
   const fields = Object.entries(headers).flatMap(([name, value]) => [
     Buffer.of(0),
@@ -56,7 +59,7 @@ function headerBlock(headers: Readonly<Record<string, string>>): Buffer {
   return Buffer.concat(fields);
 }
 
-/** The headers of a gRPC call. */
+/** Returns the headers of a gRPC call. */
 export function callHeaders(path: string): Buffer {
   return headerBlock({
     ":method": "POST",
@@ -68,7 +71,7 @@ export function callHeaders(path: string): Buffer {
   });
 }
 
-/** The types of the whole frames in what a server has sent. */
+/** Returns the types of the complete frames in the received bytes. */
 export function frameTypes(bytes: Buffer): number[] {
   const types: number[] = [];
   for (
@@ -81,7 +84,7 @@ export function frameTypes(bytes: Buffer): number[] {
   return types;
 }
 
-/** A TCP connection that keeps what it gets. */
+/** A TCP connection that keeps all received bytes. */
 export class RawSocket {
   readonly #socket: Socket;
   readonly #closed: Promise<unknown>;
@@ -90,7 +93,7 @@ export class RawSocket {
   private constructor(socket: Socket) {
     this.#socket = socket;
     this.#closed = new Promise((resolve) => socket.once("close", resolve));
-    // A reset is one of the ways to be refused.
+    // A server may also refuse a connection with a reset.
     socket.on("error", () => undefined);
     socket.on("data", (chunk) => (this.#received = Buffer.concat([this.#received, chunk])));
   }
@@ -101,7 +104,7 @@ export class RawSocket {
     return new RawSocket(socket);
   }
 
-  /** What the server has sent so far. */
+  /** Bytes that the server has sent so far. */
   get received(): Buffer {
     return this.#received;
   }
@@ -110,7 +113,7 @@ export class RawSocket {
     return this.#socket.closed;
   }
 
-  /** Sends bytes; a server that has closed does not take them, which is no error. */
+  /** Sends bytes. A closed connection does not accept them, which is not an error. */
   send(bytes: Buffer): Promise<void> {
     return new Promise((resolve) => {
       this.#socket.write(bytes, () => {
@@ -119,7 +122,7 @@ export class RawSocket {
     });
   }
 
-  /** Drops the connection: with a reset, or with an orderly end. */
+  /** Drops the connection, with a reset or in an orderly way. */
   async drop(reset: boolean): Promise<void> {
     if (reset) this.#socket.resetAndDestroy();
     else this.#socket.destroy();

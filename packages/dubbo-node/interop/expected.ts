@@ -1,7 +1,7 @@
 import type { Setting, Side } from "./providers.ts";
 import { summary } from "./report.ts";
 
-/** What a scenario must come to; whatever it leaves out is not compared. */
+/** Expected results of scenarios. Only the listed properties are compared. */
 type Expected = Readonly<Record<string, object>>;
 
 const TEN = Array.from({ length: 10 }, (_, index) => `service mesh--${index}`);
@@ -25,7 +25,10 @@ function cancelled(replies: readonly string[]): object {
   return ok({ after: "true", before: "false", replies });
 }
 
-/** What a caller of another version or group gets: Dubbo falls back unless it is told not to. */
+/**
+ * Returns the result for a caller of another version or group. By default Dubbo falls back to an
+ * existing one.
+ */
 function mismatched(provider: Side, strict: boolean, wanted: string): object {
   if (!strict) return greeting();
   const message = "Invoker for gRPC not found";
@@ -46,7 +49,7 @@ function routing(provider: Side, { group, strict = false }: Setting): Expected {
   };
 }
 
-// Java 3.3.6 reads no attachments of a failure, and sends none.
+// Java 3.3.6 neither reads nor sends attachments of a failure.
 function failureAttachments(consumer: Side, provider: Side): object {
   return consumer === "ours" && provider === "ours" ? { str: "str", integer: "1", raw: [1, 2, 3, 4] } : {};
 }
@@ -55,7 +58,10 @@ function notImplemented(provider: Side, path: string): object {
   return error("UNIMPLEMENTED", `The server does not implement the method ${path}`);
 }
 
-/** Where Java's own words are not ours: a fault of 3.3.6 for the method, gRPC's status for the size. */
+/**
+ * Returns the results that differ between Java and this project.
+ * Java 3.3.6 has a bug for unknown methods, and another status for messages that are too big.
+ */
 function failures(consumer: Side, provider: Side): Expected {
   const java = provider === "java";
   const tooBig = java
@@ -78,7 +84,10 @@ function failures(consumer: Side, provider: Side): Expected {
   };
 }
 
-/** What every scenario must come to: the same for both providers and both consumers but for what is named in the functions above. */
+/**
+ * Returns the expected results of all scenarios.
+ * They are the same for all providers and consumers, except for the functions above.
+ */
 export function expected(consumer: Side, provider: Side, setting: Setting): Expected {
   return {
     greet: greeting(),
@@ -87,7 +96,7 @@ export function expected(consumer: Side, provider: Side, setting: Setting): Expe
     UpperCaseGreet: ok("SERVICE MESH"),
     queryCancelResult: ok("false"),
     greetWithAttachment: ok("hello,service mesh", { "user-attachment": "hello,me" }),
-    // The key arrives as it was spelt, and is another one than that which is echoed.
+    // The key arrives with its capital letters, so it is not the echoed key.
     attachmentWithUpperCaseKey: ok("hello,service mesh", { "user-attachment": "hello,null" }),
     attachmentAbsent: ok("hello,service mesh", { "user-attachment": "hello,null" }),
     greetReturnBigAttachment: ok("hello,service mesh", { "user-attachment": summary(BIG) }),

@@ -6,7 +6,7 @@ import { type RunningProvider, type Setting, type Side, startProvider } from "./
 import { comparable, report, type Report } from "./report.ts";
 import { Scenarios } from "./scenarios.ts";
 
-// The first build fetches Dubbo; a Java process starts and stops in each test.
+// The first build downloads Dubbo. Each test starts and stops a Java process.
 vi.setConfig({ testTimeout: 2 * 60_000, hookTimeout: 10 * 60_000 });
 
 async function javaConsumer(port: number, group: string | undefined): Promise<Report[]> {

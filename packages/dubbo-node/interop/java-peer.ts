@@ -5,14 +5,14 @@ import { step } from "../../../common/steps.ts";
 
 const FOLDER = join(import.meta.dirname, "java");
 
-/** The Java peer's classes. */
+/** Classes of the Java peer. */
 export const PEER_JAR = join(FOLDER, "target/peer.jar");
-/** Folder of the libraries that they need. */
+/** Folder with the libraries of the Java peer. */
 export const PEER_LIBRARIES = join(FOLDER, "target/lib");
 
 /**
- * Builds the Java peer; Maven fetches Dubbo and the generators the first time.
- * @throws UserError where there is no Maven, or the build fails
+ * Builds the Java peer. The first build downloads Dubbo and the generators.
+ * @throws UserError if Maven is missing or the build fails
  */
 export async function buildJavaPeer(): Promise<void> {
   try {
@@ -26,7 +26,7 @@ export async function buildJavaPeer(): Promise<void> {
   }
 }
 
-/** The command that runs one of the peer's main classes. */
+/** Returns the command that runs a main class of the Java peer. */
 export function javaCommand(main: "Provider" | "Consumer", args: readonly string[]): [string, ...string[]] {
   return ["java", "-cp", `${PEER_JAR}:${join(PEER_LIBRARIES, "*")}`, `mesh.dubbo.interop.${main}`, ...args];
 }

@@ -6,24 +6,24 @@ import { freePort } from "../bench/process.ts";
 import { eventually } from "../test/support.ts";
 import { javaCommand } from "./java-peer.ts";
 
-/** Whose provider or consumer it is. */
+/** Implementation of a provider or consumer. */
 export type Side = "java" | "ours";
 
-/** How a provider is set up. */
+/** Options of a provider. */
 export interface Setting {
-  /** Group of its interface. */
+  /** Group of the interface. */
   readonly group?: string;
-  /** Whether a wrong version or group is refused. */
+  /** Refuses calls for a wrong version or group. */
   readonly strict?: boolean;
 }
 
-/** A provider of the greeter, version 1.0.0, named `the-provider`. */
+/** A greeter, version 1.0.0, with the application name `the-provider`. */
 export interface RunningProvider {
   readonly port: number;
   readonly stop: () => Promise<void>;
 }
 
-/** Java starts in 2 s, and in much more on a busy machine. */
+/** Time limit for a start. Java starts in 2 s, but needs far longer on a busy machine. */
 const START_LIMIT_MS = 60_000;
 
 const PROJECT = join(import.meta.dirname, "../../..");
@@ -40,7 +40,10 @@ async function ourProvider(): Promise<[string, ...string[]]> {
   return [process.execPath, join(PROJECT, context, "main.mjs")];
 }
 
-/** Both read the environment under the same names; the Java peer has its ports as arguments. */
+/**
+ * Returns the environment, which has the same names for both sides. The Java peer takes its ports
+ * as arguments.
+ */
 function environment(
   port: number,
   qosPort: number,

@@ -20,7 +20,7 @@ function nameOf(serving: ServingStatus): string | undefined {
   return Object.entries(ServingStatus).find(([, value]) => value === serving)?.[0];
 }
 
-/** A scenario gives its reply; the attachments that come with it go to `options`. */
+/** A scenario. It returns the reply, and passes the attachments of the reply to `options`. */
 type Scenario = (options: CallOptions) => Promise<unknown>;
 
 type GreeterReference = DubboReference<typeof Greeter>;
@@ -42,7 +42,7 @@ async function first(replies: AsyncIterable<{ message: string }>, count: number)
   return seen;
 }
 
-/** A call of a method that the provider lacks, which a reference cannot make. */
+/** Calls a method that the provider lacks. A reference cannot make such a call. */
 async function callMissing(
   port: number,
   path: string,
@@ -62,12 +62,15 @@ async function callMissing(
   }
 }
 
-/** Dubbo 3.3.6 loses one in thirty of the calls that arrive together with the reset of a stream. */
+/**
+ * Waits for a stream reset to arrive. Dubbo 3.3.6 loses one in thirty calls that arrive together
+ * with a reset.
+ */
 async function resetArrived(): Promise<void> {
   await sleep(100);
 }
 
-/** All that our consumer tries against a provider, under the names of the Java consumer's scenarios. */
+/** Runs the scenarios of our consumer, under the names of the Java consumer. */
 export class Scenarios {
   readonly #port: number;
   readonly #identity: ServiceIdentity;
@@ -80,7 +83,7 @@ export class Scenarios {
     this.#health = this.#reference(Health, {}).call;
   }
 
-  /** Runs every scenario. */
+  /** Runs all scenarios, one after the other. */
   async run(): Promise<Report[]> {
     const reports: Report[] = [];
     for (const [name, scenario] of Object.entries(this.#all()))

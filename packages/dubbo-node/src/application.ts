@@ -16,16 +16,16 @@ import { type CallObserver, exportServices } from "./server.ts";
 import { type DubboService, dubboService, type Handlers, type ServiceIdentity } from "./service.ts";
 import { type ApplicationSettings, referenceKeys, type ReferenceSettings } from "./settings.ts";
 
-/** Every interface: Dubbo peers dial the pod's address, and the sidecar's traffic arrives there as well. */
+/** All interfaces: Dubbo peers dial the address of the pod, and the sidecar delivers there too. */
 const HOST = "0.0.0.0";
 
-/** What an application is made of. */
+/** Options of a {@link DubboApplication}. */
 export interface ApplicationOptions {
-  /** Its settings; a port that is 0 takes a free one. */
+  /** Settings of the application; port 0 takes a free port. */
   readonly settings: ApplicationSettings;
-  /** What `/live` asks (default: nothing, so it is true). */
+  /** Checks behind `/live` (default: none, so `/live` is true). */
   readonly livenessChecks?: readonly LivenessCheck[];
-  /** Where the application logs. */
+  /** Logger of the application. */
   readonly log: Logger;
 }
 
@@ -35,8 +35,9 @@ function cannotListen(property: keyof ApplicationSettings, port: number, error: 
 }
 
 /**
- * A Dubbo application: a Triple server with its services and their health, references to others', and a QOS server with probes, commands
- * and metrics. It drains before it ends.
+ * A Dubbo application.
+ * It has a Triple server with its services and their health, and references to other services. A
+ * QOS server offers probes, commands and metrics. The application drains before it ends.
  */
 export class DubboApplication {
   readonly #settings: ApplicationSettings;
@@ -64,20 +65,20 @@ export class DubboApplication {
     this.#qos = this.#qosServer(livenessChecks);
   }
 
-  /** Port of the Triple server; 0 before it has started. */
+  /** Port of the Triple server; 0 before the start. */
   get port(): number {
     return this.#port;
   }
 
-  /** Port of the QOS server; 0 where there is none, or before it has started. */
+  /** Port of the QOS server; 0 before the start or without a QOS server. */
   get qosPort(): number {
     return (this.#qos?.address() as AddressInfo | null | undefined)?.port ?? 0;
   }
 
   /**
-   * Adds a service to what the application exports when it starts.
+   * Exports a service at the start. Call it before {@link start}.
    * @param service the generated service
-   * @param handlers one a method
+   * @param handlers one handler for each method
    * @param identity version and group of the interface (default: those of the settings)
    */
   export<S extends DescService>(service: S, handlers: Handlers<S>, identity?: ServiceIdentity): void {
@@ -86,11 +87,11 @@ export class DubboApplication {
   }
 
   /**
-   * A reference to a provider's service, by the mesh's name for it, to be made before the application starts. The application counts its calls
-   * and closes it when it has drained.
+   * Returns a reference to a service of a provider. Call it before {@link start}.
+   * The application counts the calls of the reference, and closes it after the drain.
    * @param service the generated service
-   * @param settings where the provider is, by this service's own settings or else by those of all references, and which of its versions and
-   *   groups is asked for
+   * @param settings address of the provider, and the wanted version and group; settings of this
+   *   service win over those of all references
    */
   reference<S extends DescService>(service: S, settings: ReferenceSettings): DubboReference<S> {
     const named = referenceKeys(service);
@@ -111,8 +112,8 @@ export class DubboApplication {
   }
 
   /**
-   * Starts the QOS server, then the Triple server; when it resolves, every service is exported.
-   * @throws SettingsError where a port cannot be had
+   * Starts the QOS server, then the Triple server. Every service is exported when it resolves.
+   * @throws SettingsError if a port is not available
    */
   start(): Promise<void> {
     this.#starting ??= this.#start();
@@ -120,9 +121,10 @@ export class DubboApplication {
   }
 
   /**
-   * Ends the application without failing a call: not ready at once, closed to new calls after the shutdown wait, and done when
-   * the calls in flight are, or when their time is over.
-   * @param work what the application itself still has in flight, for example calls of its own
+   * Drains and ends the application, so that no call fails.
+   * The application becomes not ready at once, and refuses new calls after the shutdown wait. The
+   * drain ends with the last call in flight, or at the shutdown timeout.
+   * @param work other work in flight, for example calls that the application makes
    */
   drain(work: Promise<unknown> = Promise.resolve()): Promise<void> {
     this.#draining ??= this.#drain(work);

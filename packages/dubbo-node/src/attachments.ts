@@ -1,23 +1,27 @@
 import { Metadata, status } from "@grpc/grpc-js";
 import { type Attachment, type Attachments, RpcError } from "./error.ts";
 
-/** Attachments to send. Numbers and booleans become text. */
+/** Attachments to send. Numbers and booleans are sent as text. */
 export type AttachmentsInit =
   | ReadonlyMap<string, Attachment | number | boolean>
   | Readonly<Record<string, Attachment | number | boolean>>;
 
-/** Header with the version of the interface that the caller wants. */
+/** Header with the interface version that the caller wants. */
 export const VERSION_HEADER = "tri-service-version";
-/** Header with the group of the interface that the caller wants. */
+/** Header with the interface group that the caller wants. */
 export const GROUP_HEADER = "tri-service-group";
 /** Header with the caller's application name. */
 export const CONSUMER_HEADER = "tri-consumer-appname";
-/** Header by which a Java peer says how the keys were spelt that it has sent in lower case: JSON, percent-encoded. */
+/**
+ * Header in which a Java peer sends the original spelling of its lower-case keys. The value is
+ * percent-encoded JSON.
+ */
 const CONVERT_HEADER = "tri-header-convert";
 const BINARY_SUFFIX = "-bin";
 
 /**
- * Headers that are no attachments: gRPC's and HTTP's, and those of Dubbo's own that it does not show to applications.
+ * Headers that are not attachments: those of gRPC and HTTP, and those that Dubbo hides from
+ * applications.
  * Source: Dubbo 3.3, TripleHeaderEnum.
  */
 const RESERVED = new Set([
@@ -51,13 +55,16 @@ const RESERVED = new Set([
   "rest-service-group",
 ]);
 
-/** A header's value as text; undefined where it is missing or empty. */
+/** Returns the value of a header as text; undefined if it is missing or empty. */
 export function header(metadata: Metadata, name: string): string | undefined {
   const value = metadata.get(name)[0]?.toString();
   return value === "" ? undefined : value;
 }
 
-/** The keys as a Java peer has spelt them, by their lower-case form. What is not understood is left out. */
+/**
+ * Returns the keys as the Java peer spells them, by their lower-case form. Invalid entries are left
+ * out.
+ */
 function spelling(metadata: Metadata): ReadonlyMap<string, string> {
   const converted = header(metadata, CONVERT_HEADER);
   if (converted === undefined) return new Map();
@@ -72,7 +79,7 @@ function spelling(metadata: Metadata): ReadonlyMap<string, string> {
   }
 }
 
-/** The attachments in a call's headers or trailers. */
+/** Returns the attachments in the headers or trailers of a call. */
 export function attachmentsOf(metadata: Metadata): Attachments {
   const spelt = spelling(metadata);
   const attachments = new Map<string, Attachment>();
@@ -105,9 +112,10 @@ function put(metadata: Metadata, key: string, value: Attachment | number | boole
 }
 
 /**
- * Adds attachments to a call's headers or trailers as a Java peer does: keys in lower case, with a header that restores their spelling, and
- * bytes under a name that ends in `-bin`.
- * @throws RpcError INTERNAL where a key or a text cannot travel in a header
+ * Adds attachments to the headers or trailers of a call, as a Java peer does.
+ * Keys travel in lower case, and a header restores their spelling. Bytes travel under a name that
+ * ends in `-bin`.
+ * @throws RpcError INTERNAL if a header cannot carry a key or a text
  */
 export function putAttachments(metadata: Metadata, attachments: AttachmentsInit): void {
   const entries = [...(attachments instanceof Map ? attachments.entries() : Object.entries(attachments))] as [

@@ -3,15 +3,16 @@ import { type Metadata, type ServerUnaryCall, status } from "@grpc/grpc-js";
 import { attachmentsOf, CONSUMER_HEADER, header } from "./attachments.ts";
 import { type Attachment, type Attachments, RpcError } from "./error.ts";
 
-/** What every kind of call of grpc-js has in common. */
+/** Members that all kinds of grpc-js server calls share. */
 export type RawCall = Pick<
   ServerUnaryCall<unknown, unknown>,
   "metadata" | "getPeer" | "getDeadline" | "cancelled" | "sendMetadata"
 > & { once(event: "cancelled", listener: () => void): unknown };
 
 /**
- * Headers that are passed on from the call that is served to the calls that are made meanwhile, so that the mesh's traces stay whole: W3C
- * trace context, Envoy's request id, B3. Source: https://istio.io/latest/docs/tasks/observability/distributed-tracing/overview/
+ * Headers that a handler's own calls inherit from the served call, so that traces stay connected:
+ * W3C trace context, Envoy's request id, B3.
+ * Source: https://istio.io/latest/docs/tasks/observability/distributed-tracing/overview/
  */
 const FORWARDED_HEADERS = [
   "traceparent",
@@ -26,10 +27,10 @@ const FORWARDED_HEADERS = [
   "x-b3-flags",
 ] as const;
 
-/** What a reply carries beside its message. */
+/** Attachments that a reply carries beside its message. */
 export type ReplyAttachments = Map<string, Attachment | number | boolean>;
 
-/** A call that is served: what a handler gets beside the request. */
+/** A call on the server side, as its handler sees it. */
 export class Call {
   readonly #raw: RawCall;
   #replyAttachments: ReplyAttachments | undefined;
@@ -42,39 +43,39 @@ export class Call {
     this.#raw = raw;
   }
 
-  /** What the reply carries beside its message; bytes travel as they are. */
+  /** Attachments of the reply; bytes are sent unchanged. */
   get replyAttachments(): ReplyAttachments {
     this.#replyAttachments ??= new Map();
     return this.#replyAttachments;
   }
 
-  /** Whether the handler has asked for {@link replyAttachments}: most replies carry none. */
+  /** True once the handler has read {@link replyAttachments}. Most replies carry no attachments. */
   get hasReplyAttachments(): boolean {
     return this.#replyAttachments !== undefined;
   }
 
-  /** What the caller has sent beside its message. */
+  /** Attachments of the request. */
   get attachments(): Attachments {
     this.#attachments ??= attachmentsOf(this.#raw.metadata);
     return this.#attachments;
   }
 
-  /** The caller's IP address; in a mesh, that of the sidecar. */
+  /** IP address of the caller; behind a sidecar, the address of the sidecar. */
   get remoteAddress(): string {
     return this.#raw.getPeer().replace(/:\d+$/, "");
   }
 
-  /** The caller's Dubbo application name; undefined where it names none. */
+  /** Dubbo application name of the caller; undefined if the caller sends none. */
   get remoteApplication(): string | undefined {
     return header(this.metadata, CONSUMER_HEADER);
   }
 
-  /** When the caller stops waiting, ms since 1970; Infinity where it does not say. */
+  /** Deadline of the caller, ms since 1970; Infinity without a deadline. */
   get deadline(): number {
     return Number(this.#raw.getDeadline());
   }
 
-  /** Aborted when the caller has cancelled the call, has gone, or has stopped waiting. */
+  /** Signal that aborts when the caller cancels, disconnects or reaches its deadline. */
   get signal(): AbortSignal {
     if (this.#abort !== undefined) return this.#abort.signal;
     const abort = new AbortController();
@@ -87,22 +88,22 @@ export class Call {
     return abort.signal;
   }
 
-  /** Whether the replies are compressed. */
+  /** True if the replies are compressed. */
   get compressed(): boolean {
     return this.#compressed;
   }
 
-  /** The headers as grpc-js has them. */
+  /** Headers of the call as grpc-js gives them. */
   get metadata(): Metadata {
     return this.#raw.metadata;
   }
 
-  /** Compresses the replies with gzip; to be called before the first one. */
+  /** Compresses the replies with gzip. Call it before the first reply. */
   compress(): void {
     this.#compressed = true;
   }
 
-  /** The handler is done: what happens to the connection afterwards does not cancel anything. */
+  /** Marks the handler as done. Later events on the connection cancel nothing. */
   finish(): void {
     this.#finished = true;
   }
@@ -110,17 +111,17 @@ export class Call {
 
 const served = new AsyncLocalStorage<Call>();
 
-/** Runs a handler as part of its call. */
+/** Runs a handler in the context of its call. */
 export function serving<T>(call: Call, handler: () => T): T {
   return served.run(call, handler);
 }
 
-/** The call that is being served here; undefined outside of handlers. */
+/** Returns the call that is served in this context; undefined outside a handler. */
 export function currentCall(): Call | undefined {
   return served.getStore();
 }
 
-/** Adds what is passed on of the call that is being served. */
+/** Copies the {@link FORWARDED_HEADERS} of a served call. */
 export function forwardHeaders(from: Metadata, to: Metadata): void {
   for (const name of FORWARDED_HEADERS) {
     const value = header(from, name);

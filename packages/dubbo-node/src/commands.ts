@@ -3,15 +3,15 @@ import type { Metrics } from "./metrics.ts";
 import { type Command, type LivenessCheck, probe } from "./qos.ts";
 import type { Readiness } from "./readiness.ts";
 
-/** What the commands are about. */
+/** Objects that the commands read and change. */
 export interface Surroundings {
   /** Keys of the exported services. */
   readonly provided: () => readonly string[];
-  /** Keys of the services that are called. */
+  /** Keys of the services that the application calls. */
   readonly consumed: () => readonly string[];
   readonly readiness: Readiness;
   readonly metrics: Metrics;
-  /** What `live` asks. */
+  /** Checks behind the command `live`. */
   readonly livenessChecks: readonly LivenessCheck[];
   readonly log: Logger;
 }
@@ -21,7 +21,7 @@ function centred(text: string, width: number): string {
   return " ".repeat(Math.ceil(space / 2)) + text + " ".repeat(Math.floor(space / 2));
 }
 
-/** A table as Dubbo draws it: each cell centred in its column. */
+/** Returns a table in Dubbo's layout: each cell is centred in its column. */
 function table(rows: readonly (readonly [string, string])[]): string {
   const width = (column: 0 | 1): number => Math.max(...rows.map((row) => row[column].length));
   const widths = [width(0), width(1)] as const;
@@ -40,7 +40,11 @@ function list({ provided, consumed, readiness }: Surroundings): string {
   );
 }
 
-/** `online` and `offline`: the services whose key the first argument matches as a whole, as a regular expression; without one, all. */
+/**
+ * Returns the command `online` or `offline`.
+ * The first argument is a regular expression that must match the whole service key. Without an
+ * argument the command applies to all services.
+ */
 function setOnline({ provided, readiness, log }: Surroundings, online: boolean): Command {
   return {
     level: "PROTECTED",
@@ -55,7 +59,7 @@ function setOnline({ provided, readiness, log }: Surroundings, online: boolean):
   };
 }
 
-/** The commands of an application's QOS server, under Dubbo's names. */
+/** Returns the commands of the QOS server, under Dubbo's names. */
 export function commands(surroundings: Surroundings): Readonly<Record<string, Command>> {
   const { readiness, metrics, livenessChecks } = surroundings;
   return {

@@ -1,28 +1,32 @@
 import { status } from "@grpc/grpc-js";
 
-/** A value as it arrives: text, or the bytes of a binary attachment. */
+/** A received value: text, or the bytes of a binary attachment. */
 export type Attachment = string | Uint8Array;
 
-/** What travels beside a message, by key; keys arrive in lower case unless the peer says how they were spelt. */
+/**
+ * Attachments beside a message, by key. Keys are in lower case unless the peer sends their
+ * spelling.
+ */
 export type Attachments = ReadonlyMap<string, Attachment>;
 
-/** What a failed call carries beside its status. */
+/** Options of an {@link RpcError}. */
 export interface RpcErrorOptions extends ErrorOptions {
-  /** Attachments that travel with the failure (default: none). */
+  /** Attachments of the failure (default: none). */
   readonly attachments?: Attachments;
 }
 
 /**
- * The failure of a call. A handler throws it to answer with that status; a reference throws it when a call has failed.
- * Its message reads `UNAVAILABLE: no healthy upstream`.
+ * Failure of a call.
+ * A handler throws it to answer with that status, and a reference throws it for a failed call. The
+ * message reads `UNAVAILABLE: no healthy upstream`.
  */
 export class RpcError extends Error {
   override name = "RpcError";
   /** The gRPC status; never OK. */
   readonly code: status;
-  /** What the status says, without its name. */
+  /** Message of the status, without its name. */
   readonly details: string;
-  /** What travelled with the failure. */
+  /** Attachments of the failure. */
   readonly attachments: Attachments;
 
   constructor(code: status, details: string, { attachments = new Map(), ...options }: RpcErrorOptions = {}) {
@@ -33,14 +37,19 @@ export class RpcError extends Error {
   }
 }
 
-/** Whatever a handler has thrown, as the status that its caller gets: that of an RpcError, else UNKNOWN with the error's message. */
+/**
+ * Converts a thrown value to the status that the caller gets.
+ * An RpcError stays unchanged. Any other value becomes UNKNOWN with the error's message.
+ */
 export function asRpcError(thrown: unknown): RpcError {
   if (thrown instanceof RpcError) return thrown;
   const details = thrown instanceof Error ? thrown.message : String(thrown);
   return new RpcError(status.UNKNOWN, details, { cause: thrown });
 }
 
-/** A setting that is wrong or cannot be used: the message names it, and the application ends with it. */
+/**
+ * A wrong or unusable setting. The message names the setting, and the application exits with it.
+ */
 export class SettingsError extends Error {
   override name = "SettingsError";
 }

@@ -7,11 +7,13 @@ import type { Readiness } from "./readiness.ts";
 import { type DubboService, dubboService } from "./service.ts";
 
 /**
- * `grpc.health.v1.Health` of an application. "" is SERVING while the application is ready, and each service while it is online; a service is
- * known by its full name and by its key, as with Dubbo's Java provider.
+ * Implements `grpc.health.v1.Health`.
+ * The empty name is SERVING while the application is ready. A service is SERVING while the
+ * application takes calls and the service is online. Like Dubbo's Java provider, it accepts the
+ * full name and the key of a service.
  */
 export class HealthService {
-  /** What the server exports. */
+  /** The health service, ready to export. */
   readonly service: DubboService;
   readonly #changes = new EventEmitter().setMaxListeners(0);
   readonly #readiness: Readiness;
@@ -19,8 +21,8 @@ export class HealthService {
   #closed = false;
 
   /**
-   * @param services the application's services
-   * @param readiness what their status follows
+   * @param services services of the application
+   * @param readiness source of their status
    */
   constructor(services: readonly DubboService[], readiness: Readiness) {
     this.#services = services;
@@ -36,13 +38,13 @@ export class HealthService {
     });
   }
 
-  /** Ends the watches, which would keep the server open for ever. */
+  /** Ends the watches. Open watches would keep the server from closing. */
   close(): void {
     this.#closed = true;
     this.#changes.emit("change");
   }
 
-  /** The status of a service; undefined where there is no such service. */
+  /** Returns the status of a service; undefined for an unknown service. */
   #status(name: string): ServingStatus | undefined {
     const keys = this.#services.filter((service) => service.name === name || service.key === name);
     if (name !== "" && keys.length === 0) return undefined;
@@ -54,7 +56,8 @@ export class HealthService {
   async *#watch(name: string, { signal }: Call): AsyncGenerator<{ status: ServingStatus }> {
     let last: ServingStatus | undefined;
     while (!this.#closed && !signal.aborted) {
-      // Listens before it looks, so that no change falls between the two; an abort wakes it as well.
+      // Subscribe before the status is read, so that no change is lost between the two. An abort
+      // also ends the wait.
       const changed = once(this.#changes, "change", { signal }).catch(() => undefined);
       const current = this.#status(name) ?? ServingStatus.SERVICE_UNKNOWN;
       if (current !== last) yield { status: current };

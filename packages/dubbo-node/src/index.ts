@@ -1,4 +1,4 @@
-// What a Dubbo service needs beside its proto, its handlers and its settings.
+// Public API of dubbo-node.
 export { DubboApplication, type ApplicationOptions } from "./application.ts";
 export type { AttachmentsInit } from "./attachments.ts";
 export type { Call } from "./call.ts";

@@ -1,16 +1,16 @@
-/** Writes what an application has to say, one event a line. */
+/** Writes the log of an application, one line per event. */
 export interface Logger {
-  /** What happens in normal running. */
+  /** Logs an event of normal operation. */
   info(message: string): void;
-  /** What somebody should look at. */
+  /** Logs an event that needs attention. */
   warn(message: string): void;
-  /** What failed. */
+  /** Logs a failure. */
   error(message: string): void;
-  /** A line that the seed prints bare, without time and level. */
+  /** Logs a line without time and level, as the sample does for some lines. */
   plain(line: string): void;
 }
 
-/** How log lines look: `text` as the seed's, `json` one object a line. */
+/** Format of log lines: `text` in the form of the sample, or `json` with one object per line. */
 export type LogFormat = "text" | "json";
 
 type Level = "INFO" | "WARN" | "ERROR";
@@ -25,7 +25,7 @@ function secondOf(at: Date): string {
   return `${day.join("/")} ${time.join(":")}`;
 }
 
-// A busy service logs many lines a second.
+// Cached text of the current second: a busy service logs many lines per second.
 let second = { at: -1, text: "" };
 
 function timestamp(now: number): string {
@@ -34,7 +34,8 @@ function timestamp(now: number): string {
   return `${second.text}:${digits(now % 1000, 3)} UTC`;
 }
 
-// What a peer sends may be part of a message: one event stays one line. The form of the escapes is JSON's.
+// Escapes control characters as JSON does. A message may contain text from a peer, and one event
+// must stay one line.
 function oneLine(message: string): string {
   return message.replace(
     /\p{Cc}/gu,
@@ -42,9 +43,12 @@ function oneLine(message: string): string {
   );
 }
 
-/** Longest message; a peer decides how long what it sends is. */
+/** Most characters of a message. A peer controls the length of the text that it sends. */
 const MOST_CHARACTERS = 2000;
-/** Most bytes that wait for a slow reader of standard output: after that lines are lost rather than memory. */
+/**
+ * Most bytes that wait for a slow reader of standard output. Beyond that, lines are dropped to save
+ * memory.
+ */
 const MOST_WAITING = 1_000_000;
 
 function cut(message: string): string {
@@ -65,10 +69,11 @@ function jsonLine(level: Level, name: string, message: string): string {
 }
 
 /**
- * A logger.
- * @param name what stands for the class of a Java logger, such as `impl.GreeterImpl`
- * @param format how the lines look (default: the seed's form, `[15/07/22 11:37:50:050 UTC] main  INFO impl.GreeterImpl: message`)
- * @param write takes one line with its line end (default: standard output)
+ * Returns a logger.
+ * @param name stands for the class of a Java logger, such as `impl.GreeterImpl`
+ * @param format format of the lines (default: that of the sample, `[15/07/22 11:37:50:050 UTC] main
+ *   INFO impl.GreeterImpl: message`)
+ * @param write writes one line that ends with a newline (default: to standard output)
  */
 export function logger(
   name: string,

@@ -13,18 +13,19 @@ import type { MethodDefinition } from "@grpc/grpc-js";
 
 const zip = promisify(gzip);
 
-/** A message's bytes, ready for grpc-js to frame. */
+/** Bytes of a message, ready for grpc-js to frame. */
 export type Frame = Buffer;
 
-/** The bytes of a message. */
+/** Encodes a message. */
 export function encode(schema: DescMessage, message: MessageInitShape<DescMessage>): Frame {
   const { buffer, byteOffset, byteLength } = toBinary(schema, create(schema, message));
   return Buffer.from(buffer, byteOffset, byteLength);
 }
 
 /**
- * A compressed message for a server of grpc-js, which cannot compress: it copies a message's bytes behind a flag and a length, and always
- * sets the flag to "not compressed". This one sets it to "compressed" as it is copied.
+ * Compresses a message for a grpc-js server, which has no compression.
+ * grpc-js copies the message behind a flag and a length, and always sets the flag to "not
+ * compressed". The copy made here sets the flag to "compressed".
  */
 export async function gzipped(frame: Frame): Promise<Frame> {
   const compressed = await zip(frame);
@@ -41,7 +42,10 @@ function unchanged<T>(value: T): T {
   return value;
 }
 
-/** A generated method as grpc-js wants it. Outgoing messages are frames already, so that their size is known and they may be compressed. */
+/**
+ * Returns the grpc-js definition of a generated method.
+ * Outgoing messages are already encoded, so that their size is known and they can be compressed.
+ */
 function definition<I, O>(
   method: DescMethod,
   messages: Pick<
@@ -58,7 +62,7 @@ function definition<I, O>(
   };
 }
 
-/** A method for a server: messages come in, frames go out. */
+/** Returns the definition for a server, which receives messages and sends frames. */
 export function serverMethod(method: DescMethod): MethodDefinition<Message, Frame> {
   return definition<Message, Frame>(method, {
     requestSerialize: (message) => encode(method.input, message),
@@ -68,12 +72,12 @@ export function serverMethod(method: DescMethod): MethodDefinition<Message, Fram
   });
 }
 
-/** A method for a client, as grpc-js wants it and as it was generated. */
+/** Definition of a method for a client, with the generated method. */
 export interface ClientMethod extends MethodDefinition<Frame, Message> {
   readonly method: DescMethod;
 }
 
-/** A method for a client: frames go out, messages come in. */
+/** Returns the definition for a client, which sends frames and receives messages. */
 export function clientMethod(method: DescMethod): ClientMethod {
   const messages = definition<Frame, Message>(method, {
     requestSerialize: unchanged,

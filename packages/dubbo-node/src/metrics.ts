@@ -3,19 +3,22 @@ import { status } from "@grpc/grpc-js";
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { ServiceIdentity } from "./service.ts";
 
-/** Bounds of the response times, milliseconds. */
+/** Bucket bounds of the response times, milliseconds. */
 const BUCKETS = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000];
 
 const LABELS = ["interface", "method", "group", "version"] as const;
 type Labels = Record<(typeof LABELS)[number], string>;
 
-/** Which end of a call is counted. */
+/** Side of a call that is counted. */
 type Side = "provider" | "consumer";
 
-/** Called with a call's status when it has ended. */
+/** Callback for the end of a call, with its status. */
 export type End = (code: status) => void;
 
-/** The calls of one method, counted in plain numbers: a metric would look its labels up for each of them. */
+/**
+ * Calls of one method, counted in plain numbers. A metric object would look up its labels on every
+ * call.
+ */
 class MethodCalls {
   readonly labels: Labels;
   begun = 0;
@@ -36,9 +39,10 @@ class MethodCalls {
   }
 }
 
-/** The counters of one end, under the names that Dubbo gives them. Source: Dubbo 3.3, MetricsKey. */
+/** Counters of one side, under Dubbo's names. Source: Dubbo 3.3, MetricsKey. */
 class CallMetrics {
-  // By what is called and its method, which stay the same objects: a key of text would have to be made for each call.
+  // Keyed by service and method, which are stable objects. A text key would have to be built on
+  // every call.
   readonly #methods = new Map<ServiceIdentity, Map<DescMethod, MethodCalls>>();
   readonly #times: Histogram<keyof Labels>;
 
@@ -110,12 +114,15 @@ class CallMetrics {
   }
 }
 
-/** What an application counts, for Prometheus: its calls at either end, and Node's own figures. */
+/**
+ * Metrics of an application in Prometheus format: calls on both sides, and the default metrics of
+ * Node.js.
+ */
 export class Metrics {
   readonly #registry = new Registry();
   readonly #sides: Readonly<Record<Side, CallMetrics>>;
 
-  /** @param application Dubbo application name, a label of every figure */
+  /** @param application Dubbo application name, a label of every metric */
   constructor(application: string) {
     this.#registry.setDefaultLabels({ application_name: application });
     this.#sides = {
@@ -125,17 +132,17 @@ export class Metrics {
     collectDefaultMetrics({ register: this.#registry });
   }
 
-  /** The type of {@link text}. */
+  /** Media type of {@link text}. */
   get contentType(): string {
     return this.#registry.contentType;
   }
 
-  /** A call has begun. */
+  /** Counts the start of a call. The returned function counts its end. */
   begin(side: Side, method: DescMethod, identity: ServiceIdentity): End {
     return this.#sides[side].begin(method, identity);
   }
 
-  /** Every figure, in Prometheus' text format. */
+  /** Returns all metrics in the text format of Prometheus. */
   text(): Promise<string> {
     return this.#registry.metrics();
   }

@@ -4,17 +4,20 @@ import { getProperties } from "properties-file";
 import { SettingsError } from "./error.ts";
 import { canonicalName } from "./names.ts";
 
-/** Names the file that properties are read from, beside the environment. */
+/** Variable with the path of a properties file, read in addition to the environment. */
 export const FILE_VARIABLE = "DUBBO_PROPERTIES_FILE";
 
-/** Properties by their name in kebab case, such as `dubbo.application.qos-enable`. */
+/** Properties by name in kebab case, such as `dubbo.application.qos-enable`. */
 export type Properties = ReadonlyMap<string, string>;
 
 function isScalar(value: unknown): value is string | number | boolean {
   return ["string", "number", "boolean"].includes(typeof value);
 }
 
-/** The leaves of a YAML document by their path: `dubbo: {protocol: {port: 1}}` has `dubbo.protocol.port`. */
+/**
+ * Yields the leaves of a YAML document with their paths: `dubbo: {protocol: {port: 1}}` has
+ * `dubbo.protocol.port`.
+ */
 function* leaves(value: unknown, path: string): Generator<[string, string]> {
   if (typeof value === "object" && value !== null && !Array.isArray(value)) {
     for (const [key, child] of Object.entries(value))
@@ -28,13 +31,13 @@ function* leaves(value: unknown, path: string): Generator<[string, string]> {
 
 function parse(path: string, text: string): Iterable<[string, string]> {
   if (path.endsWith(".properties")) return Object.entries(getProperties(text));
-  // The core schema knows no dates: 2026-01-01 stays text.
+  // The core schema has no dates, so 2026-01-01 stays text.
   return [...leaves(yaml.load(text, { filename: path, schema: yaml.CORE_SCHEMA }), "")];
 }
 
 /**
- * Reads a properties file: `.properties` as Java has it, `.yaml` or `.yml` with nested or dotted keys.
- * @throws SettingsError that names the file and what is wrong with it
+ * Reads a properties file: Java's `.properties`, or `.yaml` and `.yml` with nested or dotted keys.
+ * @throws SettingsError that names the file and its problem
  */
 export function readProperties(path: string): Properties {
   if (!/\.(properties|ya?ml)$/.test(path)) {

@@ -2,10 +2,11 @@ import type * as http from "node:http";
 import { createRequire } from "node:module";
 import { text as bodyOf } from "node:stream/consumers";
 
-// An import reads every export, and that of WebSocket loads undici: 3 MB of resident memory.
+// Uses require, because an import evaluates all exports of node:http. The WebSocket export loads
+// undici, which takes 3 MB of resident memory.
 const { createServer } = createRequire(import.meta.url)("node:http") as typeof http;
 
-/** Who may call a command. Dubbo's levels: the probes are PUBLIC, all else is PROTECTED. */
+/** Permission levels of Dubbo: probes are PUBLIC, all other commands are PROTECTED. */
 export type Level = "NONE" | "PUBLIC" | "PROTECTED" | "PRIVATE";
 const LEVELS: readonly Level[] = ["NONE", "PUBLIC", "PROTECTED", "PRIVATE"];
 
@@ -13,7 +14,7 @@ const LEVELS: readonly Level[] = ["NONE", "PUBLIC", "PROTECTED", "PRIVATE"];
 export interface Answer {
   /** HTTP status (default: 200). */
   readonly code?: number;
-  /** The text. */
+  /** Text of the answer. */
   readonly body: string;
   /** Media type of the text (default: plain text). */
   readonly type?: string;
@@ -21,34 +22,34 @@ export interface Answer {
 
 /** A command of the QOS server. */
 export interface Command {
-  /** Level that a caller from elsewhere needs. */
+  /** Level that a caller from another machine needs. */
   readonly level: "PUBLIC" | "PROTECTED";
-  /** Runs it. */
   run(args: readonly string[]): Answer | Promise<Answer>;
 }
 
-/** What callers from other machines may do; callers of this machine may do everything. */
+/** Rights of callers from other machines. Callers from this machine may run every command. */
 export interface Access {
-  /** Whether they may do more than the probes. */
+  /** Allows more than the probes. */
   readonly acceptForeignIp: boolean;
-  /** Highest level of what they may call. */
+  /** Highest level of the allowed commands. */
   readonly level: Level;
-  /** Commands that they may call whatever their level. */
+  /** Commands that are allowed at any level. */
   readonly allowed: readonly string[];
 }
 
 /**
- * Addresses of callers on this machine. The other addresses of 127.0.0.0/8 are not: 127.0.0.6 is where Istio's sidecar hands over what
- * comes from other pods.
+ * Addresses of callers on this machine.
+ * The rest of 127.0.0.0/8 does not count: Istio's sidecar delivers requests from other pods from
+ * 127.0.0.6.
  */
 const LOCAL = new Set(["127.0.0.1", "::1", "::ffff:127.0.0.1"]);
 
 const TEXT = "text/plain; charset=utf-8";
 
-/** Most bytes of a command's arguments. */
+/** Most bytes of the arguments of a command. */
 const BODY_LIMIT = 4096;
 
-/** A check of the application's own; one that throws counts as false. */
+/** A liveness check of the application. A check that throws counts as false. */
 export type LivenessCheck = () => boolean | Promise<boolean>;
 
 async function holds(check: LivenessCheck): Promise<boolean> {
@@ -59,7 +60,7 @@ async function holds(check: LivenessCheck): Promise<boolean> {
   }
 }
 
-/** A probe: 200 `true` while every check holds, else 503 `false`. */
+/** Returns a probe: 200 `true` while every check holds, else 503 `false`. */
 export function probe(...checks: readonly LivenessCheck[]): Command {
   return {
     level: "PUBLIC",
@@ -75,7 +76,7 @@ function atMost(level: Level, most: Level): boolean {
   return LEVELS.indexOf(level) <= LEVELS.indexOf(most);
 }
 
-/** Whether a caller may call a command. */
+/** Tells if a caller may run a command. */
 export function mayCall(
   name: string,
   { level }: Command,
@@ -87,7 +88,7 @@ export function mayCall(
   return atMost(level, granted) || allowed.includes(name);
 }
 
-/** The values of a query or a form, whatever their names. */
+/** Returns the values of a query or a form, without their names. */
 function values(form: string): string[] {
   return [...new URLSearchParams(form).values()];
 }
@@ -98,7 +99,10 @@ async function body(request: http.IncomingMessage): Promise<string> {
   return bodyOf(request);
 }
 
-/** A command's name and arguments: `/offline/name`, `/offline?service=name`, or a form in a POST. */
+/**
+ * Reads name and arguments of a command from `/offline/name`, `/offline?service=name`, or a POST
+ * form.
+ */
 async function parse(request: http.IncomingMessage): Promise<{ name: string; args: string[] }> {
   const [path = "", query = ""] = (request.url ?? "").split(/\?(.*)/s);
   const [name = "", ...rest] = path.slice(1).split("/");
@@ -106,7 +110,7 @@ async function parse(request: http.IncomingMessage): Promise<{ name: string; arg
   return { name, args: [...rest.filter((part) => part !== "").map(decodeURIComponent), ...values(form)] };
 }
 
-/** Answers a command over HTTP as Dubbo's QOS server does. */
+/** Returns an HTTP server that answers commands as Dubbo's QOS server does. */
 export function qosServer(commands: Readonly<Record<string, Command>>, access: Access): http.Server {
   const answer = async (request: http.IncomingMessage): Promise<Answer> => {
     if (!["GET", "HEAD", "POST"].includes(request.method ?? ""))

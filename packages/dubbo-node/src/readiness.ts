@@ -1,6 +1,7 @@
 /**
- * Whether an application and each of its services takes calls: from when the services are exported until the application drains, except
- * while an operator has taken a service offline. Probes and health service both read it, so that they cannot differ.
+ * Readiness of an application and of each service.
+ * Both take calls from the export of the services until the drain, unless an operator takes a
+ * service offline. Probes and health service read the same state, so that they always agree.
  */
 export class Readiness {
   readonly #listeners: (() => void)[] = [];
@@ -9,48 +10,49 @@ export class Readiness {
   #exported = false;
   #draining = false;
 
-  /** @param keys the exported services' keys (default: none) */
+  /** @param keys keys of the exported services (default: none) */
   constructor(keys: () => readonly string[] = () => []) {
     this.#keys = keys;
   }
 
-  /** Whether every service has been exported. */
+  /** True once all services are exported. */
   get exported(): boolean {
     return this.#exported;
   }
 
   /**
-   * Whether the application takes calls. One that exports several services stays ready while one of them is online, as Dubbo's own
-   * probe has it: the others' callers would lose it too.
+   * True while the application takes calls.
+   * An application with several services stays ready while one of them is online, as in Dubbo.
+   * Otherwise callers of the online services would lose the application.
    */
   get ready(): boolean {
     const keys = this.#keys();
     return this.#open && (keys.length === 0 || keys.some((key) => this.isOnline(key)));
   }
 
-  /** Whether a service takes calls. */
+  /** Tells if a service takes calls. */
   isServing(key: string): boolean {
     return this.#open && this.isOnline(key);
   }
 
-  /** Whether a service has not been taken offline. */
+  /** Tells if a service is online. */
   isOnline(key: string): boolean {
     return !this.#offline.has(key);
   }
 
-  /** Every service is exported. */
+  /** Marks all services as exported. */
   markExported(): void {
     this.#exported = true;
     this.#notify();
   }
 
-  /** The application is about to end. */
+  /** Marks the application as draining. */
   markDraining(): void {
     this.#draining = true;
     this.#notify();
   }
 
-  /** Takes services offline, or online again. */
+  /** Takes services offline, or brings them online again. */
   setOnline(keys: readonly string[], online: boolean): void {
     for (const key of keys) {
       if (online) this.#offline.delete(key);
@@ -59,7 +61,7 @@ export class Readiness {
     this.#notify();
   }
 
-  /** Calls `listener` after each change. */
+  /** Registers a listener for every change. */
   onChange(listener: () => void): void {
     this.#listeners.push(listener);
   }

@@ -39,15 +39,18 @@ import { type ClientMethod, clientMethod, encode, type Frame } from "./method.ts
 import type { End } from "./metrics.ts";
 import { type ServiceIdentity, serviceKey } from "./service.ts";
 
-/** Deadline of one look at the provider's health, ms. */
+/** Deadline of one health check of the provider, ms. */
 const CHECK_TIMEOUT_MS = 2000;
-/** Wait after the first and after each later look at the provider's health, ms: doubled each time. */
+/** First and longest wait between health checks of the provider, ms. The wait doubles each time. */
 const BACKOFF_MS = { first: 100, most: 500 };
 
-/** How the provider's health is asked for. */
+/** Method that checks the health of the provider. */
 const CHECK = clientMethod(Health.method.check);
 
-/** The mesh retries, routes and balances; the channel only carries calls to the sidecar, and reconnects soon. */
+/**
+ * The mesh retries, routes and balances the calls. The channel only carries them to the sidecar,
+ * and reconnects quickly.
+ */
 const CHANNEL_OPTIONS = {
   "grpc.enable_retries": 0,
   "grpc.service_config_disable_resolution": 1,
@@ -58,17 +61,20 @@ const CHANNEL_OPTIONS = {
   "grpc.dns_min_time_between_resolutions_ms": BACKOFF_MS.most,
 };
 
-/** What one call may say for itself. */
+/** Options of one call. */
 export interface CallOptions {
-  /** Deadline, ms (default: that of the reference for a unary call, none for a stream). The caller's own deadline holds as well. */
+  /**
+   * Deadline, ms (default: that of the reference for a unary call, none for a stream). The deadline
+   * of a served call applies too.
+   */
   readonly timeout?: number;
-  /** What travels beside the message (default: nothing). */
+  /** Attachments of the request (default: none). */
   readonly attachments?: AttachmentsInit;
-  /** Whether the requests are compressed with gzip (default: no). */
+  /** Compresses the requests with gzip (default: false). */
   readonly compress?: boolean;
-  /** Cancels the call. A call that is made while another one is served is cancelled with that one too. */
+  /** Cancels the call. A call made by a handler is also cancelled with the served call. */
   readonly signal?: AbortSignal;
-  /** Gets what travels beside the reply. */
+  /** Receives the attachments of the reply. */
   readonly onAttachments?: (attachments: Attachments) => void;
 }
 
@@ -76,7 +82,7 @@ type Init = MessageInitShape<DescMessage>;
 type Inits = Iterable<Init> | AsyncIterable<Init>;
 type Requests<I extends DescMessage> = Iterable<MessageInitShape<I>> | AsyncIterable<MessageInitShape<I>>;
 
-/** How a method is called. Every one fails with an RpcError. */
+/** Function that calls a method. It fails with an RpcError. */
 export type Caller<M> =
   M extends DescMethodUnary<infer I, infer O>
     ? (request: MessageInitShape<I>, options?: CallOptions) => Promise<MessageShape<O>>
@@ -88,22 +94,22 @@ export type Caller<M> =
           ? (requests: Requests<I>, options?: CallOptions) => AsyncIterable<MessageShape<O>>
           : never;
 
-/** The methods of a generated service, to be called. A stream that is left before its end is cancelled. */
+/** Callable methods of a generated service. Leaving a stream before its end cancels the call. */
 export type Callers<S extends DescService> = { readonly [M in keyof S["method"]]: Caller<S["method"][M]> };
 
-/** What a reference to a provider's service is made of. */
+/** Options of a {@link DubboReference}. */
 export interface ReferenceOptions extends ServiceIdentity {
-  /** Where the provider is, `host:port`. */
+  /** Address of the provider, `host:port`. */
   readonly target: string;
-  /** The caller's Dubbo application name. */
+  /** Dubbo application name of the caller. */
   readonly consumer: string;
   /** Deadline of a unary call, ms. */
   readonly timeout: number;
-  /** Most bytes of one message (default: 8 MiB, Dubbo's). */
+  /** Most bytes of one message (default: 8 MiB, as in Dubbo). */
   readonly payload?: number;
-  /** Told of every call; what it returns is told of its end (default: nobody). */
+  /** Runs at the start of a call; the returned function runs at its end (default: none). */
   readonly begin?: (method: DescMethod, identity: ServiceIdentity) => End;
-  /** Where the reference logs. */
+  /** Logger of the reference. */
   readonly log: Logger;
 }
 
@@ -111,20 +117,21 @@ function isServiceError(error: unknown): error is ServiceError {
   return error instanceof Error && "code" in error && "details" in error && "metadata" in error;
 }
 
-/** A call's failure. */
+/** Converts the failure of a call to an RpcError. */
 function rpcError(error: unknown): RpcError {
   if (!isServiceError(error)) return asRpcError(error);
-  // grpc-js leaves the characters encoded that it would not encode itself; of them, a provider here encodes the plus.
+  // grpc-js decodes only characters that it encodes. Providers of this package also encode the
+  // plus.
   const details = error.details.replaceAll("%2B", "+");
   return new RpcError(error.code, details, { attachments: attachmentsOf(error.metadata), cause: error });
 }
 
-/** What every kind of call of grpc-js can do. */
+/** Member that all kinds of grpc-js client calls share. */
 interface Cancellable {
   cancel(): void;
 }
 
-/** Cancels a call when one of these signals is aborted; returns what ends that. */
+/** Cancels a call when one of the signals aborts. The returned function removes the listeners. */
 function cancelOn(signals: readonly (AbortSignal | undefined)[], call: Cancellable): () => void {
   const cancel = (): void => {
     call.cancel();
@@ -138,7 +145,7 @@ function cancelOn(signals: readonly (AbortSignal | undefined)[], call: Cancellab
   };
 }
 
-/** Sends the requests as fast as the provider takes them. */
+/** Sends the requests as fast as the provider accepts them. */
 async function sendAll(
   call: ClientDuplexStream<Frame, Message>,
   { input }: DescMethod,
@@ -157,11 +164,11 @@ async function onlyOne(replies: AsyncIterable<Message>, path: string): Promise<M
   throw new RpcError(status.INTERNAL, `${path} answered nothing`);
 }
 
-/** A Dubbo reference: the methods of a provider's service, called by one channel. */
+/** A Dubbo reference: calls the methods of a provider's service over one channel. */
 export class DubboReference<S extends DescService> {
-  /** The methods. */
+  /** Callable methods of the service. */
   readonly call: Callers<S>;
-  /** Dubbo's key of what is called, `group/name:version`. */
+  /** Dubbo's key of the called service, `group/name:version`. */
   readonly key: string;
   readonly #service: S;
   readonly #options: ReferenceOptions;
@@ -170,7 +177,7 @@ export class DubboReference<S extends DescService> {
 
   /**
    * @param service the generated service
-   * @param options where it is, and who calls it
+   * @param options address of the provider, and identity of the caller
    */
   constructor(service: S, options: ReferenceOptions) {
     this.#service = service;
@@ -182,8 +189,9 @@ export class DubboReference<S extends DescService> {
   }
 
   /**
-   * Waits until the provider's health service says that the service is SERVING: Envoy does not retry a call for which it has
-   * no healthy endpoint, and a consumer often starts before its provider.
+   * Waits until the provider reports the service as SERVING.
+   * Envoy does not retry a call that has no healthy endpoint, and a consumer often starts before
+   * its provider.
    * @param signal ends the wait without an error
    */
   async waitUntilServing(signal: AbortSignal): Promise<void> {
@@ -204,7 +212,7 @@ export class DubboReference<S extends DescService> {
     }
   }
 
-  /** Closes the channel; calls in flight are finished. */
+  /** Closes the channel. Calls in flight still finish. */
   close(): void {
     this.#plain.close();
     this.#compressing?.close();
@@ -220,7 +228,10 @@ export class DubboReference<S extends DescService> {
     });
   }
 
-  /** grpc-js compresses by channel, so there is a second one for the calls that ask for it. */
+  /**
+   * Returns the client for a call.
+   * grpc-js sets compression per channel, so compressed calls have a second client.
+   */
   #clientFor(compress = false): Client {
     if (!compress) return this.#plain;
     this.#compressing ??= this.#client({ "grpc.default_compression_algorithm": compressionAlgorithms.gzip });
@@ -300,7 +311,7 @@ export class DubboReference<S extends DescService> {
     } finally {
       over.abort();
       stopWatching();
-      // Left before its end, it is of no use to anybody.
+      // The caller has left the stream, so the rest of the call is useless.
       call.cancel();
       end(code);
     }
@@ -311,17 +322,17 @@ export class DubboReference<S extends DescService> {
     const metadata = new Metadata();
     const served = currentCall();
     if (served !== undefined) forwardHeaders(served.metadata, metadata);
-    // After what is passed on, so that a handler may name a span of its own.
+    // Set after the forwarded headers, so that a handler can start its own span.
     putAttachments(metadata, attachments);
     metadata.set(CONSUMER_HEADER, consumer);
-    // They are those of the reference's interface; the health service has neither.
+    // Version and group belong to the interface of the reference; the health service has neither.
     const own = method.parent.typeName === this.#service.typeName;
     if (own && version !== undefined) metadata.set(VERSION_HEADER, version);
     if (own && group !== undefined) metadata.set(GROUP_HEADER, group);
     return metadata;
   }
 
-  /** When a call ends at the latest: by its own time, and by that of the call that is being served. */
+  /** Returns the earlier of the call's own deadline and that of the served call. */
   #deadline(timeout = Infinity): RawOptions {
     const deadline = Math.min(Date.now() + timeout, currentCall()?.deadline ?? Infinity);
     return deadline === Infinity ? {} : { deadline };

@@ -6,27 +6,29 @@ import { type Logger, type LogFormat, logger } from "./logger.ts";
 import { readSettings } from "./settings.ts";
 import { releaseClosedStreams } from "./streams.ts";
 
-/** What an application's main function gets. */
+/** Argument of a main function. */
 export interface Start<S> {
-  /** Its settings. */
+  /** Settings of the application. */
   readonly settings: S;
-  /** Makes a logger in the format that the settings ask for. */
+  /** Returns a logger in the format of the settings. */
   readonly log: (name: string) => Logger;
 }
 
-/** What a main function gives back. */
+/** Result of a main function. */
 export interface Started {
   /** The application, not yet started. */
   readonly application: DubboApplication;
-  /** Where starting and ending are logged. */
+  /** Logger for the start and the end. */
   readonly log: Logger;
-  /** What is logged when every service is exported. */
+  /** Text that is logged once all services are exported. */
   readonly started: string;
-  /** What the application does by itself until the signal says stop; it finishes what it has begun (default: nothing). */
+  /**
+   * Background work that runs until the signal aborts and then finishes open tasks (default: none).
+   */
   readonly work?: (signal: AbortSignal) => Promise<void>;
 }
 
-/** On SIGTERM or SIGINT drains and exits with code 0; a second signal exits at once with code 1. */
+/** Drains on SIGTERM or SIGINT and exits with code 0. A second signal exits at once with code 1. */
 function drainOnSignals(drain: () => Promise<void>, log: Logger): void {
   let draining = false;
   const onSignal = (signal: NodeJS.Signals): void => {
@@ -52,18 +54,19 @@ async function serve({ application, log, started, work }: Started): Promise<void
 }
 
 /**
- * Runs an application: reads its settings, makes it, starts it, and drains it on SIGTERM or SIGINT. A wrong setting ends the process with one
- * line on standard error, anything else that is thrown with its stack; the exit code is 1 in both cases.
- * @param schema the application's settings, for example from `applicationSettings`
+ * Runs an application: reads its settings, makes it, starts it, and drains it on SIGTERM or SIGINT.
+ * A wrong setting prints one line on standard error. Any other error prints its stack. The exit
+ * code is 1 in both cases.
+ * @param schema settings of the application, for example from `applicationSettings`
  * @param main makes the application from its settings
  */
 export async function run<S extends z.ZodObject>(
   schema: S,
   main: (start: Start<z.infer<S>>) => Started,
 ): Promise<void> {
-  // What grpc-js writes by itself arrives here as an error too.
+  // Every error that grpc-js prints also reaches this program as an error.
   setLogVerbosity(logVerbosity.NONE);
-  // A service outlives the reader of its log.
+  // The service must go on when the reader of its log ends.
   process.stdout.on("error", () => undefined);
   releaseClosedStreams();
   try {

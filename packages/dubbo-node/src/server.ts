@@ -18,31 +18,35 @@ import { encode, type Frame, gzipped, serverMethod } from "./method.ts";
 import type { End } from "./metrics.ts";
 import { type AnyHandler, type DubboService, serviceKey } from "./service.ts";
 
-/** The version that Dubbo falls back to. Source: Dubbo 3.3, TripleConstants. */
+/** Fallback version of Dubbo. Source: Dubbo 3.3, TripleConstants. */
 const DEFAULT_VERSION = "1.0.0";
-/** From this size on a message is written before the next one is made, so that a slow reader holds at most one back, bytes. */
+/**
+ * Message size from which the server writes one message before it makes the next, bytes. A slow
+ * reader then holds at most one large message.
+ */
 const LARGE = 16_384;
 
-/** What a server tells of its calls. */
+/** Callbacks for the calls of a server. */
 export interface CallObserver {
-  /** A call has begun; what is returned is called with its status when it has ended. */
+  /** Runs at the start of a call; the returned function runs at its end, with the status. */
   begin(service: DubboService, method: DescMethod): End;
-  /** A handler has thrown something that is no RpcError. */
+  /** Runs when a handler throws an error other than an RpcError. */
   failed(method: DescMethod, error: unknown): void;
 }
 
-/** How services are exported. */
+/** Options of {@link exportServices}. */
 export interface ExportOptions {
   /**
-   * Whether a call for a version or a group that is not there gets the one that is, as Dubbo's
-   * `dubbo.rpc.tri.resolve-fallback-to-default` has it; a call that names none is then served too.
+   * Serves a call for a missing version or group with an existing one, as Dubbo does with
+   * `dubbo.rpc.tri.resolve-fallback-to-default`. A call without version and group is then served
+   * too.
    */
   readonly fallback: boolean;
-  /** Who is told of the calls. */
+  /** Observer of the calls. */
   readonly observer: CallObserver;
   /**
-   * Whether handlers make calls, to which the trace and the deadline of the one that they serve are passed on. Node then follows each promise
-   * of a call, which those that make none need not pay for.
+   * Set if handlers make calls, which inherit trace and deadline of the served call.
+   * Node.js then tracks every promise of a call, a cost that other servers avoid.
    */
   readonly carriesOn: boolean;
 }
@@ -58,10 +62,12 @@ type Source = ServerReadableStream<Message, Frame> | ServerDuplexStream<Message,
 type Sink = ServerWritableStream<Message, Frame> | ServerDuplexStream<Message, Frame>;
 type Resolve = (metadata: Metadata) => Implementation;
 
-/** Picks the implementation that a call wants, as Dubbo's TriplePathResolver does. */
+/**
+ * Returns a function that picks the implementation of a call, as Dubbo's TriplePathResolver does.
+ */
 function resolver(name: string, found: ReadonlyMap<string, Implementation>, fallback: boolean): Resolve {
   const [first] = found.values();
-  // What every call gets needs no look at its headers.
+  // A single implementation serves every call, so the headers do not matter.
   if (fallback && found.size === 1 && first !== undefined) return () => first;
   return (metadata) => {
     const group = header(metadata, GROUP_HEADER);
@@ -72,13 +78,13 @@ function resolver(name: string, found: ReadonlyMap<string, Implementation>, fall
       : undefined;
     const implementation = exact ?? other;
     if (implementation !== undefined) return implementation;
-    // Dubbo's own words, and what was looked for.
+    // The message of Dubbo, followed by the wanted key.
     const wanted = serviceKey(name, { group, version });
     throw new RpcError(status.UNIMPLEMENTED, `Invoker for gRPC not found: no provider for ${wanted}`);
   };
 }
 
-/** Trailers with the attachments of a call's reply; undefined where there are none. */
+/** Returns trailers with the reply attachments; undefined if there are none. */
 function trailers(call: Call): Metadata | undefined {
   if (!call.hasReplyAttachments) return undefined;
   const metadata = new Metadata();
@@ -87,14 +93,15 @@ function trailers(call: Call): Metadata | undefined {
 }
 
 /**
- * A status message as a header: percent-encoded, and a plus too, since a Java consumer takes the header for a part of a URL, where a plus is
- * a space. A header carries no lone surrogate, at which encodeURI throws.
+ * Percent-encodes a status message for a header, including the plus.
+ * A Java consumer decodes the header like a URL, where a plus is a space. The conversion to UTF-8
+ * and back replaces lone surrogates, at which encodeURI throws.
  */
 function encodeMessage(details: string): string {
   return encodeURI(Buffer.from(details).toString()).replaceAll("+", "%2B");
 }
 
-/** What grpc-js answers a failed call with. */
+/** Converts a failure to the form that grpc-js sends. */
 function failure({ code, details, attachments }: RpcError): {
   code: status;
   details: string;
@@ -124,19 +131,19 @@ function announceCompression(raw: RawCall, call: Call): void {
   raw.sendMetadata(headers);
 }
 
-/** The requests of a stream. A handler that stops reading leaves the replies open. */
+/** Yields the requests of a stream. A handler that stops reading can still send replies. */
 async function* requestsOf(raw: Source, call: Call): AsyncIterable<Message> {
   const messages = raw.iterator({ destroyOnReturn: false }) as AsyncIterable<Message>;
   try {
     yield* messages;
   } catch (error) {
-    // The stream ends early when the caller has cancelled: that is what the handler is to see.
+    // The stream ends early when the caller cancels. The handler must see the cancellation instead.
     call.signal.throwIfAborted();
     throw error;
   }
 }
 
-/** Writes a frame and waits until the caller has taken it. */
+/** Writes a frame, and waits until the caller has taken it. */
 function written(raw: Sink, frame: Frame, { signal }: Call): Promise<void> {
   return new Promise((resolve, reject) => {
     const cancel = (): void => {
@@ -159,14 +166,17 @@ async function send(raw: Sink, method: DescMethod, replies: AsyncIterable<Reply>
     first = false;
     const frame = await frameOf(method, reply, call);
     const full = raw.writableLength + 1 >= raw.writableHighWaterMark;
-    // When the deadline passes, grpc-js ends the stream, and never does where messages are queued still.
+    // At the deadline grpc-js ends the stream, but never while messages are queued.
     const mayEnd = Number.isFinite(call.deadline);
     if (full || mayEnd || frame.length > LARGE) await written(raw, frame, call);
     else raw.write(frame);
   }
 }
 
-/** Serves one method: picks the implementation, runs its handler as part of the call, and answers with what it gives or throws. */
+/**
+ * Serves one method: picks the implementation, runs its handler, and answers with its result or
+ * error.
+ */
 class Method {
   readonly #method: DescMethod;
   readonly #resolve: Resolve;
@@ -180,7 +190,7 @@ class Method {
     this.#serving = carriesOn ? serving : (_call, work) => work();
   }
 
-  /** The method as grpc-js calls it. */
+  /** Returns the handler for grpc-js. */
   handler(): UntypedServiceImplementation[string] {
     switch (this.#method.methodKind) {
       case "unary":
@@ -235,7 +245,10 @@ class Method {
     );
   }
 
-  /** Runs `work`, which returns how its result is sent. Nothing that a handler does may end the process. */
+  /**
+   * Runs `work`, which returns a function that sends the result. No error of a handler may end the
+   * process.
+   */
   async #run(
     raw: RawCall,
     work: (call: Call, handler: AnyHandler) => Promise<() => void>,
@@ -262,8 +275,8 @@ class Method {
 }
 
 /**
- * Exports services on a server. Several implementations of one interface, of other versions or groups, share its methods.
- * @throws Error where two of them have the same key
+ * Exports services on a server. Versions and groups of one interface share its methods.
+ * @throws Error if two services have the same key
  */
 export function exportServices(
   server: Server,

@@ -12,13 +12,13 @@ import type {
 } from "@bufbuild/protobuf";
 import type { Call } from "./call.ts";
 
-/** One message: a finished one, or its fields. */
+/** One message, or its fields. */
 type Init<O extends DescMessage> = MessageInitShape<O>;
 type Eventual<T> = T | Promise<T>;
-/** Messages one after the other; a slow peer holds them back. */
+/** Sequence of messages. A slow peer slows down the sequence. */
 type Stream<T> = Iterable<T> | AsyncIterable<T>;
 
-/** The handler of a method. A thrown RpcError answers with its status, any other error with UNKNOWN. */
+/** Handler of a method. A thrown RpcError answers with its status, any other error with UNKNOWN. */
 export type Handler<M> =
   M extends DescMethodUnary<infer I, infer O>
     ? (request: MessageShape<I>, call: Call) => Eventual<Init<O>>
@@ -30,16 +30,16 @@ export type Handler<M> =
           ? (requests: AsyncIterable<MessageShape<I>>, call: Call) => Stream<Init<O>>
           : never;
 
-/** The handlers of a generated service, one a method. */
+/** Handlers of a generated service, one for each method. */
 export type Handlers<S extends DescService> = { [M in keyof S["method"]]: Handler<S["method"][M]> };
 
-/** A handler of any method: which request and which answer it takes and gives is up to the method's kind. */
+/** Handler of any method. Request and answer depend on the kind of the method. */
 export type AnyHandler = (
   request: Message | AsyncIterable<Message>,
   call: Call,
 ) => Eventual<Init<DescMessage>> | Stream<Init<DescMessage>>;
 
-/** What tells apart the implementations of one interface. */
+/** Version and group, which distinguish implementations of one interface. */
 export interface ServiceIdentity {
   /** Version of the interface, such as `1.0.0` (default: none). */
   readonly version?: string | undefined;
@@ -53,21 +53,22 @@ export interface DubboService extends ServiceIdentity {
   readonly name: string;
   /** Dubbo's service key, `group/name:version`. */
   readonly key: string;
-  /** The methods, each with its handler. */
+  /** Methods with their handlers. */
   readonly methods: readonly { readonly method: DescMethod; readonly handler: AnyHandler }[];
 }
 
-/** Dubbo's key of a service: `group/name:version`, without what there is not. */
+/** Returns Dubbo's key of a service, `group/name:version`, without missing parts. */
 export function serviceKey(name: string, { group, version }: ServiceIdentity): string {
   const prefix = group === undefined ? "" : `${group}/`;
   return `${prefix}${name}${version === undefined ? "" : `:${version}`}`;
 }
 
 /**
- * A service to export.
+ * Returns a service to export.
  * @param service the generated service
- * @param handlers one a method
+ * @param handlers one handler for each method
  * @param identity version and group of the interface (default: neither)
+ * @throws Error if a method has no handler
  */
 export function dubboService<S extends DescService>(
   service: S,

@@ -4,11 +4,11 @@ import { SettingsError } from "./error.ts";
 import { canonicalName, variableOf } from "./names.ts";
 import { FILE_VARIABLE, type Properties, readProperties } from "./properties.ts";
 
-/** The environment of a process. */
+/** Environment variables of a process. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
- * A whole number, as text.
+ * Schema of a whole number in text form.
  * @param least smallest value
  * @param most largest value
  */
@@ -20,21 +20,21 @@ export function whole(least: number, most: number): z.ZodPipe<z.ZodString, z.Zod
     .transform(Number);
 }
 
-/** A time in milliseconds, up to a day. */
+/** Schema of a time in milliseconds, up to one day. */
 export function milliseconds(least: number): ReturnType<typeof whole> {
   return whole(least, 86_400_000);
 }
 
-/** A TCP port. */
+/** Schema of a TCP port. */
 export const port = whole(1, 65_535);
 
-/** `true` or `false`. */
+/** Schema of `true` or `false`. */
 export const flag = z
   .string()
   .regex(/^(true|false)$/i, "must be true or false")
   .transform((text) => text.toLowerCase() === "true");
 
-/** A name or a domain as DNS takes it: labels of lower-case letters, digits and dashes, with dots between them. */
+/** Schema of a DNS name: labels of lower-case letters, digits and dashes, separated by dots. */
 const dnsName = z
   .string()
   .regex(
@@ -42,19 +42,22 @@ const dnsName = z
     "must be a DNS name: lower-case letters, digits, dashes and dots",
   );
 
-// It travels in the header tri-consumer-appname, so visible ASCII only.
+// The name travels in the header tri-consumer-appname, so only visible ASCII is allowed.
 const applicationName = z
   .string()
   .regex(/^[\x21-\x7e]{1,200}$/, "must be 1 to 200 visible ASCII characters without spaces");
 
-/** Version or group of an interface; it travels in a header, and stands in Dubbo's service key between `/` and `:`. */
+/**
+ * Schema of the version or group of an interface.
+ * The value travels in a header, and is part of Dubbo's service key between `/` and `:`.
+ */
 const interfacePart = z.string().regex(/^[\w.-]+$/, "must be letters, digits, dots, dashes and underscores");
 
 function optional(schema: z.ZodString, value: string | undefined): z.ZodType<string | undefined> {
   return value === undefined ? schema.optional() : schema.default(value);
 }
 
-/** Names with commas between them. */
+/** Schema of comma-separated names. */
 const names = z.string().transform((text) => text.split(",").flatMap((name) => name.trim() || []));
 
 function only(value: string, reason: string): z.ZodDefault<z.ZodString> {
@@ -64,10 +67,13 @@ function only(value: string, reason: string): z.ZodDefault<z.ZodString> {
     .default(value);
 }
 
-/** Most bytes that a message may have where the setting does not say; Dubbo's own default. Source: Dubbo 3.3, Constants.DEFAULT_PAYLOAD. */
+/**
+ * Default for the most bytes of a message, as in Dubbo. Source: Dubbo 3.3,
+ * Constants.DEFAULT_PAYLOAD.
+ */
 const PAYLOAD = 8 * 1024 * 1024;
 
-/** Defaults that differ from application to application. */
+/** Defaults that differ between applications. */
 export interface ApplicationDefaults {
   /** `dubbo.protocol.port`. */
   readonly port: number;
@@ -76,8 +82,8 @@ export interface ApplicationDefaults {
 }
 
 /**
- * The settings of every Dubbo application, under Dubbo's own property names.
- * @param defaults what holds where neither file nor environment says otherwise
+ * Returns the schema of the settings that all Dubbo applications share, under Dubbo's names.
+ * @param defaults values for settings missing from the file and the environment
  */
 export function applicationSettings(defaults: ApplicationDefaults) {
   return z.object({
@@ -87,49 +93,62 @@ export function applicationSettings(defaults: ApplicationDefaults) {
     "dubbo.application.version": z.string().min(1, "must not be empty").default("v1"),
     /** Port of the Triple server. */
     "dubbo.protocol.port": port.default(defaults.port),
-    /** Version of the interfaces that are exported. */
+    /** Version of the exported interfaces. */
     "dubbo.provider.version": optional(interfacePart, defaults.version),
-    /** Group of the interfaces that are exported (default: none). */
+    /** Group of the exported interfaces (default: none). */
     "dubbo.provider.group": interfacePart.optional(),
     /** Most bytes of one message, in either direction. */
     "dubbo.protocol.payload": whole(1, 1_073_741_824).default(PAYLOAD),
-    /** Whether a call for a version or a group that is not there gets the one that is; Dubbo's default. */
+    /** Serves a call for a missing version or group with an existing one; Dubbo's default. */
     "dubbo.rpc.tri.resolve-fallback-to-default": flag.default(true),
-    /** Whether probes, commands and metrics are served. */
+    /** Serves probes, commands and metrics. */
     "dubbo.application.qos-enable": flag.default(true),
     /** Port of the probes, the commands and the metrics. */
     "dubbo.application.qos-port": port.default(22_222),
-    /** Whether others than this machine may call more than the probes; what, the next two say. */
+    /** Lets other machines call more than the probes. The next two settings limit the commands. */
     "dubbo.application.qos-accept-foreign-ip": flag.default(false),
-    /** Highest level of the commands that others may call; the probes are PUBLIC, all else is PROTECTED. */
+    /**
+     * Highest level of the commands for other machines. Probes are PUBLIC, all other commands are
+     * PROTECTED.
+     */
     "dubbo.application.qos-anonymous-access-permission-level": z
       .string()
       .toUpperCase()
       .pipe(z.enum(["NONE", "PUBLIC", "PROTECTED", "PRIVATE"], "must be NONE, PUBLIC, PROTECTED or PRIVATE"))
       .default("PUBLIC"),
-    /** Commands that others may call whatever their level, with commas between them. */
+    /** Comma-separated commands that other machines may call at any level. */
     "dubbo.application.qos-anonymous-allow-commands": names.prefault(""),
-    /** How log lines look: `text` as the seed's, `json` one object a line. */
+    /**
+     * Format of log lines: `text` in the form of the sample, or `json` with one object per line.
+     */
     "dubbo.application.log-format": z.enum(["text", "json"], "must be text or json").default("text"),
-    /** Time from NOT_SERVING to GOAWAY when the application ends, milliseconds; Dubbo's default. */
+    /**
+     * Time from NOT_SERVING to GOAWAY at the end of the application, milliseconds; Dubbo's default.
+     */
     "dubbo.service.shutdown.wait": milliseconds(0).default(10_000),
-    /** Time that calls in flight may take after that, milliseconds; with the wait, less than the pod's grace period. */
+    /**
+     * Time for calls in flight after GOAWAY, milliseconds. Together with the wait it must be below
+     * the grace period of the pod.
+     */
     "dubbo.service.shutdown.timeout": milliseconds(0).default(15_000),
-    // What a mesh leaves no choice about; a value that asks for something else is refused.
+    // Fixed in a mesh: any other value is an error.
     "dubbo.registry.address": only("N/A", "the mesh finds the providers, there is no registry"),
     "dubbo.protocol.name": only("tri", "the mesh carries Triple"),
     "dubbo.consumer.mesh-enable": only("true", "there is no other way of calling here"),
-    /** Accepted for the seed's files; nothing listens there, since in a mesh nobody asks for metadata. */
+    /**
+     * Accepted because the files of the sample set it. Nothing listens there: a mesh does not
+     * exchange metadata.
+     */
     "dubbo.application.metadata-service-port": port.default(20_885),
   });
 }
 
-/** The settings of every Dubbo application. */
+/** Settings that all Dubbo applications share. */
 export type ApplicationSettings = z.infer<ReturnType<typeof applicationSettings>>;
 
-/** What differs from one calling application to another. */
+/** Defaults that differ between calling applications. */
 export interface ReferenceDefaults {
-  /** The generated services that are called; each may have a provider of its own. */
+  /** Generated services that the application calls. Each may have a different provider. */
   readonly services: readonly DescService[];
   /** `dubbo.reference.provided-by`. */
   readonly providedBy: string;
@@ -138,7 +157,7 @@ export interface ReferenceDefaults {
 }
 
 /**
- * Names of the settings that only the reference to one service has, in kebab case.
+ * Returns the names of the settings for the reference to one service, in kebab case.
  * Source: Dubbo 3.3, ReferenceConfigBase.getPrefixes.
  */
 export function referenceKeys({ typeName }: DescService) {
@@ -150,7 +169,9 @@ type ReferenceKeys = ReturnType<typeof referenceKeys>;
 type NamedReferences = Record<ReferenceKeys["providedBy"], z.ZodOptional<typeof dnsName>> &
   Record<ReferenceKeys["providerPort"], z.ZodOptional<typeof port>>;
 
-/** Where each service's provider is (default: where that of all references is). */
+/**
+ * Returns the schemas for the provider of each service (default: the provider of all references).
+ */
 function namedReferences(services: readonly DescService[]): NamedReferences {
   const named: NamedReferences = {};
   for (const { providedBy, providerPort } of services.map(referenceKeys)) {
@@ -161,20 +182,24 @@ function namedReferences(services: readonly DescService[]): NamedReferences {
 }
 
 /**
- * The settings of an application that calls providers of the mesh.
- * @param defaults what it calls, and what holds where neither file nor environment says otherwise
+ * Returns the schema of the settings of an application that calls providers in the mesh.
+ * @param defaults called services, and values for settings missing from the file and the
+ *   environment
  */
 export function referenceSettings(defaults: ReferenceDefaults) {
   const common = z.object({
     /** Deadline of a unary call, milliseconds. */
     "dubbo.consumer.timeout": milliseconds(1).default(30_000),
-    /** Dubbo application name of the provider, which is the name of its Service as well; a service's own goes before it. */
+    /**
+     * Dubbo application name of the provider, and name of its Service. The setting of a single
+     * service wins.
+     */
     "dubbo.reference.provided-by": dnsName.default(defaults.providedBy),
-    /** Triple port of the provider; a service's own goes before it. */
+    /** Triple port of the provider. The setting of a single service wins. */
     "dubbo.reference.provider-port": port.default(50_052),
-    /** Version of the interface that is asked for. */
+    /** Version of the called interface. */
     "dubbo.consumer.version": optional(interfacePart, defaults.version),
-    /** Group of the interface that is asked for (default: none). */
+    /** Group of the called interface (default: none). */
     "dubbo.consumer.group": interfacePart.optional(),
     /** Namespace of the provider's Service. */
     POD_NAMESPACE: dnsName.default("default"),
@@ -184,11 +209,11 @@ export function referenceSettings(defaults: ReferenceDefaults) {
   return common.extend(namedReferences(defaults.services));
 }
 
-/** The settings of an application that calls providers of the mesh. */
+/** Settings of an application that calls providers in the mesh. */
 export type ReferenceSettings = z.infer<ReturnType<typeof referenceSettings>>;
 
 interface Given {
-  /** Where the value stands, for messages. */
+  /** Source of the value, for messages. */
   readonly where: string;
   readonly value: string;
 }
@@ -197,7 +222,7 @@ function isProperty(name: string): boolean {
   return name.includes(".");
 }
 
-/** What is set for a key: its variable wins over the file. */
+/** Returns the value of a key. The environment variable wins over the file. */
 function given(
   key: string,
   environment: Environment,
@@ -211,10 +236,13 @@ function given(
   return written === undefined ? undefined : { where: `${key} in ${path ?? ""}`, value: written };
 }
 
-/** A variable under one of Dubbo's sections; Kubernetes itself sets others that begin with DUBBO_, for Services of such a name. */
+/**
+ * A variable in one of Dubbo's sections.
+ * Kubernetes sets other DUBBO_ variables, for Services whose names start with "dubbo".
+ */
 const DUBBO_VARIABLE = /^DUBBO_(APPLICATION|CONSUMER|PROTOCOL|PROVIDER|REFERENCE|REGISTRY|RPC|SERVICE)_/;
 
-/** Settings that are given under Dubbo's names and that this application does not know. */
+/** Returns the names under Dubbo's prefix that this application does not know. */
 function strangers(keys: readonly string[], environment: Environment, file: Properties): string[] {
   const variables = new Set(keys.filter(isProperty).map(variableOf));
   return [
@@ -223,18 +251,19 @@ function strangers(keys: readonly string[], environment: Environment, file: Prop
   ].sort();
 }
 
-/** Settings, and what was given that means nothing here. */
+/** Settings, and unknown names. */
 export interface Read<S extends z.ZodObject> {
   readonly settings: z.infer<S>;
-  /** Names under Dubbo's prefix that have no effect, to be warned of. */
+  /** Unknown names under Dubbo's prefix, which deserve a warning. */
   readonly unknown: readonly string[];
 }
 
 /**
- * Reads an application's settings from the environment and from the file that DUBBO_PROPERTIES_FILE names.
- * @param schema an object whose keys are names of properties, in kebab case, or of variables
+ * Reads the settings of an application from the environment and from the file in
+ * DUBBO_PROPERTIES_FILE.
+ * @param schema object schema whose keys are property names in kebab case, or variables
  * @param environment the variables, for example `process.env`
- * @throws SettingsError that names each setting that is wrong
+ * @throws SettingsError that names each wrong setting
  */
 export function readSettings<S extends z.ZodObject>(schema: S, environment: Environment): Read<S> {
   const path = environment[FILE_VARIABLE];

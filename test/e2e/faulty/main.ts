@@ -1,11 +1,14 @@
-// A provider that does with a call what the greeted name asks for, and logs every try that arrives.
+// A provider that fails as the greeted name asks, and logs every try.
 import { setTimeout as sleep } from "node:timers/promises";
 import { status } from "@grpc/grpc-js";
 import { applicationSettings, type Call, DubboApplication, type Logger, RpcError, run } from "dubbo-node";
 import { Greeter } from "../../../apps/gen/greeter_pb.ts";
 import { greeter, hostAddress } from "../../../apps/provider/greeter.ts";
 
-/** Replies of a slow stream, and the time before each, ms: longer in all than every timeout of the test. */
+/**
+ * Number of replies of a slow stream, and the time before each, ms. The stream takes longer than
+ * every timeout of the test.
+ */
 const SLOW_REPLIES = 12;
 const SLOW_MS = 500;
 
@@ -19,13 +22,13 @@ function cancelled({ signal }: Call): Promise<never> {
   });
 }
 
-/** Whether all that is unary fails: SIGUSR2 turns it on, and off again. */
+/** Makes all unary calls fail. SIGUSR2 switches it on and off. */
 let failing = false;
 process.on("SIGUSR2", () => {
   failing = !failing;
 });
 
-/** `abort-X` fails, `hang-X` answers never, all else at once. */
+/** Returns a unary handler: `abort-X` fails, `hang-X` never answers, other names answer at once. */
 function unary(
   method: string,
   log: Logger,

@@ -6,31 +6,31 @@ import { type Answer, Connection, framed } from "../connection.ts";
 import { path, request } from "../greeter.ts";
 import type { Scenario } from "../target.ts";
 
-/** A call that is wrong at the level of gRPC, and what a right server answers. */
+/** An invalid gRPC call, and the answer of a correct server. */
 interface Case {
   readonly name: string;
   readonly method?: string;
   readonly body?: Buffer;
   readonly headers?: OutgoingHttpHeaders;
-  /** gRPC status; undefined where the answer is none of gRPC. */
+  /** gRPC status; undefined if the answer is not a gRPC one. */
   readonly status: status | undefined;
   /** HTTP status (default: 200). */
   readonly http?: number;
-  /** What the status must say. */
+  /** Pattern that the status message must match. */
   readonly details?: RegExp;
 }
 
 const RIGHT = framed(request("x"));
 const GZIP = { "grpc-encoding": "gzip" };
 const { DEADLINE_EXCEEDED, INTERNAL, OK, RESOURCE_EXHAUSTED, UNIMPLEMENTED } = status;
-/** 100 MB that compress to 100 kB. */
+/** 100 MB that gzip compresses to 100 kB. */
 const BOMB = gzipSync(Buffer.alloc(100_000_000));
-/** Times that are over before a call is answered, or while it is. */
+/** Timeouts that expire before or during the answer. */
 const TIMEOUTS = ["0n", "1n", "1u", "500u", "1m", "2m", "3m"];
-/** The method of each kind that is called wrongly. */
+/** One method of each kind that the scenario calls. */
 const METHODS = ["greet", "greetStream", "greetServerStream"];
 
-/** What is wrong for a method of any kind. */
+/** Invalid calls for every kind of method. */
 const ANY: readonly Case[] = [
   {
     name: "a length of 4 GiB",
@@ -94,7 +94,7 @@ const ANY: readonly Case[] = [
   },
 ];
 
-/** What is wrong for a method that takes one request. */
+/** Invalid calls for methods with one request. */
 const ONE_REQUEST: readonly Case[] = [
   { name: "no message", body: Buffer.alloc(0), status: UNIMPLEMENTED, details: /no request/i },
   { name: "half a prefix", body: Buffer.alloc(3), status: UNIMPLEMENTED, details: /no request/i },
@@ -147,7 +147,7 @@ function cases(): Case[] {
   return [...ofMethods, ...PATHS];
 }
 
-/** Calls whose time is over while they are answered: each ends, and soon. */
+/** Checks that calls whose timeout expires during the answer end soon. */
 async function outOfTime(connection: Connection): Promise<void> {
   for (const [method, timeout] of METHODS.flatMap((name) =>
     TIMEOUTS.map((time) => [path(name), time] as const),
@@ -161,7 +161,10 @@ async function outOfTime(connection: Connection): Promise<void> {
   }
 }
 
-/** Wrong calls: each gets a status that says what is wrong, and the next call on the same connection is answered. */
+/**
+ * Makes invalid calls. Each must get the right status, and the next call on the connection must
+ * succeed.
+ */
 export const calls: Scenario = {
   title: "wrong calls",
   async run({ port }, size) {

@@ -4,10 +4,13 @@ import { inParallel, type Scenario } from "../target.ts";
 import { callHeaders, END_HEADERS, FRAME, frame, OPENING, PREFACE, RawSocket } from "../wire.ts";
 
 const CONCURRENCY = 100;
-/** One connection of so many ends in an orderly way; that leaves a port in TIME_WAIT, of which there are not enough for all. */
+/**
+ * One of this many connections ends in an orderly way. Each orderly end leaves a port in TIME_WAIT,
+ * and there are too few ports for all.
+ */
 const ORDERLY = 10;
 
-/** What a connection has sent when it is dropped. */
+/** Bytes that a connection sends before it is dropped. */
 const SENT: readonly Buffer[] = [
   Buffer.alloc(0),
   PREFACE.subarray(0, 7),
@@ -20,7 +23,9 @@ const SENT: readonly Buffer[] = [
   ]),
 ];
 
-/** Connections that are opened and dropped: before the preface, in it, after it, before a call's request, in a stream. */
+/**
+ * Opens and drops connections: before, in and after the preface, before a request, and in a stream.
+ */
 export const drops: Scenario = {
   title: "dropped connections",
   async run({ port }, size) {

@@ -14,26 +14,26 @@ import {
   RawSocket,
 } from "../wire.ts";
 
-/** How the server ends a kind of garbage: it refuses the connection, or goes on since nothing is wrong, or not wrong yet. */
+/** Reaction of the server: it refuses the connection, or keeps it because nothing is wrong yet. */
 type Outcome = "refused" | "kept";
 
 interface Kind {
   readonly outcome: Outcome;
   readonly bytes: () => Buffer;
-  /** Whether node 20 sends GOAWAY and then keeps the socket for ever, whatever the peer does; node 22 closes it. */
+  /** Set if Node.js 20 sends GOAWAY and then keeps the socket forever. Node.js 22 closes it. */
   readonly leaksOnNode20?: boolean;
 }
 
 const HEADERS = callHeaders(path("greetStream"));
 const EMPTY = Buffer.alloc(0);
 const CANCEL = Buffer.of(0, 0, 0, 8);
-/** How often a frame comes in a flood: more than what nghttp2 puts up with. */
+/** Number of frames in a flood, above the limit of nghttp2. */
 const FLOOD = 20_000;
-/** Calls that are begun and cancelled at once on one connection. */
+/** Number of calls that are started and cancelled at once on one connection. */
 const RESETS = 500;
-/** How long the server may take to refuse, ms. */
+/** Time in which the server must refuse a connection, ms. */
 const PATIENCE_MS = 10_000;
-/** How long a connection that is kept is looked at, ms. */
+/** Time for which a kept connection is watched, ms. */
 const KEPT_MS = 200;
 const CONCURRENCY = 20;
 
@@ -126,7 +126,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
   "calls that are cancelled at once": { outcome: "kept", bytes: afterOpening(...rapidResets()) },
 };
 
-/** Whether the server has closed the connection, or has said that it will. */
+/** Tells if the server has closed the connection or announced its end. */
 function refused(socket: RawSocket): boolean {
   return socket.closed || frameTypes(socket.received).includes(FRAME.goAway);
 }
@@ -149,12 +149,15 @@ async function send(port: number, name: string, { outcome, bytes }: Kind): Promi
   }
 }
 
-/** The kinds that leave nothing behind on this server's node. */
+/** Returns the kinds after which the Node.js of this server keeps no sockets. */
 function kindsFor({ nodeMajor }: Target): [string, Kind][] {
   return Object.entries(KINDS).filter(([, { leaksOnNode20 = false }]) => !leaksOnNode20 || nodeMajor >= 22);
 }
 
-/** Bytes that are no HTTP/2, or wrong HTTP/2, while a client greets: it must not notice. */
+/**
+ * Sends bytes that are not HTTP/2, or are invalid HTTP/2. A client that greets meanwhile must not
+ * fail.
+ */
 export const garbage: Scenario = {
   title: "garbage on the port",
   async run(target, size) {

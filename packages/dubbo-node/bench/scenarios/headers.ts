@@ -8,11 +8,11 @@ const { NGHTTP2_COMPRESSION_ERROR, NGHTTP2_ENHANCE_YOUR_CALM } = constants;
 interface Case {
   readonly name: string;
   readonly headers: () => Record<string, string>;
-  /** HTTP/2 code that the call ends with; 0 where it is answered. */
+  /** HTTP/2 code that ends the call; 0 for an answered call. */
   readonly reset: number;
 }
 
-/** Headers below the limit of 64 kB that nghttp2 has, and above it in several fields. */
+/** Headers below nghttp2's limit of 64 kB, and headers above it in several fields. */
 const CASES: readonly Case[] = [
   { name: "one of 20 kB", headers: () => ({ "x-big": "y".repeat(20_000) }), reset: 0 },
   { name: "one of 60 kB", headers: () => ({ "x-big": "y".repeat(60_000) }), reset: 0 },
@@ -24,7 +24,10 @@ const CASES: readonly Case[] = [
   },
 ];
 
-/** Above the limit in one field, which HPACK cannot get over: the connection ends. Node 20 keeps its socket (see garbage.ts). */
+/**
+ * A single field above the limit. HPACK cannot recover from it, so the connection ends. Node.js 20
+ * keeps its socket (see garbage.ts).
+ */
 const ONE_TOO_BIG: Case = {
   name: "one of 100 kB",
   headers: () => ({ "x-big": "y".repeat(100_000) }),
@@ -45,7 +48,7 @@ async function send(port: number, { name, headers, reset }: Case): Promise<boole
   }
 }
 
-/** Headers up to 64 kB are taken; more end the call, and the provider goes on. */
+/** Sends large headers. The server accepts up to 64 kB, ends calls with more, and goes on. */
 export const headers: Scenario = {
   title: "oversized headers",
   async run({ port, nodeMajor }) {

@@ -7,5 +7,5 @@ import { messages } from "./messages.ts";
 import { readers } from "./readers.ts";
 import { streams } from "./streams.ts";
 
-/** What a provider must get through, in this order. */
+/** All scenarios, in the order in which they run. */
 export const scenarios: readonly Scenario[] = [streams, messages, readers, garbage, headers, calls, drops];

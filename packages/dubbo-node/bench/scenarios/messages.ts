@@ -19,7 +19,7 @@ async function streamed(client: GreeterClient, name: string): Promise<void> {
   await ended;
 }
 
-/** Sends a message above the limit, then one that is not, on the same connection. */
+/** Sends a message above the limit, then one below it on the same connection. */
 async function tooBig(port: number, method: string): Promise<void> {
   const connection = await Connection.open(port);
   try {
@@ -35,7 +35,10 @@ async function tooBig(port: number, method: string): Promise<void> {
   }
 }
 
-/** Big messages: up to the limit they travel whole, above it the call fails and the connection goes on. */
+/**
+ * Sends big messages. Up to the limit they arrive unchanged. Above it the call fails, and the
+ * connection stays usable.
+ */
 export const messages: Scenario = {
   title: "big messages",
   async run({ port }) {

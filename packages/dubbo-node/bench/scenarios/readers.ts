@@ -8,21 +8,24 @@ import { path, replyMessage, request } from "../greeter.ts";
 import type { Scenario, Target } from "../target.ts";
 
 const MB = 1024 * 1024;
-/** Replies to one request. */
+/** Number of replies to one request. */
 const REPLIES = 10;
-/** A message of middle size, and how many of them make 10 MiB. */
+/** A message of 64 KiB, and the number of them in 10 MiB. */
 const MIDDLE = "m".repeat(64 * 1024);
 const MESSAGES = 160;
-/** What is held beside, however few the readers are, MiB. */
+/** Memory that does not depend on the number of readers, MiB. */
 const REST = 32;
-/** How long nobody reads, ms. */
+/** Time without any reading, ms. */
 const STALL_MS = 1000;
-/** A stream on which nothing comes for so long is broken, ms. */
+/** Time without data after which a stream counts as broken, ms. */
 const PATIENCE_MS = 30_000;
-/** Time from one look at the provider's memory to the next, ms. */
+/** Time between two reads of the provider's memory, ms. */
 const LOOK_MS = 200;
 
-/** A stream that nobody reads: node's own client, since that of grpc-js reads ahead without bound. */
+/**
+ * Opens a stream that is not read. It uses the client of Node.js, because that of grpc-js reads
+ * ahead without a limit.
+ */
 function stalled(port: number, method: string, requests: readonly string[]): ClientHttp2Stream {
   const session = connect(`http://127.0.0.1:${port}`);
   session.on("error", () => undefined);
@@ -36,7 +39,8 @@ function stalled(port: number, method: string, requests: readonly string[]): Cli
   stream.on("close", () => {
     session.close();
   });
-  // What goes wrong shows when the replies are read. A session takes no more than 10 MB at once, so the requests wait for each other.
+  // Errors show when the replies are read. A session accepts at most 10 MB at once, so the requests
+  // wait for each other.
   stream.on("error", () => undefined);
   Readable.from(requests.map((name) => framed(request(name)))).pipe(stream);
   return stream;
@@ -58,24 +62,29 @@ async function readAll(stream: ClientHttp2Stream, replies: readonly string[]): P
     throw new Error(`status ${String(status)} after ${bytes.length} bytes`);
 }
 
-/** Bytes that the provider holds: its heap after full collections, and buffers outside of it. */
+/**
+ * Returns the bytes that the provider holds: the heap after full collections, and external buffers.
+ */
 async function held({ server }: Target): Promise<number> {
   const { heapUsed, external } = await server.heap();
   return heapUsed + external;
 }
 
-/** What readers of one kind ask for, and what they get. */
+/** Requests of readers of one kind, and their expected replies. */
 interface Reading {
   readonly method: string;
   readonly requests: readonly string[];
   readonly replies: readonly string[];
-  /** Most that the provider may hold for each reader that has stopped, MiB. */
+  /** Most memory that the provider may hold for each stopped reader, MiB. */
   readonly mostStopped: number;
-  /** Most that it may hold for each when they go on, MiB: copies on their way, but no log of what has been. */
+  /**
+   * Most memory for each reader that goes on, MiB. It covers copies in transit, but no record of
+   * the past.
+   */
   readonly mostGoing: number;
 }
 
-/** Looks at what is held for each reader, MiB, until the work is done; returns the most. */
+/** Returns the most memory per reader that is seen until the work is done, MiB. */
 async function mostHeld(work: Promise<unknown>, each: () => Promise<number>): Promise<number> {
   const over = work.then(() => true);
   let most = 0;
@@ -84,7 +93,7 @@ async function mostHeld(work: Promise<unknown>, each: () => Promise<number>): Pr
   return most;
 }
 
-/** Stops reading, and goes on. */
+/** Stops reading for a while, then reads all replies. */
 async function stop(target: Target, count: number, reading: Reading): Promise<string> {
   const { method, requests, replies, mostStopped, mostGoing } = reading;
   const before = await held(target);
@@ -93,7 +102,7 @@ async function stop(target: Target, count: number, reading: Reading): Promise<st
   try {
     await sleep(STALL_MS);
     const stopped = await each();
-    // What all has been sent to is no slow reader.
+    // If the provider holds nothing, it has sent everything, and the readers are not slow.
     if (stopped < 0.2) throw new Error(`${method}: nothing is held, so nobody is waited for`);
     const going = await mostHeld(Promise.all(open.map((stream) => readAll(stream, replies))), each);
     const text = `${method} ${stopped.toFixed(1)} MiB each, then at most ${going.toFixed(1)} MiB`;
@@ -112,7 +121,8 @@ const READINGS: readonly Reading[] = [
     method: "greetServerStream",
     requests: [BIG],
     replies: Array.from({ length: REPLIES }, (_, index) => `${BIG}--${index}`),
-    // The request as bytes and as text; one reply as text, as bytes, and as bytes with a prefix. All ten would be 12 or more.
+    // The request as bytes and as text, and one reply as text, as bytes and with a prefix. All ten
+    // replies would take 12 MiB or more.
     mostStopped: 6,
     mostGoing: 12,
   },
@@ -125,7 +135,10 @@ const READINGS: readonly Reading[] = [
   },
 ];
 
-/** Readers that stop reading: the provider waits for them with little in hand, and goes on when they do. */
+/**
+ * Stops reading on many streams. The provider must wait with little memory, and go on when the
+ * readers do.
+ */
 export const readers: Scenario = {
   title: "slow readers",
   async run(target, size) {

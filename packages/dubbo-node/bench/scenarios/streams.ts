@@ -8,7 +8,10 @@ const MESSAGES = 4;
 
 type Stream = ClientDuplexStream<string, string>;
 
-/** Sends one message on every stream, then waits for all answers: that way all streams are open at once. */
+/**
+ * Sends one message on every stream before it waits for the answers, so that all streams are open
+ * at once.
+ */
 async function round(streams: readonly Stream[], count: number): Promise<void> {
   const answers = streams.map(async (stream, index) => {
     const [message] = (await once(stream, "data")) as [string];
@@ -25,7 +28,7 @@ async function finish(stream: Stream): Promise<void> {
   if (code !== 0) throw new Error(`a stream has ended with status ${code}`);
 }
 
-/** Many streams open at a time, with messages to and fro on each. */
+/** Opens many streams at a time, and exchanges messages on each. */
 export const streams: Scenario = {
   title: "concurrent streams",
   async run({ port }, size) {
