@@ -21,23 +21,22 @@ import { securityOf } from "./security.ts";
 
 type Path = (string | number)[];
 
-/** Notes a fault of the key at `path`. */
+/** Reports a fault of the key at `path`. */
 type Refuse = (path: Path, message: string) => void;
 
-/** What all keys say together. */
+/** The configuration as a whole. */
 interface Whole {
   readonly given: Given;
-  /** The services with all that holds for each. */
+  /** Services with the stack-wide settings applied. */
   readonly services: readonly Service[];
 }
 
-/** A check of one service; its paths begin at the service. */
+/** Check of one service. Its paths are relative to the service. */
 type Check = (service: Service, whole: Whole, refuse: Refuse) => void;
 
-/** Names that objects of the namespace have by themselves. */
+/** Names that the namespace's own ServiceAccount and policies already use. */
 const RESERVED = ["default", "default-deny"];
 
-/** The names of a service's Deployments. */
 function deploymentsOf(service: Service): string[] {
   return service.versions.map(({ name }) => deploymentName(service, name));
 }
@@ -55,7 +54,7 @@ function refuseNamesakes(service: Service, { services }: Whole, refuse: Refuse):
   if (twice !== undefined) refuse(["name"], `makes a second Deployment ${twice}`);
 }
 
-/** Calls to nobody, or to somebody who answers none. */
+/** Rejects calls to unknown services, to services without offers, and to the caller. */
 function refuseCalls({ name: self, calls }: Service, { services }: Whole, refuse: Refuse): void {
   for (const [index, name] of calls.entries()) {
     const callee = services.find((each) => each.name === name);
@@ -66,18 +65,21 @@ function refuseCalls({ name: self, calls }: Service, { services }: Whole, refuse
   }
 }
 
-/** The applications of apps/ call the service that they are made for. */
+/** Requires a callee with the greeter for the applications of apps/ that call it. */
 function refuseOtherCalls(service: Service, { services }: Whole, refuse: Refuse): void {
   const { app, calls } = service;
   if (app === undefined || !GREETER_CALLERS.includes(app)) return;
   const callees = calleesOf(services, service);
-  // A name that nobody has is a fault of its own.
+  // Another check reports unknown callees.
   if (callees.length < calls.length) return;
   if (callees.length === 1 && callees.every(({ offers }) => offers.includes(GREETER))) return;
   refuse(["calls"], `must be one service that offers ${GREETER}, which app ${app} calls`);
 }
 
-/** Dubbo names references after what they call, so that a gRPC service can have one provider only. */
+/**
+ * Rejects two callees that offer the same gRPC service. Dubbo has one reference for each gRPC
+ * service, and a reference has one provider.
+ */
 function refuseTwoProviders(service: Service, { services }: Whole, refuse: Refuse): void {
   const seen = new Map<string, string>();
   for (const { name, offers } of calleesOf(services, service)) {
@@ -91,7 +93,7 @@ function refuseTwoProviders(service: Service, { services }: Whole, refuse: Refus
   }
 }
 
-/** The stack itself says where the services are that an application calls. */
+/** Rejects properties that locate a callee. The stack derives them from `calls`. */
 function refuseTakenReferences(service: Service, { services }: Whole, refuse: Refuse): void {
   const taken = new Set(
     calleesOf(services, service)
@@ -105,7 +107,7 @@ function refuseTakenReferences(service: Service, { services }: Whole, refuse: Re
   }
 }
 
-/** A version that calls are routed to, but of which no pod runs: they would be answered 503. */
+/** Rejects versions that receive calls but have no pods. Callers would get a 503. */
 function refuseEmptySubsets({ versions, routes, offers }: Service, _: Whole, refuse: Refuse): void {
   if (offers.length === 0) return;
   for (const [index, { weight, ...scale }] of versions.entries()) {
@@ -121,7 +123,7 @@ function refuseEmptySubsets({ versions, routes, offers }: Service, _: Whole, ref
   }
 }
 
-/** A first try that may take as long as the whole call leaves no time for a second. */
+/** Rejects timeouts that leave no time for a retry after the first try. */
 function refuseLongTries(service: Service, { services }: Whole, refuse: Refuse): void {
   const { attempts, perTryTimeout } = service.traffic;
   if (attempts === 0) return;
@@ -151,7 +153,7 @@ function refuseWarmup({ traffic: { warmup, loadBalancer } }: Service, _: Whole, 
     );
 }
 
-/** A service that closes before its callers have noticed loses their calls. */
+/** Rejects a drain that ends before the callers notice. Their calls would fail. */
 function refuseShortDrain({ offers, healthCheck, drainSeconds }: Service, _: Whole, refuse: Refuse): void {
   const { answering } = detectionBounds(healthCheck);
   if (offers.length === 0 || drainSeconds >= answering) return;
@@ -161,7 +163,10 @@ function refuseShortDrain({ offers, healthCheck, drainSeconds }: Service, _: Who
   );
 }
 
-/** A check whose sockets Istio does not know goes out in plaintext, without an identity. */
+/**
+ * Rejects plaintext checks where mTLS is required. Istio sends a check without a matching TLS
+ * socket in plaintext, so it carries no identity.
+ */
 function refusePlaintextChecks({ healthCheck }: Service, { given }: Whole, refuse: Refuse): void {
   const { mtls, authorization } = securityOf(given.security, given.injection);
   const criteria = healthCheck.transport_socket_match_criteria;
@@ -172,7 +177,10 @@ function refusePlaintextChecks({ healthCheck }: Service, { given }: Whole, refus
   );
 }
 
-/** A check over mTLS whose protocols the peer's sidecar does not know: it would find no peer healthy. */
+/**
+ * Rejects ALPN ids that the callee's sidecar does not accept. The check would find every endpoint
+ * unhealthy.
+ */
 function refuseForeignAlpn({ healthCheck }: Service, _: Whole, refuse: Refuse): void {
   const { tls_options: options, transport_socket_match_criteria: criteria } = healthCheck;
   const fault = foreignAlpn(options?.alpn_protocols ?? []);
@@ -180,7 +188,10 @@ function refuseForeignAlpn({ healthCheck }: Service, _: Whole, refuse: Refuse): 
   refuse(["healthCheck", "tls_options", "alpn_protocols"], `${fault}; leave tls_options out`);
 }
 
-/** Apache's images run on Java 8, which would start without anything that the stack says. */
+/**
+ * Rejects properties that make JAVA_TOOL_OPTIONS too long for Apache's images. They run Java 8,
+ * which would ignore the whole variable.
+ */
 function refuseLongOptions(service: Service, { services }: Whole, refuse: Refuse): void {
   const { name, runtime, port, finishSeconds, properties } = service;
   if (runtime !== "java") return;
@@ -231,7 +242,9 @@ function refuseLoad({ given, services }: Whole, refuse: Refuse): void {
   );
 }
 
-/** What needs sidecars where there are none, and a policy without the others that it stands on. */
+/**
+ * Rejects security settings whose prerequisites are missing, such as sidecars or other policies.
+ */
 function refuseWeakGround({ given }: Whole, refuse: Refuse): void {
   const { injection, cluster } = given;
   const security = securityOf(given.security, injection);
@@ -252,7 +265,7 @@ function refuseWeakGround({ given }: Whole, refuse: Refuse): void {
     );
 }
 
-/** Whether the stack says it of all services, and not the service of itself. */
+/** Tells whether the value at `path` comes from a stack-wide key, not from the service. */
 function isOfAll(path: Path, { given }: Whole, index: number): boolean {
   const [key, part] = path;
   const entry = given.services[index];
@@ -268,7 +281,7 @@ function refuseOfServices(whole: Whole, refuse: Refuse): void {
     for (const check of CHECKS) {
       check(service, whole, (path, message) => {
         const full = isOfAll(path, whole, index) ? path : ["services", index, ...path];
-        // What the stack says of all is one fault, however many services it is a fault of.
+        // A fault in a stack-wide key is reported once, not for each service.
         const text = JSON.stringify(full);
         if (!said.has(text)) refuse(full, message);
         said.add(text);
@@ -277,7 +290,7 @@ function refuseOfServices(whole: Whole, refuse: Refuse): void {
   }
 }
 
-/** Refuses what no key says by itself, but several say together: each fault with an error that names a key. */
+/** Rejects invalid combinations of keys. Each error names one key. */
 export function refuseUnworkable(given: Given, refuse: Refuse): void {
   const whole = { given, services: servicesOf(given) };
   for (const check of [refuseOfServices, refuseLoad, refuseWeakGround]) check(whole, refuse);

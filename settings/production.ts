@@ -3,10 +3,10 @@ import { servicesOf, type Service } from "./graph.ts";
 import { fewest } from "./scale.ts";
 import { securityOf } from "./security.ts";
 
-/** Notes a fault of the key at `path`. */
+/** Reports a fault of the key at `path`. */
 type Refuse = (path: (string | number)[], message: string) => void;
 
-/** What each key of `security` must be, and why nothing less will do. */
+/** Values that production requires of `security`, each with the consequence of another value. */
 const STRONG = [
   ["mtls", "STRICT", "pods would take plaintext"],
   ["authorization", true, "any pod of the mesh could call"],
@@ -26,7 +26,10 @@ function refuseWeakSecurity({ security, injection }: Given, refuse: Refuse): voi
   }
 }
 
-/** The last pod that serves is not to be missed while it is replaced or its node goes. */
+/**
+ * Rejects single pods. A service needs a second pod while the first one is replaced or its node
+ * drains.
+ */
 function refuseSinglePods({ offers, versions }: Service, refuse: Refuse): void {
   if (offers.length === 0) return;
   for (const [index, { weight, ...scale }] of versions.entries()) {
@@ -39,7 +42,7 @@ function refuseSinglePods({ offers, versions }: Service, refuse: Refuse): void {
   }
 }
 
-/** What runs must be what was tried. */
+/** Rejects image tags: a tag may move to an image that was never tested. */
 function refuseTags({ versions }: Service, refuse: Refuse): void {
   for (const [index, { image }] of versions.entries()) {
     if (image === undefined || image.includes("@sha256:")) continue;
@@ -50,7 +53,7 @@ function refuseTags({ versions }: Service, refuse: Refuse): void {
   }
 }
 
-/** Refuses what is too weak for a stack that says of itself that it is production. */
+/** Rejects settings that are too weak for a stack with `production: true`. */
 export function refuseWeakProduction(given: Given, refuse: Refuse): void {
   if (!given.production) return;
   if (!given.injection)

@@ -11,7 +11,7 @@ import { trafficSettings } from "./traffic.ts";
 import { unset } from "./unset.ts";
 import { without } from "./without.ts";
 
-/** A label as DNS has it. */
+/** DNS label, at most 63 characters. */
 export const dnsLabel = z
   .string({ error: unset })
   .regex(
@@ -19,17 +19,20 @@ export const dnsLabel = z
     "must be a DNS label: lower-case letters, digits and dashes, at most 63",
   );
 
-/** A registry's host, a path, a tag and a digest. Source: the grammar of github.com/distribution/reference. */
+/**
+ * Image reference: host, path, tag and digest.
+ * Source: the grammar of github.com/distribution/reference
+ */
 const IMAGE =
   /^([A-Za-z0-9.-]+(:\d+)?\/)?[a-z0-9._-]+(\/[a-z0-9._-]+)*(?<tag>:\w[\w.-]{0,127})?(?<digest>@sha256:[0-9a-f]{64})?$/;
 
-/** Whether it is said which image runs, whoever pushes another one. */
+/** Tells whether a reference names one image. A later push must not change it. */
 function isExact(image: string): boolean {
   const { tag, digest } = IMAGE.exec(image)?.groups ?? {};
   return digest !== undefined || (tag !== undefined && tag !== ":latest");
 }
 
-/** An image that is named exactly enough to be run. */
+/** Image reference with a digest, or with a tag other than latest. */
 export const imageReference = z
   .string()
   .refine(
@@ -37,15 +40,15 @@ export const imageReference = z
     "must be an image with a digest, or with a tag other than latest, such as registry/name:v1",
   );
 
-// A Service's name starts with a letter, RFC 1035.
+// A Service's name starts with a letter. Source: RFC 1035.
 const serviceName = dnsLabel.regex(/^[a-z]/, "must start with a letter");
-// It is passed on to docker, and part of an image's inputs: the same on every machine.
+// The path goes to docker and into the image's tag, so it must be the same on every machine.
 const projectPath = z.string().regex(/^[^/\s]\S*$/, "must be a path relative to the project, without spaces");
 const grpcService = z.string().regex(/^\w+(\.\w+)+$/, "must be a gRPC service such as package.Service");
-// HTTP/2 has names in lower case only, and Istio takes no pseudo-header here.
+// HTTP/2 has only lower-case names. Istio accepts no pseudo-headers here.
 const headerName = /^[a-z0-9][a-z0-9_.-]*$/;
 
-/** The Dubbo properties that the stack sets of an application, and what to do instead. */
+/** Dubbo properties that the stack sets itself, each with advice for the user. */
 const TAKEN: Properties = {
   "dubbo.application.name": "use name",
   "dubbo.application.version": "use versions",
@@ -74,7 +77,7 @@ const method = z
   })
   .describe("what is to know of one of them");
 
-/** What is to know of a method. */
+/** Properties of one method. */
 export type Method = z.infer<typeof method>;
 
 const version = z
@@ -106,7 +109,7 @@ const route = z.strictObject({
   version: z.string().min(1).describe("the version that answers it"),
 });
 
-/** The keys of a service as a stack gives them, before what its `app` brings with it. */
+/** Keys of a service in a stack, before the preset of its `app` applies. */
 export const serviceKeys = z.strictObject({
   app: z
     .string()
@@ -179,7 +182,7 @@ function isFields(value: unknown): value is Fields {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** The preset's methods, each with what the stack says of it over that. */
+/** Merges methods. For each method, the stack's fields take precedence over the preset's. */
 function overMethods(preset: unknown, given: unknown): unknown {
   if (!isFields(preset) || !isFields(given)) return given ?? preset;
   const own = Object.entries(given).map(([path, fields]) => {
@@ -189,14 +192,14 @@ function overMethods(preset: unknown, given: unknown): unknown {
   return { ...preset, ...Object.fromEntries(own) };
 }
 
-/** The preset's methods of what is still offered. */
+/** Returns the preset's methods of the gRPC services that the stack still offers. */
 function presetMethods(methods: unknown, offers: unknown): unknown {
   if (!isFields(methods) || !Array.isArray(offers)) return methods;
   const kept = Object.entries(methods).filter(([path]) => offers.includes(path.split("/")[1]));
   return Object.fromEntries(kept);
 }
 
-/** What the stack gives, over what its `app` brings with it. */
+/** Merges the stack's keys over the preset of `app`. */
 function overPreset(given: unknown): unknown {
   if (!isFields(given)) return given;
   const { app } = given;
@@ -208,17 +211,17 @@ function overPreset(given: unknown): unknown {
 type Entry = z.infer<typeof serviceKeys>;
 type Refuse = (path: (string | number)[], message: string) => void;
 
-/** A version of a service: a Deployment, and a subset of the calls to it. */
+/** Version of a service: one Deployment and one subset. */
 export interface Version extends Scale {
   /** Label `version` of the pods, and name of the subset. */
   readonly name: string;
-  /** The image; undefined where it is built. */
+  /** Image; undefined if the stack builds it. */
   readonly image?: string | undefined;
   /** Share of the calls, percent. */
   readonly weight: number;
 }
 
-/** The versions with their images; v1 alone where the stack names none. */
+/** Returns the versions with their images (default: v1 alone). */
 function versionsOf({ app, runtime, build, image, offers, replicas, autoscale, versions }: Entry): Version[] {
   const usual = offers.length === 0 ? 1 : 2;
   const one = { name: "v1", weight: 100, ...withPods({ replicas, autoscale }, usual) };
@@ -228,7 +231,7 @@ function versionsOf({ app, runtime, build, image, offers, replicas, autoscale, v
   });
 }
 
-/** Keys that say something of calls to a service, and so nothing of one that nobody can call. */
+/** Keys about calls to a service. They have no effect on a service that offers nothing. */
 const OF_CALLED = ["methods", "versions", "routes", "traffic", "healthCheck", "drain"] as const;
 
 function refuseUncalled(entry: Entry, refuse: Refuse): void {
@@ -250,7 +253,7 @@ function refuseStreams({ methods }: Entry, refuse: Refuse): void {
   }
 }
 
-/** A method of a gRPC service that the service would not answer. */
+/** Rejects methods of gRPC services that the service does not offer. */
 function refuseStrangers({ offers, methods }: Entry, refuse: Refuse): void {
   if (offers.length === 0) return;
   for (const path of Object.keys(methods)) {
@@ -259,7 +262,7 @@ function refuseStrangers({ offers, methods }: Entry, refuse: Refuse): void {
   }
 }
 
-/** What to run must be said, and once. */
+/** Requires exactly one source of each image. */
 function refuseSources(entry: Entry, refuse: Refuse): void {
   const { app, build, image, runtime, versions } = entry;
   if (build !== undefined && image !== undefined)
@@ -274,7 +277,10 @@ function refuseSources(entry: Entry, refuse: Refuse): void {
   }
 }
 
-/** Ports of the pod that are taken. Source: https://istio.io/latest/docs/ops/deployment/application-requirements/ */
+/**
+ * Rejects ports that the pod uses already.
+ * Source: https://istio.io/latest/docs/ops/deployment/application-requirements/
+ */
 function refusePorts({ port }: Entry, refuse: Refuse): void {
   if (port === PROBE_PORT) refuse(["port"], `is ${port}, at which the probes are answered`);
   if (port >= 15_000 && port <= 15_090) refuse(["port"], `is ${port}, one of Istio's sidecar`);
@@ -289,7 +295,7 @@ function refuseScales(entry: Entry, refuse: Refuse): void {
 
 const CHECKS = [refuseUncalled, refuseStreams, refuseStrangers, refuseSources, refuseScales, refusePorts];
 
-/** A Dubbo application of the mesh, provider, consumer or both, as a stack gives it. */
+/** Dubbo application of a stack: provider, consumer or both. */
 export const serviceSettings = z
   .unknown()
   .transform(overPreset)
@@ -313,5 +319,5 @@ export const serviceSettings = z
     };
   });
 
-/** A Dubbo application of the mesh, with its own defaults filled in. */
+/** Dubbo application after its defaults, without the stack-wide settings. */
 export type ServiceSettings = z.infer<typeof serviceSettings>;
