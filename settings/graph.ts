@@ -27,8 +27,8 @@ export interface Mesh {
   readonly drain?: string | undefined;
 }
 
-/** Deadline of an external caller, seconds. Source: the sample, Dubbo's default timeout. */
-const STRANGERS_DEADLINE = 30;
+/** Deadline of an external caller, seconds. It equals Dubbo's timeout in the sample. */
+const EXTERNAL_DEADLINE = 30;
 
 /** Returns the time in which calls to the service and its own calls end, seconds. */
 function finishOf(service: ServiceSettings, services: readonly ServiceSettings[]): number {
@@ -36,7 +36,7 @@ function finishOf(service: ServiceSettings, services: readonly ServiceSettings[]
   const deadlines = [...callers, ...(service.calls.length > 0 ? [service] : [])].map(({ timeout }) =>
     seconds(timeout),
   );
-  return deadlines.length === 0 ? STRANGERS_DEADLINE : Math.max(...deadlines);
+  return deadlines.length === 0 ? EXTERNAL_DEADLINE : Math.max(...deadlines);
 }
 
 /** Applies the stack-wide settings to each service. */

@@ -109,7 +109,7 @@ const CHECKERS = [
  * `transport_socket_match_criteria` would make Istio's clusters use plaintext. `tls_options` would
  * replace the ALPN ids that Istio's inbound listeners require.
  *
- * `fast` removes an endpoint that hangs within 1.6 s, even if its cluster carries no calls.
+ * `fast` removes a hung endpoint within 1.6 s, even if its cluster carries no calls.
  *
  * `gentle` makes a third of the checks of `seed` and tolerates one lost answer. Its first check is
  * as early as that of `seed`: an endpoint gets no calls before it.
@@ -241,7 +241,7 @@ const message = healthCheckFields
 type Fields = Readonly<Record<string, unknown>>;
 
 /** Merges the stack's fields over those of the named profile. */
-function overProfile(given: string | Fields, context: z.RefinementCtx<string | Fields>): unknown {
+function withProfile(given: string | Fields, context: z.RefinementCtx<string | Fields>): unknown {
   const { profile = "seed", ...own } = typeof given === "string" ? { profile: given } : given;
   const known = profileName.safeParse(profile);
   if (known.success) return { ...PROFILES[known.data], ...own };
@@ -254,7 +254,7 @@ function overProfile(given: string | Fields, context: z.RefinementCtx<string | F
  */
 export const healthCheckSettings = z
   .union([profileName, z.looseObject({})], "must be seed, fast, gentle, or fields in Envoy's words")
-  .transform(overProfile)
+  .transform(withProfile)
   .pipe(message);
 
 /** Active health check after defaults. */
@@ -294,7 +294,7 @@ export function foreignAlpn(protocols: readonly string[]): string | undefined {
  * act earlier.
  */
 export interface DetectionBounds {
-  /** Removal of an endpoint that hangs. */
+  /** Removal of a hung endpoint. */
   readonly hung: number;
   /**
    * Removal of an endpoint that answers NOT_SERVING or is gone. One answered failure is enough,
@@ -306,7 +306,7 @@ export interface DetectionBounds {
 }
 
 /** Returns the longest wait for the next check, seconds. */
-function longest(
+function longestWait(
   { interval_jitter_percent: percent, interval_jitter: jitter }: HealthCheck,
   interval: string,
 ): number {
@@ -318,7 +318,7 @@ function longest(
  * seconds.
  */
 export function unusedBound(check: HealthCheck): number {
-  return longest(check, check.no_traffic_healthy_interval);
+  return longestWait(check, check.no_traffic_healthy_interval);
 }
 
 /**
@@ -328,7 +328,7 @@ export function unusedBound(check: HealthCheck): number {
  * Source: Envoy's health_checker_impl
  */
 export function detectionBounds(check: HealthCheck): DetectionBounds {
-  const wait = (interval: string): number => longest(check, interval);
+  const wait = (interval: string): number => longestWait(check, interval);
   const timeout = seconds(check.timeout);
   const further = (check.unhealthy_threshold - 1) * (wait(check.unhealthy_edge_interval) + timeout);
   const confirmations = (check.healthy_threshold - 1) * wait(check.healthy_edge_interval);

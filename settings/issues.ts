@@ -1,13 +1,13 @@
 import type { z } from "zod";
-import { refuseUnworkable } from "./combinations.ts";
+import { rejectCombinations } from "./combinations.ts";
 import type { Given } from "./keys.ts";
-import { refuseWeakProduction } from "./production.ts";
+import { rejectWeakProduction } from "./production.ts";
 
 /** Adds an issue for each combination of keys that cannot work. */
 export function checkCombinations(given: Given, context: z.RefinementCtx): void {
   // The issues so far already name the wrong keys.
   if (context.issues.length > 0) return;
-  for (const check of [refuseUnworkable, refuseWeakProduction]) {
+  for (const check of [rejectCombinations, rejectWeakProduction]) {
     check(given, (path, message) => {
       context.addIssue({ code: "custom", path, message });
     });

@@ -99,18 +99,18 @@ const UNUSED: Readonly<Record<IstioMode, readonly (keyof Fields)[]>> = {
  * Rejects versions that the charts cannot have. A chart needs a full version. All revisions share
  * the CRDs, so none may be newer than these.
  */
-function refuseVersions(
+function rejectInvalidChartVersions(
   { version = DEFAULT_VERSION, revisions = [] }: Fields,
-  refuse: (path: (string | number)[], message: string) => void,
+  report: (path: (string | number)[], message: string) => void,
 ): void {
   const partial = (text: string): boolean => !/^\d+\.\d+\.\d+/.test(text);
   const message = (text: string): string =>
     `is ${text}, but a chart has a whole version, such as ${DEFAULT_VERSION}`;
-  if (partial(version)) refuse(["version"], message(version));
+  if (partial(version)) report(["version"], message(version));
   for (const [index, { version: own = version }] of revisions.entries()) {
-    if (partial(own)) refuse(["revisions", index, "version"], message(own));
+    if (partial(own)) report(["revisions", index, "version"], message(own));
     if (minorOf(own) > minorOf(version))
-      refuse(
+      report(
         ["revisions", index, "version"],
         `is ${own}, newer than istio.version, of which the definitions are: ${version}`,
       );
@@ -119,14 +119,14 @@ function refuseVersions(
 
 /** Source of Istio: mode, version, charts and their values. */
 export const istioSettings = fields.superRefine((given, context) => {
-  const refuse = (path: (string | number)[], message: string): void => {
+  const report = (path: (string | number)[], message: string): void => {
     context.addIssue({ code: "custom", path, message });
   };
   for (const key of UNUSED[given.mode]) {
     if (given[key] !== undefined)
-      refuse([key], `is set, but istio.mode is ${given.mode}, which has no use for it`);
+      report([key], `is set, but istio.mode is ${given.mode}, which has no use for it`);
   }
-  if (given.mode !== "existing") refuseVersions(given, refuse);
+  if (given.mode !== "existing") rejectInvalidChartVersions(given, report);
 });
 
 /** Source of Istio, as the stack configures it. */
@@ -191,16 +191,16 @@ interface IstioPlace {
 /**
  * Rejects installing Istio on the local cluster, which has it, and a revision that no istiod runs.
  */
-export function refuseIstio(
+export function rejectIstioConflicts(
   { istio, cluster, revision: current }: IstioPlace,
-  refuse: (path: (string | number)[], message: string) => void,
+  report: (path: (string | number)[], message: string) => void,
 ): void {
   if (cluster === "local" && istio.mode !== "existing")
-    refuse(["istio", "mode"], `is ${istio.mode}, but cluster is local, which comes with Istio: leave it out`);
+    report(["istio", "mode"], `is ${istio.mode}, but cluster is local, which comes with Istio: leave it out`);
   const { revisions } = istio;
   if (revisions === undefined || revisions.some(({ name }) => name === current)) return;
   const names = revisions.map(({ name }) => name).join(", ");
-  refuse(
+  report(
     ["revision"],
     `is ${current ?? "not set"}, but istio.revisions has ${names} only: nobody would inject`,
   );

@@ -43,9 +43,10 @@ function referenceProperties(reference: Calls): Record<string, string | number> 
 
 /**
  * Returns the Dubbo properties that the stack sets.
- * - By default, the QOS server refuses the kubelet (QosProtocolWrapper.java).
+ * - By default, the QOS server rejects the kubelet's probes (QosProtocolWrapper.java).
  * - By default, the health service is off (TriBuiltinService.java).
- * - The shutdown wait corresponds to `timeout` of dubbo-node (DubboShutdownHook.java).
+ * - The shutdown wait corresponds to dubbo-node's `dubbo.service.shutdown.timeout`
+ * (DubboShutdownHook.java).
  */
 export function javaProperties(application: JavaApplication): Record<string, string | number> {
   return {

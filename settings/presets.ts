@@ -37,7 +37,7 @@ export const PRESETS: ReadonlyMap<string, Readonly<Record<string, unknown>>> = n
 const CALL_INTERVALS: Readonly<Record<Runtime, string>> = { node: "1s", java: "5s" };
 
 /** Returns the default call interval of an application; undefined for one that starts no calls. */
-export function usualInterval(app: string | undefined, runtime: Runtime): string | undefined {
+export function defaultInterval(app: string | undefined, runtime: Runtime): string | undefined {
   return app === "consumer" ? CALL_INTERVALS[runtime] : undefined;
 }
 

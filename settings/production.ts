@@ -4,7 +4,7 @@ import { fewest } from "./scale.ts";
 import { securityOf } from "./security.ts";
 
 /** Reports a fault of the key at `path`. */
-type Refuse = (path: (string | number)[], message: string) => void;
+type Report = (path: (string | number)[], message: string) => void;
 
 /** Values that production requires of `security`, each with the consequence of another value. */
 const STRONG = [
@@ -15,11 +15,11 @@ const STRONG = [
   ["defaultDeny", true, "what no policy names would be allowed"],
 ] as const;
 
-function refuseWeakSecurity({ security, injection }: Given, refuse: Refuse): void {
+function rejectWeakSecurity({ security, injection }: Given, report: Report): void {
   const chosen = securityOf(security, injection);
   for (const [key, strong, otherwise] of STRONG) {
     if (chosen[key] === strong) continue;
-    refuse(
+    report(
       ["security", key],
       `is ${String(chosen[key])}, but production needs ${String(strong)}: ${otherwise}`,
     );
@@ -30,12 +30,12 @@ function refuseWeakSecurity({ security, injection }: Given, refuse: Refuse): voi
  * Rejects single pods. A service needs a second pod while the first one is replaced or its node
  * drains.
  */
-function refuseSinglePods({ offers, versions }: Service, refuse: Refuse): void {
+function rejectSinglePods({ offers, versions }: Service, report: Report): void {
   if (offers.length === 0) return;
   for (const [index, { weight, ...scale }] of versions.entries()) {
     if (weight === 0 || fewest(scale) >= 2) continue;
     const key = scale.autoscale === undefined ? ["replicas"] : ["autoscale", "min"];
-    refuse(
+    report(
       ["versions", index, ...key],
       `is ${fewest(scale)}, but production needs 2: nobody would answer for one that ends`,
     );
@@ -43,10 +43,10 @@ function refuseSinglePods({ offers, versions }: Service, refuse: Refuse): void {
 }
 
 /** Rejects image tags: a tag may move to an image that was never tested. */
-function refuseTags({ versions }: Service, refuse: Refuse): void {
+function rejectImageTags({ versions }: Service, report: Report): void {
   for (const [index, { image }] of versions.entries()) {
     if (image === undefined || image.includes("@sha256:")) continue;
-    refuse(
+    report(
       ["versions", index, "image"],
       `is ${image}, but production needs a digest (NAME@sha256:...): a tag may change`,
     );
@@ -54,15 +54,15 @@ function refuseTags({ versions }: Service, refuse: Refuse): void {
 }
 
 /** Rejects settings that are too weak for a stack with `production: true`. */
-export function refuseWeakProduction(given: Given, refuse: Refuse): void {
+export function rejectWeakProduction(given: Given, report: Report): void {
   if (!given.production) return;
   if (!given.injection)
-    refuse(["injection"], "is false, but production needs the sidecar: there would be no mesh");
-  else refuseWeakSecurity(given, refuse);
+    report(["injection"], "is false, but production needs the sidecar: there would be no mesh");
+  else rejectWeakSecurity(given, report);
   for (const [index, service] of servicesOf(given).entries()) {
-    for (const check of [refuseSinglePods, refuseTags]) {
+    for (const check of [rejectSinglePods, rejectImageTags]) {
       check(service, (path, message) => {
-        refuse(["services", index, ...path], message);
+        report(["services", index, ...path], message);
       });
     }
   }

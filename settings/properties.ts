@@ -57,7 +57,7 @@ const propertyValue = z
   .refine((text) => !/\p{Cc}/u.test(text), "must be one line without control characters")
   .describe("the value of one of them");
 
-function namesakes(names: readonly string[]): string[] {
+function duplicateNames(names: readonly string[]): string[] {
   return names.filter((name, index) =>
     names.slice(0, index).some((other) => variableOf(other) === variableOf(name)),
   );
@@ -72,16 +72,16 @@ export function applicationProperties(
 ): z.ZodType<Record<string, string>, Record<string, string | number | boolean>> {
   const instead = new Map(Object.entries(taken).map(([name, advice]) => [variableOf(name), advice]));
   return z.record(z.string(), propertyValue).superRefine((properties, context) => {
-    const refuse = (name: string, message: string): void => {
+    const report = (name: string, message: string): void => {
       context.addIssue({ code: "custom", path: [name], message });
     };
     const names = Object.keys(properties);
     for (const name of names) {
       const advice = instead.get(variableOf(name));
       if (!NAME.test(name))
-        refuse(name, "is no name of a Dubbo property such as dubbo.application.log-format");
-      else if (advice !== undefined) refuse(name, `is set by the stack itself: ${advice}`);
+        report(name, "is no name of a Dubbo property such as dubbo.application.log-format");
+      else if (advice !== undefined) report(name, `is set by the stack itself: ${advice}`);
     }
-    for (const name of namesakes(names)) refuse(name, "is there twice, in two spellings");
+    for (const name of duplicateNames(names)) report(name, "is there twice, in two spellings");
   });
 }

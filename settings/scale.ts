@@ -46,7 +46,7 @@ export function scaleKeys(usual: number | string): {
 }
 
 /** Rejects `replicas` beside `autoscale`. */
-export function oneScale({ replicas, autoscale }: Scale, context: z.RefinementCtx): void {
+export function rejectTwoScales({ replicas, autoscale }: Scale, context: z.RefinementCtx): void {
   if (replicas === undefined || autoscale === undefined) return;
   context.addIssue({
     code: "custom",

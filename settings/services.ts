@@ -3,10 +3,10 @@ import { duration, positiveDuration } from "./duration.ts";
 import { healthCheckSettings } from "./health-check.ts";
 import { PROBE_PORT, RUNTIMES } from "./names.ts";
 import { portNumber } from "./port.ts";
-import { PRESETS, publishedImage, publishedVersions, usualInterval } from "./presets.ts";
+import { PRESETS, publishedImage, publishedVersions, defaultInterval } from "./presets.ts";
 import { applicationProperties, type Properties } from "./properties.ts";
 import { resourcesOf, resourcesSettings } from "./resources.ts";
-import { oneScale, type Scale, scaleKeys, withPods } from "./scale.ts";
+import { rejectTwoScales, type Scale, scaleKeys, withPods } from "./scale.ts";
 import { trafficSettings } from "./traffic.ts";
 import { unset } from "./unset.ts";
 import { without } from "./without.ts";
@@ -49,7 +49,7 @@ const grpcService = z.string().regex(/^\w+(\.\w+)+$/, "must be a gRPC service su
 const headerName = /^[a-z0-9][a-z0-9_.-]*$/;
 
 /** Dubbo properties that the stack sets itself, each with advice for the user. */
-const TAKEN: Properties = {
+const RESERVED_PROPERTIES: Properties = {
   "dubbo.application.name": "use name",
   "dubbo.application.version": "use versions",
   "dubbo.application.qos-enable": "the probes need it",
@@ -87,7 +87,7 @@ const version = z
     ...scaleKeys(2),
     weight: z.int().min(0).max(100).default(100).describe("share of the calls, percent"),
   })
-  .superRefine(oneScale)
+  .superRefine(rejectTwoScales)
   .transform((given) => withPods(given, 2));
 
 function weightsAddUp(versions: readonly z.infer<typeof version>[]): boolean {
@@ -168,7 +168,7 @@ export const serviceKeys = z.strictObject({
   drain: duration
     .optional()
     .describe("time that an ending pod answers NOT_SERVING, in place of the stack's drain"),
-  properties: applicationProperties(TAKEN)
+  properties: applicationProperties(RESERVED_PROPERTIES)
     .default({})
     .describe("further Dubbo properties of the application"),
   resources: resourcesSettings
@@ -183,7 +183,7 @@ function isFields(value: unknown): value is Fields {
 }
 
 /** Merges methods. For each method, the stack's fields take precedence over the preset's. */
-function overMethods(preset: unknown, given: unknown): unknown {
+function mergeMethods(preset: unknown, given: unknown): unknown {
   if (!isFields(preset) || !isFields(given)) return given ?? preset;
   const own = Object.entries(given).map(([path, fields]) => {
     const under = preset[path];
@@ -200,16 +200,16 @@ function presetMethods(methods: unknown, offers: unknown): unknown {
 }
 
 /** Merges the stack's keys over the preset of `app`. */
-function overPreset(given: unknown): unknown {
+function withPreset(given: unknown): unknown {
   if (!isFields(given)) return given;
   const { app } = given;
   const preset: Fields = (typeof app === "string" ? PRESETS.get(app) : undefined) ?? {};
   const methods = presetMethods(preset["methods"], given["offers"]);
-  return { ...preset, ...given, methods: overMethods(methods, given["methods"]) };
+  return { ...preset, ...given, methods: mergeMethods(methods, given["methods"]) };
 }
 
 type Entry = z.infer<typeof serviceKeys>;
-type Refuse = (path: (string | number)[], message: string) => void;
+type Report = (path: (string | number)[], message: string) => void;
 
 /** Version of a service: one Deployment and one subset. */
 export interface Version extends Scale {
@@ -232,48 +232,48 @@ function versionsOf({ app, runtime, build, image, offers, replicas, autoscale, v
 }
 
 /** Keys about calls to a service. They have no effect on a service that offers nothing. */
-const OF_CALLED = ["methods", "versions", "routes", "traffic", "healthCheck", "drain"] as const;
+const CALL_KEYS = ["methods", "versions", "routes", "traffic", "healthCheck", "drain"] as const;
 
-function refuseUncalled(entry: Entry, refuse: Refuse): void {
+function rejectUnusedCallKeys(entry: Entry, report: Report): void {
   if (entry.offers.length > 0) return;
-  for (const key of OF_CALLED) {
+  for (const key of CALL_KEYS) {
     const value = entry[key];
     if (value === undefined || Object.keys(value).length === 0) continue;
-    refuse([key], "is about calls to the service, which offers nothing: say in offers what it does");
+    report([key], "is about calls to the service, which offers nothing: say in offers what it does");
   }
 }
 
-function refuseStreams({ methods }: Entry, refuse: Refuse): void {
+function rejectStreamOptions({ methods }: Entry, report: Report): void {
   for (const [path, { kind, idempotent, timeout }] of Object.entries(methods)) {
     if (kind === "unary") continue;
     if (idempotent)
-      refuse(["methods", path, "idempotent"], "is of a stream, which cannot be repeated once it has begun");
+      report(["methods", path, "idempotent"], "is of a stream, which cannot be repeated once it has begun");
     if (timeout !== undefined)
-      refuse(["methods", path, "timeout"], "is of a stream, which a timeout would cut");
+      report(["methods", path, "timeout"], "is of a stream, which a timeout would cut");
   }
 }
 
 /** Rejects methods of gRPC services that the service does not offer. */
-function refuseStrangers({ offers, methods }: Entry, refuse: Refuse): void {
+function rejectUnofferedMethods({ offers, methods }: Entry, report: Report): void {
   if (offers.length === 0) return;
   for (const path of Object.keys(methods)) {
     if (offers.includes(path.split("/")[1] ?? "")) continue;
-    refuse(["methods", path], `is of a gRPC service that offers does not have (${offers.join(", ")})`);
+    report(["methods", path], `is of a gRPC service that offers does not have (${offers.join(", ")})`);
   }
 }
 
 /** Requires exactly one source of each image. */
-function refuseSources(entry: Entry, refuse: Refuse): void {
+function rejectImageSources(entry: Entry, report: Report): void {
   const { app, build, image, runtime, versions } = entry;
   if (build !== undefined && image !== undefined)
-    refuse(["build"], "is set beside image, which runs as it is");
+    report(["build"], "is set beside image, which runs as it is");
   if (build !== undefined && app !== undefined && !PRESETS.has(app))
-    refuse(["build"], "is set beside app, which the project builds by itself");
+    report(["build"], "is set beside app, which the project builds by itself");
   for (const [index, each] of versionsOf(entry).entries()) {
     if (each.image !== undefined || build !== undefined) continue;
     const path = versions === undefined ? ["image"] : ["versions", index, "image"];
-    if (runtime === "java") refuse(path, `is not set, and ${publishedVersions(app)}`);
-    else if (app === undefined) refuse(path, "is not set, nor is app or build: nothing says what to run");
+    if (runtime === "java") report(path, `is not set, and ${publishedVersions(app)}`);
+    else if (app === undefined) report(path, "is not set, nor is app or build: nothing says what to run");
   }
 }
 
@@ -281,28 +281,35 @@ function refuseSources(entry: Entry, refuse: Refuse): void {
  * Rejects ports that the pod uses already.
  * Source: https://istio.io/latest/docs/ops/deployment/application-requirements/
  */
-function refusePorts({ port }: Entry, refuse: Refuse): void {
-  if (port === PROBE_PORT) refuse(["port"], `is ${port}, at which the probes are answered`);
-  if (port >= 15_000 && port <= 15_090) refuse(["port"], `is ${port}, one of Istio's sidecar`);
+function rejectReservedPorts({ port }: Entry, report: Report): void {
+  if (port === PROBE_PORT) report(["port"], `is ${port}, at which the probes are answered`);
+  if (port >= 15_000 && port <= 15_090) report(["port"], `is ${port}, one of Istio's sidecar`);
 }
 
-function refuseScales(entry: Entry, refuse: Refuse): void {
+function rejectDuplicateScales(entry: Entry, report: Report): void {
   if (entry.versions === undefined) return;
   for (const key of ["replicas", "autoscale"] as const) {
-    if (entry[key] !== undefined) refuse([key], "is set beside versions, which have their own");
+    if (entry[key] !== undefined) report([key], "is set beside versions, which have their own");
   }
 }
 
-const CHECKS = [refuseUncalled, refuseStreams, refuseStrangers, refuseSources, refuseScales, refusePorts];
+const CHECKS = [
+  rejectUnusedCallKeys,
+  rejectStreamOptions,
+  rejectUnofferedMethods,
+  rejectImageSources,
+  rejectDuplicateScales,
+  rejectReservedPorts,
+];
 
 /** Dubbo application of a stack: provider, consumer or both. */
 export const serviceSettings = z
   .unknown()
-  .transform(overPreset)
+  .transform(withPreset)
   .pipe(serviceKeys)
   .superRefine((entry, context) => {
     if (context.issues.length > 0) return;
-    oneScale(entry, context);
+    rejectTwoScales(entry, context);
     for (const check of CHECKS) {
       check(entry, (path, message) => {
         context.addIssue({ code: "custom", path, message });
@@ -314,7 +321,7 @@ export const serviceSettings = z
     return {
       ...without(entry, "image", "replicas", "autoscale"),
       versions: versionsOf(entry),
-      interval: interval ?? usualInterval(app, runtime),
+      interval: interval ?? defaultInterval(app, runtime),
       resources: resourcesOf(runtime, resources),
     };
   });

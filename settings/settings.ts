@@ -46,7 +46,7 @@ function isText(schema: Shape[keyof Shape]): boolean {
 }
 
 /** Keys with text values. */
-const TEXTS = new Set(
+const TEXT_KEYS = new Set(
   Object.entries(settingsSchema.shape).flatMap(([key, schema]) => (isText(schema) ? [key] : [])),
 );
 
@@ -56,7 +56,7 @@ const TEXTS = new Set(
  * @throws UserError that names the key if the text is not YAML
  */
 function decode(key: string, text: string): unknown {
-  if (TEXTS.has(key) || !Object.hasOwn(settingsSchema.shape, key)) return text;
+  if (TEXT_KEYS.has(key) || !Object.hasOwn(settingsSchema.shape, key)) return text;
   try {
     return yaml.load(text, { schema: yaml.CORE_SCHEMA });
   } catch (error) {
@@ -69,7 +69,7 @@ function decode(key: string, text: string): unknown {
 }
 
 /** Returns the platform of this machine, and of a cluster on it. */
-function ownPlatform(): Placement["platform"] {
+function hostPlatform(): Placement["platform"] {
   return process.arch === "arm64" ? "linux/arm64" : "linux/amd64";
 }
 
@@ -88,7 +88,7 @@ function localPlacement(configured: Configured): Placement {
     registry: configured.registry ?? `${local.REGISTRY}/dubbo-mesh`,
     load: undefined,
     baseImage: configured.baseImage ?? local.BASE_IMAGE,
-    platform: configured.platform ?? ownPlatform(),
+    platform: configured.platform ?? hostPlatform(),
   };
 }
 
@@ -109,7 +109,7 @@ function existingPlacement(configured: Configured): Placement {
       `Set it (\`pulumi config set registry HOST/ORGANISATION\`, or \`make up REGISTRY=...\`), or give every service an image.`,
     );
   }
-  const platform = configured.platform ?? (load === undefined ? "linux/amd64" : ownPlatform());
+  const platform = configured.platform ?? (load === undefined ? "linux/amd64" : hostPlatform());
   const place = { context, kubeconfig, dockerHost: undefined, load, baseImage, platform };
   return { ...place, registry: load === undefined ? registry : LOADED_REGISTRY };
 }
