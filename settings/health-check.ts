@@ -359,8 +359,8 @@ export interface HealthCheckLoad {
  * Returns the highest load of a health check while its endpoints are healthy.
  *
  * The load is callers' pods x provider's pods / mean interval: each caller's Envoy checks each pod
- * once, in the cluster of its subset. The mean jitter is half of `interval_jitter_percent` and of
- * `interval_jitter`. A cluster without calls uses `no_traffic_healthy_interval`, so the shorter
+ * in one cluster only, that of its subset. The mean jitter is half of `interval_jitter_percent` and
+ * of `interval_jitter`. A cluster without calls uses `no_traffic_healthy_interval`, so the shorter
  * interval counts.
  * Source: Envoy's health_checker_impl, interval and intervalWithJitter
  */

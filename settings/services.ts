@@ -26,13 +26,13 @@ export const dnsLabel = z
 const IMAGE =
   /^([A-Za-z0-9.-]+(:\d+)?\/)?[a-z0-9._-]+(\/[a-z0-9._-]+)*(?<tag>:\w[\w.-]{0,127})?(?<digest>@sha256:[0-9a-f]{64})?$/;
 
-/** Tells whether a reference names one image. A later push must not change it. */
+/** Tells whether a reference has a digest, or a tag other than latest. */
 function isExact(image: string): boolean {
   const { tag, digest } = IMAGE.exec(image)?.groups ?? {};
   return digest !== undefined || (tag !== undefined && tag !== ":latest");
 }
 
-/** Image reference with a digest, or with a tag other than latest. */
+/** Image reference that does not follow the latest image. */
 export const imageReference = z
   .string()
   .refine(

@@ -31,10 +31,10 @@ export interface Traffic {
 /**
  * Defaults where neither the stack nor the service sets a value.
  *
- * Outlier detection is passive. It ejects an endpoint whose calls fail before the next active
- * check. The next passed check returns the endpoint. Only UNAVAILABLE and DEADLINE_EXCEEDED (502 to
- * 504) count. Envoy reads gRPC's UNKNOWN, Dubbo's answer to a thrown exception, as a 500. Errors of
- * the application must not eject an endpoint.
+ * Outlier detection is passive. It ejects a failing endpoint before the next active check does. The
+ * next passed check returns the endpoint. Only UNAVAILABLE and DEADLINE_EXCEEDED (502 to 504)
+ * count, so errors of the application eject no endpoint. Envoy reads gRPC's UNKNOWN, Dubbo's answer
+ * to a thrown exception, as a 500.
  *
  * `minHealthPercent` is Envoy's panic threshold. Istio would set it to 0, and a check that fails
  * everywhere would cause an outage. At 50, calls then go to all endpoints. Of the sample's two

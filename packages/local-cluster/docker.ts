@@ -127,9 +127,7 @@ export function explained(error: unknown, problem: string): UserError {
 
 const CAP_SYS_RESOURCE = 24n;
 
-/**
- * Tells whether an engine of this machine can grant all capabilities that `--privileged` asks for.
- */
+/** Tells whether an engine that this module starts can grant all capabilities of `--privileged`. */
 function isFullyPrivileged(): boolean {
   const [, bounding = "0"] = /^CapBnd:\s*(\w+)$/m.exec(readFileSync("/proc/self/status", "utf8")) ?? [];
   return (BigInt(`0x${bounding}`) & (1n << CAP_SYS_RESOURCE)) !== 0n;
@@ -202,7 +200,7 @@ export async function startEngine(): Promise<void> {
   await makeNetwork();
   writeFileSync(join(ENGINE_DIR, "daemon.json"), JSON.stringify(engineSettings()));
   const log = openSync(LOG_FILE, "a");
-  // nsenter keeps the mounts, `ip netns exec` changes them.
+  // nsenter keeps the mounts; `ip netns exec` changes them.
   const command = [`--net=${NETWORK_NAMESPACE}`, "dockerd", ...dockerdArguments()];
   const child = spawn("nsenter", command, { detached: true, cwd: "/", stdio: ["ignore", log, log] });
   child.unref();

@@ -175,8 +175,8 @@ export async function connectPods(): Promise<void> {
 
 /**
  * Returns the iptables rule that sends the first packet of each connection to
- * kube-network-policies. Connections of root programs on the node are exempt. Its built-in rules
- * need nftables' queue, which some kernels lack.
+ * kube-network-policies. Connections of root programs on the node are exempt. The rules of
+ * kube-network-policies itself need nftables' queue, which some kernels lack.
  */
 function rule(command: "-A" | "-C"): string {
   const first = "-m conntrack --ctstate NEW -m owner ! --uid-owner 0";
