@@ -1,4 +1,4 @@
-# The commands of the project; `make help` lists them.
+# Commands of the project; `make help` lists them.
 .DEFAULT_GOAL := help
 
 STACK ?= dev
@@ -20,11 +20,11 @@ $(NODE): tools/node/package-lock.json
 	@touch $@
 endif
 
-# Compiled modules: Node.js starts in half the time.
+# Cache compiled modules: Node.js then starts in half the time.
 export NODE_COMPILE_CACHE ?= $(CURDIR)/node_modules/.cache/node
 
 CLI = node tools/cli.ts
-# Pass on the variables that are set on make's command line.
+# Pass on the variables from make's command line.
 TARGET_FLAGS = $(if $(CONTEXT),--context $(CONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY))
 STACK_FLAGS = --stack $(STACK) $(TARGET_FLAGS) $(if $(ISTIO),--istio $(ISTIO)) $(if $(JSON),--json)
 CONFIRM_FLAGS = $(if $(CONFIRM),--confirm "$$CONFIRM")

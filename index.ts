@@ -9,23 +9,28 @@ import { checkStack } from "./stack/checks.ts";
 import { type Builds, builtImages, imageBuilds, imageOutputs, type Images } from "./stack/images.ts";
 import { hasSecrets, hideSpec } from "./stack/secrets.ts";
 
-/** What the stack puts out. */
+/** Outputs of the stack. */
 interface Outputs {
   /** Namespace of the mesh. */
   namespace: pulumi.Output<string>;
-  /** Where each service is called in the cluster, host:port, by its name. */
+  /** Address of each service in the cluster, host:port, by service. */
   serviceAddresses: DubboMesh["serviceAddresses"];
-  /** Name of the EnvoyFilter that holds the active health checks of a caller, by the caller's name. */
+  /** Name of the EnvoyFilter with a caller's active health checks, by caller. */
   envoyFilterNames: DubboMesh["envoyFilterNames"];
-  /** Checks a second that the health check causes at most. */
+  /** Highest load of the health checks, checks a second. */
   healthCheckLoad: HealthCheckLoad;
-  /** The images that run, those that were built by digest, by service; by `service-VERSION` where its versions run different ones. */
+  /**
+   * Images by service; by `service-VERSION` if its versions run different images. Built images are
+   * by digest.
+   */
   images: Images;
-  /** The kubectl context that the stack deploys to. */
+  /** kubectl context that the stack deploys to. */
   kubeContext: string;
 }
 
-/** The running stack's settings. Pulumi ignores keys that it does not know; the schema does not. */
+/**
+ * Reads the settings of the running stack. Pulumi ignores unknown keys, the schema rejects them.
+ */
 function loadSettings(): Settings {
   const prefix = `${PROJECT}:`;
   const own = Object.entries(pulumi.runtime.allConfig()).filter(([key]) => key.startsWith(prefix));
@@ -35,13 +40,17 @@ function loadSettings(): Settings {
 function kubernetesProvider({ context, kubeconfig }: Settings): kubernetes.Provider {
   return new kubernetes.Provider("kubernetes", {
     context,
-    // Another context is another cluster: objects are replaced, not looked for in the new cluster.
+    // Another context is another cluster. Pulumi must replace the objects, not update them.
     clusterIdentifier: context,
     ...(kubeconfig !== undefined && { kubeconfig }),
   });
 }
 
-/** The error as the engine is to print it: without the SDK's frames, on which Node.js can spend minutes (nodejs/node#64011). */
+/**
+ * Prepares an error for the engine. It drops the SDK's stack frames, on which Node.js can spend
+ * minutes.
+ * Source: nodejs/node#64011
+ */
 function runError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const expected = error instanceof UserError || pulumi.ResourceError.isInstance(error);
@@ -71,17 +80,21 @@ function deploy(settings: Settings, builds: Builds): Outputs {
   };
 }
 
-/** A check of a stack before anything is declared. */
+/** Check of a stack before the program declares a resource. */
 type Check = (settings: Settings) => Promise<void>;
 
-/** Refuses a stack that its cluster or another stack cannot take. The stack files are beside this file. */
+/**
+ * Rejects a stack that conflicts with its cluster or with another stack. The stack files are in
+ * this file's folder.
+ */
 async function checkSurroundings(settings: Settings): Promise<void> {
   await checkStack({ directory: import.meta.dirname, stack: pulumi.getStack(), settings });
 }
 
 /**
- * Composes the stack. Pulumi calls it without arguments.
- * @param check runs before anything is declared; under mocks, where there is no cluster, `unchecked`
+ * Declares the stack. Pulumi calls this function without arguments.
+ * @param check runs before the program declares a resource; mocks have no cluster and pass
+ * `unchecked`
  * @throws pulumi.RunError for errors that the user can fix; the engine prints it as one error
  */
 export default async function program(check: Check = checkSurroundings): Promise<Outputs> {

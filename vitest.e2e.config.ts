@@ -4,18 +4,23 @@ import { join } from "node:path";
 import { defineConfig } from "vitest/config";
 import { BaseSequencer, type TestSpecification } from "vitest/node";
 
-/** By name: mesh.test.ts comes last, since it takes the cluster down, which the others start if need be and leave up. */
+/**
+ * Sorts tests by name. mesh.test.ts comes last: it removes the cluster. The other tests start the
+ * cluster if necessary and keep it.
+ */
 class ByName extends BaseSequencer {
   override sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     return Promise.resolve(files.toSorted((a, b) => (a.moduleId < b.moduleId ? -1 : 1)));
   }
 }
 
-// One mesh on one machine: the tests follow each other, and after a failure the rest would say nothing.
+// All tests share one mesh, so they run in sequence. After a failure, later results would be
+// meaningless.
 export default defineConfig({
   test: {
     include: ["test/e2e/**/*.test.ts"],
-    // A second cluster, of two nodes, is for before a release (make soak).
+    // The locality test needs a second cluster of two nodes. It runs only before a release (make
+    // soak).
     exclude: process.env["SOAK"] === undefined ? ["test/e2e/locality.test.ts"] : [],
     sequence: { sequencer: ByName },
     testTimeout: 45 * 60_000,
@@ -25,7 +30,7 @@ export default defineConfig({
     fileParallelism: false,
     reporters: ["verbose", ["json", { outputFile: "test-results/e2e.json" }]],
     disableConsoleIntercept: true,
-    // States of this run alone: the lock of a run that was interrupted would stop it.
+    // Keep the state of this run separate: the lock of an interrupted run would block it.
     env: { PULUMI_BACKEND_URL: `file://${mkdtempSync(join(tmpdir(), "dubbo-mesh-state-"))}` },
   },
 });

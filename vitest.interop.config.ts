@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-// Java peers as processes of their own, one after the other: they are heavy.
+// Run one test file at a time: each starts Java processes, which need much CPU and memory.
 export default defineConfig({
   test: {
     include: ["packages/dubbo-node/interop/**/*.test.ts"],

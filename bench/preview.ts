@@ -1,5 +1,5 @@
-// Times a preview of many services from nothing, beside one of a program that declares the same
-// objects without components. Needs Pulumi's engine, but no cluster and no Docker.
+// Times a first preview of many services, and one of the same objects without components.
+// Needs Pulumi's engine, but no cluster and no Docker.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,7 +14,7 @@ import { table } from "../tools/report.ts";
 import { readStackFile } from "../stack/stack-file.ts";
 import { type PreviewFigures, previewFigures, type PreviewJob } from "./preview/job.ts";
 
-/** Most that a preview may take, as a ratio to that of the bare program. */
+/** Highest ratio of the preview's time to that of the bare program. */
 const GOAL = 1.2;
 const SIZES = [50, 200, 500];
 
@@ -23,16 +23,16 @@ interface Comparison {
   readonly services: number;
   readonly ours: PreviewFigures;
   readonly bare: PreviewFigures;
-  /** Time of ours to that of bare. */
+  /** Ratio of times, ours to bare. */
   readonly time: number;
-  /** Memory of Node.js, ours to bare. */
+  /** Ratio of Node.js memory, ours to bare. */
   readonly memory: number;
   readonly edgesPerService: number;
   readonly bytesPerService: number;
   readonly ok: boolean;
 }
 
-/** Configuration of a stack whose services each call the one before. */
+/** Returns the configuration of a chain: each service calls the previous one. */
 function chain(count: number): Record<string, string> {
   const services = Array.from({ length: count }, (_, index) => ({
     name: `s${index}`,
@@ -53,7 +53,10 @@ async function writeObjects(folder: string, config: Readonly<Record<string, stri
   return path;
 }
 
-/** Variables of a CLI that previews a stack of its own, with a plan and without a cluster. */
+/**
+ * Returns variables with which the CLI previews a separate stack, with a plan and without a
+ * cluster.
+ */
 function isolated(folder: string): Record<string, string> {
   return {
     PULUMI_BACKEND_URL: `file://${folder}`,

@@ -1,5 +1,5 @@
-// Times Pulumi's engine on stack dev beside a bare `kubectl apply` of the same objects, in turns.
-// Needs a local cluster that is up and has no stack dev: make cluster-up down bench
+// Times Pulumi's engine on stack dev and a bare `kubectl apply` of the same objects, in turns.
+// Needs a running local cluster without stack dev: make cluster-up down bench
 import { resolve } from "node:path";
 import type { Service } from "../settings/graph.ts";
 import { step } from "../common/steps.ts";
@@ -26,7 +26,7 @@ function consumer(): Service {
   return found;
 }
 
-/** The stack's objects with images by digest, as the engine has pushed them. */
+/** Returns the stack's objects with images by digest, as the engine has pushed them. */
 async function pushed(images: Readonly<Record<string, string>>): Promise<KubernetesObject[]> {
   const declared = await runProgram(file);
   const digests = declared.images.map(({ reference }) => {

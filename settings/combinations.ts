@@ -12,7 +12,7 @@ import {
   servicesOf,
 } from "./graph.ts";
 import { detectionBounds, foreignAlpn, isPlaintext } from "./health-check.ts";
-import { refuseIstio } from "./istio.ts";
+import { rejectIstioConflicts } from "./istio.ts";
 import { JAVA_8_OPTIONS_BYTES, javaToolOptions } from "./java.ts";
 import { GREETER } from "./names.ts";
 import { GREETER_CALLERS, isPublished } from "./presets.ts";
@@ -21,64 +21,70 @@ import { securityOf } from "./security.ts";
 
 type Path = (string | number)[];
 
-/** Notes a fault of the key at `path`. */
-type Refuse = (path: Path, message: string) => void;
+/** Reports a fault of the key at `path`. */
+type Report = (path: Path, message: string) => void;
 
-/** What all keys say together. */
-interface Whole {
+/** The configuration as a whole. */
+interface Configuration {
   readonly given: Given;
-  /** The services with all that holds for each. */
+  /** Services with the stack-wide settings applied. */
   readonly services: readonly Service[];
 }
 
-/** A check of one service; its paths begin at the service. */
-type Check = (service: Service, whole: Whole, refuse: Refuse) => void;
+/** Check of one service. Its paths are relative to the service. */
+type Check = (service: Service, configuration: Configuration, report: Report) => void;
 
-/** Names that objects of the namespace have by themselves. */
+/** Names that the namespace's own ServiceAccount and policies already use. */
 const RESERVED = ["default", "default-deny"];
 
-/** The names of a service's Deployments. */
 function deploymentsOf(service: Service): string[] {
   return service.versions.map(({ name }) => deploymentName(service, name));
 }
 
-function refuseNamesakes(service: Service, { services }: Whole, refuse: Refuse): void {
+function rejectDuplicateNames(service: Service, { services }: Configuration, report: Report): void {
   if (RESERVED.includes(service.name))
-    refuse(["name"], `is ${service.name}, which the namespace has already`);
+    report(["name"], `is ${service.name}, which the namespace has already`);
   const earlier = services.slice(0, services.indexOf(service));
   if (earlier.some(({ name }) => name === service.name)) {
-    refuse(["name"], `is ${service.name}, as another service's`);
+    report(["name"], `is ${service.name}, as another service's`);
     return;
   }
   const taken = new Set(earlier.flatMap(deploymentsOf));
   const twice = deploymentsOf(service).find((name) => taken.has(name));
-  if (twice !== undefined) refuse(["name"], `makes a second Deployment ${twice}`);
+  if (twice !== undefined) report(["name"], `makes a second Deployment ${twice}`);
 }
 
-/** Calls to nobody, or to somebody who answers none. */
-function refuseCalls({ name: self, calls }: Service, { services }: Whole, refuse: Refuse): void {
+/** Rejects calls to unknown services, to services without offers, and to the caller. */
+function rejectInvalidCalls(
+  { name: self, calls }: Service,
+  { services }: Configuration,
+  report: Report,
+): void {
   for (const [index, name] of calls.entries()) {
     const callee = services.find((each) => each.name === name);
-    if (callee === undefined) refuse(["calls", index], `is ${name}, which is the name of no service`);
-    else if (callee.offers.length === 0) refuse(["calls", index], `is ${name}, which offers nothing`);
-    else if (calls.indexOf(name) < index) refuse(["calls", index], `is ${name}, which is named twice`);
-    else if (callee.name === self) refuse(["calls", index], `is ${name}, the service itself`);
+    if (callee === undefined) report(["calls", index], `is ${name}, which is the name of no service`);
+    else if (callee.offers.length === 0) report(["calls", index], `is ${name}, which offers nothing`);
+    else if (calls.indexOf(name) < index) report(["calls", index], `is ${name}, which is named twice`);
+    else if (callee.name === self) report(["calls", index], `is ${name}, the service itself`);
   }
 }
 
-/** The applications of apps/ call the service that they are made for. */
-function refuseOtherCalls(service: Service, { services }: Whole, refuse: Refuse): void {
+/** Requires a callee with the greeter for the applications of apps/ that call it. */
+function rejectNonGreeterCalls(service: Service, { services }: Configuration, report: Report): void {
   const { app, calls } = service;
   if (app === undefined || !GREETER_CALLERS.includes(app)) return;
   const callees = calleesOf(services, service);
-  // A name that nobody has is a fault of its own.
+  // Another check reports unknown callees.
   if (callees.length < calls.length) return;
   if (callees.length === 1 && callees.every(({ offers }) => offers.includes(GREETER))) return;
-  refuse(["calls"], `must be one service that offers ${GREETER}, which app ${app} calls`);
+  report(["calls"], `must be one service that offers ${GREETER}, which app ${app} calls`);
 }
 
-/** Dubbo names references after what they call, so that a gRPC service can have one provider only. */
-function refuseTwoProviders(service: Service, { services }: Whole, refuse: Refuse): void {
+/**
+ * Rejects two callees that offer the same gRPC service. Dubbo has one reference for each gRPC
+ * service, and a reference has one provider.
+ */
+function rejectDuplicateProviders(service: Service, { services }: Configuration, report: Report): void {
   const seen = new Map<string, string>();
   for (const { name, offers } of calleesOf(services, service)) {
     for (const offer of offers) {
@@ -86,13 +92,13 @@ function refuseTwoProviders(service: Service, { services }: Whole, refuse: Refus
       const index = service.calls.indexOf(name);
       if (other === undefined) seen.set(variableOf(offer), name);
       else if (other !== name)
-        refuse(["calls", index], `is ${name}, which offers ${offer}, as ${other} does, which it calls too`);
+        report(["calls", index], `is ${name}, which offers ${offer}, as ${other} does, which it calls too`);
     }
   }
 }
 
-/** The stack itself says where the services are that an application calls. */
-function refuseTakenReferences(service: Service, { services }: Whole, refuse: Refuse): void {
+/** Rejects properties that locate a callee. The stack derives them from `calls`. */
+function rejectReservedReferences(service: Service, { services }: Configuration, report: Report): void {
   const taken = new Set(
     calleesOf(services, service)
       .flatMap(({ offers }) => offers)
@@ -101,34 +107,34 @@ function refuseTakenReferences(service: Service, { services }: Whole, refuse: Re
   );
   for (const name of Object.keys(service.properties)) {
     if (taken.has(variableOf(name)))
-      refuse(["properties", name], "is set by the stack itself: calls says what is called");
+      report(["properties", name], "is set by the stack itself: calls says what is called");
   }
 }
 
-/** A version that calls are routed to, but of which no pod runs: they would be answered 503. */
-function refuseEmptySubsets({ versions, routes, offers }: Service, _: Whole, refuse: Refuse): void {
+/** Rejects versions that receive calls but have no pods. Callers would get a 503. */
+function rejectEmptySubsets({ versions, routes, offers }: Service, _: Configuration, report: Report): void {
   if (offers.length === 0) return;
   for (const [index, { weight, ...scale }] of versions.entries()) {
     if (most(scale) === 0 && weight > 0)
-      refuse(["versions", index, "replicas"], `is 0, but its weight is ${weight}: nobody would answer`);
+      report(["versions", index, "replicas"], `is 0, but its weight is ${weight}: nobody would answer`);
   }
   for (const [index, { version: name }] of routes.entries()) {
     const target = versions.find((each) => each.name === name);
     const path = ["routes", index, "version"];
     const known = versions.map((each) => each.name).join(", ");
-    if (target === undefined) refuse(path, `is ${name}, which versions does not have (${known})`);
-    else if (most(target) === 0) refuse(path, `is ${name}, which has no replicas: nobody would answer`);
+    if (target === undefined) report(path, `is ${name}, which versions does not have (${known})`);
+    else if (most(target) === 0) report(path, `is ${name}, which has no replicas: nobody would answer`);
   }
 }
 
-/** A first try that may take as long as the whole call leaves no time for a second. */
-function refuseLongTries(service: Service, { services }: Whole, refuse: Refuse): void {
+/** Rejects timeouts that leave no time for a retry after the first try. */
+function rejectLongTries(service: Service, { services }: Configuration, report: Report): void {
   const { attempts, perTryTimeout } = service.traffic;
   if (attempts === 0) return;
   const methods = Object.entries(service.methods).filter(([, { idempotent }]) => idempotent);
   for (const [path, { timeout }] of methods) {
     if (timeout === undefined || seconds(timeout) > seconds(perTryTimeout)) continue;
-    refuse(
+    report(
       ["methods", path, "timeout"],
       `must be longer than perTryTimeout, ${perTryTimeout}, or no try follows the first`,
     );
@@ -137,51 +143,68 @@ function refuseLongTries(service: Service, { services }: Whole, refuse: Refuse):
     ({ timeout }) => seconds(timeout) <= seconds(perTryTimeout),
   );
   if (methods.length === 0 || hasty === undefined) return;
-  refuse(
+  report(
     ["traffic", "perTryTimeout"],
     `is ${perTryTimeout}, but a call of ${hasty.name} ends after its timeout, ${hasty.timeout}: a provider that hangs would never be retried`,
   );
 }
 
-function refuseWarmup({ traffic: { warmup, loadBalancer } }: Service, _: Whole, refuse: Refuse): void {
+function rejectRandomWarmup(
+  { traffic: { warmup, loadBalancer } }: Service,
+  _: Configuration,
+  report: Report,
+): void {
   if (warmup !== undefined && loadBalancer === "RANDOM")
-    refuse(
+    report(
       ["traffic", "warmup"],
       "needs loadBalancer ROUND_ROBIN or LEAST_REQUEST: Envoy's RANDOM knows none",
     );
 }
 
-/** A service that closes before its callers have noticed loses their calls. */
-function refuseShortDrain({ offers, healthCheck, drainSeconds }: Service, _: Whole, refuse: Refuse): void {
+/** Rejects a drain that ends before the callers notice. Their calls would fail. */
+function rejectShortDrain(
+  { offers, healthCheck, drainSeconds }: Service,
+  _: Configuration,
+  report: Report,
+): void {
   const { answering } = detectionBounds(healthCheck);
   if (offers.length === 0 || drainSeconds >= answering) return;
-  refuse(
+  report(
     ["drain"],
     `is ${drainSeconds} s, but callers may notice only after ${answering} s: healthCheck says when`,
   );
 }
 
-/** A check whose sockets Istio does not know goes out in plaintext, without an identity. */
-function refusePlaintextChecks({ healthCheck }: Service, { given }: Whole, refuse: Refuse): void {
+/**
+ * Rejects plaintext checks where mTLS is required. Istio sends a check without a matching TLS
+ * socket in plaintext, so it carries no identity.
+ */
+function rejectPlaintextChecks({ healthCheck }: Service, { given }: Configuration, report: Report): void {
   const { mtls, authorization } = securityOf(given.security, given.injection);
   const criteria = healthCheck.transport_socket_match_criteria;
   if (!isPlaintext(criteria) || (mtls === "PERMISSIVE" && !authorization)) return;
-  refuse(
+  report(
     ["healthCheck", "transport_socket_match_criteria"],
     "make the check plaintext, which security.mtls STRICT and security.authorization refuse: leave it out",
   );
 }
 
-/** A check over mTLS whose protocols the peer's sidecar does not know: it would find no peer healthy. */
-function refuseForeignAlpn({ healthCheck }: Service, _: Whole, refuse: Refuse): void {
+/**
+ * Rejects ALPN ids that the callee's sidecar does not accept. The check would find every endpoint
+ * unhealthy.
+ */
+function rejectInvalidAlpn({ healthCheck }: Service, _: Configuration, report: Report): void {
   const { tls_options: options, transport_socket_match_criteria: criteria } = healthCheck;
   const fault = foreignAlpn(options?.alpn_protocols ?? []);
   if (fault === undefined || isPlaintext(criteria)) return;
-  refuse(["healthCheck", "tls_options", "alpn_protocols"], `${fault}; leave tls_options out`);
+  report(["healthCheck", "tls_options", "alpn_protocols"], `${fault}; leave tls_options out`);
 }
 
-/** Apache's images run on Java 8, which would start without anything that the stack says. */
-function refuseLongOptions(service: Service, { services }: Whole, refuse: Refuse): void {
+/**
+ * Rejects properties that make JAVA_TOOL_OPTIONS too long for Apache's images. They run Java 8,
+ * which would ignore the whole variable.
+ */
+function rejectLongJavaOptions(service: Service, { services }: Configuration, report: Report): void {
   const { name, runtime, port, finishSeconds, properties } = service;
   if (runtime !== "java") return;
   const reference = callsOf(service, services);
@@ -191,7 +214,7 @@ function refuseLongOptions(service: Service, { services }: Whole, refuse: Refuse
     const given = { application: name, version, port, finishMs, reference, properties };
     const bytes = Buffer.byteLength(javaToolOptions(given));
     if (bytes < JAVA_8_OPTIONS_BYTES) continue;
-    refuse(
+    report(
       ["properties"],
       `make a JAVA_TOOL_OPTIONS of ${bytes} bytes for ${image}, whose Java 8 ignores one of ${JAVA_8_OPTIONS_BYTES} or more: leave some out, or run an image on a later Java`,
     );
@@ -200,21 +223,21 @@ function refuseLongOptions(service: Service, { services }: Whole, refuse: Refuse
 }
 
 const CHECKS: readonly Check[] = [
-  refuseNamesakes,
-  refuseCalls,
-  refuseOtherCalls,
-  refuseTwoProviders,
-  refuseTakenReferences,
-  refuseEmptySubsets,
-  refuseLongTries,
-  refuseWarmup,
-  refuseShortDrain,
-  refusePlaintextChecks,
-  refuseForeignAlpn,
-  refuseLongOptions,
+  rejectDuplicateNames,
+  rejectInvalidCalls,
+  rejectNonGreeterCalls,
+  rejectDuplicateProviders,
+  rejectReservedReferences,
+  rejectEmptySubsets,
+  rejectLongTries,
+  rejectRandomWarmup,
+  rejectShortDrain,
+  rejectPlaintextChecks,
+  rejectInvalidAlpn,
+  rejectLongJavaOptions,
 ];
 
-function refuseLoad({ given, services }: Whole, refuse: Refuse): void {
+function rejectExcessiveLoad({ given, services }: Configuration, report: Report): void {
   const budget = given.healthCheckBudget;
   const busiest = services
     .filter(({ offers }) => offers.length > 0)
@@ -224,36 +247,38 @@ function refuseLoad({ given, services }: Whole, refuse: Refuse): void {
     });
   if (busiest.service === undefined) return;
   const callers = callersOf(services, busiest.service).reduce((sum, caller) => sum + mostPods(caller), 0);
-  refuse(
+  report(
     ["healthCheckBudget"],
     `the health check asks each pod of ${busiest.service.name} for ${busiest.load.toFixed(1)} checks/s (${callers} pods call it), more than ${budget}: ` +
       "choose a longer interval, such as healthCheck: gentle, or raise the budget",
   );
 }
 
-/** What needs sidecars where there are none, and a policy without the others that it stands on. */
-function refuseWeakGround({ given }: Whole, refuse: Refuse): void {
+/**
+ * Rejects security settings whose prerequisites are missing, such as sidecars or other policies.
+ */
+function rejectMissingPrerequisites({ given }: Configuration, report: Report): void {
   const { injection, cluster } = given;
   const security = securityOf(given.security, injection);
   if (!injection && security.mtls === "STRICT")
-    refuse(["security", "mtls"], "is STRICT, but injection is false: pods without a sidecar speak plaintext");
+    report(["security", "mtls"], "is STRICT, but injection is false: pods without a sidecar speak plaintext");
   if (!injection && security.authorization)
-    refuse(["security", "authorization"], "is true, but injection is false: nobody would enforce it");
+    report(["security", "authorization"], "is true, but injection is false: nobody would enforce it");
   if (security.defaultDeny && !(security.authorization && security.networkPolicy))
-    refuse(
+    report(
       ["security", "defaultDeny"],
       "needs authorization and networkPolicy, else nothing could be called",
     );
   const { podSecurity } = security;
   if (cluster === "local" && injection && podSecurity !== undefined && podSecurity !== "privileged")
-    refuse(
+    report(
       ["security", "podSecurity"],
       `is ${podSecurity}, which needs Istio's CNI plugin; the local cluster has none`,
     );
 }
 
-/** Whether the stack says it of all services, and not the service of itself. */
-function isOfAll(path: Path, { given }: Whole, index: number): boolean {
+/** Tells whether the value at `path` comes from a stack-wide key, not from the service. */
+function isStackWide(path: Path, { given }: Configuration, index: number): boolean {
   const [key, part] = path;
   const entry = given.services[index];
   if (key === "drain" || key === "healthCheck") return entry?.[key] === undefined;
@@ -262,24 +287,25 @@ function isOfAll(path: Path, { given }: Whole, index: number): boolean {
   return own[String(part)] === undefined;
 }
 
-function refuseOfServices(whole: Whole, refuse: Refuse): void {
-  const said = new Set<string>();
-  for (const [index, service] of whole.services.entries()) {
+function rejectInvalidServices(configuration: Configuration, report: Report): void {
+  const reported = new Set<string>();
+  for (const [index, service] of configuration.services.entries()) {
     for (const check of CHECKS) {
-      check(service, whole, (path, message) => {
-        const full = isOfAll(path, whole, index) ? path : ["services", index, ...path];
-        // What the stack says of all is one fault, however many services it is a fault of.
+      check(service, configuration, (path, message) => {
+        const full = isStackWide(path, configuration, index) ? path : ["services", index, ...path];
+        // A fault in a stack-wide key is reported once, not for each service.
         const text = JSON.stringify(full);
-        if (!said.has(text)) refuse(full, message);
-        said.add(text);
+        if (!reported.has(text)) report(full, message);
+        reported.add(text);
       });
     }
   }
 }
 
-/** Refuses what no key says by itself, but several say together: each fault with an error that names a key. */
-export function refuseUnworkable(given: Given, refuse: Refuse): void {
-  const whole = { given, services: servicesOf(given) };
-  for (const check of [refuseOfServices, refuseLoad, refuseWeakGround]) check(whole, refuse);
-  refuseIstio(given, refuse);
+/** Rejects invalid combinations of keys. Each error names one key. */
+export function rejectCombinations(given: Given, report: Report): void {
+  const configuration = { given, services: servicesOf(given) };
+  for (const check of [rejectInvalidServices, rejectExcessiveLoad, rejectMissingPrerequisites])
+    check(configuration, report);
+  rejectIstioConflicts(given, report);
 }

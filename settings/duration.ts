@@ -1,28 +1,28 @@
 import { z } from "zod";
 
 /**
- * A duration as Envoy and Istio write it: decimal seconds with an `s`, for example `5s` or `0.25s`.
- * Envoy counts whole milliseconds. Source: https://protobuf.dev/programming-guides/json/
+ * Duration in Envoy's and Istio's form: decimal seconds with an `s`, such as `5s` or `0.25s`.
+ * The resolution is 1 ms. Source: https://protobuf.dev/programming-guides/json/
  */
 export const duration = z.string().regex(/^(0|[1-9]\d{0,8})(\.\d{1,3})?s$/, {
   error: "must be a duration in seconds such as 5s or 0.25s",
   abort: true,
 });
 
-/** A duration above 0 s. */
+/** Duration longer than 0 s. */
 export const positiveDuration = duration.refine((value) => seconds(value) > 0, "must be longer than 0s");
 
-/** The seconds of a duration such as `0.25s`. */
+/** Converts a duration such as `0.25s` to seconds. */
 export function seconds(value: string): number {
   return Number(value.slice(0, -1));
 }
 
-/** Seconds in milliseconds, as whole as Envoy and Dubbo count them. */
+/** Converts seconds to whole milliseconds, the resolution of Envoy and Dubbo. */
 export function inMilliseconds(plain: number): number {
   return Math.round(plain * 1000);
 }
 
-/** The milliseconds of a duration. */
+/** Converts a duration to milliseconds. */
 export function milliseconds(value: string): number {
   return inMilliseconds(seconds(value));
 }

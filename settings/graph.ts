@@ -4,19 +4,22 @@ import { most, type Scale } from "./scale.ts";
 import type { ServiceSettings } from "./services.ts";
 import { type Traffic, trafficOf, type TrafficSettings } from "./traffic.ts";
 
-/** A service with what the stack says of all services under what it says of this one. */
+/** Service with the stack-wide settings applied. Its own settings take precedence. */
 export interface Service extends Omit<ServiceSettings, "traffic" | "healthCheck" | "drain"> {
-  /** How calls reach it. */
+  /** Traffic policy of calls to the service. */
   readonly traffic: Traffic;
-  /** The active check of its pods. */
+  /** Active health check of its pods. */
   readonly healthCheck: HealthCheck;
-  /** How long an ending pod answers NOT_SERVING before it closes, seconds; none where nobody calls. */
+  /**
+   * Time in which a terminating pod answers NOT_SERVING before it closes, seconds. 0 for a service
+   * that offers nothing.
+   */
   readonly drainSeconds: number;
-  /** How long calls in flight may take after that, seconds. */
+  /** Time for calls in flight after the drain, seconds. */
   readonly finishSeconds: number;
 }
 
-/** What a stack says of its services, and of all of them. */
+/** Services of a stack and the stack-wide settings. */
 export interface Mesh {
   readonly services: readonly ServiceSettings[];
   readonly traffic: TrafficSettings;
@@ -24,19 +27,19 @@ export interface Mesh {
   readonly drain?: string | undefined;
 }
 
-/** Deadline of a call by somebody who is no service of the stack, seconds: Dubbo's own in the sample. */
-const STRANGERS_DEADLINE = 30;
+/** Deadline of an external caller, seconds. It equals Dubbo's timeout in the sample. */
+const EXTERNAL_DEADLINE = 30;
 
-/** A service ends when its own calls have, and those of its callers. */
+/** Returns the time in which calls to the service and its own calls end, seconds. */
 function finishOf(service: ServiceSettings, services: readonly ServiceSettings[]): number {
   const callers = services.filter(({ calls }) => calls.includes(service.name));
   const deadlines = [...callers, ...(service.calls.length > 0 ? [service] : [])].map(({ timeout }) =>
     seconds(timeout),
   );
-  return deadlines.length === 0 ? STRANGERS_DEADLINE : Math.max(...deadlines);
+  return deadlines.length === 0 ? EXTERNAL_DEADLINE : Math.max(...deadlines);
 }
 
-/** The services of a stack, with all that holds for each. */
+/** Applies the stack-wide settings to each service. */
 export function servicesOf({ services, traffic, healthCheck, drain }: Mesh): Service[] {
   return services.map((given) => {
     const check = given.healthCheck ?? healthCheck;
@@ -52,7 +55,7 @@ export function servicesOf({ services, traffic, healthCheck, drain }: Mesh): Ser
   });
 }
 
-/** The services that call this one. */
+/** Returns the callers of a service. */
 export function callersOf<T extends Pick<ServiceSettings, "calls">>(
   services: readonly T[],
   { name }: Pick<ServiceSettings, "name">,
@@ -60,7 +63,7 @@ export function callersOf<T extends Pick<ServiceSettings, "calls">>(
   return services.filter(({ calls }) => calls.includes(name));
 }
 
-/** The services that this one calls. */
+/** Returns the callees of a service. */
 export function calleesOf<T extends Pick<ServiceSettings, "name">>(
   services: readonly T[],
   { calls }: Pick<ServiceSettings, "calls">,
@@ -68,22 +71,22 @@ export function calleesOf<T extends Pick<ServiceSettings, "name">>(
   return services.filter(({ name }) => calls.includes(name));
 }
 
-/** What a service calls, as its runtime is told of it. */
+/** Outgoing calls of a service, as its runtime is configured. */
 export interface Calls {
-  /** Whom it calls, at least one. */
+  /** Callees, at least one. */
   readonly callees: readonly {
     /** Dubbo application name. */
     readonly application: string;
     /** Triple port. */
     readonly port: number;
-    /** The gRPC services that are called. */
+    /** gRPC services that the callee offers. */
     readonly services: readonly string[];
   }[];
-  /** Deadline of a call, milliseconds. */
+  /** Deadline of each call, milliseconds. */
   readonly timeoutMs: number;
 }
 
-/** What a service calls; undefined for nothing. */
+/** Returns the outgoing calls of a service; undefined if there are none. */
 export function callsOf(service: Service, services: readonly Service[]): Calls | undefined {
   const callees = calleesOf(services, service);
   if (callees.length === 0) return undefined;
@@ -93,18 +96,18 @@ export function callsOf(service: Service, services: readonly Service[]): Calls |
   };
 }
 
-/** An edge of the call graph. */
+/** Edge of the call graph. */
 export interface Edge {
   readonly caller: Service;
   readonly callee: Service;
 }
 
-/** Who calls whom. */
+/** Returns all edges of the call graph. */
 export function edgesOf(services: readonly Service[]): Edge[] {
   return services.flatMap((caller) => calleesOf(services, caller).map((callee) => ({ caller, callee })));
 }
 
-/** The services, each after those that it calls, except where they call each other. */
+/** Sorts services so that callees come before their callers. A cycle has no such order. */
 export function calleesFirst(services: readonly Service[]): Service[] {
   const ordered = new Set<Service>();
   const begun = new Set<Service>();
@@ -118,7 +121,10 @@ export function calleesFirst(services: readonly Service[]): Service[] {
   return [...ordered];
 }
 
-/** Name of the Deployment of a service's version: that of a service which nobody calls has no versions to tell apart. */
+/**
+ * Returns the name of a version's Deployment. A service without offers gets no version suffix: no
+ * route tells its versions apart.
+ */
 export function deploymentName(
   { name, offers }: Pick<ServiceSettings, "name" | "offers">,
   version: string,
@@ -126,18 +132,21 @@ export function deploymentName(
   return offers.length === 0 ? name : `${name}-${version}`;
 }
 
-/** Pods of a service that may run. */
+/** Returns the largest number of pods of a service. */
 export function mostPods({ versions }: { readonly versions: readonly Scale[] }): number {
   return versions.reduce((sum, scale) => sum + most(scale), 0);
 }
 
-/** What the checks of a service cost at most, with as many pods of it and its callers as may run. */
+/** Returns the highest health check load of a service, with the most pods of it and its callers. */
 export function loadOn(service: Service, services: readonly Service[]): HealthCheckLoad {
   const callers = callersOf(services, service).reduce((sum, caller) => sum + mostPods(caller), 0);
   return healthCheckLoad(service.healthCheck, callers, mostPods(service));
 }
 
-/** What the checks of a stack cost at most: all together, and the most that a pod answers. */
+/**
+ * Returns the highest health check load of a stack: the sum of all checks, and the highest load of
+ * one pod.
+ */
 export function loadOf(services: readonly Service[]): HealthCheckLoad {
   const loads = services
     .filter(({ offers }) => offers.length > 0)

@@ -1,8 +1,8 @@
 import { z } from "zod";
 import { duration, positiveDuration, seconds } from "./duration.ts";
 
-// Field names, types and bounds are those of envoy.config.core.v3.HealthCheck (Envoy 1.40), so that Envoy's own documentation
-// applies: https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/health_check.proto
+// Field names, types and bounds follow envoy.config.core.v3.HealthCheck (Envoy 1.40). Source:
+// https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/health_check.proto
 const uint32 = z.int().min(0).max(4_294_967_295);
 const visible = z.string().regex(/^[^\0\n\r]*$/, "must not contain NUL, CR or LF");
 const statusRange = z
@@ -103,10 +103,16 @@ const CHECKERS = [
 ] as const;
 
 /**
- * Sets of numbers by name. `seed` is the seed's; two of its fields have no default: `transport_socket_match_criteria`, with which Istio's
- * clusters fall back to plaintext, and `tls_options`, since Istio's inbound listeners look for ALPN ids of their own. `fast` has a hung
- * peer out within 1.6 s, whether its cluster carries calls or not. `gentle` costs a third of the seed's checks and forgives one lost
- * answer; its first check of an endpoint is as soon as the seed's, since an endpoint gets no calls before it.
+ * Health check profiles by name.
+ *
+ * `seed` has the sample's numbers. Two of the sample's fields have no default here.
+ * `transport_socket_match_criteria` would make Istio's clusters use plaintext. `tls_options` would
+ * replace the ALPN ids that Istio's inbound listeners require.
+ *
+ * `fast` removes a hung endpoint within 1.6 s, even if its cluster carries no calls.
+ *
+ * `gentle` makes a third of the checks of `seed` and tolerates one lost answer. Its first check is
+ * as early as that of `seed`: an endpoint gets no calls before it.
  */
 export const PROFILES = {
   seed: {
@@ -156,10 +162,13 @@ export const PROFILES = {
   },
 };
 
-/** Names of the sets of numbers. */
+/** Names of the profiles. */
 export const profileName = z.enum(["seed", "fast", "gentle"]);
 
-/** The fields of the message in Envoy's words. Envoy's `alt_port` and `event_service` are not taken: Envoy ignores them. */
+/**
+ * Fields of the health check, with Envoy's names. `alt_port` and `event_service` are missing: Envoy
+ * ignores them.
+ */
 export const healthCheckFields = z.strictObject({
   timeout: positiveDuration.describe("time that an answer may take"),
   interval: positiveDuration.describe(
@@ -220,7 +229,7 @@ export const healthCheckFields = z.strictObject({
     .describe("an extension of Envoy, by name and typed_config"),
 });
 
-/** The message: one way of checking, gRPC's where none is given. */
+/** Health check with one checker (default: gRPC). */
 const message = healthCheckFields
   .refine((check) => CHECKERS.filter((checker) => check[checker] !== undefined).length <= 1, {
     error: `takes one of ${CHECKERS.join(", ")}`,
@@ -231,8 +240,8 @@ const message = healthCheckFields
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** The fields that a stack gives, over those of the profile that it names. */
-function overProfile(given: string | Fields, context: z.RefinementCtx<string | Fields>): unknown {
+/** Merges the stack's fields over those of the named profile. */
+function withProfile(given: string | Fields, context: z.RefinementCtx<string | Fields>): unknown {
   const { profile = "seed", ...own } = typeof given === "string" ? { profile: given } : given;
   const known = profileName.safeParse(profile);
   if (known.success) return { ...PROFILES[known.data], ...own };
@@ -240,29 +249,36 @@ function overProfile(given: string | Fields, context: z.RefinementCtx<string | F
   return z.NEVER;
 }
 
-/** The active health check: a profile's name, or fields in Envoy's words over those of `profile` (default: seed). */
+/**
+ * Active health check: a profile's name, or Envoy's fields over those of `profile` (default: seed).
+ */
 export const healthCheckSettings = z
   .union([profileName, z.looseObject({})], "must be seed, fast, gentle, or fields in Envoy's words")
-  .transform(overProfile)
+  .transform(withProfile)
   .pipe(message);
 
-/** An active health check with its defaults filled in. */
+/** Active health check after defaults. */
 export type HealthCheck = z.infer<typeof healthCheckSettings>;
 
 /**
- * Whether a check goes out in plaintext: Istio's clusters have a TLS socket for `tlsMode: istio`, and plaintext for all else. Source: Istio's
- * pilot/pkg/networking/core/cluster_tls.go.
+ * Tells whether a check uses plaintext. Istio's clusters have a TLS socket for `tlsMode: istio`,
+ * and plaintext otherwise.
+ * Source: Istio's pilot/pkg/networking/core/cluster_tls.go
  */
 export function isPlaintext(criteria: Readonly<Record<string, unknown>> | undefined): boolean {
   return criteria !== undefined && criteria["tlsMode"] !== "istio";
 }
 
-/** What a PERMISSIVE inbound listener takes for mTLS. Source: Istio's pilot/pkg/networking/core/listener.go, allIstioMtlsALPNs. */
+/**
+ * ALPN ids that a PERMISSIVE inbound listener accepts as mTLS.
+ * Source: Istio's pilot/pkg/networking/core/listener.go, allIstioMtlsALPNs
+ */
 const ISTIO_ALPN = ["istio", "istio-peer-exchange", "istio-h2", "istio-http/1.1", "istio-http/1.0"];
 
 /**
- * What is wrong with the ALPN ids of a check over mTLS; undefined where nothing is. A PERMISSIVE sidecar closes a TLS connection that offers
- * none of Istio's; a STRICT one would take it, but only until it is PERMISSIVE.
+ * Describes the problem with the ALPN ids of a check over mTLS; undefined if there is none. A
+ * PERMISSIVE sidecar closes a TLS connection that offers no ALPN id of Istio. A STRICT one accepts
+ * it, but the check would fail after a change to PERMISSIVE.
  */
 export function foreignAlpn(protocols: readonly string[]): string | undefined {
   const foreign = protocols.filter((protocol) => !ISTIO_ALPN.includes(protocol) && protocol !== "h2");
@@ -273,35 +289,46 @@ export function foreignAlpn(protocols: readonly string[]): string | undefined {
     : `${protocols.join(", ")}: not what a sidecar takes for mTLS`;
 }
 
-/** How soon a check notices, in seconds at most; what the kubelet or outlier detection do beside it is not in it. */
+/**
+ * Longest detection times of a health check alone, seconds. The kubelet and outlier detection may
+ * act earlier.
+ */
 export interface DetectionBounds {
-  /** A peer that hangs is taken out. */
+  /** Removal of a hung endpoint. */
   readonly hung: number;
-  /** A peer that answers NOT_SERVING, or that is gone, is taken out: an answered failure does not wait for the threshold. */
+  /**
+   * Removal of an endpoint that answers NOT_SERVING or is gone. One answered failure is enough,
+   * whatever the threshold is.
+   */
   readonly answering: number;
-  /** A peer that serves again is taken back in, its answer's time aside. */
+  /** Return of an endpoint that serves again, without the time of its answer. */
   readonly recovered: number;
 }
 
-/** The longest wait for the next check, seconds. */
-function longest(
+/** Returns the longest wait for the next check, seconds. */
+function longestWait(
   { interval_jitter_percent: percent, interval_jitter: jitter }: HealthCheck,
   interval: string,
 ): number {
   return seconds(interval) * (1 + percent / 100) + seconds(jitter);
 }
 
-/** How long an endpoint that is healthy goes unchecked on a cluster that carries no calls, seconds at most. */
+/**
+ * Returns the longest time between two checks of a healthy endpoint on a cluster without calls,
+ * seconds.
+ */
 export function unusedBound(check: HealthCheck): number {
-  return longest(check, check.no_traffic_healthy_interval);
+  return longestWait(check, check.no_traffic_healthy_interval);
 }
 
 /**
- * The bounds of a check on a cluster that Envoy knows to carry traffic, for which it must count `upstream_cx_total`.
- * From Envoy's health checker: each wait is the interval, up to `interval_jitter_percent` of it and up to `interval_jitter`.
+ * Returns the detection times on a cluster that has carried calls. Envoy knows that from
+ * `upstream_cx_total`, so that statistic must be enabled. A wait is the interval plus at most
+ * `interval_jitter_percent` of it and `interval_jitter`.
+ * Source: Envoy's health_checker_impl
  */
 export function detectionBounds(check: HealthCheck): DetectionBounds {
-  const wait = (interval: string): number => longest(check, interval);
+  const wait = (interval: string): number => longestWait(check, interval);
   const timeout = seconds(check.timeout);
   const further = (check.unhealthy_threshold - 1) * (wait(check.unhealthy_edge_interval) + timeout);
   const confirmations = (check.healthy_threshold - 1) * wait(check.healthy_edge_interval);
@@ -312,24 +339,30 @@ export function detectionBounds(check: HealthCheck): DetectionBounds {
   };
 }
 
-/** The drain that lets every caller notice before the provider closes: the check's bound and one second, whole seconds. */
+/**
+ * Returns the drain that lets every caller notice before the provider closes, whole seconds. It is
+ * the detection time and one second.
+ */
 export function drainSeconds(check: HealthCheck): number {
   return Math.ceil(detectionBounds(check).answering) + 1;
 }
 
-/** What a check costs when all is well, checks a second. */
+/** Load of a health check while all endpoints are healthy, checks a second. */
 export interface HealthCheckLoad {
-  /** All callers' checks of all endpoints. */
+  /** Checks of all callers and all endpoints. */
   readonly checksPerSecond: number;
-  /** What each provider pod answers. */
+  /** Checks that each provider pod answers. */
   readonly perProviderPod: number;
 }
 
 /**
- * The most that a check costs while its endpoints are healthy: callers' pods x provider's pods / mean interval, since every caller's Envoy
- * checks each pod on one cluster, that of its subset. An interval is lengthened by up to `interval_jitter_percent` of it and up to
- * `interval_jitter`, by half of both on average; on a cluster that carries no calls it is `no_traffic_healthy_interval`, so the shorter
- * of the two counts. Source: Envoy's health_checker_impl, interval and intervalWithJitter.
+ * Returns the highest load of a health check while its endpoints are healthy.
+ *
+ * The load is callers' pods x provider's pods / mean interval: each caller's Envoy checks each pod
+ * in one cluster only, that of its subset. The mean jitter is half of `interval_jitter_percent` and
+ * of `interval_jitter`. A cluster without calls uses `no_traffic_healthy_interval`, so the shorter
+ * interval counts.
+ * Source: Envoy's health_checker_impl, interval and intervalWithJitter
  */
 export function healthCheckLoad(check: HealthCheck, callers: number, providers: number): HealthCheckLoad {
   const shortest = Math.min(seconds(check.interval), seconds(check.no_traffic_healthy_interval));

@@ -1,14 +1,14 @@
-/** How images get into a cluster that has no registry: they are loaded into its nodes. */
+/** Tool that loads images into the nodes of a cluster without a registry. */
 export interface ImageLoad {
   readonly tool: "kind" | "minikube";
-  /** Name of kind's cluster, or minikube's profile. */
+  /** Name of the kind cluster or the minikube profile. */
   readonly cluster: string;
 }
 
-/** Stands for a registry in the names of images that are loaded: nobody has it, so nothing is pulled from it. */
+/** Registry in the names of loaded images. The host cannot exist, so nodes never pull from it. */
 export const LOADED_REGISTRY = "loaded.invalid/dubbo-mesh";
 
-/** How images are loaded into the cluster of a context that kind or minikube has named; undefined for other clusters. */
+/** Returns the tool for a context that kind or minikube has named; undefined for other clusters. */
 export function imageLoad(context: string): ImageLoad | undefined {
   if (context === "minikube") return { tool: "minikube", cluster: context };
   const [, cluster] = /^kind-(.+)$/.exec(context) ?? [];
@@ -16,8 +16,9 @@ export function imageLoad(context: string): ImageLoad | undefined {
 }
 
 /**
- * The command that loads an image.
- * Source: https://kind.sigs.k8s.io/docs/user/quick-start/, https://minikube.sigs.k8s.io/docs/commands/image/
+ * Returns the command that loads an image.
+ * Source: https://kind.sigs.k8s.io/docs/user/quick-start/,
+ * https://minikube.sigs.k8s.io/docs/commands/image/
  */
 export function loadCommand(reference: string, { tool, cluster }: ImageLoad): readonly [string, ...string[]] {
   return tool === "kind"

@@ -1,13 +1,13 @@
 import type { z } from "zod";
-import { refuseUnworkable } from "./combinations.ts";
+import { rejectCombinations } from "./combinations.ts";
 import type { Given } from "./keys.ts";
-import { refuseWeakProduction } from "./production.ts";
+import { rejectWeakProduction } from "./production.ts";
 
 /** Adds an issue for each combination of keys that cannot work. */
 export function checkCombinations(given: Given, context: z.RefinementCtx): void {
-  // A key that is wrong by itself has been named.
+  // The issues so far already name the wrong keys.
   if (context.issues.length > 0) return;
-  for (const check of [refuseUnworkable, refuseWeakProduction]) {
+  for (const check of [rejectCombinations, rejectWeakProduction]) {
     check(given, (path, message) => {
       context.addIssue({ code: "custom", path, message });
     });
@@ -15,8 +15,8 @@ export function checkCombinations(given: Given, context: z.RefinementCtx): void 
 }
 
 /**
- * Returns an issue of the schema as a sentence that begins with its key.
- * @param prefix stands before each key, such as `dubbo-mesh:`
+ * Returns a sentence about a schema issue. The sentence begins with the key.
+ * @param prefix text before each key, such as `dubbo-mesh:`
  */
 export function describeIssue(issue: z.core.$ZodIssue, prefix = ""): string {
   const path = issue.path
@@ -27,7 +27,7 @@ export function describeIssue(issue: z.core.$ZodIssue, prefix = ""): string {
     })
     .join("");
   const key = `${prefix}${path.replace(/^\./, "")}`;
-  // The name of a record's key is wrong; why, its own issue says.
+  // An inner issue gives the reason for an invalid key of a record.
   if (issue.code === "invalid_key") return `${key}: ${issue.issues[0]?.message ?? issue.message}`;
   if (issue.code !== "unrecognized_keys") return `${key}: ${issue.message}`;
   return issue.keys.map((name) => `${path === "" ? key : `${key}.`}${name}: no such key`).join("; ");

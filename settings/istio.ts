@@ -1,24 +1,32 @@
 import { z } from "zod";
 import { dnsLabel } from "./services.ts";
 
-/** What brings Istio about. */
+/**
+ * Sources of Istio: an existing installation, its CRDs from the stack, or all of it from the stack.
+ */
 export const ISTIO_MODES = ["existing", "crds", "install"] as const;
 export type IstioMode = (typeof ISTIO_MODES)[number];
 
-/** The namespace of what the stack installs. */
+/** Namespace of the Istio that the stack installs. */
 export const ISTIO_NAMESPACE = "istio-system";
 
-/** The oldest Istio that knows all that the stack declares: a DestinationRule's `warmup`. Source: Istio 1.24's change notes. */
+/**
+ * Oldest supported Istio: the first with a DestinationRule's `warmup`.
+ * Source: Istio 1.24's change notes
+ */
 export const OLDEST_ISTIO = "1.24";
 
-/** The first Istio whose EnvoyFilter knows MERGE_AND_REPLACE_LIST. Source: its release note, envoyfilter-merge-and-replace-list. */
+/**
+ * First Istio whose EnvoyFilter supports MERGE_AND_REPLACE_LIST.
+ * Source: its release note, envoyfilter-merge-and-replace-list
+ */
 const FIRST_WITH_REPLACE_LIST = "1.31";
 
-/** What is installed where the stack does not say. Source: https://istio.io/latest/news/releases/1.30.x/ */
+/** Istio version to install by default. Source: https://istio.io/latest/news/releases/1.30.x/ */
 const DEFAULT_VERSION = "1.30.4";
 const DEFAULT_CHARTS = "https://istio-release.storage.googleapis.com/charts";
 
-/** A version's minor line as a number that grows with it; NaN where the text is no version. */
+/** Returns a number that orders versions by major and minor; NaN for text that is no version. */
 export function minorOf(version: string): number {
   const [, major = "", minor = ""] = /^(\d+)\.(\d+)/.exec(version) ?? [];
   return major === "" ? NaN : Number(major) * 1000 + Number(minor);
@@ -80,67 +88,73 @@ const fields = z.strictObject({
 
 type Fields = z.infer<typeof fields>;
 
-/** The keys that a mode has no use for. */
+/** Keys that have no effect in a mode. */
 const UNUSED: Readonly<Record<IstioMode, readonly (keyof Fields)[]>> = {
   existing: ["charts", "hub", "tag", "values", "revisions"],
   crds: ["hub", "tag", "values", "revisions"],
   install: [],
 };
 
-/** Versions of charts are whole, and the definitions, which all revisions share, are the newest. */
-function refuseVersions(
+/**
+ * Rejects versions that the charts cannot have. A chart needs a full version. All revisions share
+ * the CRDs, so none may be newer than these.
+ */
+function rejectInvalidChartVersions(
   { version = DEFAULT_VERSION, revisions = [] }: Fields,
-  refuse: (path: (string | number)[], message: string) => void,
+  report: (path: (string | number)[], message: string) => void,
 ): void {
   const partial = (text: string): boolean => !/^\d+\.\d+\.\d+/.test(text);
   const message = (text: string): string =>
     `is ${text}, but a chart has a whole version, such as ${DEFAULT_VERSION}`;
-  if (partial(version)) refuse(["version"], message(version));
+  if (partial(version)) report(["version"], message(version));
   for (const [index, { version: own = version }] of revisions.entries()) {
-    if (partial(own)) refuse(["revisions", index, "version"], message(own));
+    if (partial(own)) report(["revisions", index, "version"], message(own));
     if (minorOf(own) > minorOf(version))
-      refuse(
+      report(
         ["revisions", index, "version"],
         `is ${own}, newer than istio.version, of which the definitions are: ${version}`,
       );
   }
 }
 
-/** Where Istio comes from. */
+/** Source of Istio: mode, version, charts and their values. */
 export const istioSettings = fields.superRefine((given, context) => {
-  const refuse = (path: (string | number)[], message: string): void => {
+  const report = (path: (string | number)[], message: string): void => {
     context.addIssue({ code: "custom", path, message });
   };
   for (const key of UNUSED[given.mode]) {
     if (given[key] !== undefined)
-      refuse([key], `is set, but istio.mode is ${given.mode}, which has no use for it`);
+      report([key], `is set, but istio.mode is ${given.mode}, which has no use for it`);
   }
-  if (given.mode !== "existing") refuseVersions(given, refuse);
+  if (given.mode !== "existing") rejectInvalidChartVersions(given, report);
 });
 
-/** Where Istio comes from, as a stack says it. */
+/** Source of Istio, as the stack configures it. */
 export type Istio = z.infer<typeof istioSettings>;
 
-/** What the stack installs of Istio. */
+/** Parts of Istio that the stack installs. */
 export interface IstioInstallation {
   readonly mode: Exclude<IstioMode, "existing">;
-  /** Version of the chart base. */
+  /** Version of the chart `base`. */
   readonly version: string;
-  /** Where the charts are. */
+  /** Repository URL or folder of the charts. */
   readonly charts: string;
-  /** Registry of the images; undefined means the chart's. */
+  /** Registry of the images; undefined for the chart's default. */
   readonly hub: string | undefined;
-  /** Tag of the images; undefined means the chart's. */
+  /** Tag of the images; undefined for the chart's default. */
   readonly tag: string | undefined;
   /** Further values of the chart istiod. */
   readonly values: Readonly<Record<string, unknown>>;
-  /** The istiods to run; an empty name is the default revision. */
+  /** Instances of istiod. An empty name stands for the default revision. */
   readonly revisions: readonly { readonly name: string; readonly version: string }[];
-  /** The revision that injects into the stack's namespace, which validates for all; empty for the default one. */
+  /**
+   * Revision that injects into the stack's namespace; empty for the default one. It also validates
+   * Istio's objects for all revisions.
+   */
   readonly current: string;
 }
 
-/** What a stack installs of Istio, with its defaults; undefined where Istio is there. */
+/** Returns the parts of Istio that a stack installs, with defaults; undefined if Istio exists. */
 export function installationOf(
   { mode, version = DEFAULT_VERSION, charts = DEFAULT_CHARTS, ...given }: Istio,
   current = "",
@@ -152,12 +166,13 @@ export function installationOf(
   return { mode, version, charts, hub, tag, values: own, revisions: running, current };
 }
 
-/** How an EnvoyFilter merges a list into a cluster's. */
+/** Operation with which an EnvoyFilter changes a list of a cluster. */
 export type ListOperation = "MERGE" | "MERGE_AND_REPLACE_LIST";
 
 /**
- * How a health check gets into a cluster: in place of any other, where each istiod that may read it is known to know how; else beside them,
- * which asks for one owner a cluster.
+ * Returns the operation that adds a health check to a cluster. It replaces the list if every istiod
+ * that may read the EnvoyFilter supports that. Otherwise it appends, and each cluster needs a
+ * single owner of its checks.
  */
 export function listOperation(istio: Istio): ListOperation {
   const { mode, version = mode === "existing" ? OLDEST_ISTIO : DEFAULT_VERSION, revisions } = istio;
@@ -166,24 +181,26 @@ export function listOperation(istio: Istio): ListOperation {
   return knows ? "MERGE_AND_REPLACE_LIST" : "MERGE";
 }
 
-/** Settings that Istio's depend on. */
+/** Istio's settings and those that they depend on. */
 interface IstioPlace {
   readonly istio: Istio;
   readonly cluster: "local" | "existing";
   readonly revision?: string | undefined;
 }
 
-/** An Istio that the local cluster has already, and a revision that nobody runs. */
-export function refuseIstio(
+/**
+ * Rejects installing Istio on the local cluster, which has it, and a revision that no istiod runs.
+ */
+export function rejectIstioConflicts(
   { istio, cluster, revision: current }: IstioPlace,
-  refuse: (path: (string | number)[], message: string) => void,
+  report: (path: (string | number)[], message: string) => void,
 ): void {
   if (cluster === "local" && istio.mode !== "existing")
-    refuse(["istio", "mode"], `is ${istio.mode}, but cluster is local, which comes with Istio: leave it out`);
+    report(["istio", "mode"], `is ${istio.mode}, but cluster is local, which comes with Istio: leave it out`);
   const { revisions } = istio;
   if (revisions === undefined || revisions.some(({ name }) => name === current)) return;
   const names = revisions.map(({ name }) => name).join(", ");
-  refuse(
+  report(
     ["revision"],
     `is ${current ?? "not set"}, but istio.revisions has ${names} only: nobody would inject`,
   );

@@ -1,7 +1,7 @@
 import type { Calls } from "./graph.ts";
 import { commonProperties, namedReferences, type Properties, systemProperty } from "./properties.ts";
 
-/** An application on Dubbo's Java SDK, as its runtime is told of it. */
+/** Application on Dubbo's Java SDK, as its runtime is configured. */
 export interface JavaApplication {
   /** Dubbo application name. */
   readonly application: string;
@@ -9,23 +9,28 @@ export interface JavaApplication {
   readonly version: string;
   /** Triple port. */
   readonly port: number;
-  /** How long its calls in flight may take when it ends, milliseconds. */
+  /** Time for calls in flight at shutdown, milliseconds. */
   readonly finishMs: number;
-  /** What it calls; undefined where it calls nothing. */
+  /** Outgoing calls; undefined if there are none. */
   readonly reference?: Calls | undefined;
-  /** Further Dubbo properties, over those of the stack. */
+  /** Further Dubbo properties. They take precedence over those of the stack. */
   readonly properties: Properties;
 }
 
-/** Half of the memory for the heap; what is written goes to the one folder that can be written to. */
+/**
+ * Options of the JVM. The heap gets half of the memory. Files go to /tmp, the only writable folder.
+ */
 const JVM_OPTIONS = ["-XX:MaxRAMPercentage=50", "-Duser.home=/tmp"];
 
-/** Length from which on Java 8 ignores JAVA_TOOL_OPTIONS without a word, bytes. Source: JDK-8288483. */
+/**
+ * Smallest length of JAVA_TOOL_OPTIONS that Java 8 silently ignores, bytes. Source: JDK-8288483.
+ */
 export const JAVA_8_OPTIONS_BYTES = 1024;
 
 /**
- * A reference as Java reads it. The mesh retries, so Dubbo does not; and the interface is named, since what is set for all references
- * does not win over an annotation. Source: Dubbo's ReferenceConfigBase.java, preProcessRefresh and getPrefixes.
+ * Returns the properties of a reference. Dubbo's retries are off, because the mesh retries. Each
+ * interface has its own properties: annotations override those of all references.
+ * Source: Dubbo's ReferenceConfigBase.java, preProcessRefresh and getPrefixes
  */
 function referenceProperties(reference: Calls): Record<string, string | number> {
   return {
@@ -37,8 +42,10 @@ function referenceProperties(reference: Calls): Record<string, string | number> 
 }
 
 /**
- * What the stack sets of an application on Dubbo's Java SDK: its QOS server is closed to the kubelet (QosProtocolWrapper.java) and its
- * health service off (TriBuiltinService.java) unless they are asked for, and its shutdown wait is what ours calls timeout
+ * Returns the Dubbo properties that the stack sets.
+ * - By default, the QOS server rejects the kubelet's probes (QosProtocolWrapper.java).
+ * - By default, the health service is off (TriBuiltinService.java).
+ * - The shutdown wait corresponds to dubbo-node's `dubbo.service.shutdown.timeout`
  * (DubboShutdownHook.java).
  */
 export function javaProperties(application: JavaApplication): Record<string, string | number> {
@@ -52,7 +59,7 @@ export function javaProperties(application: JavaApplication): Record<string, str
   };
 }
 
-/** What the JVM is told by JAVA_TOOL_OPTIONS: an image that jib has made takes no arguments. */
+/** Returns the text of JAVA_TOOL_OPTIONS. An image that jib builds takes no JVM arguments. */
 export function javaToolOptions(application: JavaApplication): string {
   const properties = { ...javaProperties(application), ...application.properties };
   const options = Object.entries(properties).map(([name, value]) => systemProperty(name, String(value)));

@@ -9,19 +9,19 @@ import { securitySettings } from "./security.ts";
 import { dnsLabel, imageReference, serviceSettings } from "./services.ts";
 import { trafficSettings } from "./traffic.ts";
 
-/** Operating systems and architectures of images. */
+/** Platforms of images: operating system and architecture. */
 export const PLATFORMS = ["linux/amd64", "linux/arm64"] as const;
 
-/** The Pulumi project, and so the prefix of its configuration keys. */
+/** Name of the Pulumi project, and prefix of its configuration keys. */
 export const PROJECT = "dubbo-mesh";
 
-/** What applications are built on where images are public. */
+/** Default base image, where public images are available. */
 export const PUBLIC_BASE_IMAGE = "node:22-trixie-slim";
 
-/** What a stack deploys where it does not say: the sample's pair. */
+/** Services of a stack by default: the sample's provider and consumer. */
 const SAMPLE_PAIR = [{ app: "provider" }, { app: "consumer" }];
 
-/** Every configuration key of the project, with its type, default and meaning, each judged by itself. */
+/** Configuration keys with type, default and description. Each key is checked alone. */
 export const keys = z.strictObject({
   cluster: z
     .enum(["local", "existing"])
@@ -63,7 +63,7 @@ export const keys = z.strictObject({
   clusterDomain: z
     .string()
     .regex(DNS_NAME, "must be a DNS domain such as cluster.local")
-    // With a service and a namespace of 63 each, and svc, it is the 253 that DNS takes.
+    // With 63 characters each for service and namespace, a name reaches DNS's limit of 253.
     .max(121, "must have at most 121 characters")
     .default("cluster.local")
     .describe("DNS suffix of the cluster's Services"),
@@ -124,5 +124,5 @@ export const keys = z.strictObject({
     ),
 });
 
-/** The configuration after defaults, before it is known to work. */
+/** Configuration after defaults, before combinations of keys are checked. */
 export type Given = z.infer<typeof keys>;

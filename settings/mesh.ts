@@ -1,4 +1,4 @@
-/** The mesh as a program gives it, without a stack file. */
+/** Settings of a mesh that a program passes in, without a stack file. */
 import type { z } from "zod";
 import { UserError } from "../common/errors.ts";
 import { checkCombinations, describeIssue } from "./issues.ts";
@@ -6,7 +6,7 @@ import { keys } from "./keys.ts";
 import { type MeshModel, modelOf } from "./model.ts";
 import type { serviceKeys } from "./services.ts";
 
-/** Keys that say where a stack goes and how its images are built: a program decides on them itself. */
+/** Keys for the cluster and the image builds. A program sets these up itself. */
 const PLACEMENT = {
   cluster: true,
   context: true,
@@ -16,13 +16,13 @@ const PLACEMENT = {
   platform: true,
 } as const;
 
-/** Keys of a mesh. */
+/** Keys that describe a mesh. */
 export const meshKeys = keys.omit(PLACEMENT);
 
-/** A service of a mesh; its image is built elsewhere. */
+/** Service of a mesh. Its image is built elsewhere. */
 export type ServiceInput = Omit<z.input<typeof serviceKeys>, "app" | "build">;
 
-/** A mesh as a program gives it: the keys of docs/configuration.md that are not about its place. */
+/** Mesh that a program passes in: the keys of docs/configuration.md without those of its place. */
 export interface MeshInput extends Omit<z.input<typeof meshKeys>, "services"> {
   /** The Dubbo applications of the mesh, at least one. */
   readonly services: readonly ServiceInput[];
@@ -34,11 +34,11 @@ const meshSchema = meshKeys.superRefine((given, context) => {
 
 /**
  * Checks a mesh and fills in its defaults.
- * @param built services whose image the program builds, and gives to the components
+ * @param built services whose images the program builds and passes to the components
  * @throws UserError that names each wrong or unknown key
  */
 export function meshModel(given: MeshInput, built: readonly string[] = []): MeshModel {
-  // A service that is built needs no image.
+  // The schema requires `image` or `build`. The program builds these images itself.
   const services = given.services.map((service) =>
     built.includes(service.name) ? { ...service, build: { context: service.name } } : service,
   );

@@ -2,18 +2,18 @@ import type { Given } from "./keys.ts";
 import { type Service, servicesOf } from "./graph.ts";
 import { type Security, securityOf } from "./security.ts";
 
-/** Keys of the configuration that the mesh takes as they are. */
+/** Configuration keys that the model copies. */
 type Unchanged = "namespace" | "production" | "injection" | "revision" | "istio" | "accessLogs";
 
-/** A mesh in full: every default filled in, every value checked. The components deploy it. */
+/** Complete mesh that the components deploy: all defaults filled in, all values checked. */
 export interface MeshModel extends Pick<Given, Unchanged | "observability" | "clusterDomain" | "proxy"> {
-  /** Who may call whom. */
+  /** Security settings. */
   readonly security: Security;
-  /** The applications. */
+  /** Applications of the mesh. */
   readonly services: readonly Service[];
 }
 
-/** Makes the mesh of a configuration. */
+/** Returns the mesh of a configuration. */
 export function modelOf(given: Given): MeshModel {
   const { namespace, production, injection, revision, istio, accessLogs, observability } = given;
   const { clusterDomain, proxy } = given;
@@ -32,7 +32,7 @@ export function modelOf(given: Given): MeshModel {
   };
 }
 
-/** Name of the shared ServiceAccount and of its rights. Source: the sample, 3.2. */
+/** Name of the shared ServiceAccount and of its Role. Source: the sample, 3.2. */
 export const SHARED_ACCOUNT = "dubbo-sa";
 
 /** Returns the name of the ServiceAccount that a service's pods run as. */

@@ -1,10 +1,13 @@
 /** Name of the application's container in every pod; the sidecar's is `istio-proxy`. */
 export const APPLICATION_CONTAINER = "app";
 
-/** The interface that the sample's provider exports and its consumer calls. Source: the sample's greeter.proto. */
+/** Interface that the sample's provider exports. Source: the sample's greeter.proto. */
 export const GREETER = "org.apache.dubbo.samples.Greeter";
 
-/** Its methods that stream: they are neither repeated nor cut by a timeout. Source: apps/proto/greeter.proto. */
+/**
+ * Streaming methods of the greeter. They are never retried and have no timeout.
+ * Source: apps/proto/greeter.proto
+ */
 export const STREAMS: readonly string[] = [
   "greetStream",
   "greetServerStream",
@@ -16,17 +19,20 @@ export const STREAMS: readonly string[] = [
   "cancelServerStream",
 ];
 
-/** Name of the EnvoyFilter with a caller's health checks: that of the seed's consumer is the seed's. */
+/**
+ * Returns the name of the EnvoyFilter with a caller's health checks. The consumer's name is the
+ * sample's.
+ */
 export function envoyFilterName(caller: string): string {
   return caller === "dubbo-samples-mesh-consumer" ? "cluster" : `cluster-${caller}`;
 }
 
-/** A name as DNS has it, of labels with dots between them. Source: RFC 1123. */
+/** DNS name: labels with dots between them. Source: RFC 1123. */
 export const DNS_NAME = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$/;
 
-/** What runs a Dubbo application: Node.js, or Java with Dubbo's own SDK. */
+/** Runtimes of Dubbo applications: Node.js, or Java with Dubbo's SDK. */
 export const RUNTIMES = ["node", "java"] as const;
 export type Runtime = (typeof RUNTIMES)[number];
 
-/** The port of Dubbo's QOS server, which answers the probes. Source: the seed, 4.1. */
+/** Port of Dubbo's QOS server, which answers the probes. Source: the sample, 4.1. */
 export const PROBE_PORT = 22222;

@@ -21,7 +21,8 @@ const tracing = z
         "host that the provider sends traces to, its `service` without a namespace; required beside provider",
       ),
   })
-  // A sidecar is told of what its scope names, and refuses all listeners of which one has a tracer that it is not told of.
+  // A sidecar only knows the hosts of its scope. If a tracer's host is unknown, it rejects all
+  // listeners.
   .refine(({ provider, service }) => provider === undefined || service !== undefined, {
     path: ["service"],
     error:
@@ -29,7 +30,7 @@ const tracing = z
   });
 
 /**
- * Namespace of the pods behind a host; undefined for one outside of the cluster.
+ * Returns the namespace of the pods behind a host; undefined for a host outside the cluster.
  * @param domain DNS suffix of the cluster's Services
  */
 export function namespaceOfHost(host: string, domain: string): string | undefined {
@@ -37,10 +38,10 @@ export function namespaceOfHost(host: string, domain: string): string | undefine
   return suffix.join(".") === `svc.${domain}` ? namespace : undefined;
 }
 
-/** Traces of calls. */
+/** Settings of traces. */
 export type Tracing = z.infer<typeof tracing>;
 
-/** What can be seen of the mesh, beside access logs and metrics. */
+/** Observability settings besides access logs and metrics. */
 export const observabilitySettings = z.strictObject({
   tracing: tracing
     .optional()

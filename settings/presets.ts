@@ -4,7 +4,10 @@ const PROVIDER = "dubbo-samples-mesh-provider";
 
 const STREAMING = STREAMS.map((name) => [`/${GREETER}/${name}`, { kind: "streaming" }] as const);
 
-/** What an application of apps/ brings with it, by its folder. Sources: the seed; the sample's greeter.proto; apps/. */
+/**
+ * Default values of the applications of apps/, by folder.
+ * Sources: the sample; its greeter.proto; apps/
+ */
 export const PRESETS: ReadonlyMap<string, Readonly<Record<string, unknown>>> = new Map([
   [
     "provider",
@@ -27,15 +30,18 @@ export const PRESETS: ReadonlyMap<string, Readonly<Record<string, unknown>>> = n
   ],
 ]);
 
-/** Time from one call's start to the next where the stack does not say; Apache's Java consumer has its own. Source: ConsumerBootstrap.java. */
+/**
+ * Default time from the start of one call to the next.
+ * Source: ConsumerBootstrap.java for Apache's Java consumer
+ */
 const CALL_INTERVALS: Readonly<Record<Runtime, string>> = { node: "1s", java: "5s" };
 
-/** How often an application calls by itself where the stack does not say; undefined for one that waits to be called. */
-export function usualInterval(app: string | undefined, runtime: Runtime): string | undefined {
+/** Returns the default call interval of an application; undefined for one that starts no calls. */
+export function defaultInterval(app: string | undefined, runtime: Runtime): string | undefined {
   return app === "consumer" ? CALL_INTERVALS[runtime] : undefined;
 }
 
-/** The Java images that Apache publishes, by application and version. Source: the sample's deploy/. */
+/** Java images that Apache publishes, by application and version. Source: the sample's deploy/. */
 const PUBLISHED: ReadonlyMap<string, ReadonlyMap<string, string>> = new Map([
   [
     "provider",
@@ -47,24 +53,27 @@ const PUBLISHED: ReadonlyMap<string, ReadonlyMap<string, string>> = new Map([
   ["consumer", new Map([["v1", "apache/dubbo-demo:dubbo-samples-mesh-consumer_0.0.1"]])],
 ]);
 
-/** The Java image that Apache publishes of a version of an application. */
+/** Returns Apache's Java image of a version of an application; undefined if there is none. */
 export function publishedImage(app: string | undefined, version: string): string | undefined {
   return PUBLISHED.get(app ?? "")?.get(version);
 }
 
 const PUBLISHED_IMAGES = new Set([...PUBLISHED.values()].flatMap((images) => [...images.values()]));
 
-/** Whether an image is one that Apache publishes: they run on Java 8. Source: the pom.xml of each, of Java 1.8, by which jib picks its base. */
+/**
+ * Tells whether Apache publishes an image. These images run Java 8.
+ * Source: their pom.xml files set Java 1.8, from which jib chooses its base image
+ */
 export function isPublished(image: string): boolean {
   return PUBLISHED_IMAGES.has(image);
 }
 
-/** Which Java images of an application there are, for people. */
+/** Describes the published Java images of an application, for an error message. */
 export function publishedVersions(app: string | undefined): string {
   const versions = [...(PUBLISHED.get(app ?? "")?.keys() ?? [])];
   if (versions.length === 0) return "Apache publishes no Java image of it";
   return `Apache publishes Java images of ${versions.join(" and ")} only`;
 }
 
-/** The applications of apps/ that call the sample's greeter, and nothing else. */
+/** Applications of apps/ that call only the sample's greeter. */
 export const GREETER_CALLERS: readonly string[] = ["consumer", "relay"];

@@ -3,10 +3,10 @@ import { servicesOf, type Service } from "./graph.ts";
 import { fewest } from "./scale.ts";
 import { securityOf } from "./security.ts";
 
-/** Notes a fault of the key at `path`. */
-type Refuse = (path: (string | number)[], message: string) => void;
+/** Reports a fault of the key at `path`. */
+type Report = (path: (string | number)[], message: string) => void;
 
-/** What each key of `security` must be, and why nothing less will do. */
+/** Values that production requires of `security`, each with the consequence of another value. */
 const STRONG = [
   ["mtls", "STRICT", "pods would take plaintext"],
   ["authorization", true, "any pod of the mesh could call"],
@@ -15,51 +15,54 @@ const STRONG = [
   ["defaultDeny", true, "what no policy names would be allowed"],
 ] as const;
 
-function refuseWeakSecurity({ security, injection }: Given, refuse: Refuse): void {
+function rejectWeakSecurity({ security, injection }: Given, report: Report): void {
   const chosen = securityOf(security, injection);
   for (const [key, strong, otherwise] of STRONG) {
     if (chosen[key] === strong) continue;
-    refuse(
+    report(
       ["security", key],
       `is ${String(chosen[key])}, but production needs ${String(strong)}: ${otherwise}`,
     );
   }
 }
 
-/** The last pod that serves is not to be missed while it is replaced or its node goes. */
-function refuseSinglePods({ offers, versions }: Service, refuse: Refuse): void {
+/**
+ * Rejects single pods. A service needs a second pod while the first one is replaced or its node
+ * drains.
+ */
+function rejectSinglePods({ offers, versions }: Service, report: Report): void {
   if (offers.length === 0) return;
   for (const [index, { weight, ...scale }] of versions.entries()) {
     if (weight === 0 || fewest(scale) >= 2) continue;
     const key = scale.autoscale === undefined ? ["replicas"] : ["autoscale", "min"];
-    refuse(
+    report(
       ["versions", index, ...key],
       `is ${fewest(scale)}, but production needs 2: nobody would answer for one that ends`,
     );
   }
 }
 
-/** What runs must be what was tried. */
-function refuseTags({ versions }: Service, refuse: Refuse): void {
+/** Rejects image tags: a tag may move to an image that was never tested. */
+function rejectImageTags({ versions }: Service, report: Report): void {
   for (const [index, { image }] of versions.entries()) {
     if (image === undefined || image.includes("@sha256:")) continue;
-    refuse(
+    report(
       ["versions", index, "image"],
       `is ${image}, but production needs a digest (NAME@sha256:...): a tag may change`,
     );
   }
 }
 
-/** Refuses what is too weak for a stack that says of itself that it is production. */
-export function refuseWeakProduction(given: Given, refuse: Refuse): void {
+/** Rejects settings that are too weak for a stack with `production: true`. */
+export function rejectWeakProduction(given: Given, report: Report): void {
   if (!given.production) return;
   if (!given.injection)
-    refuse(["injection"], "is false, but production needs the sidecar: there would be no mesh");
-  else refuseWeakSecurity(given, refuse);
+    report(["injection"], "is false, but production needs the sidecar: there would be no mesh");
+  else rejectWeakSecurity(given, report);
   for (const [index, service] of servicesOf(given).entries()) {
-    for (const check of [refuseSinglePods, refuseTags]) {
+    for (const check of [rejectSinglePods, rejectImageTags]) {
       check(service, (path, message) => {
-        refuse(["services", index, ...path], message);
+        report(["services", index, ...path], message);
       });
     }
   }

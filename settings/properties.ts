@@ -5,7 +5,7 @@ import { PROBE_PORT } from "./names.ts";
 /** Dubbo properties by name, such as `dubbo.application.log-format`. */
 export type Properties = Readonly<Record<string, string>>;
 
-/** What the stack sets of every application; the values may be known later. */
+/** Returns the Dubbo properties of every application. The values may be outputs. */
 export function commonProperties<T>(given: {
   readonly application: T;
   readonly version: T;
@@ -19,7 +19,7 @@ export function commonProperties<T>(given: {
   };
 }
 
-/** Where the gRPC services of each provider are, by their names; the values may be known later. */
+/** Returns the references to the gRPC services of each callee. The values may be outputs. */
 export function namedReferences<T>(
   callees: readonly { readonly application: T; readonly port: T; readonly services: readonly string[] }[],
 ): Record<string, T> {
@@ -34,13 +34,19 @@ export function namedReferences<T>(
 
 const NAME = /^dubbo(\.[A-Za-z][\w-]*)+$/;
 
-/** Text for a variable that the JVM splits at spaces: it takes both quotes, and knows no escape. */
+/**
+ * Quotes text for a variable that the JVM splits at spaces. The JVM accepts single and double
+ * quotes, but no escape characters.
+ */
 function quoted(text: string): string {
   if (!/[ '"]/.test(text)) return text;
   return text.replace(/[^"]+|"+/g, (part) => (part.startsWith('"') ? `'${part}'` : `"${part}"`));
 }
 
-/** A property as an option of the JVM, for JAVA_TOOL_OPTIONS. Source: HotSpot's arguments.cpp, parse_options_buffer. */
+/**
+ * Returns a property as a JVM option for JAVA_TOOL_OPTIONS.
+ * Source: HotSpot's arguments.cpp, parse_options_buffer
+ */
 export function systemProperty(property: string, value: string): string {
   return `-D${property}=${quoted(value)}`;
 }
@@ -51,31 +57,31 @@ const propertyValue = z
   .refine((text) => !/\p{Cc}/u.test(text), "must be one line without control characters")
   .describe("the value of one of them");
 
-function namesakes(names: readonly string[]): string[] {
+function duplicateNames(names: readonly string[]): string[] {
   return names.filter((name, index) =>
     names.slice(0, index).some((other) => variableOf(other) === variableOf(name)),
   );
 }
 
 /**
- * The properties that a stack may set of an application.
- * @param taken names of those that the stack sets by itself, and what to do instead
+ * Returns the schema of the properties that a stack may set.
+ * @param taken advice by name of each property that the stack sets itself
  */
 export function applicationProperties(
   taken: Properties,
 ): z.ZodType<Record<string, string>, Record<string, string | number | boolean>> {
   const instead = new Map(Object.entries(taken).map(([name, advice]) => [variableOf(name), advice]));
   return z.record(z.string(), propertyValue).superRefine((properties, context) => {
-    const refuse = (name: string, message: string): void => {
+    const report = (name: string, message: string): void => {
       context.addIssue({ code: "custom", path: [name], message });
     };
     const names = Object.keys(properties);
     for (const name of names) {
       const advice = instead.get(variableOf(name));
       if (!NAME.test(name))
-        refuse(name, "is no name of a Dubbo property such as dubbo.application.log-format");
-      else if (advice !== undefined) refuse(name, `is set by the stack itself: ${advice}`);
+        report(name, "is no name of a Dubbo property such as dubbo.application.log-format");
+      else if (advice !== undefined) report(name, `is set by the stack itself: ${advice}`);
     }
-    for (const name of namesakes(names)) refuse(name, "is there twice, in two spellings");
+    for (const name of duplicateNames(names)) report(name, "is there twice, in two spellings");
   });
 }

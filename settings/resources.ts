@@ -9,7 +9,7 @@ const quantity = z
 
 const amounts = z.partialRecord(z.enum(["cpu", "memory"]), quantity).default({});
 
-/** Resources of a container, in Kubernetes' words. */
+/** Resources of a container, in Kubernetes' form. */
 export const resourcesSettings = z.strictObject({
   requests: amounts.describe("what is set aside: cpu, memory"),
   limits: amounts.describe("what may be used: cpu, memory"),
@@ -18,21 +18,25 @@ export const resourcesSettings = z.strictObject({
 /** Resources of a container. */
 export type Resources = z.infer<typeof resourcesSettings>;
 
-/** What an application gets where the stack does not say. No limit of the CPU, which would only slow it down. */
+/**
+ * Default resources of an application. There is no CPU limit: it would only throttle the
+ * application.
+ */
 const DEFAULTS: Readonly<Record<Runtime, Resources>> = {
   node: { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "256Mi" } },
   java: { requests: { cpu: "100m", memory: "256Mi" }, limits: { memory: "512Mi" } },
 };
 
-/** The resources of an application, each that is not given by its runtime's default. */
+/** Returns the resources of an application. The runtime's defaults fill in missing values. */
 export function resourcesOf(runtime: Runtime, given: Resources): Resources {
   const { requests, limits } = DEFAULTS[runtime];
   return { requests: { ...requests, ...given.requests }, limits: { ...limits, ...given.limits } };
 }
 
 /**
- * Annotations that give a sidecar its resources. One of them is enough to have all of the mesh's own dropped.
- * Source: Istio's injection-template.yaml, `resources`.
+ * Returns annotations that set a sidecar's resources. Setting any of them replaces all mesh
+ * defaults.
+ * Source: Istio's injection-template.yaml, `resources`
  */
 export function proxyAnnotations({ requests, limits }: Resources): Record<string, string> {
   const values = {

@@ -1,6 +1,6 @@
 import { z } from "zod";
 
-/** How many pods run, by their load. */
+/** Bounds and CPU target of a HorizontalPodAutoscaler. */
 export const autoscaleSettings = z
   .strictObject({
     min: z.int().min(1).max(1000).describe("pods at least"),
@@ -13,25 +13,28 @@ export const autoscaleSettings = z
   })
   .refine(({ min, max }) => min <= max, { path: ["max"], error: "must be min or more" });
 
-/** How many pods of a Deployment run: a number, or as many as their load takes. */
+/** Scale of a Deployment: a fixed number of pods, or an autoscaler. */
 export interface Scale {
-  /** Pods; undefined where they are scaled. */
+  /** Number of pods; undefined with an autoscaler. */
   replicas?: number | undefined;
-  /** How they are scaled; needs the cluster's metrics server. */
+  /** Autoscaler. It needs the cluster's metrics server. */
   autoscale?: z.infer<typeof autoscaleSettings> | undefined;
 }
 
-/** Pods that run at least. */
+/** Returns the smallest number of pods. */
 export function fewest({ replicas, autoscale }: Scale): number {
   return autoscale?.min ?? replicas ?? 0;
 }
 
-/** Pods that may run. */
+/** Returns the largest number of pods. */
 export function most({ replicas, autoscale }: Scale): number {
   return autoscale?.max ?? replicas ?? 0;
 }
 
-/** The keys of a scale, where the stack gives one or the other; `usual` says how many pods where it gives none. */
+/**
+ * Returns the keys of a scale.
+ * @param usual default number of pods, for the description
+ */
 export function scaleKeys(usual: number | string): {
   replicas: z.ZodOptional<z.ZodInt>;
   autoscale: z.ZodOptional<typeof autoscaleSettings>;
@@ -42,8 +45,8 @@ export function scaleKeys(usual: number | string): {
   };
 }
 
-/** Refuses a number of pods beside a scale. */
-export function oneScale({ replicas, autoscale }: Scale, context: z.RefinementCtx): void {
+/** Rejects `replicas` beside `autoscale`. */
+export function rejectTwoScales({ replicas, autoscale }: Scale, context: z.RefinementCtx): void {
   if (replicas === undefined || autoscale === undefined) return;
   context.addIssue({
     code: "custom",
@@ -52,7 +55,7 @@ export function oneScale({ replicas, autoscale }: Scale, context: z.RefinementCt
   });
 }
 
-/** The same settings with `usual` pods where they name none. */
+/** Sets `replicas` to `usual` if the scale is empty. */
 export function withPods<T extends Scale>(given: T, usual: number): T {
   return given.autoscale === undefined ? { ...given, replicas: given.replicas ?? usual } : given;
 }

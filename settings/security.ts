@@ -1,9 +1,12 @@
 import { z } from "zod";
 
-/** What a namespace lets its pods do. Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/ */
+/**
+ * Pod Security levels.
+ * Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/
+ */
 const podSecurity = z.enum(["privileged", "baseline", "restricted"]);
 
-/** Who may call whom, and as whom. */
+/** Settings for mTLS, identities and permitted calls. */
 export const securitySettings = z.strictObject({
   mtls: z
     .enum(["STRICT", "PERMISSIVE"])
@@ -38,15 +41,18 @@ export const securitySettings = z.strictObject({
     ),
 });
 
-/** Who may call whom, after defaults. */
+/** Security settings after defaults. */
 export type Security = Omit<z.infer<typeof securitySettings>, "mtls" | "authorization"> & {
-  /** Whether pods refuse plaintext. */
+  /** STRICT if pods refuse plaintext. */
   mtls: "STRICT" | "PERMISSIVE";
-  /** Whether the provider answers the consumer's identity alone. */
+  /** Lets a service answer only the identities of its callers. */
   authorization: boolean;
 };
 
-/** The settings with those defaults that injection decides on: without sidecars there is neither mTLS nor an identity. */
+/**
+ * Fills in the defaults that depend on injection. Without sidecars there is no mTLS and no
+ * identity.
+ */
 export function securityOf(given: z.infer<typeof securitySettings>, injection: boolean): Security {
   const { mtls = injection ? "STRICT" : "PERMISSIVE", authorization = injection } = given;
   return { ...given, mtls, authorization };

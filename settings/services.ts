@@ -3,15 +3,15 @@ import { duration, positiveDuration } from "./duration.ts";
 import { healthCheckSettings } from "./health-check.ts";
 import { PROBE_PORT, RUNTIMES } from "./names.ts";
 import { portNumber } from "./port.ts";
-import { PRESETS, publishedImage, publishedVersions, usualInterval } from "./presets.ts";
+import { PRESETS, publishedImage, publishedVersions, defaultInterval } from "./presets.ts";
 import { applicationProperties, type Properties } from "./properties.ts";
 import { resourcesOf, resourcesSettings } from "./resources.ts";
-import { oneScale, type Scale, scaleKeys, withPods } from "./scale.ts";
+import { rejectTwoScales, type Scale, scaleKeys, withPods } from "./scale.ts";
 import { trafficSettings } from "./traffic.ts";
 import { unset } from "./unset.ts";
 import { without } from "./without.ts";
 
-/** A label as DNS has it. */
+/** DNS label, at most 63 characters. */
 export const dnsLabel = z
   .string({ error: unset })
   .regex(
@@ -19,17 +19,20 @@ export const dnsLabel = z
     "must be a DNS label: lower-case letters, digits and dashes, at most 63",
   );
 
-/** A registry's host, a path, a tag and a digest. Source: the grammar of github.com/distribution/reference. */
+/**
+ * Image reference: host, path, tag and digest.
+ * Source: the grammar of github.com/distribution/reference
+ */
 const IMAGE =
   /^([A-Za-z0-9.-]+(:\d+)?\/)?[a-z0-9._-]+(\/[a-z0-9._-]+)*(?<tag>:\w[\w.-]{0,127})?(?<digest>@sha256:[0-9a-f]{64})?$/;
 
-/** Whether it is said which image runs, whoever pushes another one. */
+/** Tells whether a reference has a digest, or a tag other than latest. */
 function isExact(image: string): boolean {
   const { tag, digest } = IMAGE.exec(image)?.groups ?? {};
   return digest !== undefined || (tag !== undefined && tag !== ":latest");
 }
 
-/** An image that is named exactly enough to be run. */
+/** Image reference that does not follow the latest image. */
 export const imageReference = z
   .string()
   .refine(
@@ -37,16 +40,16 @@ export const imageReference = z
     "must be an image with a digest, or with a tag other than latest, such as registry/name:v1",
   );
 
-// A Service's name starts with a letter, RFC 1035.
+// A Service's name starts with a letter. Source: RFC 1035.
 const serviceName = dnsLabel.regex(/^[a-z]/, "must start with a letter");
-// It is passed on to docker, and part of an image's inputs: the same on every machine.
+// The path goes to docker and into the image's tag, so it must be the same on every machine.
 const projectPath = z.string().regex(/^[^/\s]\S*$/, "must be a path relative to the project, without spaces");
 const grpcService = z.string().regex(/^\w+(\.\w+)+$/, "must be a gRPC service such as package.Service");
-// HTTP/2 has names in lower case only, and Istio takes no pseudo-header here.
+// HTTP/2 has only lower-case names. Istio accepts no pseudo-headers here.
 const headerName = /^[a-z0-9][a-z0-9_.-]*$/;
 
-/** The Dubbo properties that the stack sets of an application, and what to do instead. */
-const TAKEN: Properties = {
+/** Dubbo properties that the stack sets itself, each with advice for the user. */
+const RESERVED_PROPERTIES: Properties = {
   "dubbo.application.name": "use name",
   "dubbo.application.version": "use versions",
   "dubbo.application.qos-enable": "the probes need it",
@@ -74,7 +77,7 @@ const method = z
   })
   .describe("what is to know of one of them");
 
-/** What is to know of a method. */
+/** Properties of one method. */
 export type Method = z.infer<typeof method>;
 
 const version = z
@@ -84,7 +87,7 @@ const version = z
     ...scaleKeys(2),
     weight: z.int().min(0).max(100).default(100).describe("share of the calls, percent"),
   })
-  .superRefine(oneScale)
+  .superRefine(rejectTwoScales)
   .transform((given) => withPods(given, 2));
 
 function namesDiffer(versions: readonly z.infer<typeof version>[]): boolean {
@@ -102,7 +105,7 @@ const route = z.strictObject({
   version: z.string().min(1).describe("the version that answers it"),
 });
 
-/** The keys of a service as a stack gives them, before what its `app` brings with it. */
+/** Keys of a service in a stack, before the preset of its `app` applies. */
 export const serviceKeys = z.strictObject({
   app: z
     .string()
@@ -160,7 +163,7 @@ export const serviceKeys = z.strictObject({
   drain: duration
     .optional()
     .describe("time that an ending pod answers NOT_SERVING, in place of the stack's drain"),
-  properties: applicationProperties(TAKEN)
+  properties: applicationProperties(RESERVED_PROPERTIES)
     .default({})
     .describe("further Dubbo properties of the application"),
   resources: resourcesSettings
@@ -174,8 +177,8 @@ function isFields(value: unknown): value is Fields {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** The preset's methods, each with what the stack says of it over that. */
-function overMethods(preset: unknown, given: unknown): unknown {
+/** Merges methods. For each method, the stack's fields take precedence over the preset's. */
+function mergeMethods(preset: unknown, given: unknown): unknown {
   if (!isFields(preset) || !isFields(given)) return given ?? preset;
   const own = Object.entries(given).map(([path, fields]) => {
     const under = preset[path];
@@ -184,36 +187,36 @@ function overMethods(preset: unknown, given: unknown): unknown {
   return { ...preset, ...Object.fromEntries(own) };
 }
 
-/** The preset's methods of what is still offered. */
+/** Returns the preset's methods of the gRPC services that the stack still offers. */
 function presetMethods(methods: unknown, offers: unknown): unknown {
   if (!isFields(methods) || !Array.isArray(offers)) return methods;
   const kept = Object.entries(methods).filter(([path]) => offers.includes(path.split("/")[1]));
   return Object.fromEntries(kept);
 }
 
-/** What the stack gives, over what its `app` brings with it. */
-function overPreset(given: unknown): unknown {
+/** Merges the stack's keys over the preset of `app`. */
+function withPreset(given: unknown): unknown {
   if (!isFields(given)) return given;
   const { app } = given;
   const preset: Fields = (typeof app === "string" ? PRESETS.get(app) : undefined) ?? {};
   const methods = presetMethods(preset["methods"], given["offers"]);
-  return { ...preset, ...given, methods: overMethods(methods, given["methods"]) };
+  return { ...preset, ...given, methods: mergeMethods(methods, given["methods"]) };
 }
 
 type Entry = z.infer<typeof serviceKeys>;
-type Refuse = (path: (string | number)[], message: string) => void;
+type Report = (path: (string | number)[], message: string) => void;
 
-/** A version of a service: a Deployment, and a subset of the calls to it. */
+/** Version of a service: one Deployment and one subset. */
 export interface Version extends Scale {
   /** Label `version` of the pods, and name of the subset. */
   readonly name: string;
-  /** The image; undefined where it is built. */
+  /** Image; undefined if the stack builds it. */
   readonly image?: string | undefined;
   /** Share of the calls, percent. */
   readonly weight: number;
 }
 
-/** The versions with their images; v1 alone where the stack names none. */
+/** Returns the versions with their images (default: v1 alone). */
 function versionsOf({ app, runtime, build, image, offers, replicas, autoscale, versions }: Entry): Version[] {
   const usual = offers.length === 0 ? 1 : 2;
   const one = { name: "v1", weight: 100, ...withPods({ replicas, autoscale }, usual) };
@@ -223,75 +226,85 @@ function versionsOf({ app, runtime, build, image, offers, replicas, autoscale, v
   });
 }
 
-/** Keys that say something of calls to a service, and so nothing of one that nobody can call. */
-const OF_CALLED = ["methods", "versions", "routes", "traffic", "healthCheck", "drain"] as const;
+/** Keys about calls to a service. They have no effect on a service that offers nothing. */
+const CALL_KEYS = ["methods", "versions", "routes", "traffic", "healthCheck", "drain"] as const;
 
-function refuseUncalled(entry: Entry, refuse: Refuse): void {
+function rejectUnusedCallKeys(entry: Entry, report: Report): void {
   if (entry.offers.length > 0) return;
-  for (const key of OF_CALLED) {
+  for (const key of CALL_KEYS) {
     const value = entry[key];
     if (value === undefined || Object.keys(value).length === 0) continue;
-    refuse([key], "is about calls to the service, which offers nothing: say in offers what it does");
+    report([key], "is about calls to the service, which offers nothing: say in offers what it does");
   }
 }
 
-function refuseStreams({ methods }: Entry, refuse: Refuse): void {
+function rejectStreamOptions({ methods }: Entry, report: Report): void {
   for (const [path, { kind, idempotent, timeout }] of Object.entries(methods)) {
     if (kind === "unary") continue;
     if (idempotent)
-      refuse(["methods", path, "idempotent"], "is of a stream, which cannot be repeated once it has begun");
+      report(["methods", path, "idempotent"], "is of a stream, which cannot be repeated once it has begun");
     if (timeout !== undefined)
-      refuse(["methods", path, "timeout"], "is of a stream, which a timeout would cut");
+      report(["methods", path, "timeout"], "is of a stream, which a timeout would cut");
   }
 }
 
-/** A method of a gRPC service that the service would not answer. */
-function refuseStrangers({ offers, methods }: Entry, refuse: Refuse): void {
+/** Rejects methods of gRPC services that the service does not offer. */
+function rejectUnofferedMethods({ offers, methods }: Entry, report: Report): void {
   if (offers.length === 0) return;
   for (const path of Object.keys(methods)) {
     if (offers.includes(path.split("/")[1] ?? "")) continue;
-    refuse(["methods", path], `is of a gRPC service that offers does not have (${offers.join(", ")})`);
+    report(["methods", path], `is of a gRPC service that offers does not have (${offers.join(", ")})`);
   }
 }
 
-/** What to run must be said, and once. */
-function refuseSources(entry: Entry, refuse: Refuse): void {
+/** Requires exactly one source of each image. */
+function rejectImageSources(entry: Entry, report: Report): void {
   const { app, build, image, runtime, versions } = entry;
   if (build !== undefined && image !== undefined)
-    refuse(["build"], "is set beside image, which runs as it is");
+    report(["build"], "is set beside image, which runs as it is");
   if (build !== undefined && app !== undefined && !PRESETS.has(app))
-    refuse(["build"], "is set beside app, which the project builds by itself");
+    report(["build"], "is set beside app, which the project builds by itself");
   for (const [index, each] of versionsOf(entry).entries()) {
     if (each.image !== undefined || build !== undefined) continue;
     const path = versions === undefined ? ["image"] : ["versions", index, "image"];
-    if (runtime === "java") refuse(path, `is not set, and ${publishedVersions(app)}`);
-    else if (app === undefined) refuse(path, "is not set, nor is app or build: nothing says what to run");
+    if (runtime === "java") report(path, `is not set, and ${publishedVersions(app)}`);
+    else if (app === undefined) report(path, "is not set, nor is app or build: nothing says what to run");
   }
 }
 
-/** Ports of the pod that are taken. Source: https://istio.io/latest/docs/ops/deployment/application-requirements/ */
-function refusePorts({ port }: Entry, refuse: Refuse): void {
-  if (port === PROBE_PORT) refuse(["port"], `is ${port}, at which the probes are answered`);
-  if (port >= 15_000 && port <= 15_090) refuse(["port"], `is ${port}, one of Istio's sidecar`);
+/**
+ * Rejects ports that the pod uses already.
+ * Source: https://istio.io/latest/docs/ops/deployment/application-requirements/
+ */
+function rejectReservedPorts({ port }: Entry, report: Report): void {
+  if (port === PROBE_PORT) report(["port"], `is ${port}, at which the probes are answered`);
+  if (port >= 15_000 && port <= 15_090) report(["port"], `is ${port}, one of Istio's sidecar`);
 }
 
-function refuseScales(entry: Entry, refuse: Refuse): void {
+function rejectDuplicateScales(entry: Entry, report: Report): void {
   if (entry.versions === undefined) return;
   for (const key of ["replicas", "autoscale"] as const) {
-    if (entry[key] !== undefined) refuse([key], "is set beside versions, which have their own");
+    if (entry[key] !== undefined) report([key], "is set beside versions, which have their own");
   }
 }
 
-const CHECKS = [refuseUncalled, refuseStreams, refuseStrangers, refuseSources, refuseScales, refusePorts];
+const CHECKS = [
+  rejectUnusedCallKeys,
+  rejectStreamOptions,
+  rejectUnofferedMethods,
+  rejectImageSources,
+  rejectDuplicateScales,
+  rejectReservedPorts,
+];
 
-/** A Dubbo application of the mesh, provider, consumer or both, as a stack gives it. */
+/** Dubbo application of a stack: provider, consumer or both. */
 export const serviceSettings = z
   .unknown()
-  .transform(overPreset)
+  .transform(withPreset)
   .pipe(serviceKeys)
   .superRefine((entry, context) => {
     if (context.issues.length > 0) return;
-    oneScale(entry, context);
+    rejectTwoScales(entry, context);
     for (const check of CHECKS) {
       check(entry, (path, message) => {
         context.addIssue({ code: "custom", path, message });
@@ -303,10 +316,10 @@ export const serviceSettings = z
     return {
       ...without(entry, "image", "replicas", "autoscale"),
       versions: versionsOf(entry),
-      interval: interval ?? usualInterval(app, runtime),
+      interval: interval ?? defaultInterval(app, runtime),
       resources: resourcesOf(runtime, resources),
     };
   });
 
-/** A Dubbo application of the mesh, with its own defaults filled in. */
+/** Dubbo application after its defaults, without the stack-wide settings. */
 export type ServiceSettings = z.infer<typeof serviceSettings>;

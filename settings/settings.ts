@@ -10,30 +10,30 @@ import { keys, PLATFORMS, PROJECT, PUBLIC_BASE_IMAGE } from "./keys.ts";
 export { PROJECT } from "./keys.ts";
 
 /**
- * Every configuration key of the project, with its type, default and meaning.
- * The declarations in Pulumi.yaml are generated from it (`npm run declarations`).
+ * Configuration keys of the project, with type, default and description.
+ * `npm run declarations` generates the declarations in Pulumi.yaml from this schema.
  */
 export const settingsSchema = keys.superRefine(checkCombinations);
 
-/** Where a stack goes: the cluster, the docker engine and the registry. */
+/** Targets of a stack: cluster, docker engine and registry. */
 interface Placement {
   /** kubectl context. */
   context: string;
-  /** Path of the kubeconfig; undefined means kubectl's own default. */
+  /** Path of the kubeconfig; undefined for kubectl's default. */
   kubeconfig: string | undefined;
-  /** Address of the docker engine; undefined means docker's own default. */
+  /** Address of the docker engine; undefined for docker's default. */
   dockerHost: string | undefined;
-  /** Registry and organisation; undefined only where no image is built. */
+  /** Registry and organisation; undefined only if no image is built. */
   registry: string | undefined;
-  /** How images get to the cluster instead; undefined where they are pushed. */
+  /** Tool that loads images into the cluster; undefined if images are pushed. */
   load: ImageLoad | undefined;
-  /** Image that the applications' images take Node.js from. */
+  /** Image from which the applications' images take Node.js. */
   baseImage: string;
   /** Operating system and architecture of the images. */
   platform: (typeof PLATFORMS)[number];
 }
 
-/** A stack: its mesh, where it goes, and where its images come from. */
+/** Settings of a stack: mesh, targets and image builds. */
 export type Settings = MeshModel & Placement & Pick<Configured, "cluster" | "healthCheckBudget">;
 
 type Configured = z.infer<typeof settingsSchema>;
@@ -45,17 +45,18 @@ function isText(schema: Shape[keyof Shape]): boolean {
   return type === "string";
 }
 
-/** The keys whose values are text. */
-const TEXTS = new Set(
+/** Keys with text values. */
+const TEXT_KEYS = new Set(
   Object.entries(settingsSchema.shape).flatMap(([key, schema]) => (isText(schema) ? [key] : [])),
 );
 
 /**
- * The value of a key. Pulumi hands every value over as text; what is not a string is YAML, of which JSON is a part.
- * @throws UserError that names the key where the text is no YAML
+ * Decodes the value of a key. Pulumi passes every value as text. Values of other types are YAML,
+ * which includes JSON.
+ * @throws UserError that names the key if the text is not YAML
  */
 function decode(key: string, text: string): unknown {
-  if (TEXTS.has(key) || !Object.hasOwn(settingsSchema.shape, key)) return text;
+  if (TEXT_KEYS.has(key) || !Object.hasOwn(settingsSchema.shape, key)) return text;
   try {
     return yaml.load(text, { schema: yaml.CORE_SCHEMA });
   } catch (error) {
@@ -67,8 +68,8 @@ function decode(key: string, text: string): unknown {
   }
 }
 
-/** What this machine, and so a cluster on it, runs. */
-function ownPlatform(): Placement["platform"] {
+/** Returns the platform of this machine, and of a cluster on it. */
+function hostPlatform(): Placement["platform"] {
   return process.arch === "arm64" ? "linux/arm64" : "linux/amd64";
 }
 
@@ -87,7 +88,7 @@ function localPlacement(configured: Configured): Placement {
     registry: configured.registry ?? `${local.REGISTRY}/dubbo-mesh`,
     load: undefined,
     baseImage: configured.baseImage ?? local.BASE_IMAGE,
-    platform: configured.platform ?? ownPlatform(),
+    platform: configured.platform ?? hostPlatform(),
   };
 }
 
@@ -100,7 +101,7 @@ function existingPlacement(configured: Configured): Placement {
     );
   }
   const images = configured.services.flatMap(({ versions }) => versions.map(({ image }) => image));
-  // An image that is loaded has no digest, which production asks for.
+  // A loaded image has no digest, which production requires.
   const load = registry === undefined && !production ? imageLoad(context) : undefined;
   if (images.includes(undefined) && registry === undefined && load === undefined) {
     throw new UserError(
@@ -108,18 +109,18 @@ function existingPlacement(configured: Configured): Placement {
       `Set it (\`pulumi config set registry HOST/ORGANISATION\`, or \`make up REGISTRY=...\`), or give every service an image.`,
     );
   }
-  const platform = configured.platform ?? (load === undefined ? "linux/amd64" : ownPlatform());
+  const platform = configured.platform ?? (load === undefined ? "linux/amd64" : hostPlatform());
   const place = { context, kubeconfig, dockerHost: undefined, load, baseImage, platform };
   return { ...place, registry: load === undefined ? registry : LOADED_REGISTRY };
 }
 
 /**
  * Checks the configuration and fills in its defaults.
- * @param raw the stack's values by key, without the project's prefix, as text: strings as they are, all else YAML or JSON
+ * @param raw values as text, by key without prefix; values other than strings are YAML or JSON
  * @throws UserError that names each wrong or unknown key
  */
 export function parseSettings(raw: Readonly<Record<string, string>>): Settings {
-  // Pulumi.yaml cannot declare a key without a default: there, empty stands for unset.
+  // Pulumi.yaml cannot declare a key without a default. An empty default stands for unset.
   const given = Object.entries(raw).filter(([, text]) => text !== "");
   const decoded = Object.fromEntries(given.map(([key, text]) => [key, decode(key, text)]));
   const parsed = settingsSchema.safeParse(decoded);

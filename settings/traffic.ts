@@ -3,19 +3,19 @@ import { positiveDuration } from "./duration.ts";
 
 const percent = z.int().min(0).max(100);
 
-/** How calls reach a provider, with its defaults filled in; durations in Envoy's form. */
+/** Traffic policy of a provider after defaults. Durations are in Envoy's form. */
 export interface Traffic {
-  /** How Envoy picks an endpoint. */
+  /** Load balancing algorithm. */
   loadBalancer: "ROUND_ROBIN" | "LEAST_REQUEST" | "RANDOM";
-  /** Time in which a new endpoint's share of the calls grows to a full one (default: none). */
+  /** Time in which the traffic of a new endpoint grows to a full share (default: none). */
   warmup?: string | undefined;
-  /** Whether endpoints of the caller's zone, then of its region, are preferred. */
+  /** Prefers endpoints of the caller's zone, then of its region. */
   locality: boolean;
   /** Retries of a call on another endpoint. */
   attempts: number;
-  /** How long one try of an idempotent method may take before the next one. */
+  /** Timeout of one try of an idempotent method. */
   perTryTimeout: string;
-  /** When an endpoint whose calls fail is taken out. */
+  /** Rules that eject an endpoint whose calls fail. */
   outlierDetection: {
     consecutiveGatewayErrors: number;
     consecutive5xxErrors: number;
@@ -24,21 +24,28 @@ export interface Traffic {
     maxEjectionPercent: number;
     minHealthPercent: number;
   };
-  /** Bounds of one caller's Envoy. */
+  /** Limits in each caller's Envoy. */
   connectionPool: { connectTimeout: string; maxRequests: number };
 }
 
 /**
- * What holds where neither the stack nor the service says otherwise.
+ * Defaults where neither the stack nor the service sets a value.
  *
- * Outlier detection is passive: an endpoint whose calls fail is taken out before the active check asks next, and comes back with the next check
- * that passes. Answers of the application are left alone: Envoy reads gRPC's UNKNOWN, as Dubbo answers a thrown exception, as a 500, so only
- * UNAVAILABLE and DEADLINE_EXCEEDED (502 to 504) count. `minHealthPercent` is Envoy's panic threshold, which Istio would set to 0: then a
- * check that fails everywhere, for whatever reason, would be an outage, where at 50 calls go on to all endpoints. Of the seed's two one may
- * be out (50 %), never both. Source: Envoy's router.cc, onUpstreamHeaders; Istio's cluster_traffic_policy.go, applyOutlierDetection.
+ * Outlier detection is passive. It ejects a failing endpoint before the next active check does. The
+ * next passed check returns the endpoint. Only UNAVAILABLE and DEADLINE_EXCEEDED (502 to 504)
+ * count, so errors of the application eject no endpoint. Envoy reads gRPC's UNKNOWN, Dubbo's answer
+ * to a thrown exception, as a 500.
  *
- * As many calls may be retried as may be made: when an endpoint dies, all of its calls are retried at once, and Envoy's own bound of three
- * would fail the others. Two seconds to connect leave room for one lost SYN. Source: Envoy's circuit_breaker.proto.
+ * `minHealthPercent` is Envoy's panic threshold. Istio would set it to 0, and a check that fails
+ * everywhere would cause an outage. At 50, calls then go to all endpoints. Of the sample's two
+ * endpoints, one may be ejected (50 %), but not both.
+ * Source: Envoy's router.cc, onUpstreamHeaders; Istio's cluster_traffic_policy.go,
+ * applyOutlierDetection
+ *
+ * `maxRequests` also limits concurrent retries. When an endpoint dies, all of its calls are retried
+ * at once. Envoy's default of three would fail the rest. `connectTimeout` of 2 s leaves time for
+ * one lost SYN.
+ * Source: Envoy's circuit_breaker.proto
  */
 const DEFAULTS: Traffic = {
   loadBalancer: "ROUND_ROBIN",
@@ -92,7 +99,7 @@ const connectionPool = z
   })
   .partial();
 
-/** How calls reach providers, as a stack says it of all of them, or of one. */
+/** Traffic policy in a stack, for all services or for one. */
 export const trafficSettings = z
   .strictObject({
     loadBalancer: z
@@ -121,19 +128,19 @@ export const trafficSettings = z
   })
   .partial();
 
-/** What a stack says of calls. */
+/** Traffic policy before defaults. */
 export type TrafficSettings = z.infer<typeof trafficSettings>;
 
 type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
 
-/** What is given of `fields`. */
+/** Returns the fields that are set. */
 function given<T extends object>(fields: T | undefined): Given<T> {
   return Object.fromEntries(
     Object.entries(fields ?? {}).filter(([, value]) => value !== undefined),
   ) as Given<T>;
 }
 
-/** The defaults, and over them what `layers` say, the last one last. */
+/** Merges the layers over the defaults. Later layers take precedence. */
 export function trafficOf(...layers: readonly TrafficSettings[]): Traffic {
   return layers.reduce<Traffic>(
     (under, { outlierDetection: detection, connectionPool: pool, ...own }) => ({

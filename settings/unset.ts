@@ -1,4 +1,4 @@
-/** What is said where a key without a default is not set; all else is left to its schema. */
+/** Returns the error for a missing key without a default; undefined for other errors. */
 export function unset({ input }: { readonly input?: unknown }): string | undefined {
   return input === undefined ? "must be set" : undefined;
 }

@@ -1,4 +1,4 @@
-/** The same fields without these. */
+/** Copies an object without some of its keys. */
 export function without<T extends object, K extends keyof T & string>(
   fields: T,
   ...keys: readonly K[]

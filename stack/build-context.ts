@@ -6,13 +6,16 @@ import { UserError } from "../common/errors.ts";
 
 const PROJECT = resolve(import.meta.dirname, "..");
 
-/** A folder that an image is built from, and its Dockerfile (default: the one in the folder); relative to the project. */
+/** Build context of an image, relative to the project. */
 export interface BuildContext {
   readonly context: string;
   readonly dockerfile?: string | undefined;
 }
 
-/** What is below a folder: paths, modes and contents, sorted, so that they are the same on every machine. */
+/**
+ * Returns the paths, modes and contents in a folder. They are sorted, so the result is the same on
+ * every machine.
+ */
 function contentsOf(folder: string): (string | Uint8Array)[] {
   const paths = readdirSync(folder, { recursive: true, encoding: "utf8" }).sort();
   return paths.flatMap((path) => {
@@ -25,8 +28,8 @@ function contentsOf(folder: string): (string | Uint8Array)[] {
 }
 
 /**
- * How an image of the user's own is built. Its tag changes with any file of its folder.
- * @throws UserError where the folder or the Dockerfile cannot be read
+ * Returns the build of a user's image. Its tag changes with every file in the folder.
+ * @throws UserError if the folder or the Dockerfile cannot be read
  */
 export function contextImage(
   { context, dockerfile }: BuildContext,

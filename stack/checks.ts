@@ -1,4 +1,4 @@
-/** Checks of a stack's surroundings, which the program makes before it declares anything: other stacks, namespace, Istio. */
+/** Checks that run before the program declares a resource: other stacks, namespace, Istio. */
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import { injectionLabels } from "../components/namespace.ts";
@@ -8,7 +8,7 @@ import { ApiServer } from "../common/kubeconfig.ts";
 import type { Settings } from "../settings/settings.ts";
 import { type Placed, refuseCollision } from "./files.ts";
 
-/** The kinds that a stack can declare, by API group and version. */
+/** Istio kinds that a stack can declare, by API group and version. */
 export const ISTIO_KINDS: Readonly<Record<string, readonly string[]>> = {
   "networking.istio.io/v1": ["DestinationRule", "Sidecar", "VirtualService"],
   "networking.istio.io/v1alpha3": ["EnvoyFilter"],
@@ -75,12 +75,12 @@ function selects({ matchLabels = {}, matchExpressions = [] }: Selector, labels: 
   );
 }
 
-/** A request that the cluster answers with 403: the account lacks the right. */
+/** Error for a 403 of the cluster: the account lacks the right. */
 class Forbidden extends Error {
   override readonly name = "Forbidden";
 }
 
-/** The text of a failed answer: what the API server says of it, else its status. */
+/** Returns the API server's message of a failed answer, or its status. */
 function reasonOf(code: number, body: string): string {
   const said = status.safeParse(parseJson(body));
   return `HTTP ${code}${said.success ? `: ${said.data.message}` : ""}`;
@@ -94,7 +94,7 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** Reads from a cluster what the checks need. */
+/** Reads the objects for the checks from a cluster. */
 class ClusterReader {
   readonly #context: string;
   readonly #server: ApiServer;
@@ -104,7 +104,7 @@ class ClusterReader {
     this.#server = server;
   }
 
-  /** The kinds of {@link ISTIO_KINDS} that the cluster does not serve, with their groups. */
+  /** Lists the kinds of {@link ISTIO_KINDS} that the cluster does not serve, with their groups. */
   async missingKinds(): Promise<string[]> {
     const missing = await Promise.all(
       Object.entries(ISTIO_KINDS).map(async ([group, kinds]) => {
@@ -116,7 +116,7 @@ class ClusterReader {
     return missing.flat();
   }
 
-  /** Istio's webhooks that inject sidecars. */
+  /** Lists Istio's webhooks that inject sidecars. */
   async injectors(): Promise<Injector[]> {
     const path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
     const list = await this.#object(configurations, path);
@@ -128,13 +128,13 @@ class ClusterReader {
     });
   }
 
-  /** The version of the istiod behind a Service, as istiod reports it; undefined where no pod answers. */
+  /** Asks the istiod behind a Service for its version; undefined if no pod answers. */
   async version(name: string, namespace: string): Promise<string | undefined> {
     const service = `/api/v1/namespaces/${namespace}/services/${name}:${MONITORING_PORT}`;
     return (await this.#get(`${service}/proxy/version`, [404, 503]))?.trim();
   }
 
-  /** The labels and field managers of a namespace; undefined where there is none. */
+  /** Reads the labels and field managers of a namespace; undefined if it does not exist. */
   async namespace(name: string): Promise<z.infer<typeof metadata> | undefined> {
     return (await this.#object(object, `/api/v1/namespaces/${name}`))?.metadata;
   }
@@ -147,7 +147,7 @@ class ClusterReader {
     throw this.#unreadable(`${path} is not what Kubernetes answers`, parsed.error);
   }
 
-  /** @returns the answer, or undefined for one of the codes that mean that something is not there */
+  /** @returns the body; undefined for a status code in `absent` */
   async #get(path: string, absent: readonly number[] = [404]): Promise<string | undefined> {
     const { code, body } = await this.#server.get(path).catch((error: unknown) => {
       throw this.#unreadable(messageOf(error), error);
@@ -167,9 +167,9 @@ class ClusterReader {
   }
 }
 
-/** A webhook that injects sidecars. */
+/** Webhook that injects sidecars. */
 interface Injector {
-  /** The revision, or the tag of one, that it injects for. */
+  /** Revision or revision tag that the webhook injects for. */
   readonly revision: string;
   readonly webhook: Webhook;
 }
@@ -182,7 +182,10 @@ function refuseMissingKinds(context: string, missing: readonly string[]): void {
   );
 }
 
-/** The webhook that injects into the stack's namespace. */
+/**
+ * Returns the webhook that injects into the stack's namespace.
+ * @throws UserError if there is none
+ */
 function injectorOf({ context, revision }: Settings, injectors: readonly Injector[]): Webhook {
   const labels = injectionLabels(true, revision);
   const found = injectors.find(({ webhook }) => selects(webhook.namespaceSelector ?? {}, labels));
@@ -204,7 +207,7 @@ function refuseVersion(istiod: string, running: string | undefined, expected: st
       `See why: kubectl get pods --namespace ${istiod.split("/")[0] ?? ""} --selector app=istiod.`,
     );
   }
-  // NaN, of a build that calls itself otherwise, is neither older nor another.
+  // A custom build may have another version text. Its minor version is NaN and passes both checks.
   if (minorOf(running) < minorOf(OLDEST_ISTIO)) {
     throw new UserError(
       `${istiod} is Istio ${running}, older than ${OLDEST_ISTIO}: it does not know all that the stack declares`,
@@ -220,32 +223,38 @@ function refuseVersion(istiod: string, running: string | undefined, expected: st
 }
 
 /**
- * Checks that the Istio of a stack that brings none can serve it: the kinds that the stack declares, the webhook that injects into its
- * namespace, and the version of the istiod behind that webhook.
+ * Checks an existing Istio. It must serve the kinds that the stack declares and have a webhook for
+ * its namespace. The istiod behind that webhook must have a supported version.
  * @throws UserError for the first fault
  */
 async function checkIstio(settings: Settings, reader: ClusterReader): Promise<void> {
   const { context, injection, istio } = settings;
   if (istio.mode !== "existing") return;
   const injectors = injection ? reader.injectors() : Promise.resolve([]);
-  // The kinds come first; a failure of the webhooks is thrown where they are needed.
+  // Missing kinds are reported first. A failed request for webhooks is thrown where its answer is
+  // needed.
   injectors.catch(() => undefined);
   refuseMissingKinds(context, await reader.missingKinds());
   if (!injection) return;
   const { service } = injectorOf(settings, await injectors).clientConfig;
-  // An istiod outside of the cluster is reached by URL, and its version cannot be asked for.
+  // The webhook reaches an istiod outside the cluster by URL. There is no way to ask for its
+  // version.
   if (service === undefined) return;
   const { name, namespace } = service;
   refuseVersion(`${namespace}/${name}`, await reader.version(name, namespace), istio.version);
 }
 
-/** Marks of Pulumi on an object: its field managers, and the label that it sets where it applies by itself. */
+/**
+ * Marks of Pulumi on an object: its field managers, and a label that it sets without server-side
+ * apply.
+ */
 const PULUMI_MANAGER = /^pulumi-(resource-)?kubernetes/;
 const MANAGED_BY = "app.kubernetes.io/managed-by";
 
 /**
- * Checks that the namespace, if there is one, was made by Pulumi: `down` removes it with all that is in it.
- * @throws UserError where something else has made it
+ * Checks that Pulumi created the namespace, if it exists. `down` removes the namespace and all of
+ * its objects.
+ * @throws UserError if Pulumi did not create it
  */
 async function checkNamespace({ context, namespace }: Settings, reader: ClusterReader): Promise<void> {
   const found = await reader.namespace(namespace);
@@ -260,7 +269,7 @@ async function checkNamespace({ context, namespace }: Settings, reader: ClusterR
   );
 }
 
-/** Does a check; where the account lacks a right for it, warns instead. */
+/** Runs a check. Warns if the account lacks a right for it. */
 async function permitted(check: Promise<void>, what: string, rights: string, warn: Warn): Promise<void> {
   return check.catch((error: unknown) => {
     if (!(error instanceof Forbidden)) throw error;
@@ -271,8 +280,8 @@ async function permitted(check: Promise<void>, what: string, rights: string, war
 type Warn = (message: string) => void;
 
 /**
- * Checks that the stack's context exists, and its cluster: namespace and Istio. A check for which the account lacks the right is
- * a warning.
+ * Checks that the context exists, and checks the cluster's namespace and Istio. Warns about a check
+ * for which the account lacks a right.
  * @throws UserError for the first fault
  */
 export async function checkCluster(settings: Settings, warn: Warn): Promise<void> {
@@ -291,7 +300,8 @@ export async function checkCluster(settings: Settings, warn: Warn): Promise<void
 }
 
 /**
- * Refuses a stack whose surroundings cannot take it. The program calls this before it declares anything.
+ * Rejects a stack that conflicts with its cluster or with another stack. Runs before the program
+ * declares a resource.
  * @throws UserError for the first fault
  */
 export async function checkStack(placed: Placed): Promise<void> {
@@ -299,5 +309,5 @@ export async function checkStack(placed: Placed): Promise<void> {
   await checkCluster(placed.settings, (message) => void pulumi.log.warn(message));
 }
 
-/** Takes the place of {@link checkStack} under mocks, where there is no cluster. */
+/** Replaces {@link checkStack} under mocks, where there is no cluster. */
 export const unchecked = (): Promise<void> => Promise.resolve();

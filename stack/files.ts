@@ -1,4 +1,4 @@
-/** The stack files of a project's folder, as Pulumi reads them. */
+/** Stack files in a project's folder, as Pulumi reads them. */
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import yaml from "js-yaml";
@@ -8,19 +8,19 @@ import { parseSettings, PROJECT, type Settings } from "../settings/settings.ts";
 
 const fileSchema = z.looseObject({ config: z.record(z.string(), z.unknown()).nullish() });
 
-/** A stack's file, its configuration by full key. */
+/** Content of a stack file. The configuration is by full key. */
 export interface FileContent {
   readonly config: Readonly<Record<string, unknown>>;
   readonly [key: string]: unknown;
 }
 
-/** A value as Pulumi hands it over: a key without a value is empty text. */
+/** Returns a value as text, as Pulumi passes it. A key without a value is empty text. */
 export function asText(value: unknown): string {
   if (value === null) return "";
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-/** Full keys, as Pulumi reads them: a key without a prefix is one of the project's. */
+/** Completes keys, as Pulumi does. A key without a prefix belongs to the project. */
 export function prefixed(config: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const entries = Object.entries(config).map(([key, value]) => [
     key.includes(":") ? key : `${PROJECT}:${key}`,
@@ -29,14 +29,14 @@ export function prefixed(config: Readonly<Record<string, unknown>>): Record<stri
   return Object.fromEntries(entries) as Record<string, unknown>;
 }
 
-/** The project's own values, by key without prefix. */
+/** Returns the project's values by key without prefix. */
 export function ownValues(config: FileContent["config"]): [string, unknown][] {
   const prefix = `${PROJECT}:`;
   const own = Object.entries(config).filter(([key]) => key.startsWith(prefix));
   return own.map(([key, value]) => [key.slice(prefix.length), value]);
 }
 
-/** Values as text, by key. */
+/** Converts values to text, by key. */
 export function asRaw(values: readonly (readonly [string, unknown])[]): Record<string, string> {
   return Object.fromEntries(values.map(([key, value]) => [key, asText(value)]));
 }
@@ -46,7 +46,10 @@ function isEncrypted(value: unknown): boolean {
   return "secure" in value || Object.values(value).some(isEncrypted);
 }
 
-/** The project's own values as text, and the keys whose values are encrypted, which only Pulumi can read. */
+/**
+ * Returns the project's values as text, and the keys with encrypted values. Only Pulumi can read
+ * these.
+ */
 export function readable(config: FileContent["config"]): {
   raw: Record<string, string>;
   encrypted: string[];
@@ -56,20 +59,23 @@ export function readable(config: FileContent["config"]): {
   return { raw: asRaw(own.filter(([key]) => !encrypted.includes(key))), encrypted };
 }
 
-/** Whether a stack is made for a while, as a pull request's is: `down` removes its state, too. */
+/**
+ * Tells whether a stack is temporary, such as that of a pull request. `down` also removes its
+ * state.
+ */
 export function isEphemeral(stack: string): boolean {
   return /^pr-\d+$/.test(stack);
 }
 
-/** The stacks that have a file in a folder, sorted. */
+/** Lists the stacks that have a file in a folder, sorted. */
 export async function stackNames(directory: string): Promise<string[]> {
   const files = await readdir(directory);
   return files.flatMap((file) => /^Pulumi\.(.+)\.yaml$/.exec(file)?.[1] ?? []).sort();
 }
 
 /**
- * Reads the file of a stack.
- * @throws UserError where it is missing or no YAML with a map of configuration
+ * Reads a stack file.
+ * @throws UserError if the file is missing, or is not YAML with a `config` map
  */
 export async function readContent(directory: string, stack: string): Promise<FileContent> {
   const path = join(directory, `Pulumi.${stack}.yaml`);
@@ -93,21 +99,21 @@ export async function readContent(directory: string, stack: string): Promise<Fil
   }
 }
 
-/** A stack of a folder, and where it goes. */
+/** Stack of a folder, with its settings. */
 export interface Placed {
   readonly directory: string;
   readonly stack: string;
   readonly settings: Settings;
 }
 
-/** Cluster and namespace of a stack, as one text. */
+/** Returns a text that identifies the cluster and namespace of a stack. */
 function placeOf({ context, kubeconfig, namespace }: Settings): string {
   return JSON.stringify([context, kubeconfig, namespace]);
 }
 
 /**
- * Refuses a stack that goes to the namespace of another one of the folder: each would take the other's objects for its own.
- * A stack whose file is wrong does not count.
+ * Rejects a stack that deploys to the same namespace as another stack of the folder. Each stack
+ * would take over the other's objects. Stacks with an invalid file are ignored.
  * @throws UserError that names the other stack
  */
 export async function refuseCollision({ directory, stack, settings }: Placed): Promise<void> {

@@ -11,16 +11,16 @@ import { loadImage } from "./load.ts";
 /** Builds of the services' images, by service. */
 export type Builds = ReadonlyMap<string, ImageBuild>;
 
-/** Names the key of the configuration in an error that does not know it. */
+/** Adds the configuration key to an error. */
 function keyed(key: string, error: unknown): unknown {
   if (!(error instanceof UserError)) return error;
   return new UserError(`${PROJECT}:${key}: ${error.message}`, error.fix, { cause: error });
 }
 
 /**
- * Prepares the builds of all images, side by side: bundles applications of apps/, once for all services that
- * run one, and looks at folders of the user's own.
- * @throws UserError where an application or a folder is missing, esbuild's BuildFailure
+ * Prepares the builds of all images in parallel. Services that run the same application of apps/
+ * share its bundle.
+ * @throws UserError if an application or a folder is missing; BuildFailure from esbuild
  */
 export async function imageBuilds({ baseImage, platform, services }: Settings): Promise<Builds> {
   const options = { baseImage, platform };
@@ -56,12 +56,13 @@ function builtImage(
   provider: docker.Provider,
 ): pulumi.Output<string> {
   const reference = `${registry ?? ""}/${name}:${tag}`;
-  // What apps/ runs while it is built needs no network, and BuildKit asks for the engine's bridge, which may not be there.
+  // Builds of apps/ need no network. BuildKit requires the engine's bridge for one, which may be
+  // missing.
   const network = build === undefined ? "none" : "default";
   const push = load === undefined;
   const args = { reference, context, dockerfile, baseImage, platform, network, push };
   const image = new ApplicationImage(name, args, { providers: { docker: provider } }).reference;
-  // Only an update loads: under mocks, as in a preview, there is nothing to load into.
+  // Load images only in an update: a preview and mocks have no cluster to load into.
   const isUpdate = pulumi.runtime.hasEngine() && !pulumi.runtime.isDryRun();
   return push || !isUpdate ? image : image.apply((built) => loadImage(built, load));
 }
@@ -73,7 +74,7 @@ function dockerProvider({ dockerHost }: Settings): docker.Provider {
 /** Images by service. */
 export type Images = Readonly<Record<string, pulumi.Input<string>>>;
 
-/** Builds the image of each service that has versions without an image, once for all of them. */
+/** Builds one image for each service that has versions without an image. */
 export function builtImages(settings: Settings, builds: Builds): Images {
   // A stack that builds no image needs no Docker plugin.
   if (builds.size === 0) return {};
@@ -87,7 +88,7 @@ export function builtImages(settings: Settings, builds: Builds): Images {
   return Object.fromEntries(built);
 }
 
-/** Returns the images by service; by `service-VERSION` where its versions run different ones. */
+/** Returns the images by service; by `service-VERSION` if its versions run different images. */
 export function imageOutputs({ services }: Settings, built: Images): Images {
   const named = services.flatMap(({ name, versions }) => {
     const run = versions.map(({ name: version, image }) => [version, image ?? built[name] ?? ""] as const);

@@ -2,12 +2,12 @@ import { reasonOf, UserError } from "../common/errors.ts";
 import { type ImageLoad, loadCommand } from "../settings/image-load.ts";
 
 /**
- * Loads an image from docker into the cluster's nodes; one that they have is left as it is.
- * @returns the image's reference
- * @throws UserError where the tool is missing or fails
+ * Loads an image from docker into the cluster's nodes. The tool skips an image that the nodes have.
+ * @returns reference of the image
+ * @throws UserError if the tool is missing or fails
  */
 export async function loadImage(reference: string, load: ImageLoad): Promise<string> {
-  // Most stacks load nothing, and need not wait for the library.
+  // Most stacks load no image. A dynamic import saves their loading time.
   const { execa, ExecaError } = await import("execa");
   const [tool, ...args] = loadCommand(reference, load);
   try {

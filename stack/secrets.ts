@@ -4,7 +4,8 @@ import { z } from "zod";
 const keys = z.array(z.string());
 
 /**
- * Whether the stack's configuration holds encrypted values. The engine hands these over in plain, and says beside them which they are.
+ * Tells whether the stack's configuration has encrypted values. The engine passes them in plain
+ * text, and lists their keys.
  * Source: runtime/config.ts of @pulumi/pulumi
  */
 export function hasSecrets(environment: Readonly<Record<string, string | undefined>>): boolean {
@@ -13,8 +14,9 @@ export function hasSecrets(environment: Readonly<Record<string, string | undefin
 }
 
 /**
- * Makes the spec of a Kubernetes object a secret: the state then holds it encrypted, and previews show it as `[secret]`. What has become of an
- * encrypted value, such as a property in a container's environment, is not told apart.
+ * Marks the spec of a Kubernetes object as secret. The state then holds it encrypted, and previews
+ * show `[secret]`. The transformation cannot tell which parts of the spec come from an encrypted
+ * value.
  */
 export const hideSpec: pulumi.ResourceTransformation = ({ type, props, opts }) => {
   const { spec, ...others } = props as Readonly<Record<string, unknown>>;

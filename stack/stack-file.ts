@@ -5,31 +5,31 @@ import { toYaml } from "../common/yaml.ts";
 import { parseSettings, type Settings } from "../settings/settings.ts";
 import { asRaw, type FileContent, ownValues, prefixed, readable, readContent } from "./files.ts";
 
-/** Values that a command sets for its own run, by configuration key without the project's prefix. */
+/** Configuration values that a command sets for one run, by key without prefix. */
 export type Overrides = Readonly<Record<string, string>>;
 
-/** A stack and its configuration file. */
+/** Stack and its configuration file. */
 export interface StackFile {
   /** Name of the stack. */
   readonly stack: string;
   /** The project's folder. */
   readonly directory: string;
-  /** Path of the file, with the overrides in it. */
+  /** Path of the file that includes the overrides. */
   readonly path: string;
-  /** Whether the file is a copy that holds overrides. */
+  /** True if the file is a copy with overrides. */
   readonly overridden: boolean;
-  /** The project's values as text, by key without prefix, as Pulumi hands them over. */
+  /** Values of the project as text, as Pulumi passes them, by key without prefix. */
   readonly raw: Readonly<Record<string, string>>;
-  /** Keys whose values are encrypted: only Pulumi's CLI can read them. */
+  /** Keys with encrypted values. Only Pulumi's CLI can read them. */
   readonly encrypted: readonly string[];
-  /** The checked configuration. */
+  /** Checked configuration. */
   readonly settings: Settings;
 }
 
-/** Stands for an encrypted value where all others may be seen. */
+/** Placeholder for an encrypted value. */
 const MASK = "[secret]";
 
-/** A value with each encrypted part replaced by {@link MASK}. */
+/** Replaces each encrypted part of a value with {@link MASK}. */
 function masked(value: unknown): unknown {
   if (typeof value !== "object" || value === null) return value;
   if ("secure" in value) return MASK;
@@ -44,9 +44,10 @@ async function writeCopy(stack: string, content: FileContent): Promise<string> {
 }
 
 /**
- * Reads a stack's file as {@link readStackFile} does, but with `[secret]` in the place of each encrypted value, so that what
- * the stack declares can be shown to everybody.
- * @throws UserError where the file is missing or its configuration is wrong, or an encrypted value is not one of text
+ * Reads a stack file as {@link readStackFile} does, but masks encrypted values. The result is safe
+ * to print.
+ * @throws UserError if the file is missing, its configuration is invalid, or an encrypted value is
+ * not text
  */
 export async function readMaskedStackFile(
   directory: string,
@@ -61,9 +62,9 @@ export async function readMaskedStackFile(
 }
 
 /**
- * Reads a stack's file and checks its configuration.
- * @param overrides values that take the place of the file's for this run; the file itself is left alone
- * @throws UserError where the file is missing or its configuration is wrong
+ * Reads a stack file and checks its configuration.
+ * @param overrides values that replace the file's for this run; the file does not change
+ * @throws UserError if the file is missing or its configuration is invalid
  */
 export async function readStackFile(
   directory: string,

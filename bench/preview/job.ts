@@ -25,7 +25,7 @@ export const previewFigures = z.object({
   /** Largest memory of the program's Node.js, MB. */
   memory: z.number(),
   resources: z.number(),
-  /** Dependencies in the plan, those of resources and of their properties. */
+  /** Dependencies in the plan, of resources and of their properties. */
   edges: z.number(),
   /** Size of the plan, bytes. */
   bytes: z.number(),

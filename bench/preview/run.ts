@@ -1,4 +1,4 @@
-// Makes one preview from nothing. bench/preview.ts writes the job to standard input and reads the
+// Runs one preview of a new stack. bench/preview.ts writes the job to standard input and reads the
 // figures from standard output.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -28,7 +28,7 @@ const savedPlan = z.object({
 });
 type Plan = z.infer<typeof savedPlan>;
 
-/** Object of the core group, which the generic resource does not take. */
+/** Object of the core group. The generic resource does not support this group. */
 class CoreResource extends pulumi.CustomResource {}
 
 /** Declares an object without a component and without dependencies. */

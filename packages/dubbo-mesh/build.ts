@@ -1,4 +1,7 @@
-/** Compiles the library into dist/: JavaScript by esbuild, types by tsc. npm runs it before it packs. */
+/**
+ * Compiles the library into dist/: JavaScript with esbuild, types with tsc. npm runs this script
+ * before it packs.
+ */
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "esbuild";
@@ -14,7 +17,7 @@ await build({
   entryPoints: ["index.ts", "image.ts", "provider.ts"],
   outdir: DIST,
   bundle: true,
-  // A class that two entries export must be the same class.
+  // Entries that export the same class must share one copy of it.
   splitting: true,
   format: "esm",
   platform: "node",

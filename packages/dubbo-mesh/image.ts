@@ -1,2 +1,2 @@
-/** The component that builds an image; it alone needs `@pulumi/docker`. */
+/** Component that builds an image. Only this entry needs `@pulumi/docker`. */
 export { ApplicationImage, type ApplicationImageArgs } from "../../components/image.ts";

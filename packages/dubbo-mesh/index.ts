@@ -1,4 +1,4 @@
-/** The library: one component for a whole mesh, and its parts. */
+/** Library of components: one for a whole mesh, and one for each of its parts. */
 export { DubboMesh, type DubboMeshArgs } from "../../components/mesh.ts";
 export { type MeshArgs, meshOf, type ServiceArgs } from "../../components/mesh-args.ts";
 export type { MeshModel } from "../../settings/model.ts";

@@ -1,4 +1,4 @@
-/** The component plugin: DubboMesh for programs in YAML, Python, Go and others. */
+/** Component plugin: DubboMesh for programs in YAML, Python, Go and other languages. */
 import * as pulumi from "@pulumi/pulumi";
 import type { ConstructResult, Provider } from "@pulumi/pulumi/provider/index.js";
 import { UserError } from "../../common/errors.ts";
@@ -10,7 +10,9 @@ import schema from "./schema.json" with { type: "json" };
 /** Type token of the component. */
 export const TOKEN = "dubbo-mesh:mesh:DubboMesh";
 
-/** Rejects inputs that are known only after other resources exist: resources are named after them. */
+/**
+ * Rejects outputs as inputs. The values are parts of resource names, so they must be known at once.
+ */
 function rejectOutputs(inputs: pulumi.Inputs): void {
   const errors = Object.keys(inputs)
     .filter((key) => pulumi.Output.isInstance(inputs[key]))
@@ -33,7 +35,7 @@ export class MeshProvider implements Provider {
   readonly version = manifest.version;
   readonly schema = JSON.stringify(schema);
 
-  /** @throws pulumi.RunError, pulumi.InputPropertiesError for inputs that the mesh does not take */
+  /** @throws pulumi.RunError, pulumi.InputPropertiesError for invalid inputs */
   construct(
     name: string,
     type: string,

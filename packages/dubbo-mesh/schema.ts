@@ -1,4 +1,7 @@
-/** Makes schema.json, Pulumi's schema of the component plugin, from the settings: `npm run plugin-schema`. */
+/**
+ * Generates schema.json, Pulumi's schema of the component plugin, from the settings.
+ * Run it with `npm run plugin-schema`.
+ */
 import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
@@ -6,7 +9,7 @@ import { meshKeys } from "../../settings/mesh.ts";
 import { serviceKeys } from "../../settings/services.ts";
 import manifest from "./package.json" with { type: "json" };
 
-/** The part of JSON Schema that the settings make. */
+/** Part of JSON Schema that the settings use. */
 interface JsonSchema {
   readonly type?: string | readonly string[];
   readonly description?: string;
@@ -17,7 +20,10 @@ interface JsonSchema {
   readonly anyOf?: readonly JsonSchema[];
 }
 
-/** A type in Pulumi's schema. Source: https://www.pulumi.com/docs/iac/guides/building-extending/packages/schema/ */
+/**
+ * Type in Pulumi's schema.
+ * Source: https://www.pulumi.com/docs/iac/guides/building-extending/packages/schema/
+ */
 interface TypeSpec {
   readonly type?: string;
   readonly $ref?: string;
@@ -43,7 +49,7 @@ function pascal(name: string): string {
   return name.replace(/(^|[^A-Za-z0-9])([a-z])/g, (_all, _before, letter: string) => letter.toUpperCase());
 }
 
-/** Returns the schemas of which a value has one. */
+/** Returns the alternative schemas of a value. */
 function alternativesOf({ type, anyOf }: JsonSchema): readonly JsonSchema[] {
   if (anyOf !== undefined) return anyOf;
   return [type ?? []].flat().map((each) => ({ type: each }));
@@ -53,7 +59,7 @@ function alternativesOf({ type, anyOf }: JsonSchema): readonly JsonSchema[] {
 class Types {
   readonly objects = new Map<string, ObjectSpec>();
 
-  /** @param name of the type, if it is an object */
+  /** @param name name of the type, if it is an object */
   typeOf(schema: JsonSchema, name: string): TypeSpec {
     const { items, properties, additionalProperties } = schema;
     const alternatives = alternativesOf(schema);
@@ -66,7 +72,10 @@ class Types {
     return type === undefined ? ANY : { type };
   }
 
-  /** @param plain whether the engine passes the value as it is */
+  /**
+   * Returns an object type with its properties.
+   * @param name name of the type
+   */
   propertiesOf(schema: JsonSchema, name: string): ObjectSpec {
     const { properties = {}, required = [] } = schema;
     const specs = Object.entries(properties).map(([key, property]) => {

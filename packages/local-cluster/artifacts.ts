@@ -1,4 +1,4 @@
-/** Parts of the images of a cluster from packages: artifacts of the cache. */
+/** Builds and downloads the parts of images for a cluster from packages. The cache keeps them. */
 import { createHash } from "node:crypto";
 import { chmodSync, cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -13,7 +13,7 @@ import * as versions from "./versions.ts";
 /** Folder of the go.mod files. */
 export const BUILD_DIR = join(import.meta.dirname, "build");
 
-/** Path of a part that is no program. */
+/** Returns the path of a part that is not a program. */
 export function partPath(name: string): string {
   return join(CACHE_DIR, "images", name);
 }
@@ -43,18 +43,21 @@ const VARIABLES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   istio: { "istio.io/istio/pkg/version.buildVersion": versions.ISTIO_BUILD },
 };
 
-/** A program that Go builds. @param gib room for it in Go's caches */
+/**
+ * Returns a program that Go builds.
+ * @param gib space that Go's caches need, GiB
+ */
 function binary(name: string, build: string, path: string, minutes: string, gib: number): Artifact {
   const variables = VARIABLES[build] ?? {};
   return goArtifact({ name, folder: join(BUILD_DIR, build), package: path, variables, minutes, gib });
 }
 
-/** kind, which a cluster of public images may need as well. */
+/** Returns kind. A cluster of public images may also need it. */
 export function kindArtifact(): Artifact {
   return binary("kind", "kind", "sigs.k8s.io/kind", "1 min", 1);
 }
 
-/** The stock Envoy. */
+/** Returns the stock Envoy. */
 export function envoyArtifact(): Artifact {
   const { version, sha256 } = versions.ENVOY;
   return {
@@ -115,7 +118,7 @@ const TRIM = [
 ];
 const KEEP = ["var/log", "var/lib/apt/lists/partial", "var/cache/apt/archives/partial"];
 
-/** A root file system of Debian with some packages. */
+/** Returns a root file system of Debian with additional packages. */
 function rootArtifact(name: string, purpose: string, packages: readonly string[]): Artifact {
   const suite = versions.DEBIAN_SUITE;
   return {
@@ -130,7 +133,7 @@ function rootArtifact(name: string, purpose: string, packages: readonly string[]
       const root = join(scratch, "root");
       const options = ["--variant=minbase", `--include=${packages.join(",")}`];
       const where = [suite, root, ...(mirror === undefined ? [] : [mirror])];
-      // debootstrap names no host in its errors.
+      // The errors of debootstrap do not contain the host.
       const registry = `the Debian mirror ${mirror ?? ""}`.trim();
       await fetching({ registry, command: ["debootstrap", ...options, ...where] });
       for (const path of TRIM) rmSync(join(root, path), { recursive: true, force: true });
@@ -140,7 +143,7 @@ function rootArtifact(name: string, purpose: string, packages: readonly string[]
   };
 }
 
-/** A file or a folder of a Go module that the go.mod of `build` pins. */
+/** Returns a file or folder of a Go module. The go.mod of `build` pins the module. */
 function moduleArtifact(name: string, module: string, build: string, path: string): Artifact {
   return {
     file: partPath(name),
@@ -154,7 +157,7 @@ function moduleArtifact(name: string, module: string, build: string, path: strin
   };
 }
 
-/** Parts that need no Go. */
+/** Returns the parts that need no Go. */
 function fetched(): Artifact[] {
   return [
     nodeArtifact(),
@@ -182,12 +185,15 @@ function built(): Artifact[] {
   ];
 }
 
-/** All parts. A registry that does not answer is known before the long builds. */
+/**
+ * Returns all parts. Downloads come first: a registry that does not answer fails before the long
+ * builds.
+ */
 export function artifacts(): Artifact[] {
   return [...fetched(), ...built()];
 }
 
-/** The parts that are missing, and whether one of them needs Go. */
+/** Returns the missing parts, and whether one of them needs Go. */
 export function missingArtifacts(): { missing: Artifact[]; go: boolean } {
   const missing = (all: readonly Artifact[]): Artifact[] => all.filter((artifact) => !isMade(artifact));
   return { missing: missing(artifacts()), go: missing(built()).length > 0 };

@@ -39,24 +39,24 @@ import {
 import { chooseSource, SOURCES, type Source } from "./source.ts";
 import { within } from "./wait.ts";
 
-/** State of the cluster and of its parts. */
+/** State of the cluster and its parts. */
 interface ClusterStatus {
   /** All parts are ready. */
   readonly ready: boolean;
   readonly components: readonly { readonly name: string; readonly ready: boolean }[];
 }
 
-/** What the cache keeps. The second line is of earlier versions. */
+/** Entries of the cache. Those of the second line are from earlier versions. */
 const CACHED = [
   ...["bin", "images", "engine"],
   ...["containerd", "docker", "registry", "istio.json", "istio.json.key"],
 ];
 const INJECTION_SECONDS = 90;
-/** Room for images and containers, beside what the missing artifacts take. */
+/** Space for images and containers in addition to the missing artifacts, GiB. */
 const SPARE_GIB = 2;
 
 const SHAPE_FILE = join(STATE_DIR, "shape.json");
-/** Digest of the cluster's configuration; written when the cluster is complete. */
+/** File with the digest of the cluster's configuration; written when the cluster is complete. */
 const MADE_FILE = join(STATE_DIR, "made");
 
 const shape = z.object({ source: z.enum(SOURCES), image: z.string(), nodes: z.number() });
@@ -74,7 +74,7 @@ function isComplete(wanted: Shape): boolean {
   return existsSync(MADE_FILE) && readFileSync(MADE_FILE, "utf8") === madeOf(wanted);
 }
 
-/** Tells whether a node was restarted since the cluster was complete, and has lost its routes. */
+/** Tells whether a node restarted after the cluster was complete. Its routes are then lost. */
 async function areRestarted(): Promise<boolean> {
   const { stdout } = await docker(["inspect", "--format", "{{.State.StartedAt}}", ...(await nodeNames())]);
   const complete = statSync(MADE_FILE).mtimeMs;
@@ -82,10 +82,10 @@ async function areRestarted(): Promise<boolean> {
 }
 
 /**
- * Makes what is missing, starts the cluster, and waits until Istio injects sidecars.
- * Does nothing if the cluster is up.
+ * Builds missing parts, starts the cluster, and waits until Istio injects sidecars. Does nothing if
+ * the cluster is up.
  * @param pulumi finds Pulumi, which installs Istio
- * @param nodes number of nodes (default: as many as there are, else 1)
+ * @param nodes number of nodes (default: unchanged, 1 for a new cluster)
  */
 export async function clusterUp(pulumi: () => Promise<Pulumi>, nodes?: number): Promise<void> {
   await exclusively(async () => {
@@ -108,12 +108,14 @@ export async function clusterUp(pulumi: () => Promise<Pulumi>, nodes?: number): 
   });
 }
 
-/** Removes the cluster, and the engine if it was started here. Keeps what was built and pushed. */
+/**
+ * Removes the cluster, and the engine if this project started it. Keeps built and pushed images.
+ */
 export async function clusterDown(): Promise<void> {
   await exclusively(async () => {
     await step("stop the local cluster", async () => {
       completePath();
-      // A restart of the machine has ended the engine, and kept its containers.
+      // A restart of the machine ends the engine, but keeps its containers.
       if (knownShape()?.source === "packages" && !(await engineAnswers())) await startEngine();
       if (await engineAnswers()) await removeAll();
       if (isOwnEngine()) await stopEngine();
@@ -122,7 +124,10 @@ export async function clusterDown(): Promise<void> {
   });
 }
 
-/** Removes the cluster and its cache. @returns the room that the cache took, bytes */
+/**
+ * Removes the cluster and its cache.
+ * @returns size of the removed cache, bytes
+ */
 export async function clusterClean(): Promise<number> {
   await clusterDown();
   if (await engineAnswers()) await removePushed();
@@ -132,7 +137,7 @@ export async function clusterClean(): Promise<number> {
   return Number.parseInt(stdout.trim().split("\n").at(-1) ?? "0", 10) * 1024;
 }
 
-/** Asks each part of the cluster for its state. */
+/** Returns the state of each part of the cluster. */
 export async function clusterStatus(): Promise<ClusterStatus> {
   completePath();
   const engine = await engineAnswers();
@@ -152,9 +157,10 @@ export async function clusterStatus(): Promise<ClusterStatus> {
 }
 
 /**
- * Runs `work` unless another process starts or stops the cluster. On Linux the lock is a socket in
- * the abstract namespace: the kernel removes it with its process. Elsewhere kind refuses a second
- * cluster.
+ * Runs `work` unless another process starts or stops the cluster. On Linux, the lock is a socket in
+ * the abstract namespace. The kernel removes it when its process ends. On other systems, kind
+ * rejects a second cluster.
+ * @throws UserError if another process holds the lock
  */
 async function exclusively(work: () => Promise<void>): Promise<void> {
   if (process.platform !== "linux") return work();
@@ -224,7 +230,10 @@ async function waitForInjection(): Promise<void> {
   );
 }
 
-/** Starts the nodes. Replaces a cluster that is half made or of other parts. */
+/**
+ * Starts the nodes. Replaces an incomplete cluster, and one with another configuration.
+ * @throws UserError if another program created the cluster
+ */
 async function makeNodes(wanted: Shape): Promise<void> {
   const there = await nodeNames();
   if (there.length > 0 && knownShape() === undefined) {

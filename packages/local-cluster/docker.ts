@@ -1,4 +1,7 @@
-/** The docker engine of the nodes: the user's or, with images from packages, one started here. */
+/**
+ * Docker engine of the nodes: the user's engine, or one that this module starts for images from
+ * packages.
+ */
 import { spawn } from "node:child_process";
 import {
   closeSync,
@@ -22,7 +25,7 @@ import { within } from "./wait.ts";
 
 /** Addresses of the two ends of the veth pair: this machine's and the engine's. */
 const LINE = { cidr: "198.18.7.0/30", machine: "198.18.7.1/30", engine: "198.18.7.2/30" } as const;
-/** Address of the API server in the engine that is started here. */
+/** Address of the API server in the engine that this module starts. */
 export const ENGINE_ADDRESS = LINE.engine.replace(/\/.*/, "");
 
 const LINK = `${NAME}0`;
@@ -34,13 +37,13 @@ const START_SECONDS = 30;
 const STOP_SECONDS = 60;
 const ANSWER_MS = 10_000;
 
-/** Environment of docker's and kind's commands. */
+/** Returns the environment for docker and kind. */
 export function dockerEnvironment(): Record<string, string> {
   const host = dockerHost();
   // The user's other kind clusters share the network `kind`.
   const common = { KIND_EXPERIMENTAL_DOCKER_NETWORK: NAME };
   if (host === undefined) return common;
-  // BuildKit's plugin may be missing. The user's settings may name another engine.
+  // BuildKit's plugin may be missing. The user's docker configuration may select another engine.
   return { ...common, DOCKER_HOST: host, DOCKER_BUILDKIT: "0", DOCKER_CONFIG: join(ENGINE_DIR, "cli") };
 }
 
@@ -70,7 +73,10 @@ export async function engineAnswers(): Promise<boolean> {
   return !(await askVersion(ANSWER_MS)).failed;
 }
 
-/** @throws UserError where no docker engine answers */
+/**
+ * Checks that a docker engine answers.
+ * @throws UserError if none does
+ */
 export async function requireEngine(timeout = ANSWER_MS): Promise<void> {
   const { failed, stderr } = await askVersion(timeout);
   if (!failed) return;
@@ -86,7 +92,7 @@ export async function hasImage(reference: string): Promise<boolean> {
   return !(await docker(["image", "inspect", reference], { reject: false })).failed;
 }
 
-/** Failures of docker and kind that the user can mend: pattern of a line, problem, and fix. */
+/** Failures of docker and kind that the user can fix: pattern of a line, problem, and fix. */
 const FAILURES: readonly (readonly [RegExp, string, string])[] = [
   [
     /privileged mode is incompatible|operation not permitted|unable to apply caps/i,
@@ -105,7 +111,10 @@ const FAILURES: readonly (readonly [RegExp, string, string])[] = [
   ],
 ];
 
-/** Explains a failure of docker or kind. @param problem text for a cause that is not known */
+/**
+ * Explains a failure of docker or kind.
+ * @param problem text for an unknown cause
+ */
 export function explained(error: unknown, problem: string): UserError {
   const text = reasonOf(error);
   for (const [pattern, known, fix] of FAILURES) {
@@ -118,7 +127,7 @@ export function explained(error: unknown, problem: string): UserError {
 
 const CAP_SYS_RESOURCE = 24n;
 
-/** Tells whether an engine started here may grant all capabilities that `--privileged` asks for. */
+/** Tells whether an engine that this module starts can grant all capabilities of `--privileged`. */
 function isFullyPrivileged(): boolean {
   const [, bounding = "0"] = /^CapBnd:\s*(\w+)$/m.exec(readFileSync("/proc/self/status", "utf8")) ?? [];
   return (BigInt(`0x${bounding}`) & (1n << CAP_SYS_RESOURCE)) !== 0n;
@@ -132,8 +141,9 @@ function engineSettings(): object {
 }
 
 /**
- * Makes the engine's network namespace, and a veth pair that joins it to this machine. Without a
- * default route, nothing in it reaches another machine. This machine's rules and routes stay.
+ * Creates the engine's network namespace, and a veth pair that joins it to this machine. The
+ * namespace has no default route, so its programs cannot reach other machines. The rules and routes
+ * of this machine do not change.
  */
 async function makeNetwork(): Promise<void> {
   if (existsSync(NETWORK_NAMESPACE) && existsSync(`/sys/class/net/${LINK}`)) return;
@@ -150,7 +160,7 @@ async function makeNetwork(): Promise<void> {
 
 async function removeNetwork(): Promise<void> {
   if (!existsSync(NETWORK_NAMESPACE)) return;
-  // With one end goes the other.
+  // Deleting one end of the pair also deletes the other.
   await execa("ip", ["link", "delete", LINK], { reject: false });
   await execa`ip netns delete ${NAME}`;
 }
@@ -175,19 +185,22 @@ function dockerdArguments(): string[] {
   return Object.entries(options).map(([name, value]) => `--${name}=${value}`);
 }
 
-/** Tells whether the engine was started here; a restart of this machine may have ended it. */
+/** Tells whether this module started the engine. A restart of the machine may have ended it. */
 export function isOwnEngine(): boolean {
   return existsSync(ENGINE_DIR);
 }
 
-/** Starts an engine unless it runs. @throws Error with the end of its log if it does not start */
+/**
+ * Starts an engine unless it runs.
+ * @throws Error with the end of its log if it does not start
+ */
 export async function startEngine(): Promise<void> {
   if (runningPid() !== undefined && (await engineAnswers())) return;
   mkdirSync(ENGINE_DIR, { recursive: true });
   await makeNetwork();
   writeFileSync(join(ENGINE_DIR, "daemon.json"), JSON.stringify(engineSettings()));
   const log = openSync(LOG_FILE, "a");
-  // nsenter keeps the mounts as they are, which `ip netns exec` does not.
+  // nsenter keeps the mounts; `ip netns exec` changes them.
   const command = [`--net=${NETWORK_NAMESPACE}`, "dockerd", ...dockerdArguments()];
   const child = spawn("nsenter", command, { detached: true, cwd: "/", stdio: ["ignore", log, log] });
   child.unref();
@@ -200,7 +213,10 @@ export async function startEngine(): Promise<void> {
   throw new Error(`the docker engine does not start; the end of its log ${LOG_FILE}:\n${lines}`);
 }
 
-/** Ends the engine that was started here, its network and control groups. Its images stay. */
+/**
+ * Stops the engine that this module started. Removes its network and control groups, but keeps its
+ * images.
+ */
 export async function stopEngine(): Promise<void> {
   const pid = runningPid();
   if (pid !== undefined) {
@@ -208,9 +224,9 @@ export async function stopEngine(): Promise<void> {
     await within(STOP_SECONDS, () => Promise.resolve(runningPid() === undefined || undefined));
   }
   await removeNetwork();
-  // An engine that was killed leaves its folder mounted on itself.
+  // A killed engine leaves its data folder mounted on itself.
   await execa("umount", ["--lazy", DATA_ROOT], { reject: false });
-  // Version 2 has one group, version 1 has one for each controller. Some controllers are links.
+  // Version 2 has one group. Version 1 has one for each controller, and some controllers are links.
   const groups = new Set(globSync(`/sys/fs/cgroup/{,*/}${NAME}`).map((group) => realpathSync(group)));
   if (groups.size > 0) await execa("find", [...groups, "-depth", "-type", "d", "-delete"]);
   rmSync(ENGINE_DIR, { recursive: true, force: true });

@@ -12,13 +12,13 @@ import { DEBIAN_SUITE, ISTIO_TAG, KUBERNETES, NETWORK_POLICIES } from "./version
 
 const DEBIAN_IMAGE = `${NAME}/debian:${DEBIAN_SUITE}`;
 const NODE_FILES_IMAGE = `${NAME}/node-files:${DEBIAN_SUITE}`;
-/** Node image before the images of the control plane are in it. */
+/** Node image without the images of the control plane. */
 const EMPTY_NODE_IMAGE = `${NAME}/node-without-images:1`;
 
 /** Hub of Istio's images; the node image holds them. */
 export const ISTIO_HUB = "localhost/istio";
 
-/** Image that enforces network policies. */
+/** Image of the program that enforces network policies. */
 export const POLICIES_IMAGE = `localhost/kube-network-policies:${NETWORK_POLICIES}`;
 
 interface Image {
@@ -54,7 +54,7 @@ function folderOf({ name }: Image): string {
   return join(import.meta.dirname, "images", name);
 }
 
-/** Reference of the node image. Its tag is a digest of all inputs. */
+/** Returns the reference of the node image. The tag is a digest of all inputs. */
 export function nodeImage(): string {
   const keys = artifacts().map(({ key }) => key);
   const inFolder = (folder: string): string[] => readdirSync(folder).map((name) => join(folder, name));
@@ -63,7 +63,7 @@ export function nodeImage(): string {
   return `${NAME}/node:${keyOf(...keys, ...IMAGES.map(({ reference }) => reference), ...texts)}`;
 }
 
-/** Builds the node image, and the images that it holds, unless the engine has it. */
+/** Builds the node image and the images inside it, unless the engine has it. */
 export async function makeNodeImage(reference: string): Promise<void> {
   if (await hasImage(reference)) return;
   await step("build the node's image", async () => {
@@ -91,7 +91,9 @@ async function removeOld(current: string): Promise<void> {
   await docker(["image", "prune", "--force", "--filter", `label=${NAME}`]);
 }
 
-/** Makes the node image: imports those of the control plane and of Istio into its containerd. */
+/**
+ * Creates the node image: imports the images of the control plane and of Istio into its containerd.
+ */
 async function commitNode(reference: string): Promise<void> {
   const builder = `${NAME}-build`;
   const remove = ["rm", "--force", "--volumes", builder];
@@ -111,7 +113,10 @@ async function commitNode(reference: string): Promise<void> {
   }
 }
 
-/** Tags images with the names that kubeadm and containerd use. @returns all images of a node */
+/**
+ * Tags images with the names that kubeadm and containerd use.
+ * @returns all images of a node
+ */
 async function tagImages(builder: string): Promise<string[]> {
   const list = ["kubeadm", "config", "images", "list", "--kubernetes-version", KUBERNETES];
   const { stdout } = await execa(binaryPath("kube"), list);

@@ -1,4 +1,4 @@
-/** Istio on the local cluster: a Pulumi stack of the component that also installs it elsewhere. */
+/** Istio on the local cluster: a Pulumi stack of the component for other clusters. */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import * as kubernetes from "@pulumi/kubernetes";
@@ -13,13 +13,13 @@ import { publicImages } from "./public.ts";
 import type { Source } from "./source.ts";
 import { ISTIO_TAG } from "./versions.ts";
 
-/** Pulumi's CLI, and the environment in which it finds its plugins. */
+/** Pulumi's CLI, with the environment in which it finds its plugins. */
 export interface Pulumi {
   readonly command: PulumiCommand;
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** Values for a small machine without an outside. */
+/** Chart values for a small machine without internet access. */
 const VALUES = {
   autoscaleEnabled: false,
   resources: { requests: { cpu: "10m", memory: "128Mi" } },
@@ -39,7 +39,10 @@ const STOCK_ENVOY = {
   env: { ...VALUES.env, PILOT_ENABLE_METADATA_EXCHANGE: "false", PILOT_ENABLE_ALPN_FILTER: "false" },
 };
 
-/** Istio of a cluster: built here, or the default release of `istio.mode: install`. */
+/**
+ * Returns the arguments of Istio: a build from packages, or the default release of `istio.mode:
+ * install`.
+ */
 export function istioArgs(source: Source, env: NodeJS.ProcessEnv = process.env): IstioControlPlaneArgs {
   const own = { charts: CHARTS, hub: ISTIO_HUB, tag: ISTIO_TAG, values: { ...VALUES, ...STOCK_ENVOY } };
   const chosen = source === "packages" ? own : { ...publicImages(env).istio, values: VALUES };
@@ -48,7 +51,7 @@ export function istioArgs(source: Source, env: NodeJS.ProcessEnv = process.env):
   return installed;
 }
 
-/** Installs Istio, or changes what is installed, and waits until istiod is ready. */
+/** Installs or updates Istio, and waits until istiod is ready. */
 export async function installIstio({ command, env }: Pulumi, source: Source): Promise<void> {
   const backend = join(STATE_DIR, "pulumi");
   mkdirSync(backend, { recursive: true });
@@ -73,8 +76,8 @@ const PROBE_POD = JSON.stringify({
 });
 
 /**
- * Tells whether a new pod gets its sidecar: the API server tries the creation of a pod. That needs
- * the controllers (a service account), kube-proxy (the way to istiod) and istiod.
+ * Tells whether a new pod gets its sidecar. The API server tries to create a pod without storing
+ * it. That needs the controllers (a service account), kube-proxy (the way to istiod) and istiod.
  */
 export async function injects(): Promise<boolean> {
   const args = ["create", "--dry-run=server", "--output", "json", "--filename", "-"];

@@ -1,4 +1,4 @@
-/** Nodes of the cluster: kind makes and removes them. */
+/** Nodes of the cluster: kind creates and removes them. */
 import { join } from "node:path";
 import { execa } from "execa";
 import { isMade, makeArtifact } from "../../common/artifacts/artifact.ts";
@@ -22,7 +22,7 @@ export interface Shape {
 }
 
 /**
- * Builds kind, unless it is built or the one on PATH knows the node image.
+ * Builds kind, unless it is built or the one on PATH supports the node image.
  * @throws UserError if kind and Go are missing or too old
  */
 export async function requireKind(): Promise<void> {
@@ -36,20 +36,20 @@ export async function requireKind(): Promise<void> {
   await makeArtifact(built);
 }
 
-/** Runs kind with the cluster's engine: the one that was built, else the one on PATH. */
+/** Runs kind with the cluster's engine. Prefers the built kind over the one on PATH. */
 async function kind(args: readonly string[], input = ""): Promise<void> {
   const built = kindArtifact();
   const options = { env: dockerEnvironment(), input };
   await execa(isMade(built) ? built.file : "kind", [...args, "--kubeconfig", KUBECONFIG, "--quiet"], options);
 }
 
-/** Runs a node's own kubectl as the cluster's administrator: this machine may have none. */
+/** Runs kubectl in a node, as the cluster's administrator. This machine may have no kubectl. */
 export async function clusterKubectl(args: readonly string[], input = ""): Promise<string> {
   const inside = ["exec", "--interactive", `${NAME}-control-plane`, "kubectl", ...args];
   return (await docker(inside, { input })).stdout;
 }
 
-/** Limit of the time that a node takes to start again. */
+/** Limit of the time in which a node restarts, seconds. */
 const START_SECONDS = 120;
 
 /** Number of the queue in the manifest of kube-network-policies. */
@@ -58,7 +58,7 @@ const POLICIES_QUEUE = 98;
 const [, KIND_MINOR = 0] = KIND.split(".").map(Number);
 const ZONES = ["a", "b"];
 
-/** kind's configuration. Source: https://kind.sigs.k8s.io/docs/user/configuration/ */
+/** Returns kind's configuration. Source: https://kind.sigs.k8s.io/docs/user/configuration/ */
 export function kindConfiguration({ source, image, nodes }: Shape, ownEngine: boolean): object {
   const made = Array.from({ length: nodes }, (_, index) => ({
     role: index === 0 ? "control-plane" : "worker",
@@ -70,7 +70,7 @@ export function kindConfiguration({ source, image, nodes }: Shape, ownEngine: bo
     apiVersion: "kind.x-k8s.io/v1alpha4",
     name: NAME,
     networking: {
-      // kindnetd is only in kind's own images.
+      // Only kind's published images contain kindnetd.
       ...(source === "packages" && { disableDefaultCNI: true }),
       ...(ownEngine && { apiServerAddress: ENGINE_ADDRESS, apiServerPort: 6443 }),
     },
@@ -81,13 +81,13 @@ export function kindConfiguration({ source, image, nodes }: Shape, ownEngine: bo
         serializeImagePulls: false,
         ...(source === "packages" && { failCgroupV1: false }),
       }),
-      // Beside other nodes, a control plane runs no pods unless its taint is removed.
+      // With several nodes, a control plane runs no pods unless its taint is removed.
       ...(nodes > 1 ? [toYaml({ kind: "InitConfiguration", nodeRegistration: { taints: [] } })] : []),
     ],
   };
 }
 
-/** Names of the node containers; none if there is no cluster. */
+/** Returns the names of the node containers; none without a cluster. */
 export async function nodeNames(which: "all" | "running" = "all"): Promise<string[]> {
   const filter = ["--filter", `label=io.x-k8s.kind.cluster=${NAME}`];
   const all = which === "all" ? ["--all"] : [];
@@ -95,7 +95,10 @@ export async function nodeNames(which: "all" | "running" = "all"): Promise<strin
   return stdout.split("\n").filter(Boolean).sort();
 }
 
-/** Makes the nodes. @throws UserError where the engine cannot run them */
+/**
+ * Creates the nodes.
+ * @throws UserError if the engine cannot run them
+ */
 export async function createNodes(shape: Shape): Promise<void> {
   const configuration = toYaml(kindConfiguration(shape, isOwnEngine()));
   await kind(["create", "cluster", "--config", "-"], configuration).catch((error: unknown) => {
@@ -108,14 +111,17 @@ export async function deleteNodes(): Promise<void> {
   await kind(["delete", "cluster", "--name", NAME]);
 }
 
-/** CNI configuration of a node, for Debian's plug-ins. @param range addresses of the node's pods */
+/**
+ * Returns the CNI configuration of a node, for Debian's plug-ins.
+ * @param range addresses of the node's pods
+ */
 export function podNetwork(range: string): object {
   const routes = [{ dst: "0.0.0.0/0" }];
   const ipam = { type: "host-local", dataDir: "/run/cni-ipam-state", routes, ranges: [[{ subnet: range }]] };
   return {
     cniVersion: "0.4.0",
     name: NAME,
-    // The other node has a route to a pod's own address.
+    // Masquerading is off: other nodes have a route to each pod's address.
     plugins: [
       { type: "ptp", ipMasq: false, ipam },
       { type: "portmap", capabilities: { portMappings: true } },
@@ -134,7 +140,7 @@ interface NodeRange {
   readonly range: string;
 }
 
-/** The nodes; undefined until the API server answers and each node has a range. */
+/** Returns the nodes; undefined until the API server answers and each node has a range. */
 async function nodeRanges(): Promise<NodeRange[] | undefined> {
   const query = `jsonpath={range .items[*]}${NODE_ROW}{end}`;
   const answer = await clusterKubectl(["get", "nodes", "--output", query]).catch(() => "");
@@ -146,7 +152,10 @@ async function nodeRanges(): Promise<NodeRange[] | undefined> {
   return nodes.length > 0 && nodes.every(({ range }) => range !== "") ? nodes : undefined;
 }
 
-/** Gives each node its pods' network and routes to the other nodes' pods. */
+/**
+ * Configures each node's pod network and its routes to the other nodes' pods.
+ * @throws UserError if the API server does not answer
+ */
 export async function connectPods(): Promise<void> {
   const nodes = await within(START_SECONDS, nodeRanges);
   if (nodes === undefined)
@@ -165,15 +174,19 @@ export async function connectPods(): Promise<void> {
 }
 
 /**
- * Rule that hands kube-network-policies the first packet of each connection, unless a program of
- * root on the node opens it. Its own rules need nftables' queue, which not every kernel has.
+ * Returns the iptables rule that sends the first packet of each connection to
+ * kube-network-policies. Connections of root programs on the node are exempt. The rules of
+ * kube-network-policies itself need nftables' queue, which some kernels lack.
  */
 function rule(command: "-A" | "-C"): string {
   const first = "-m conntrack --ctstate NEW -m owner ! --uid-owner 0";
   return `-w -t mangle ${command} POSTROUTING ${first} -j NFQUEUE --queue-num ${POLICIES_QUEUE} --queue-bypass`;
 }
 
-/** Enforces network policies. @param manifest manifest of kube-network-policies */
+/**
+ * Enforces network policies.
+ * @param manifest manifest of kube-network-policies
+ */
 export async function enforcePolicies(manifest: string, image: string): Promise<void> {
   await clusterKubectl(["apply", "--filename", "-"], manifest.replace(/image: .*/, `image: ${image}`));
 }

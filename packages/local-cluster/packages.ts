@@ -5,7 +5,7 @@ import { execa } from "execa";
 import { fetching } from "../../common/artifacts/fetch.ts";
 import { step } from "../../common/steps.ts";
 
-/** Programs and files that each package is needed for. Another package may have brought them. */
+/** Programs and files that each package provides. Another package may also provide them. */
 const NEEDS: Readonly<Record<string, readonly string[]>> = {
   "docker.io": ["dockerd", "docker"],
   containerd: ["containerd"],
@@ -26,7 +26,7 @@ function pathFolders(): string[] {
   return process.env["PATH"]?.split(delimiter) ?? [];
 }
 
-/** Adds the system's folders to PATH where they are missing: `su` leaves root without /usr/sbin. */
+/** Adds missing system folders to PATH. `su` gives root a PATH without /usr/sbin. */
 export function completePath(): void {
   process.env["PATH"] = [...new Set([...pathFolders(), ...SYSTEM_FOLDERS])].join(delimiter);
 }
@@ -37,20 +37,26 @@ function isThere(need: string): boolean {
     : pathFolders().some((folder) => existsSync(join(folder, need)));
 }
 
-/** Names the packages of which a need is missing. @param find tells whether a need is there */
+/**
+ * Lists the packages with a missing program or file.
+ * @param find tells whether a program or file exists
+ */
 export function missingPackages(find = isThere): string[] {
   return Object.keys(NEEDS).filter((name) => NEEDS[name]?.every(find) === false);
 }
 
-/** Installs packages without starting their services, without upgrading or removing anything. */
+/**
+ * Installs packages. Does not start their services, and neither upgrades nor removes other
+ * packages.
+ */
 export async function installPackages(names: readonly string[]): Promise<void> {
   if (names.length === 0) return;
   await step(`install Debian packages: ${names.join(", ")}`, async () => {
     const env = { DEBIAN_FRONTEND: "noninteractive" };
     const registry = "the package mirror of this system (apt)";
-    // A list that fails is no error here; a package that is missing is one below.
+    // A failed update is no error yet: the installation reports a missing package.
     await fetching({ registry, env, command: ["apt-get", "-q", "update"] });
-    // A policy of the administrator stays.
+    // Keep a policy of the administrator.
     const ours = !existsSync(POLICY);
     if (ours) writeFileSync(POLICY, "#!/bin/sh\nexit 101\n", { mode: 0o755 });
     const enabledBefore = await enabledServices();
@@ -60,7 +66,7 @@ export async function installPackages(names: readonly string[]): Promise<void> {
     } finally {
       if (ours) rmSync(POLICY);
     }
-    // Installing enables services for the next boot, where they would take the cluster's ports.
+    // The installation enables services for the next boot. They would occupy the cluster's ports.
     const enabled = (await enabledServices()).filter((service) => !enabledBefore.includes(service));
     if (enabled.length > 0) await execa("systemctl", ["disable", ...enabled]);
   });

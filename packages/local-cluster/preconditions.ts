@@ -1,11 +1,14 @@
-/** Checks before the cluster starts: pure functions, each with one clear error. */
+/** Checks before the cluster starts: pure functions, each with one error message. */
 import { BlockList } from "node:net";
 import { UserError } from "../../common/errors.ts";
 
 const INSTEAD =
   "Where docker pulls images by another way, set DUBBO_MESH_IMAGES=public; or use a cluster of your own: CONTEXT=NAME.";
 
-/** Refuses a machine other than Linux on x86-64, for which Envoy is built, and users but root. */
+/**
+ * Requires Linux on x86-64, for which Envoy is built, and root.
+ * @throws UserError if one is missing
+ */
 export function checkHost(host: { platform: string; arch: string; uid: number | undefined }): void {
   const needs = "Docker Hub does not answer, and a cluster from packages needs";
   if (host.platform !== "linux" || host.arch !== "x64")
@@ -14,10 +17,14 @@ export function checkHost(host: { platform: string; arch: string; uid: number | 
     throw new UserError(`${needs} root`, `Run the same command as root, for example with sudo. ${INSTEAD}`);
 }
 
-/** Memory of a node with Istio and a few applications. */
+/** Memory of a node with Istio and a few applications, GiB. */
 const NEEDED_GIB = 2.5;
 
-/** Refuses an engine with too little memory. @param bytes memory of the docker engine */
+/**
+ * Requires enough memory.
+ * @param bytes memory of the docker engine
+ * @throws UserError if the engine has less
+ */
 export function checkMemory(bytes: number): void {
   const gib = bytes / 1024 ** 3;
   if (gib >= NEEDED_GIB) return;
@@ -35,7 +42,10 @@ function contains(cidr: string, other: string): boolean {
   return block.check(other.replace(/\/.*/, ""));
 }
 
-/** Refuses routes of `ip -j -4 route` that overlap the cluster's addresses. */
+/**
+ * Rejects routes of `ip -j -4 route` that overlap the cluster's addresses.
+ * @throws UserError for the first such route
+ */
 export function checkRoutes(
   routes: readonly { dst: string; dev?: string | undefined }[],
   own: string,

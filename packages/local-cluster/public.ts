@@ -6,7 +6,10 @@ import { docker, hasImage } from "./docker.ts";
 import type { RegistryImage } from "./registry.ts";
 import { KIND_NODE_IMAGE, REGISTRY_IMAGE } from "./versions.ts";
 
-/** Images of a cluster, and Istio's source. A variable sets each one, for example to a mirror. */
+/**
+ * Images of a cluster, and Istio's charts. A variable overrides each of them, for example with a
+ * mirror.
+ */
 interface PublicImages {
   readonly node: string;
   readonly registry: RegistryImage;
@@ -16,7 +19,7 @@ interface PublicImages {
   readonly istio: { readonly charts?: string; readonly hub?: string };
 }
 
-/** Returns the images that the environment sets, or the defaults. */
+/** Returns the images from the environment, or the defaults. */
 export function publicImages(env: NodeJS.ProcessEnv = process.env): PublicImages {
   const { DUBBO_MESH_ISTIO_CHARTS: charts, DUBBO_MESH_ISTIO_HUB: hub } = env;
   return {
@@ -27,7 +30,7 @@ export function publicImages(env: NodeJS.ProcessEnv = process.env): PublicImages
   };
 }
 
-/** Pulls the base of the applications' images, and gives it its name in the local cluster. */
+/** Pulls the base of the applications' images, and tags it with its name in the local cluster. */
 export async function pullBaseImage(): Promise<void> {
   const { base } = publicImages();
   if (!(await hasImage(base))) await step(`pull ${base}`, () => docker(["pull", "--quiet", base]));

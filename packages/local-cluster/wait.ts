@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 const POLL_MS = 100;
 
-/** Looks ten times a second until `look` finds something; undefined after `seconds`. */
+/** Polls ten times a second until `look` finds something; undefined after `seconds`. */
 export async function within<T>(seconds: number, look: () => Promise<T | undefined>): Promise<T | undefined> {
   const end = performance.now() + seconds * 1000;
   for (;;) {
