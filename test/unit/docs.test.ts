@@ -71,6 +71,7 @@ const OTHERS: readonly (readonly [RegExp, Tried])[] = [
   ],
   [/^npm run reference$/, by("test/unit/docs.test.ts", "regenerated(")],
   [/^npm run istio-types$/, by("test/unit/components/istio-types.test.ts", "istioTypes(")],
+  [/^npm run plugin-schema$/, by("test/unit/library/plugin.test.ts", "`npm run plugin-schema`")],
   [/^npm run rules$/, by("test/unit/policy/readme.test.ts", "README.md")],
   [/^pulumi preview --policy-pack policy\/pack$/, plain('"--policy-pack"')],
   [/^pulumi (stack init staging --secrets-provider|login)\b/, NEEDS_BACKEND],
