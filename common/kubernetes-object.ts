@@ -7,5 +7,5 @@ export const kubernetesObject = z.looseObject({
   metadata: z.looseObject({ name: z.string(), namespace: z.string().optional() }),
 });
 
-/** A Kubernetes object, as the program declares it or as a file holds it. */
+/** A Kubernetes object, as the program declares it or as a file contains it. */
 export type KubernetesObject = z.infer<typeof kubernetesObject>;

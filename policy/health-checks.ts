@@ -20,7 +20,7 @@ import { type Fault, type Rule, titleOf } from "./rule.ts";
 const HEALTH_CHECK = "https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/health_check.proto";
 const ENVOY_FILTER = "https://istio.io/latest/docs/reference/config/networking/envoy-filter/";
 
-/** A cluster's name for people, as Envoy's. */
+/** Returns a cluster's name for messages, in Envoy's format. */
 function clusterName({ key, port, subset }: Cluster): string {
   const [namespace, name] = key.split("/");
   return `outbound|${port ?? "*"}|${subset}|${name ?? ""}.${namespace ?? ""}`;
@@ -30,7 +30,7 @@ function routedClusters({ routed }: Mesh): Cluster[] {
   return [...routed.values()].flat();
 }
 
-/** Each health check for which `wrong` has a message. */
+/** Returns a fault for each health check for which `wrong` has a message. */
 function checkFaults(
   mesh: Mesh,
   wrong: (check: Fields, patch: CheckPatch) => string | undefined,
@@ -44,13 +44,16 @@ function checkFaults(
   );
 }
 
-/** Whether Sidecars name what every workload calls: a Service that none of them names is called by nobody. */
+/**
+ * Reports whether a Sidecar limits the callees of every workload. Then a Service that no Sidecar
+ * names has no callers.
+ */
 function isScoped(mesh: Mesh): boolean {
   const sidecars = ofKind(mesh, "Sidecar").filter(isBounded);
   return mesh.workloads.every((workload) => sidecars.some((sidecar) => filterAppliesTo(sidecar, workload)));
 }
 
-/** The clusters of one called Service that a caller's patches leave without a check. */
+/** Returns the clusters of one called Service that a caller's patches leave without a check. */
 function uncoveredOf(mesh: Mesh, key: string, clusters: readonly Cluster[]): Fault[] {
   const callers = callersOf(mesh, key);
   if (callers.length === 0 && clusters.length > 0 && !isScoped(mesh)) {
@@ -90,7 +93,10 @@ function idle(mesh: Mesh): Fault[] {
     }));
 }
 
-/** The clusters that a called Service has: one without a subset, and one a subset, on each port that is called. */
+/**
+ * Returns all clusters of the called Services. On each called port there is one cluster without a
+ * subset, and one for each subset.
+ */
 function allClusters(mesh: Mesh): Cluster[] {
   return routedClusters(mesh).flatMap(({ key, port }) => {
     const subsets = destinationRules(mesh, key).flatMap((rule) => items(at(rule, "spec", "subsets")));
@@ -126,7 +132,10 @@ function needless(mesh: Mesh): Fault[] {
     });
 }
 
-/** Whether two EnvoyFilters hold for the same pods, as far as their selectors tell. */
+/**
+ * Reports whether two EnvoyFilters may apply to the same pods. It compares only namespaces and
+ * selectors.
+ */
 function overlap(one: CheckPatch["object"], other: CheckPatch["object"]): boolean {
   const selector = (object: CheckPatch["object"]): Readonly<Record<string, string>> =>
     labels(at(object, "spec", "workloadSelector", "labels"));
@@ -191,7 +200,10 @@ function asksNobody(check: Fields): string | undefined {
   return named === "" ? "names no service, and so asks for the server as a whole" : undefined;
 }
 
-/** Bound of the seed's own wish, a recovery within seconds; one minute leaves room for gentle checks. */
+/**
+ * Longest allowed recovery, in seconds. The sample asks for seconds; one minute leaves room for
+ * infrequent checks.
+ */
 const RECOVERY_SECONDS = 60;
 
 function recoverySeconds(check: Fields): number {
@@ -208,7 +220,9 @@ function slowRecovery(check: Fields): string | undefined {
     : `${text(check["healthy_threshold"]) ?? "1"}: a peer that serves again gets no calls for ${seconds} s`;
 }
 
-/** A statistic that Envoy must keep to know that a cluster carries calls; Istio's default leaves it out. */
+/**
+ * Names of a statistic that tells Envoy if a cluster carries calls. Istio's default leaves it out.
+ */
 const STATISTICS = ["", ";"].map(
   (mark) => `cluster.outbound|50052||a.b.svc.cluster.local${mark}.upstream_cx_total`,
 );
@@ -221,7 +235,10 @@ function matches(expression: string, value: string): boolean {
   }
 }
 
-/** Source: https://istio.io/latest/docs/ops/configuration/telemetry/envoy-stats/ */
+/**
+ * Reports whether the workload's Envoy keeps the statistic.
+ * Source: https://istio.io/latest/docs/ops/configuration/telemetry/envoy-stats/
+ */
 function keepsStatistics(workload: Workload): boolean {
   const matcher = fields(proxyConfig(workload)["proxyStatsMatcher"]);
   const listed = (key: string, annotation: string): readonly string[] => [
@@ -368,5 +385,5 @@ const CHECK_FIELD_RULES: readonly Rule[] = [
   },
 ];
 
-/** What active health checks must keep. */
+/** Rules for active health checks. */
 export const HEALTH_CHECK_RULES: readonly Rule[] = [...COVERAGE_RULES, ...CHECK_FIELD_RULES];

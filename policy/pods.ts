@@ -16,7 +16,7 @@ import type { Fault, Rule } from "./rule.ts";
 import { peerAuthentication } from "./security.ts";
 
 const PROBES = ["livenessProbe", "readinessProbe", "startupProbe"] as const;
-/** The port of Dubbo's QOS server, and what it answers there. Source: the seed, 4.1. */
+/** Port of Dubbo's QOS server, and its path for each probe. Source: the sample, 4.1. */
 const QOS_PORT = "22222";
 const QOS_PATHS = { livenessProbe: "/live", readinessProbe: "/ready", startupProbe: "/startup" } as const;
 
@@ -24,7 +24,7 @@ const RESTRICTED = "https://kubernetes.io/docs/concepts/security/pod-security-st
 
 type Container = Workload["containers"][number];
 
-/** Each container for which `wrong` has messages. */
+/** Returns a fault for each container for which `wrong` has messages. */
 function containerFaults(
   mesh: Mesh,
   wrong: (container: Container, workload: Workload) => readonly (string | undefined)[],
@@ -46,7 +46,7 @@ function probeless(mesh: Mesh): Fault[] {
   });
 }
 
-/** What is wrong with a probe's port or path. */
+/** Returns the fault of a probe's port or path, or undefined. */
 function probeFault(
   workload: Workload,
   container: Container,
@@ -72,7 +72,7 @@ function unanswered(mesh: Mesh): Fault[] {
 
 const REWRITE = "sidecar.istio.io/rewriteAppHTTPProbers";
 
-/** Ports that the kubelet's HTTP probes ask at, as numbers. */
+/** Returns the port numbers of the kubelet's HTTP probes. */
 function probePorts(workload: Workload): string[] {
   return workload.containers.flatMap(({ fields: container }) =>
     PROBES.flatMap((probe) => {
@@ -104,7 +104,7 @@ function plainProbes(mesh: Mesh): Fault[] {
     }));
 }
 
-/** The securityContext that holds for a container. */
+/** Returns a container's securityContext. Its fields override the pod's. */
 function contextOf(container: Container, { pod }: Workload): Fields {
   return { ...fields(pod["securityContext"]), ...fields(container.fields["securityContext"]) };
 }
@@ -162,7 +162,7 @@ function sharedAccounts(mesh: Mesh): Fault[] {
     }));
 }
 
-/** Tag of an image; undefined where a digest stands for it, or where it is not known yet. */
+/** Returns an image's tag. Returns undefined if the image has a digest or is not known yet. */
 function tagOf(image: string | undefined): string | undefined {
   if (image === undefined || image === "" || image.includes("@sha256:")) return undefined;
   return /:([^:/]+)$/.exec(image)?.[1] ?? "latest";
@@ -190,13 +190,16 @@ function unbounded(container: Container): (string | undefined)[] {
   return [missing.length === 0 ? undefined : `has no ${missing.map((keys) => keys.join(".")).join(", no ")}`];
 }
 
-/** Pods of `total` as a number or a percentage says it. */
+/** Converts a number or a percentage of `total` to a number of pods. */
 function share(value: unknown, total: number, round: (exact: number) => number): number {
   const plain = text(value) ?? "";
   return plain.endsWith("%") ? round((Number(plain.slice(0, -1)) / 100) * total) : Number(plain);
 }
 
-/** Pods that a budget lets go at once. Source: Kubernetes rounds both percentages up. */
+/**
+ * Returns the number of pods that a budget lets go at once.
+ * Source: Kubernetes rounds both percentages up.
+ */
 function evictable(budget: KubernetesBudget, replicas: number): number {
   const { maxUnavailable, minAvailable } = budget;
   if (maxUnavailable !== undefined) return share(maxUnavailable, replicas, Math.ceil);
@@ -226,7 +229,10 @@ function unbudgeted(mesh: Mesh): Fault[] {
   });
 }
 
-/** Pods that a rollout may lack at once. Source: Kubernetes' ResolveFenceposts; both default to 25 %. */
+/**
+ * Returns the number of pods that may be missing during a rollout.
+ * Source: Kubernetes' ResolveFenceposts; both settings default to 25 %.
+ */
 function lackingInRollout({ object, replicas }: Workload): number {
   const strategy = fields(at(object, "spec", "strategy"));
   if (strategy["type"] === "Recreate") return replicas;
@@ -246,13 +252,16 @@ function lossyRollouts(mesh: Mesh): Fault[] {
     });
 }
 
-/** Value of an environment variable, as far as the manifest says it. */
+/** Returns the value of an environment variable, or undefined if the manifest does not have it. */
 function variable({ fields: container }: Container, name: string): string | undefined {
   const found = items(container["env"]).find((each) => at(each, "name") === name);
   return text(at(found, "value"));
 }
 
-/** A property of Dubbo, in milliseconds, from the environment or from JAVA_TOOL_OPTIONS. */
+/**
+ * Returns the seconds of a Dubbo property from the environment or from JAVA_TOOL_OPTIONS. The
+ * property is in milliseconds.
+ */
 function dubboSeconds(container: Container, property: string): number {
   const own = variable(container, property.toUpperCase().replaceAll(".", "_"));
   const option = new RegExp(`-D${property.replaceAll(".", "\\.")}=(\\d+)`).exec(
@@ -268,14 +277,14 @@ function unreadOptions(container: Container): (string | undefined)[] {
   ];
 }
 
-/** What a preStop hook sleeps. */
+/** Returns the seconds that a preStop hook sleeps. */
 function sleepSeconds({ fields: container }: Container): number {
   const preStop = at(container, "lifecycle", "preStop");
   const command = texts(at(preStop, "exec", "command")).join(" ");
   return number(at(preStop, "sleep", "seconds")) ?? Number(/\bsleep (\d+)/.exec(command)?.[1] ?? 0);
 }
 
-/** How long a pod takes to end: what its application waits for, or what its proxy does. */
+/** Returns the longest time, in seconds, that the application or its proxy takes to end. */
 function endingSeconds(workload: Workload): number {
   const applications = workload.containers.map(
     (container) =>
@@ -436,7 +445,7 @@ const LIFECYCLE_RULES: readonly Rule[] = [
   },
 ];
 
-/** What pods must keep. */
+/** Rules for pods. */
 export const POD_RULES: readonly Rule[] = [
   ...PROBE_RULES,
   ...HARDENING_RULES,

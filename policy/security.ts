@@ -19,7 +19,10 @@ import { type Fault, type Rule, titleOf } from "./rule.ts";
 
 const AUTHORIZATION = "https://istio.io/latest/docs/reference/config/security/authorization-policy/";
 
-/** The PeerAuthentication that holds for pods: the workload's own, else its namespace's, else the mesh's. */
+/**
+ * Returns the PeerAuthentication that applies to the pods. The workload's own comes first, then the
+ * namespace's, then the mesh's.
+ */
 export function peerAuthentication(mesh: Mesh, workload: Workload): KubernetesObject | undefined {
   const selector = (object: KubernetesObject): Readonly<Record<string, string>> =>
     labels(at(object, "spec", "selector", "matchLabels"));
@@ -31,7 +34,7 @@ export function peerAuthentication(mesh: Mesh, workload: Workload): KubernetesOb
     .sort((one, other) => rank(one) - rank(other))[0];
 }
 
-/** The pods' own port of a Service's first Dubbo port: a policy names that. */
+/** Returns the container port behind a Service's first Dubbo port. Policies name that port. */
 function podPort(service: Service, workload: Workload): number | undefined {
   const target = service.ports.find(({ dubbo }) => dubbo)?.targetPort ?? "";
   const named = workload.containers
@@ -40,7 +43,7 @@ function podPort(service: Service, workload: Workload): number | undefined {
   return number(target) ?? number(at(named, "containerPort"));
 }
 
-/** Ports of the pods on which Dubbo is spoken. */
+/** Returns the pods' ports that speak Dubbo. */
 function dubboPorts(mesh: Mesh, workload: Workload): Set<number | undefined> {
   const services = mesh.services.filter((service) => selects(service, workload));
   return new Set(services.map((service) => podPort(service, workload)));
@@ -70,19 +73,19 @@ function notStrict(mesh: Mesh): Fault[] {
   return [...new Map(faults.map((fault) => [titleOf(fault.object) + (fault.path ?? ""), fault])).values()];
 }
 
-/** A path for Envoy's plain tries: `*` at an end stands for anything. */
+/** Matches a value as Istio's policies do: `*` at one end stands for any text. */
 function glob(pattern: string, value: string): boolean {
   if (pattern === "*") return value !== "";
   if (pattern.endsWith("*")) return value.startsWith(pattern.slice(0, -1));
   return pattern.startsWith("*") ? value.endsWith(pattern.slice(1)) : pattern === value;
 }
 
-/** Whether one of `patterns` fits; none given fits all. */
+/** Reports whether one of `patterns` matches. Undefined patterns match everything. */
 function fits(patterns: unknown, value: string): boolean {
   return patterns === undefined || texts(patterns).some((pattern) => glob(pattern, value));
 }
 
-/** The ALLOW policies of pods; CUSTOM asks somebody else. */
+/** Returns the AuthorizationPolicies of the pods that have one of `actions`. */
 function policiesOf(mesh: Mesh, workload: Workload, actions: readonly string[]): readonly KubernetesObject[] {
   return ofKind(mesh, "AuthorizationPolicy").filter(
     (object) =>
@@ -119,7 +122,7 @@ function anonymous(mesh: Mesh): Fault[] {
   );
 }
 
-/** What a check asks for; undefined where it only connects. */
+/** The request of a health check. */
 interface Asked {
   readonly method: string;
   readonly path: string;
@@ -136,7 +139,7 @@ function askedBy(check: Fields): Asked | undefined {
   };
 }
 
-/** Whether a rule's sources take the caller in. */
+/** Reports whether a rule's sources include the caller. */
 function admitsCaller(sources: readonly unknown[], { namespace, workload }: Caller): boolean {
   if (sources.length === 0 || workload === undefined) return true;
   const account = text(workload.pod["serviceAccountName"]) ?? "default";
@@ -167,7 +170,7 @@ function admits(policy: KubernetesObject, caller: Caller, asked: Asked, port: nu
   });
 }
 
-/** What a caller's Envoy asks a Service's pods for, each once. */
+/** Returns the requests of a caller's health checks to a Service's pods, without duplicates. */
 function askedOf(mesh: Mesh, service: Service, caller: Caller): Asked[] {
   const clusters = [...mesh.routed.values()].flat().filter(({ key }) => key === service.key);
   const asked = mesh.checks
@@ -196,7 +199,7 @@ function refusedChecks(mesh: Mesh): Fault[] {
   });
 }
 
-/** The trafficPolicies of a DestinationRule, with their paths. */
+/** Returns the trafficPolicies of a DestinationRule, with their paths. */
 export function trafficPolicies(
   rule: KubernetesObject,
 ): readonly { readonly path: string; readonly policy: Fields }[] {
@@ -230,7 +233,7 @@ function otherTls(mesh: Mesh): Fault[] {
     );
 }
 
-/** What mTLS and authorization must keep. */
+/** Rules for mTLS and authorization. */
 export const SECURITY_RULES: readonly Rule[] = [
   {
     id: "mtls-strict",

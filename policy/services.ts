@@ -19,12 +19,15 @@ function dubboServices({ services }: Mesh): readonly Service[] {
   return services.filter(({ ports }) => ports.some(({ dubbo }) => dubbo));
 }
 
-/** What Istio takes a port for: its appProtocol, else its name up to the first dash. */
+/**
+ * Returns the protocol that Istio assumes for a port: its appProtocol, else its name up to the
+ * first dash.
+ */
 function protocolOf(appProtocol: string | undefined, name = ""): string {
   return appProtocol ?? name.split("-")[0] ?? "";
 }
 
-/** Each Dubbo port for which `wrong` has a message. */
+/** Returns a fault for each Dubbo port for which `wrong` has a message. */
 function portFaults(mesh: Mesh, wrong: (port: Service["ports"][number]) => string | undefined): Fault[] {
   return dubboServices(mesh).flatMap(({ object, ports }) =>
     ports
@@ -46,7 +49,7 @@ function headless(mesh: Mesh): Fault[] {
     }));
 }
 
-/** Labels that tell a Service's subsets apart. */
+/** Returns the label keys that distinguish a Service's subsets. */
 function subsetLabels(mesh: Mesh, key: string): Set<string> {
   const subsets = destinationRules(mesh, key).flatMap((rule) => items(at(rule, "spec", "subsets")));
   return new Set(subsets.flatMap((subset) => Object.keys(labels(at(subset, "labels")))));
@@ -81,7 +84,7 @@ function unreached(mesh: Mesh): Fault[] {
   });
 }
 
-/** Whether pods opt in to the sidecar, or out of it, by themselves. */
+/** Returns the pods' own setting for sidecar injection: `true`, `false` or undefined. */
 function ownInjection(pods: Mesh["workloads"][number]): string | undefined {
   const key = "sidecar.istio.io/inject";
   return pods.labels[key] ?? pods.annotations[key];
@@ -139,7 +142,7 @@ function unscoped(mesh: Mesh): Fault[] {
     .map(({ object }) => ({ object, message: "no Sidecar names the services that its proxy is told of" }));
 }
 
-/** What Services and namespaces must keep. */
+/** Rules for Services and namespaces. */
 export const SERVICE_RULES: readonly Rule[] = [
   {
     id: "port-is-grpc",

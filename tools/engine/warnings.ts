@@ -1,18 +1,18 @@
 import { z } from "zod";
 import type { KubernetesObject } from "../../common/kubernetes-object.ts";
 
-/** Change that an update makes to one object or resource. */
+/** Kind of change that an update makes to one object or resource. */
 export type Operation = "create" | "update" | "replace" | "delete";
 
-/** A change that those who call feel, in words. */
+/** A change that callers notice. */
 export interface Warning {
-  /** Kind and name of the object that is removed or replaced; what goes with it is not told of by itself. */
+  /** Kind and name of the removed or replaced object. Objects that go with it have no warning. */
   readonly target: string;
-  /** What becomes of calls, and of whose, as sentences. */
+  /** Effect on calls and callers, as sentences. */
   readonly text: string;
 }
 
-/** An object of the stack that does not stay, as it was. */
+/** An object of the stack that is removed or replaced, in its old form. */
 export interface Loss {
   readonly operation: Extract<Operation, "delete" | "replace">;
   readonly object: KubernetesObject;
@@ -43,13 +43,13 @@ const virtualService = z.looseObject({
 
 const versionLabels = z.looseObject({ labels: z.looseObject({ app: z.string(), version: z.string() }) });
 
-/** Names for people: `a`, `a and b`, `a, b and c`. */
+/** Joins names: `a`, `a and b`, `a, b and c`. */
 function listed(names: readonly string[]): string {
   const [last = "", ...others] = names.toReversed();
   return others.length === 0 ? last : `${others.toReversed().join(", ")} and ${last}`;
 }
 
-/** What a stack was, as far as its objects tell: who called whom, and by which routes. */
+/** The old stack, as far as its objects describe it: callers, callees and routes. */
 class Before {
   readonly #objects: readonly KubernetesObject[];
 
@@ -57,12 +57,12 @@ class Before {
     this.#objects = objects;
   }
 
-  /** Names of the objects of a kind. */
+  /** Returns the names of the objects of a kind. */
   names(kind: string): string[] {
     return this.#objects.filter((object) => object.kind === kind).map(({ metadata }) => metadata.name);
   }
 
-  /** The services that a service called; undefined where its Sidecar cannot be read, as one of encrypted values. */
+  /** Returns the callees of a service. Returns undefined if its Sidecar has encrypted values. */
   callees(service: string): string[] | undefined {
     const found = this.#objects.find(({ kind, metadata }) => kind === "Sidecar" && metadata.name === service);
     if (found === undefined) return [];
@@ -72,7 +72,7 @@ class Before {
     return hosts.flatMap((host) => /^\.\/([^.]+)\./.exec(host)?.[1] ?? []);
   }
 
-  /** Who called a service, as the end of a sentence about it. */
+  /** Describes the callers of a service, as the end of a sentence. */
   callers(service: string): string {
     const known = this.names("Sidecar").map((caller) => [caller, this.callees(caller)] as const);
     if (known.some(([, callees]) => callees === undefined)) return "who calls it stands in encrypted values";
@@ -81,7 +81,10 @@ class Before {
     return `${listed(callers)} ${callers.length === 1 ? "calls" : "call"} it`;
   }
 
-  /** What a version of a service answered: nothing, or words for it; undefined where nobody is routed to the service. */
+  /**
+   * Describes the share of calls of a version, or returns empty text if it has none. Returns
+   * undefined if the service has no routes.
+   */
   share(service: string, version: string): string | undefined {
     const found = this.#objects.find(
       ({ kind, metadata }) => kind === "VirtualService" && metadata.name === service,
@@ -102,7 +105,7 @@ class Before {
   }
 }
 
-/** What one loss means; undefined where no call feels it. */
+/** Returns the effect of one loss on calls, or undefined if no caller notices it. */
 type Meaning = (
   loss: Loss,
   before: Before,
@@ -149,13 +152,13 @@ const routes: Meaning = ({ operation, object }, before, isLost) => {
 };
 
 const subsets: Meaning = ({ object }, before, isLost) => {
-  // A version's is named after it, behind a dot; a service's name has none.
+  // The name of a version's DestinationRule has the version after a dot. A service name has no dot.
   const [app = "", version] = object.metadata.name.split(".");
-  // Without routes nothing asks for a version.
+  // Without routes, no call selects a version.
   if (isLost("VirtualService", app)) return undefined;
   if (version === undefined)
     return `calls to ${app} have neither its load balancing nor its bounds; ${before.callers(app)}.`;
-  // What its pods answered is told of with them.
+  // The warning about its pods already covers this.
   if (isLost("Deployment", `${app}-${version}`) || before.share(app, version) === "") return undefined;
   return `calls to ${version} of ${app} fail: nothing tells its pods apart; ${before.callers(app)}.`;
 };
@@ -166,8 +169,10 @@ const controlPlane: Meaning = ({ object }) =>
     : undefined;
 
 /**
- * What calls depend on. All else goes unnoticed: budgets, autoscalers and scopes carry no call, rules of who may call go with the
- * call that they are about or allow more without it, a check that is gone ejects nobody, and a ServiceAccount goes after the pods that ran as it.
+ * Effects by kind of object. Callers do not notice the loss of any other kind.
+ * Budgets, autoscalers and scopes carry no calls. Authorization rules go with their calls, or allow
+ * more when they are gone. A missing health check ejects no endpoint. A ServiceAccount goes after
+ * its pods.
  */
 const MEANINGS: Readonly<Record<string, Meaning>> = {
   Namespace: namespace,
@@ -179,9 +184,10 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
 };
 
 /**
- * Tells of each loss that those who call feel. Where the namespace goes, that says it all.
- * @param before all objects that the stack had; calls between services are read off their Sidecars, shares off their VirtualServices
- * @param losses what of them does not stay
+ * Returns a warning for each loss that callers notice. The loss of a namespace covers all losses
+ * inside it.
+ * @param before all old objects of the stack; Sidecars show the calls, VirtualServices the shares
+ * @param losses the objects that are removed or replaced
  */
 export function warningsOf(before: readonly KubernetesObject[], losses: readonly Loss[]): Warning[] {
   const world = new Before(before);
