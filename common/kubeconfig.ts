@@ -243,7 +243,10 @@ export class ApiServer {
     this.#options = options;
   }
 
-  /** @throws UserError if the kubeconfig lacks the context or cannot be used */
+  /**
+   * Returns the client for a stack.
+   * @throws UserError if the kubeconfig lacks the context or cannot be used
+   */
   static async of(settings: ClusterSettings): Promise<ApiServer> {
     const kubeconfig = stackKubeconfig(settings);
     const server = String(kubeconfig.clusters[0]?.cluster["server"]).replace(/\/$/, "");
@@ -258,7 +261,10 @@ export class ApiServer {
     }
   }
 
-  /** @throws Error if the server does not answer */
+  /**
+   * Sends a GET request.
+   * @throws Error if the server does not answer
+   */
   async get(path: string): Promise<Answer> {
     const url = new URL(`${this.#server}${path}`);
     const request = url.protocol === "http:" ? httpRequest : httpsRequest;

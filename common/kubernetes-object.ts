@@ -1,6 +1,5 @@
 import { z } from "zod";
 
-/** Schema of a {@link KubernetesObject}. */
 export const kubernetesObject = z.looseObject({
   apiVersion: z.string(),
   kind: z.string(),

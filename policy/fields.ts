@@ -2,7 +2,6 @@ import yaml from "js-yaml";
 
 // These functions read YAML of any shape. A missing value or one of another type counts as empty.
 
-/** The fields of an object. */
 export type Fields = Readonly<Record<string, unknown>>;
 
 /** Returns the fields of `value`, or none if it is not an object. */

@@ -54,7 +54,7 @@ function isScoped(mesh: Mesh): boolean {
 }
 
 /** Returns the clusters of one called Service that a caller's patches leave without a check. */
-function uncoveredOf(mesh: Mesh, key: string, clusters: readonly Cluster[]): Fault[] {
+function uncheckedClustersOf(mesh: Mesh, key: string, clusters: readonly Cluster[]): Fault[] {
   const callers = callersOf(mesh, key);
   if (callers.length === 0 && clusters.length > 0 && !isScoped(mesh)) {
     const service = mesh.services.find((each) => each.key === key);
@@ -78,11 +78,11 @@ function uncoveredOf(mesh: Mesh, key: string, clusters: readonly Cluster[]): Fau
   });
 }
 
-function uncovered(mesh: Mesh): Fault[] {
-  return [...mesh.routed].flatMap(([key, clusters]) => uncoveredOf(mesh, key, clusters));
+function uncheckedClusters(mesh: Mesh): Fault[] {
+  return [...mesh.routed].flatMap(([key, clusters]) => uncheckedClustersOf(mesh, key, clusters));
 }
 
-function idle(mesh: Mesh): Fault[] {
+function unusedChecks(mesh: Mesh): Fault[] {
   const routed = routedClusters(mesh);
   return mesh.checks
     .filter((patch) => !routed.some((cluster) => hits(patch, cluster)))
@@ -105,7 +105,7 @@ function allClusters(mesh: Mesh): Cluster[] {
   });
 }
 
-function needless(mesh: Mesh): Fault[] {
+function needlessChecks(mesh: Mesh): Fault[] {
   const routed = routedClusters(mesh);
   const name = (cluster: Cluster): string => clusterName(cluster);
   const used = new Set(routed.map(name));
@@ -148,7 +148,7 @@ function overlap(one: CheckPatch["object"], other: CheckPatch["object"]): boolea
   );
 }
 
-function doubled(mesh: Mesh): Fault[] {
+function duplicateChecks(mesh: Mesh): Fault[] {
   const several = mesh.checks
     .filter(({ checks }) => checks.length > 1)
     .map(({ object, path, checks }) => ({
@@ -190,7 +190,7 @@ function alpn(check: Fields): string | undefined {
   return foreignAlpn(texts(at(check, "tls_options", "alpn_protocols")));
 }
 
-function asksNobody(check: Fields): string | undefined {
+function missingServiceName(check: Fields): string | undefined {
   if (check["http_health_check"] !== undefined || check["custom_health_check"] !== undefined)
     return undefined;
   const grpc = check["grpc_health_check"];
@@ -253,7 +253,7 @@ function keepsStatistics(workload: Workload): boolean {
   );
 }
 
-function blindCallers(mesh: Mesh): Fault[] {
+function callersWithoutStatistics(mesh: Mesh): Fault[] {
   const checking = mesh.workloads.filter((workload) =>
     mesh.checks.some(({ object }) => filterAppliesTo(object, workload)),
   );
@@ -267,7 +267,7 @@ function blindCallers(mesh: Mesh): Fault[] {
     }));
 }
 
-function keepsRemoved(mesh: Mesh): Fault[] {
+function keepsRemovedPods(mesh: Mesh): Fault[] {
   return mesh.checks
     .filter(({ value }) => value["ignore_health_on_host_removal"] !== true)
     .map(({ object, path }) => ({
@@ -298,7 +298,7 @@ const COVERAGE_RULES: readonly Rule[] = [
     text: "Each cluster that calls flow through is watched by an active health check of the caller's Envoy.",
     fix: "Add a patch for each subset that has calls, matched by service, portNumber and subset.",
     source: "the seed, 4.2; Istio's pilot/pkg/networking/core/envoyfilter/cluster_patch.go",
-    faults: uncovered,
+    faults: uncheckedClusters,
   },
   {
     id: "check-hits-calls",
@@ -306,7 +306,7 @@ const COVERAGE_RULES: readonly Rule[] = [
     text: "Each active health check watches a cluster that carries calls.",
     fix: "Match by the Service's full DNS name, portNumber, and the subset that the routes name.",
     source: "Istio's pilot/pkg/networking/core/envoyfilter/cluster_patch.go",
-    faults: idle,
+    faults: unusedChecks,
   },
   {
     id: "check-only-calls",
@@ -314,7 +314,7 @@ const COVERAGE_RULES: readonly Rule[] = [
     text: "An active health check watches no cluster without calls: each costs the peers as many checks again.",
     fix: "Name the subset in the match.",
     source: ENVOY_FILTER,
-    faults: needless,
+    faults: needlessChecks,
   },
   {
     id: "check-one-owner",
@@ -322,7 +322,7 @@ const COVERAGE_RULES: readonly Rule[] = [
     text: "A cluster has one health check: MERGE appends to a list, and Envoy refuses a cluster with two.",
     fix: "Keep one patch for each cluster.",
     source: ENVOY_FILTER,
-    faults: doubled,
+    faults: duplicateChecks,
   },
   {
     id: "envoyfilter-scoped",
@@ -357,7 +357,7 @@ const CHECK_FIELD_RULES: readonly Rule[] = [
     text: "An active health check asks the application for the service that is called.",
     fix: "Use grpc_health_check with service_name, such as org.apache.dubbo.samples.Greeter.",
     source: "https://github.com/grpc/grpc/blob/master/doc/health-checking.md",
-    faults: (mesh) => checkFaults(mesh, asksNobody, "grpc_health_check.service_name"),
+    faults: (mesh) => checkFaults(mesh, missingServiceName, "grpc_health_check.service_name"),
   },
   {
     id: "check-recovers-soon",
@@ -373,7 +373,7 @@ const CHECK_FIELD_RULES: readonly Rule[] = [
     text: "A caller's Envoy keeps the statistic by which it tells a cluster with calls from one without.",
     fix: "Annotate its pods: proxy.istio.io/config with proxyStatsMatcher, including upstream_cx_total and health_check.",
     source: "https://istio.io/latest/docs/ops/configuration/telemetry/envoy-stats/",
-    faults: blindCallers,
+    faults: callersWithoutStatistics,
   },
   {
     id: "check-drops-removed",
@@ -381,7 +381,7 @@ const CHECK_FIELD_RULES: readonly Rule[] = [
     text: "A pod that Kubernetes has removed gets no calls, whatever its checks say.",
     fix: "Set ignore_health_on_host_removal: true beside health_checks.",
     source: "https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/cluster/v3/cluster.proto",
-    faults: keepsRemoved,
+    faults: keepsRemovedPods,
   },
 ];
 

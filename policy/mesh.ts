@@ -25,7 +25,6 @@ export interface Workload {
   readonly replicas: number;
 }
 
-/** A Service's port. */
 export interface ServicePort {
   readonly path: string;
   readonly number: number;
@@ -85,7 +84,6 @@ export interface Route {
 export interface CheckPatch {
   readonly object: KubernetesObject;
   readonly path: string;
-  /** The patch's match. */
   readonly match: Fields;
   readonly operation: string | undefined;
   /** The value that Istio merges into the cluster. */
@@ -127,7 +125,7 @@ export function ofKind(mesh: Pick<Mesh, "objects">, kind: string): readonly Kube
 
 /**
  * Returns namespace and name of the Service that `host` names in an object of `namespace`. Istio
- * completes a name without a dot by the object's namespace. It takes all other names as they stand.
+ * completes a name without a dot by the object's namespace. It uses all other names unchanged.
  * Source: Istio's pilot/pkg/model, ResolveShortnameToFQDN.
  */
 export function serviceKey(host: string, namespace: string): string | undefined {

@@ -39,7 +39,7 @@ function containerFaults(
   );
 }
 
-function probeless(mesh: Mesh): Fault[] {
+function missingProbes(mesh: Mesh): Fault[] {
   return mesh.workloads.flatMap(({ object, containers }) => {
     const missing = PROBES.filter((probe) => containers.every((each) => each.fields[probe] === undefined));
     return missing.length === 0 ? [] : [{ object, message: `has no ${missing.join(", no ")}` }];
@@ -64,7 +64,7 @@ function probeFault(
   return path === QOS_PATHS[probe] ? undefined : `asks for ${path}; Dubbo answers it at ${QOS_PATHS[probe]}`;
 }
 
-function unanswered(mesh: Mesh): Fault[] {
+function unansweredProbes(mesh: Mesh): Fault[] {
   return PROBES.flatMap((probe) =>
     containerFaults(mesh, (container, workload) => [probeFault(workload, container, probe)], probe),
   );
@@ -90,7 +90,7 @@ function isReachable(mesh: Mesh, workload: Workload, port: string): boolean {
   return excluded.map((each) => each.trim()).includes(port) || (policy !== undefined && mode !== "STRICT");
 }
 
-function plainProbes(mesh: Mesh): Fault[] {
+function plaintextProbes(mesh: Mesh): Fault[] {
   return mesh.workloads
     .filter(
       (workload) =>
@@ -168,20 +168,20 @@ function tagOf(image: string | undefined): string | undefined {
   return /:([^:/]+)$/.exec(image)?.[1] ?? "latest";
 }
 
-function floating(container: Container): (string | undefined)[] {
+function latestTag(container: Container): (string | undefined)[] {
   const image = text(container.fields["image"]);
   return [
     tagOf(image) === "latest" ? `${image ?? ""} is another image whenever somebody pushes one` : undefined,
   ];
 }
 
-function tagged(container: Container, built: readonly string[]): (string | undefined)[] {
+function unpinnedImage(container: Container, built: readonly string[]): (string | undefined)[] {
   const image = text(container.fields["image"]);
   const pinned = tagOf(image) === undefined || built.includes(image ?? "");
   return [pinned ? undefined : `${image ?? ""} is referred to by tag`];
 }
 
-function unbounded(container: Container): (string | undefined)[] {
+function missingResources(container: Container): (string | undefined)[] {
   const missing = [
     ["requests", "cpu"],
     ["requests", "memory"],
@@ -200,7 +200,7 @@ function share(value: unknown, total: number, round: (exact: number) => number):
  * Returns the number of pods that a budget lets go at once.
  * Source: Kubernetes rounds both percentages up.
  */
-function evictable(budget: KubernetesBudget, replicas: number): number {
+function evictablePods(budget: KubernetesBudget, replicas: number): number {
   const { maxUnavailable, minAvailable } = budget;
   if (maxUnavailable !== undefined) return share(maxUnavailable, replicas, Math.ceil);
   return minAvailable === undefined ? 0 : replicas - share(minAvailable, replicas, Math.ceil);
@@ -220,7 +220,7 @@ function unbudgeted(mesh: Mesh): Fault[] {
     if (budgets.length === 0)
       return replicas > 1 ? [{ object, message: `has ${replicas} pods and no PodDisruptionBudget` }] : [];
     return budgets
-      .filter((each) => replicas > 0 && evictable(fields(each["spec"]), replicas) < 1)
+      .filter((each) => replicas > 0 && evictablePods(fields(each["spec"]), replicas) < 1)
       .map((each) => ({
         object: each,
         path: "spec",
@@ -233,7 +233,7 @@ function unbudgeted(mesh: Mesh): Fault[] {
  * Returns the number of pods that may be missing during a rollout.
  * Source: Kubernetes' ResolveFenceposts; both settings default to 25 %.
  */
-function lackingInRollout({ object, replicas }: Workload): number {
+function missingInRollout({ object, replicas }: Workload): number {
   const strategy = fields(at(object, "spec", "strategy"));
   if (strategy["type"] === "Recreate") return replicas;
   const rolling = fields(strategy["rollingUpdate"]);
@@ -246,7 +246,7 @@ function lossyRollouts(mesh: Mesh): Fault[] {
   return mesh.workloads
     .filter(({ object, replicas }) => object.kind === "Deployment" && replicas > 0)
     .flatMap((workload) => {
-      const lacking = lackingInRollout(workload);
+      const lacking = missingInRollout(workload);
       const message = `a rollout ends ${lacking} of ${workload.replicas} pods before new ones are ready`;
       return lacking === 0 ? [] : [{ object: workload.object, path: "spec.strategy", message }];
     });
@@ -285,7 +285,7 @@ function sleepSeconds({ fields: container }: Container): number {
 }
 
 /** Returns the longest time, in seconds, that the application or its proxy takes to end. */
-function endingSeconds(workload: Workload): number {
+function terminationSeconds(workload: Workload): number {
   const applications = workload.containers.map(
     (container) =>
       sleepSeconds(container) +
@@ -297,10 +297,10 @@ function endingSeconds(workload: Workload): number {
   return Math.max(0, ...applications, ...proxy.map((each) => durationSeconds(each) ?? 0));
 }
 
-function cutShort(mesh: Mesh): Fault[] {
+function shortGracePeriods(mesh: Mesh): Fault[] {
   return mesh.workloads.flatMap((workload) => {
     const grace = number(workload.pod["terminationGracePeriodSeconds"]) ?? 30;
-    const ending = endingSeconds(workload);
+    const ending = terminationSeconds(workload);
     if (grace > ending || ending === 0) return [];
     return [
       {
@@ -319,7 +319,7 @@ const PROBE_RULES: readonly Rule[] = [
     text: "Pods have a liveness, a readiness and a startup probe.",
     fix: "Add httpGet probes of /live, /ready and /startup on port 22222.",
     source: "the seed, 4.1",
-    faults: probeless,
+    faults: missingProbes,
   },
   {
     id: "probes-answered",
@@ -327,7 +327,7 @@ const PROBE_RULES: readonly Rule[] = [
     text: "A probe asks at a port that a container has or at Dubbo's 22222, and there for its own path.",
     fix: "Use /live, /ready and /startup on port 22222, or a port of the container's.",
     source: "the seed, 4.1",
-    faults: unanswered,
+    faults: unansweredProbes,
   },
   {
     id: "probes-survive-mtls",
@@ -335,7 +335,7 @@ const PROBE_RULES: readonly Rule[] = [
     text: "HTTP probes are answered under STRICT mTLS.",
     fix: `Take the annotation ${REWRITE} away: Istio then has its agent ask the application.`,
     source: "https://istio.io/latest/docs/ops/configuration/mesh/app-health-check/; istio/istio#26737",
-    faults: plainProbes,
+    faults: plaintextProbes,
   },
 ];
 
@@ -390,7 +390,7 @@ const IMAGE_RULES: readonly Rule[] = [
     text: "Images have a tag or a digest that says which they are.",
     fix: "Refer to the image by digest, or by a tag that is never moved.",
     source: "https://kubernetes.io/docs/concepts/containers/images/",
-    faults: (mesh) => containerFaults(mesh, floating, "image"),
+    faults: (mesh) => containerFaults(mesh, latestTag, "image"),
   },
   {
     id: "image-by-digest",
@@ -398,7 +398,7 @@ const IMAGE_RULES: readonly Rule[] = [
     text: "Images are referred to by digest, so that all pods run the same.",
     fix: "Write image@sha256:... in place of the tag.",
     source: "https://kubernetes.io/docs/concepts/containers/images/",
-    faults: (mesh) => containerFaults(mesh, (container) => tagged(container, mesh.built), "image"),
+    faults: (mesh) => containerFaults(mesh, (container) => unpinnedImage(container, mesh.built), "image"),
   },
 ];
 
@@ -409,7 +409,7 @@ const LIFECYCLE_RULES: readonly Rule[] = [
     text: "Containers request CPU and memory, and have a limit of memory.",
     fix: "Set resources.requests of cpu and memory, and resources.limits.memory.",
     source: "https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/",
-    faults: (mesh) => containerFaults(mesh, unbounded, "resources"),
+    faults: (mesh) => containerFaults(mesh, missingResources, "resources"),
   },
   {
     id: "disruption-budget",
@@ -433,7 +433,7 @@ const LIFECYCLE_RULES: readonly Rule[] = [
     text: "A pod has longer to end than it drains.",
     fix: "Raise terminationGracePeriodSeconds above the preStop sleep, Dubbo's shutdown waits and the proxy's drain.",
     source: "https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/",
-    faults: cutShort,
+    faults: shortGracePeriods,
   },
   {
     id: "java-options-read",

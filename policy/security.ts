@@ -20,8 +20,8 @@ import { type Fault, type Rule, titleOf } from "./rule.ts";
 const AUTHORIZATION = "https://istio.io/latest/docs/reference/config/security/authorization-policy/";
 
 /**
- * Returns the PeerAuthentication that applies to the pods. The workload's own comes first, then the
- * namespace's, then the mesh's.
+ * Returns the PeerAuthentication that applies to the pods. A policy for the workload overrides one
+ * for its namespace, which overrides one for the mesh.
  */
 export function peerAuthentication(mesh: Mesh, workload: Workload): KubernetesObject | undefined {
   const selector = (object: KubernetesObject): Readonly<Record<string, string>> =>
@@ -94,7 +94,7 @@ function policiesOf(mesh: Mesh, workload: Workload, actions: readonly string[]):
   );
 }
 
-function open(mesh: Mesh): Fault[] {
+function unauthorizedCallees(mesh: Mesh): Fault[] {
   return mesh.workloads
     .filter(
       (workload) =>
@@ -107,7 +107,7 @@ function open(mesh: Mesh): Fault[] {
     }));
 }
 
-function anonymous(mesh: Mesh): Fault[] {
+function anonymousPolicies(mesh: Mesh): Fault[] {
   const policies = new Set(
     mesh.workloads
       .filter((workload) => calledServices(mesh, workload).length > 0)
@@ -123,12 +123,12 @@ function anonymous(mesh: Mesh): Fault[] {
 }
 
 /** The request of a health check. */
-interface Asked {
+interface CheckRequest {
   readonly method: string;
   readonly path: string;
 }
 
-function askedBy(check: Fields): Asked | undefined {
+function requestOf(check: Fields): CheckRequest | undefined {
   const http = check["http_health_check"];
   if (check["grpc_health_check"] !== undefined)
     return { method: "POST", path: "/grpc.health.v1.Health/Check" };
@@ -155,7 +155,12 @@ function admitsCaller(sources: readonly unknown[], { namespace, workload }: Call
   });
 }
 
-function admits(policy: KubernetesObject, caller: Caller, asked: Asked, port: number | undefined): boolean {
+function admits(
+  policy: KubernetesObject,
+  caller: Caller,
+  asked: CheckRequest,
+  port: number | undefined,
+): boolean {
   return items(at(policy, "spec", "rules")).some((rule) => {
     const operations = items(at(rule, "to"));
     const operation = operations.some((to) => {
@@ -171,22 +176,22 @@ function admits(policy: KubernetesObject, caller: Caller, asked: Asked, port: nu
 }
 
 /** Returns the requests of a caller's health checks to a Service's pods, without duplicates. */
-function askedOf(mesh: Mesh, service: Service, caller: Caller): Asked[] {
+function requestsOf(mesh: Mesh, service: Service, caller: Caller): CheckRequest[] {
   const clusters = [...mesh.routed.values()].flat().filter(({ key }) => key === service.key);
   const asked = mesh.checks
     .filter(({ object }) => object === caller.object || filterAppliesTo(object, caller))
     .filter((patch) => clusters.some((cluster) => hits(patch, cluster)))
-    .flatMap(({ checks }) => checks.flatMap((check) => askedBy(check.fields) ?? []));
+    .flatMap(({ checks }) => checks.flatMap((check) => requestOf(check.fields) ?? []));
   return [...new Map(asked.map((each) => [`${each.method} ${each.path}`, each])).values()];
 }
 
-function refusedChecks(mesh: Mesh): Fault[] {
+function deniedChecks(mesh: Mesh): Fault[] {
   return mesh.workloads.flatMap((workload) => {
     const policies = policiesOf(mesh, workload, ["ALLOW"]);
     if (policies.length === 0) return [];
     return calledServices(mesh, workload).flatMap((service) =>
       callersOf(mesh, service.key).flatMap((caller) =>
-        askedOf(mesh, service, caller)
+        requestsOf(mesh, service, caller)
           .filter(
             (asked) => !policies.some((policy) => admits(policy, caller, asked, podPort(service, workload))),
           )
@@ -217,7 +222,7 @@ export function trafficPolicies(
   ]);
 }
 
-function otherTls(mesh: Mesh): Fault[] {
+function overriddenMtls(mesh: Mesh): Fault[] {
   return ofKind(mesh, "DestinationRule")
     .filter((rule) => {
       const host = text(at(rule, "spec", "host")) ?? "";
@@ -250,7 +255,7 @@ export const SECURITY_RULES: readonly Rule[] = [
     fix: "Take tls away, or set mode: ISTIO_MUTUAL.",
     source:
       "https://istio.io/latest/docs/ops/common-problems/network-issues/#503-errors-after-setting-destination-rule",
-    faults: otherTls,
+    faults: overriddenMtls,
   },
   {
     id: "authorization-covers-calls",
@@ -258,7 +263,7 @@ export const SECURITY_RULES: readonly Rule[] = [
     text: "An AuthorizationPolicy says who may call each workload that is called.",
     fix: "Add one with action: ALLOW, the callers' principals, and the methods that they call.",
     source: AUTHORIZATION,
-    faults: open,
+    faults: unauthorizedCallees,
   },
   {
     id: "authorization-admits-check",
@@ -266,7 +271,7 @@ export const SECURITY_RULES: readonly Rule[] = [
     text: "Where calls are authorized, the callers' health checks are, too.",
     fix: "Allow POST /grpc.health.v1.Health/Check on the Dubbo port to the callers' principals.",
     source: AUTHORIZATION,
-    faults: refusedChecks,
+    faults: deniedChecks,
   },
   {
     id: "authorization-names-callers",
@@ -274,6 +279,6 @@ export const SECURITY_RULES: readonly Rule[] = [
     text: "What an AuthorizationPolicy allows, it allows to somebody.",
     fix: "Name the callers in from.source, such as by principals.",
     source: AUTHORIZATION,
-    faults: anonymous,
+    faults: anonymousPolicies,
   },
 ];

@@ -68,7 +68,7 @@ function pinnedSelectors(mesh: Mesh): Fault[] {
   });
 }
 
-function unreached(mesh: Mesh): Fault[] {
+function unreachablePods(mesh: Mesh): Fault[] {
   return dubboServices(mesh).flatMap((service): Fault[] => {
     const { object, namespace, ports } = service;
     const inNamespace = mesh.workloads.filter((workload) => workload.namespace === namespace);
@@ -85,7 +85,7 @@ function unreached(mesh: Mesh): Fault[] {
 }
 
 /** Returns the pods' own setting for sidecar injection: `true`, `false` or undefined. */
-function ownInjection(pods: Mesh["workloads"][number]): string | undefined {
+function injectionSetting(pods: Mesh["workloads"][number]): string | undefined {
   const key = "sidecar.istio.io/inject";
   return pods.labels[key] ?? pods.annotations[key];
 }
@@ -97,7 +97,7 @@ function notInjected(mesh: Mesh): Fault[] {
       const services = mesh.services.some(({ namespace }) => namespace === name);
       return (
         (services || pods.length > 0) &&
-        !(pods.length > 0 && pods.every((each) => ownInjection(each) === "true"))
+        !(pods.length > 0 && pods.every((each) => injectionSetting(each) === "true"))
       );
     })
     .flatMap((object): Fault[] => {
@@ -107,7 +107,7 @@ function notInjected(mesh: Mesh): Fault[] {
       return on ? [] : [{ object, path: "metadata.labels", message: "its pods get no sidecar" }];
     });
   const pods = mesh.workloads
-    .filter((each) => ownInjection(each) === "false")
+    .filter((each) => injectionSetting(each) === "false")
     .map(({ object }) => ({
       object,
       path: "spec.template.metadata",
@@ -123,7 +123,7 @@ function loggedNamespaces(mesh: Mesh): Set<string> {
   return new Set(logging.map(namespaceOf));
 }
 
-function unlogged(mesh: Mesh): Fault[] {
+function namespacesWithoutLogs(mesh: Mesh): Fault[] {
   const logged = loggedNamespaces(mesh);
   if (logged.has("istio-system")) return [];
   const namespaces = [...new Set(dubboServices(mesh).map(({ namespace }) => namespace))];
@@ -135,7 +135,7 @@ function unlogged(mesh: Mesh): Fault[] {
     }));
 }
 
-function unscoped(mesh: Mesh): Fault[] {
+function unscopedWorkloads(mesh: Mesh): Fault[] {
   const sidecars = ofKind(mesh, "Sidecar").filter(isBounded);
   return mesh.workloads
     .filter((workload) => !sidecars.some((sidecar) => filterAppliesTo(sidecar, workload)))
@@ -192,7 +192,7 @@ export const SERVICE_RULES: readonly Rule[] = [
     text: "A Dubbo Service selects pods, and each named target port is one of theirs.",
     fix: "Mend the selector, or name the container's port as the Service does.",
     source: "https://kubernetes.io/docs/concepts/services-networking/service/",
-    faults: unreached,
+    faults: unreachablePods,
   },
   {
     id: "namespace-injects",
@@ -208,7 +208,7 @@ export const SERVICE_RULES: readonly Rule[] = [
     text: "The proxies log their calls, which Istio's default profile does not.",
     fix: "Add a Telemetry with accessLogging: [{ providers: [{ name: envoy }] }].",
     source: "https://istio.io/latest/docs/tasks/observability/logs/access-log/",
-    faults: unlogged,
+    faults: namespacesWithoutLogs,
   },
   {
     id: "sidecar-scope",
@@ -216,6 +216,6 @@ export const SERVICE_RULES: readonly Rule[] = [
     text: "A proxy is told only of the services that its application calls.",
     fix: "Add a Sidecar for the workload whose egress hosts name them, and istio-system/*.",
     source: "https://istio.io/latest/docs/reference/config/networking/sidecar/",
-    faults: unscoped,
+    faults: unscopedWorkloads,
   },
 ];

@@ -122,7 +122,7 @@ function repeatedCalls(mesh: Mesh): Fault[] {
     });
 }
 
-function silentRetries(mesh: Mesh): Fault[] {
+function unsetRetries(mesh: Mesh): Fault[] {
   return dubboRoutes(mesh)
     .filter(({ fields: route }) => route["retries"] === undefined && route["route"] !== undefined)
     .map(({ object, path }) => ({
@@ -133,7 +133,7 @@ function silentRetries(mesh: Mesh): Fault[] {
     }));
 }
 
-function cutStreams(mesh: Mesh): Fault[] {
+function streamTimeouts(mesh: Mesh): Fault[] {
   return dubboRoutes(mesh)
     .filter((route) => (durationSeconds(route.fields["timeout"]) ?? 0) > 0 && !isUnary(route))
     .map(({ object, path, fields: route }) => ({
@@ -143,7 +143,7 @@ function cutStreams(mesh: Mesh): Fault[] {
     }));
 }
 
-function hiddenPanic(mesh: Mesh): Fault[] {
+function disabledPanicThresholds(mesh: Mesh): Fault[] {
   return ofKind(mesh, "DestinationRule").flatMap((object) =>
     trafficPolicies(object).flatMap(({ path, policy }) => {
       const detection = policy["outlierDetection"];
@@ -262,7 +262,7 @@ const FAILURE_RULES: readonly Rule[] = [
     text: "Routes say which retries Envoy makes, so that they do not multiply with Dubbo's.",
     fix: "Set retries on the route, also { attempts: 0 }, and retries=0 in the Dubbo consumer.",
     source: "https://istio.io/latest/docs/concepts/traffic-management/#retries",
-    faults: silentRetries,
+    faults: unsetRetries,
   },
   {
     id: "timeout-spares-streams",
@@ -270,7 +270,7 @@ const FAILURE_RULES: readonly Rule[] = [
     text: "A route's timeout cuts no stream.",
     fix: "Match the unary methods by uri.exact, and leave the timeout out for all others.",
     source: "https://www.envoyproxy.io/docs/envoy/latest/faq/configuration/timeouts",
-    faults: cutStreams,
+    faults: streamTimeouts,
   },
   {
     id: "panic-threshold",
@@ -278,9 +278,9 @@ const FAILURE_RULES: readonly Rule[] = [
     text: "Outlier detection leaves Envoy a panic threshold.",
     fix: "Set outlierDetection.minHealthPercent, such as to 50.",
     source: "https://istio.io/latest/docs/reference/config/networking/destination-rule/#OutlierDetection",
-    faults: hiddenPanic,
+    faults: disabledPanicThresholds,
   },
 ];
 
-/** What traffic rules must keep. */
+/** Rules for traffic. */
 export const TRAFFIC_RULES: readonly Rule[] = [...ROUTE_RULES, ...FAILURE_RULES];

@@ -11,7 +11,7 @@ export const MARKER = "<!-- dubbo-mesh: preview -->";
 export const COMMENT_LIMIT = 65_536;
 
 /** Maximum number of findings in a table. The JSON has all of them. */
-const TOLD_FINDINGS = 20;
+const MAX_FINDINGS = 20;
 
 /** Maximum length of a table cell, in characters. */
 const FINDING_LIMIT = 400;
@@ -82,13 +82,13 @@ function summary(environments: readonly EnvironmentChange[]): string {
   return [row(...heads), row("---", ...heads.slice(1).map(() => "--:")), ...rows].join("\n");
 }
 
-interface Told extends Finding {
+interface StackFinding extends Finding {
   readonly stack: string;
 }
 
-function findingTable(findings: readonly Told[]): string {
+function findingTable(findings: readonly StackFinding[]): string {
   const rows = findings
-    .slice(0, TOLD_FINDINGS)
+    .slice(0, MAX_FINDINGS)
     .map(({ stack, severity, rule, object, path, message, fix }) =>
       row(
         stack,
@@ -108,7 +108,7 @@ function findingTable(findings: readonly Told[]): string {
 }
 
 function findingSections({ environments }: CiPreview): string[] {
-  const all = (kind: keyof EnvironmentChange["findings"]): Told[] =>
+  const all = (kind: keyof EnvironmentChange["findings"]): StackFinding[] =>
     environments.flatMap(({ stack, findings }) => findings[kind].map((finding) => ({ ...finding, stack })));
   const [fresh, mended, staying] = [all("fresh"), all("mended"), all("staying")];
   return [

@@ -131,7 +131,8 @@ function findingsOf(objects: GoldenObjects): Finding[] {
 }
 
 /**
- * Groups findings by when they exist. Two findings are the same if rule, object and path are equal.
+ * Groups findings into fresh, mended and staying ones. Two findings are the same if rule, object
+ * and path are equal.
  */
 export function findingChanges(before: readonly Finding[], after: readonly Finding[]): FindingChanges {
   const key = ({ rule, object, path }: Finding): string => JSON.stringify([rule, object, path]);

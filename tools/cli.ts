@@ -46,8 +46,8 @@ async function stackFile(options: CommonOptions): Promise<StackFile> {
 }
 
 /**
- * Reads a stack's file and checks that the stack can be deployed to its target. The program also
- * rejects collisions, but `up` may first take minutes to start the cluster.
+ * Reads a stack's file and rejects a target that another stack already uses. The program rejects it
+ * too, but `up` may first take minutes to start the cluster.
  */
 async function deployable(options: CommonOptions): Promise<StackFile> {
   const { refuseCollision } = await import("../stack/files.ts");
@@ -74,8 +74,8 @@ async function runUp(options: UpOptions): Promise<void> {
 }
 
 /**
- * Returns the engine of a stack whose context exists. Pulumi previews a stack without a context as
- * if it existed.
+ * Returns the engine of a stack and checks that its context exists. Pulumi's preview does not
+ * report a missing context.
  */
 async function engineOf(file: StackFile): Promise<Engine> {
   const [{ Engine }, { stackKubeconfig }] = await Promise.all([

@@ -36,7 +36,7 @@ function isRunning(pod: V1Pod): boolean {
  * Returns the reasons why a pod waits: a missing node, a waiting container, or an application that
  * is not ready.
  */
-function waiting({ status }: V1Pod): string[] {
+function waitReasons({ status }: V1Pod): string[] {
   const nodeless = (status?.conditions ?? []).filter(
     ({ type, status: is }) => type === "PodScheduled" && is === "False",
   );
@@ -53,7 +53,7 @@ function waiting({ status }: V1Pod): string[] {
 
 /** Describes why a pod does not run yet. */
 export function whyNot(pod: V1Pod): string {
-  const reasons = waiting(pod);
+  const reasons = waitReasons(pod);
   const text = reasons.length === 0 ? (pod.status?.phase ?? "no status") : reasons.join(", ");
   return `${pod.metadata?.name ?? "pod"}: ${text}`;
 }
@@ -63,7 +63,7 @@ export function whyNot(pod: V1Pod): string {
  * @param pods the stack's pods, as far as the cluster lists them
  */
 export function withPods(error: UserError, pods: readonly V1Pod[]): UserError {
-  const late = pods.filter((pod) => waiting(pod).length > 0).map(whyNot);
+  const late = pods.filter((pod) => waitReasons(pod).length > 0).map(whyNot);
   if (late.length === 0) return error;
   return new UserError(`${error.message}\npods that wait: ${late.join("; ")}`, error.fix, { cause: error });
 }

@@ -20,7 +20,7 @@ interface ServiceNode {
   readonly port: number;
   /** ServiceAccount of its pods. */
   readonly account: string;
-  /** False for a service without methods, whose version has no share of calls. */
+  /** False for a service that offers nothing. Its version has no share of calls. */
   readonly isCalled: boolean;
   readonly versions: readonly VersionNode[];
 }

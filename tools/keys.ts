@@ -57,7 +57,7 @@ const profileKey = profileName
  * Replacements for schemas that start with a transformation. JSON Schema cannot describe their
  * input.
  */
-const WALKED = new Map<unknown, z.ZodType>([
+const REPLACEMENTS = new Map<unknown, z.ZodType>([
   [serviceSettings, serviceKeys],
   [healthCheckSettings, healthCheckFields.partial().extend({ profile: profileKey })],
 ]);
@@ -66,8 +66,8 @@ function jsonSchema(schema: z.ZodType): Schema {
   const json = z.toJSONSchema(schema, {
     io: "input",
     override: ({ zodSchema, jsonSchema: target }) => {
-      const walked = WALKED.get(zodSchema);
-      if (walked !== undefined) Object.assign(target, jsonSchema(walked));
+      const replacement = REPLACEMENTS.get(zodSchema);
+      if (replacement !== undefined) Object.assign(target, jsonSchema(replacement));
     },
   });
   return schemaShape.parse(json);
@@ -81,7 +81,8 @@ export function isDuration({ pattern }: Schema): boolean {
 }
 
 /**
- * Describes the choices of a value with several types. Fields of an object are keys of their own.
+ * Describes a value that may have several types. An object type appears as `fields`, because each
+ * field is a separate key.
  */
 function choices({ anyOf = [] }: Schema): string {
   const types = anyOf.map((choice) => (choice.type === "object" ? "fields" : typeOf(choice)));
@@ -114,9 +115,9 @@ function defaultOf({ default: value, description = "" }: Schema): string | undef
 }
 
 /** Returns the fields below a key, of its list items or of its map values. */
-function under(path: string, schema: Schema): [string, Schema, boolean][] {
+function childrenOf(path: string, schema: Schema): [string, Schema, boolean][] {
   const { items, properties = {}, required = [], additionalProperties, propertyNames } = schema;
-  if (items !== undefined) return items.type === "object" ? under(`${path}[]`, items) : [];
+  if (items !== undefined) return items.type === "object" ? childrenOf(`${path}[]`, items) : [];
   const fields = Object.entries(properties).map(([name, field]): [string, Schema, boolean] => [
     path === "" ? name : `${path}.${name}`,
     field,
@@ -128,7 +129,7 @@ function under(path: string, schema: Schema): [string, Schema, boolean][] {
 }
 
 function keysUnder(path: string, schema: Schema): Key[] {
-  return under(path, schema).flatMap(([full, own, required]) => {
+  return childrenOf(path, schema).flatMap(([full, own, required]) => {
     const meaning = (own.description ?? "").replace(DEFAULT, "");
     const key = { path: full, type: typeOf(own), default: defaultOf(own), required, meaning, schema: own };
     return [key, ...keysUnder(full, own)];

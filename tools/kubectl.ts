@@ -7,8 +7,7 @@ import type { Settings } from "../settings/settings.ts";
 export type Target = Pick<Settings, "cluster" | "context" | "kubeconfig">;
 
 /**
- * Returns the kubectl command line for a cluster. The local cluster has a matching kubectl of its
- * own.
+ * Returns the kubectl command line for a cluster. The local cluster includes a matching kubectl.
  */
 export function kubectlCommand({ cluster, context, kubeconfig }: Target): string[] {
   const binary = cluster === "local" ? localKubectl() : ["kubectl"];
@@ -29,7 +28,7 @@ function noKubeconfig(cluster: Target["cluster"], reason: string, cause: ErrorOp
 }
 
 /** Converts a kubectl failure to a user error. */
-function explained(error: unknown, { cluster, context }: Target): unknown {
+function toUserError(error: unknown, { cluster, context }: Target): unknown {
   if (!(error instanceof ExecaError)) return error;
   const { stderr, code } = error as ExecaError<{ encoding: "utf8" }>;
   const cause = { cause: error };
@@ -80,6 +79,6 @@ export async function kubectl(target: Target, args: readonly string[], input?: s
     });
     return stdout;
   } catch (error) {
-    throw explained(error, target);
+    throw toUserError(error, target);
   }
 }

@@ -28,7 +28,6 @@ export function choosePod(pods: readonly string[], name?: string): string {
 export interface QosAnswer {
   /** HTTP status. */
   readonly status: number;
-  /** Text of the answer. */
   readonly body: string;
 }
 

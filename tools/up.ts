@@ -11,11 +11,9 @@ import type { StackFile } from "../stack/stack-file.ts";
 
 /** Result of {@link up}. */
 export interface UpReport {
-  /** Changes that were made. */
   readonly changes: readonly Change[];
   /** Log line with the consumer's first reply; undefined if the stack runs no consumer. */
   readonly reply: string | undefined;
-  /** The stack's outputs. */
   readonly outputs: Readonly<Record<string, unknown>>;
 }
 

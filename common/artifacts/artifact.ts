@@ -65,7 +65,7 @@ export async function makeArtifact(artifact: Artifact): Promise<void> {
 }
 
 /**
- * Removes a folder but unmounts everything below it first. An interrupted debootstrap leaves
+ * Removes a folder. Unmounts everything below it first, because an interrupted debootstrap leaves
  * mounts.
  */
 function removeScratch(folder: string): void {

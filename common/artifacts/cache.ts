@@ -21,7 +21,7 @@ export function binaryPath(name: string): string {
  * Checks that a disk has enough room.
  * @param neededGib required room, GiB
  * @param purpose work that needs the room, for the error
- * @throws UserError if the room is too small
+ * @throws UserError if there is too little room
  */
 export function checkDisk(
   disk: { readonly path: string; readonly freeBytes: number },
@@ -39,7 +39,7 @@ export function checkDisk(
 /**
  * Checks that the disk of the cache has enough room to build artifacts.
  * @param spareGib additional room, GiB
- * @throws UserError if the room is too small
+ * @throws UserError if there is too little room
  */
 export function requireRoom(
   artifacts: readonly { readonly gib?: number }[],

@@ -125,8 +125,8 @@ function stepChange(metadata: StepEventMetadata | undefined): Change[] {
   const operation = metadata && OPERATIONS[metadata.op];
   if (!operation) return [];
   const diffs = metadata.diffs ?? [];
-  const told = change(operation, metadata.type, metadata.urn);
-  return [{ ...told, ...(diffs.length > 0 && { detail: diffs.join(", ") }) }];
+  const reported = change(operation, metadata.type, metadata.urn);
+  return [{ ...reported, ...(diffs.length > 0 && { detail: diffs.join(", ") }) }];
 }
 
 function change(operation: Operation, type: string, urn: string): Change {
@@ -214,7 +214,7 @@ const LOCK = /created by .*@(?<host>\S+) \(pid (?<pid>\d+)\)/g;
  * checked.
  * @throws UserError if such a process runs
  */
-function refuseRunning(locked: string): void {
+function rejectRunningProcess(locked: string): void {
   for (const { groups } of locked.matchAll(LOCK)) {
     const pid = Number(groups?.["pid"]);
     if (groups?.["host"] !== hostname() || !isAlive(pid)) continue;
@@ -359,7 +359,7 @@ export class Engine {
         () => false,
         async (error: unknown) => {
           if (!(error instanceof ConcurrentUpdateError)) throw error;
-          refuseRunning(error.message);
+          rejectRunningProcess(error.message);
           await stack.cancel();
           await refresh();
           return true;
@@ -392,7 +392,10 @@ export class Engine {
     return LocalWorkspace.createOrSelectStack({ stackName, workDir }, options);
   }
 
-  async #run<T>(title: string, work: (stack: Stack, options: RunOptions) => Promise<T>): Promise<Ran<T>> {
+  async #run<T>(
+    title: string,
+    work: (stack: Stack, options: RunOptions) => Promise<T>,
+  ): Promise<RunResult<T>> {
     const changes: Change[] = [];
     const options = {
       onEvent: (event: EngineEvent) => changes.push(...changeOf(event)),
@@ -426,7 +429,7 @@ interface RunOptions {
   refresh: boolean;
 }
 
-interface Ran<T> {
+interface RunResult<T> {
   readonly value: T;
   readonly changes: readonly Change[];
 }

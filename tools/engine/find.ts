@@ -150,7 +150,7 @@ function kubernetesArtifact(): Artifact {
 }
 
 /** Links a file unless it is already there. On another file system, it copies the file. */
-function place(file: string, at: string): void {
+function linkOrCopy(file: string, at: string): void {
   const { size, atime, mtime } = statSync(file);
   const old = statSync(at, { throwIfNoEntry: false });
   if (old?.size === size && old.mtimeMs === mtime.getTime()) return;
@@ -217,7 +217,7 @@ async function assemble(
     ...(installed !== undefined && hasLanguageHost(installed) ? [] : ["Node.js language host"]),
     ...(hasPlugin(DOCKER) ? [] : ["Docker plugin"]),
   ];
-  if (cli !== undefined) place(cli.file, join(bin, "pulumi"));
+  if (cli !== undefined) linkOrCopy(cli.file, join(bin, "pulumi"));
   if (standIns.includes("Node.js language host"))
     link(join(STAND_INS, LANGUAGE_HOST), join(bin, LANGUAGE_HOST));
   placePlugin(KUBERNETES, home, plugin?.file);

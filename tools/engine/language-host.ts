@@ -15,7 +15,7 @@ type PluginRequest = InstanceType<typeof language.RunPluginRequest>;
 type PluginResponse = InstanceType<typeof language.RunPluginResponse>;
 
 /** Exit code of a program that has already logged its error. Source: @pulumi/pulumi/cmd/run. */
-const LOGGED = 32;
+const ERROR_LOGGED = 32;
 /** Plugin kind of a policy pack. */
 const POLICY_PACK = "analyzer";
 
@@ -94,7 +94,7 @@ function programCommand(request: RunRequest, engine: string): Command {
 }
 
 /** Returns options of a process that a cancelled call interrupts, and kills 5 s later. */
-function until(cancelled: AbortSignal) {
+function cancellable(cancelled: AbortSignal) {
   return {
     cancelSignal: cancelled,
     killSignal: "SIGINT",
@@ -112,11 +112,11 @@ async function run(request: RunRequest, engine: string, cancelled: AbortSignal):
   }
   const { args, env } = programCommand(request, engine);
   // The engine treats the output of this host as the program's output.
-  const options = { ...until(cancelled), env, stdout: "inherit", stderr: "inherit" } as const;
+  const options = { ...cancellable(cancelled), env, stdout: "inherit", stderr: "inherit" } as const;
   const { exitCode, signal, shortMessage } = await execa(process.execPath, args, options);
   const response = new language.RunResponse();
   if (exitCode === 0) return response;
-  if (exitCode === LOGGED) return response.setBail(true);
+  if (exitCode === ERROR_LOGGED) return response.setBail(true);
   if (exitCode !== undefined) return response.setError(`the program ended with exit code ${exitCode}`);
   return response.setError(signal ? `the program was ended by ${signal}` : (shortMessage ?? ""));
 }
@@ -142,7 +142,7 @@ async function runPlugin(
     ? sdkCommand(info, "run-policy-pack", [...args, folder])
     : sdkCommand(info, "run-plugin", [folder, ...args]);
   const child = execa(process.execPath, command.args, {
-    ...until(cancelled),
+    ...cancellable(cancelled),
     cwd: isPack ? folder : request.getPwd(),
     env: { ...environmentOf(request), ...command.env },
     extendEnv: false,

@@ -27,13 +27,11 @@ export interface ImageBuild {
   readonly network: string;
 }
 
-/** Result of a run of the program. */
+/** Objects, images and outputs that the program declares. */
 export interface Declared {
   /** The objects, each after its dependencies. They refer to images by tag. */
   readonly objects: readonly KubernetesObject[];
-  /** The images to build. */
   readonly images: readonly ImageBuild[];
-  /** The stack's outputs. */
   readonly outputs: Readonly<Record<string, unknown>>;
 }
 

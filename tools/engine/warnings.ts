@@ -50,7 +50,7 @@ function listed(names: readonly string[]): string {
 }
 
 /** The old stack, as far as its objects describe it: callers, callees and routes. */
-class Before {
+class OldStack {
   readonly #objects: readonly KubernetesObject[];
 
   constructor(objects: readonly KubernetesObject[]) {
@@ -106,13 +106,13 @@ class Before {
 }
 
 /** Returns the effect of one loss on calls, or undefined if no caller notices it. */
-type Meaning = (
+type Effect = (
   loss: Loss,
-  before: Before,
+  before: OldStack,
   isLost: (kind: string, name: string) => boolean,
 ) => string | undefined;
 
-const namespace: Meaning = ({ operation, object }, before) => {
+const namespace: Effect = ({ operation, object }, before) => {
   const { name } = object.metadata;
   const what = `${name} goes with all that is in it${operation === "delete" ? "" : ", and is made anew"}.`;
   const called = before.names("VirtualService").map((each) => `${each} (${before.callers(each)})`);
@@ -121,37 +121,37 @@ const namespace: Meaning = ({ operation, object }, before) => {
   return `${what} Calls fail${until}: to ${listed(called)}.`;
 };
 
-const service: Meaning = ({ operation, object }, before) => {
+const service: Effect = ({ operation, object }, before) => {
   const { name } = object.metadata;
   const until = operation === "delete" ? "any more" : "until its Service is made anew";
   return `${name} cannot be called ${until}; ${before.callers(name)}.`;
 };
 
-const deployment: Meaning = ({ operation, object }, before, isLost) => {
+const deployment: Effect = ({ operation, object }, before, isLost) => {
   const parsed = versionLabels.safeParse(object.metadata);
   const { app, version } = parsed.success ? parsed.data.labels : { app: object.metadata.name, version: "" };
   if (isLost("Service", app)) return undefined;
   const share = before.share(app, version);
   if (share === "") return undefined;
-  const anew = operation === "replace" ? " before it starts anew" : "";
+  const restart = operation === "replace" ? " before it starts anew" : "";
   if (share === undefined) {
     const callees = before.callees(app) ?? [];
-    return `${app} ends${anew}${callees.length === 0 ? "" : `; it calls ${listed(callees)}`}.`;
+    return `${app} ends${restart}${callees.length === 0 ? "" : `; it calls ${listed(callees)}`}.`;
   }
   return (
-    `${version} of ${app} ends${anew}, though it answers ${share}; ${before.callers(app)}. ` +
+    `${version} of ${app} ends${restart}, though it answers ${share}; ${before.callers(app)}. ` +
     "Give it weight 0 and no routes first, and no call feels it."
   );
 };
 
-const routes: Meaning = ({ operation, object }, before, isLost) => {
+const routes: Effect = ({ operation, object }, before, isLost) => {
   const { name } = object.metadata;
   if (isLost("Service", name)) return undefined;
   const until = operation === "delete" ? "" : " until they are made anew";
   return `calls to ${name} have no weights, retries and timeouts${until}; ${before.callers(name)}.`;
 };
 
-const subsets: Meaning = ({ object }, before, isLost) => {
+const subsets: Effect = ({ object }, before, isLost) => {
   // The name of a version's DestinationRule has the version after a dot. A service name has no dot.
   const [app = "", version] = object.metadata.name.split(".");
   // Without routes, no call selects a version.
@@ -163,7 +163,7 @@ const subsets: Meaning = ({ object }, before, isLost) => {
   return `calls to ${version} of ${app} fail: nothing tells its pods apart; ${before.callers(app)}.`;
 };
 
-const controlPlane: Meaning = ({ object }) =>
+const controlPlane: Effect = ({ object }) =>
   object.metadata.name.startsWith("istiod")
     ? "no more sidecars are injected by it, and the proxies that it serves are told of no more changes."
     : undefined;
@@ -174,7 +174,7 @@ const controlPlane: Meaning = ({ object }) =>
  * more when they are gone. A missing health check ejects no endpoint. A ServiceAccount goes after
  * its pods.
  */
-const MEANINGS: Readonly<Record<string, Meaning>> = {
+const EFFECTS: Readonly<Record<string, Effect>> = {
   Namespace: namespace,
   Service: service,
   Deployment: deployment,
@@ -190,15 +190,15 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
  * @param losses the objects that are removed or replaced
  */
 export function warningsOf(before: readonly KubernetesObject[], losses: readonly Loss[]): Warning[] {
-  const world = new Before(before);
+  const oldStack = new OldStack(before);
   const lost = new Set(losses.map(({ object }) => `${object.kind}/${object.metadata.name}`));
   const isLost = (kind: string, name: string): boolean => lost.has(`${kind}/${name}`);
-  const whole = losses.filter(({ object }) => object.kind === "Namespace");
+  const namespaces = losses.filter(({ object }) => object.kind === "Namespace");
   const outside = losses.filter(({ object }) => object.kind === "Release");
-  const told = whole.length > 0 ? [...whole, ...outside] : losses;
-  return told.flatMap((loss) => {
+  const reported = namespaces.length > 0 ? [...namespaces, ...outside] : losses;
+  return reported.flatMap((loss) => {
     const { kind, metadata } = loss.object;
-    const text = MEANINGS[kind]?.(loss, world, isLost);
+    const text = EFFECTS[kind]?.(loss, oldStack, isLost);
     return text === undefined ? [] : [{ target: `${kind}/${metadata.name}`, text }];
   });
 }

@@ -29,7 +29,7 @@ function items(list: readonly unknown[]): Fields {
 }
 
 /** Returns the parts of a value by their path steps, or undefined for a scalar. */
-function inside(value: unknown): Fields | undefined {
+function childrenOf(value: unknown): Fields | undefined {
   if (Array.isArray(value)) return items(value);
   if (!isFields(value)) return undefined;
   const step = (name: string): string => (/^[\w-]+$/.test(name) ? `.${name}` : `[${JSON.stringify(name)}]`);
@@ -38,7 +38,7 @@ function inside(value: unknown): Fields | undefined {
 
 function valueDifferences(object: string, path: string, before: unknown, after: unknown): Difference[] {
   if (JSON.stringify(before) === JSON.stringify(after)) return [];
-  const [old, now] = [inside(before), inside(after)];
+  const [old, now] = [childrenOf(before), childrenOf(after)];
   if (old === undefined || now === undefined) {
     return [{ object, path: path.replace(/^\./, ""), before, after }];
   }

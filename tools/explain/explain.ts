@@ -14,7 +14,6 @@ import { type Asked, askedKey, type Path, pathText } from "./path.ts";
 
 /** Another value of a setting, and its effect. */
 export interface Trial {
-  /** The value. */
   readonly value: unknown;
   /** Values of other keys that must change with it. */
   readonly together: Readonly<Record<string, unknown>>;
@@ -131,7 +130,7 @@ function originOf(path: Path, origin: Origin): string {
 }
 
 /** Returns the initial content of a list or map before one of its values is set. */
-function beginning(given: Tree, effective: Tree, path: Path, next: string | number): unknown {
+function initialValue(given: Tree, effective: Tree, path: Path, next: string | number): unknown {
   const value = at(given, path);
   if (typeof value === "string") return { profile: value };
   if (value !== undefined) return structuredClone(value);
@@ -147,7 +146,8 @@ function withValue(given: Tree, effective: Tree, path: Path, value: unknown): Tr
   for (const [index, part] of path.entries()) {
     const next = path[index + 1];
     const target = holder as Record<string | number, unknown>;
-    target[part] = next === undefined ? value : beginning(result, effective, path.slice(0, index + 1), next);
+    target[part] =
+      next === undefined ? value : initialValue(result, effective, path.slice(0, index + 1), next);
     holder = target[part];
   }
   return result;
@@ -192,7 +192,7 @@ interface Setting {
 }
 
 /** Renders the stack with another value. Returns its effect, or the reason for a refusal. */
-async function tried(
+async function tryValue(
   { file, declared, given, effective, path }: Setting,
   value: unknown,
 ): Promise<Trial | Refusal> {
@@ -215,7 +215,7 @@ async function tried(
  * Checks that each list item in the path exists.
  * @throws UserError if an index is out of range
  */
-function refuseMissing({ path }: Asked, effective: Tree): void {
+function checkIndexes({ path }: Asked, effective: Tree): void {
   for (const [index, part] of path.entries()) {
     if (typeof part !== "number") continue;
     const list = at(effective, path.slice(0, index));
@@ -245,7 +245,7 @@ export async function explain(
   const { path, key } = asked;
   const given = givenOf(file);
   const effective = effectiveOf(file, given);
-  refuseMissing(asked, effective);
+  checkIndexes(asked, effective);
   // A health check given as a profile shows the profile's name.
   const isCheck = path.at(-1) === "healthCheck";
   const value = isCheck ? (at(given, path) ?? given["healthCheck"] ?? "seed") : at(effective, path);
@@ -253,7 +253,7 @@ export async function explain(
   const refused: Refusal[] = [];
   let trial: Trial | undefined;
   for (const other of candidates(key, value)) {
-    const result = await tried(setting, other);
+    const result = await tryValue(setting, other);
     if ("error" in result) refused.push(result);
     else trial ??= result;
     if ("differences" in result && result.differences.length > 0) {

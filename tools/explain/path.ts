@@ -53,15 +53,15 @@ function distance(one: string, other: string): number {
   return parts.reduce((sum, { value }) => sum + value.length, 0);
 }
 
-const SHOWN = 3;
+const MAX_NEAREST = 3;
 
 /** Returns the keys with the nearest names. */
-function near(text: string): string[] {
+function nearestKeys(text: string): string[] {
   const generic = text.replaceAll(/\[\d+\]/g, "[]");
   return allKeys()
     .map(({ path }) => ({ path, far: distance(generic, path) }))
     .sort((one, other) => one.far - other.far)
-    .slice(0, SHOWN)
+    .slice(0, MAX_NEAREST)
     .map(({ path }) => path);
 }
 
@@ -82,7 +82,7 @@ export function askedKey(text: string): Asked {
   if (path === undefined || path.length === 0 || below.length === 0) {
     throw new UserError(
       `${PROJECT}:${bare}: no such key`,
-      `Near it are ${near(bare).join(", ")}; docs/configuration.md lists all.`,
+      `Near it are ${nearestKeys(bare).join(", ")}; docs/configuration.md lists all.`,
     );
   }
   const key = below.find(({ path: each }) => segments(each).length === path.length);

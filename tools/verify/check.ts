@@ -12,7 +12,6 @@ export type CheckName =
 
 /** Result of one check. */
 export interface Check {
-  /** Subject of the check. */
   readonly check: CheckName;
   /** Object of the check: a Deployment, an application or an Envoy cluster. */
   readonly of: string;
@@ -25,12 +24,12 @@ export interface Check {
 }
 
 /** Maximum number of list items to name in a table. */
-const NAMED = 4;
+const MAX_NAMED = 4;
 
 /** Formats a list. Long lists end with the number of omitted items. */
 export function list(items: readonly string[]): string {
-  const named = items.slice(0, NAMED).join(", ");
-  return items.length > NAMED ? `${named} and ${items.length - NAMED} more` : named;
+  const named = items.slice(0, MAX_NAMED).join(", ");
+  return items.length > MAX_NAMED ? `${named} and ${items.length - MAX_NAMED} more` : named;
 }
 
 /** Formats a number with its noun. */

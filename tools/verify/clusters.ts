@@ -5,7 +5,6 @@ import type { CallerSample } from "./sample.ts";
 
 /** Activity of a caller's Envoy for one cluster during the observation. */
 export interface ClusterWindow {
-  /** Name of the cluster. */
   readonly name: string;
   /** Endpoints at the end of the observation. */
   readonly hosts: readonly EnvoyHost[];

@@ -130,8 +130,8 @@ export interface Listeners {
 /**
  * Returns the listeners that istiod has sent. It parses Envoy's `/config_dump` of listeners. If
  * Envoy rejects an update, the listener keeps its old state or does not exist.
- * Source:
- * https://www.envoyproxy.io/docs/envoy/latest/api-v3/admin/v3/config_dump_shared.proto#admin-v3-listenersconfigdump-dynamiclistener
+ * Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/admin/v3/config_dump_shared.proto,
+ * ListenersConfigDump.DynamicListener
  */
 export function parseListeners(json: string): Listeners {
   const { configs } = listenerDump.parse(JSON.parse(json));

@@ -93,17 +93,17 @@ export function judgeAll(edges: readonly Watched[]): Check[] {
     );
   });
   const [ofPods, others] = [checks.filter(isOfPods), checks.filter((check) => !isOfPods(check))];
-  return [...once(ofPods), ...others];
+  return [...withoutDuplicates(ofPods), ...others];
 }
 
 /** Removes duplicate checks of the same pods. A failed check wins. */
-function once(checks: readonly Check[]): Check[] {
-  const told = new Map<string, Check>();
+function withoutDuplicates(checks: readonly Check[]): Check[] {
+  const results = new Map<string, Check>();
   for (const check of checks) {
     const key = `${check.check} ${check.of}`;
-    if (told.get(key)?.ok !== false) told.set(key, check);
+    if (results.get(key)?.ok !== false) results.set(key, check);
   }
-  return [...told.values()];
+  return [...results.values()];
 }
 
 /** Reports whether a check is about pods, not about calls between them. */

@@ -9,7 +9,6 @@ const CHECKER = "Envoy/HC";
 export interface LogWindow {
   /** Label `version` of the pod. */
   readonly version: string | undefined;
-  /** The calls. */
   readonly lines: readonly AccessLogLine[];
 }
 

@@ -69,7 +69,6 @@ export interface ConfigSample {
   readonly pod: string;
   /** Label `app` of the pod. */
   readonly application: string;
-  /** Its listeners. */
   readonly listeners: Listeners;
   /**
    * Rejected cluster updates since the proxy started. Envoy does not report if it accepted a later

@@ -30,7 +30,6 @@ export interface VerifyReport {
   readonly seconds: number;
   /** Maximum rate of health checks. */
   readonly healthCheckLoad: HealthCheckLoad;
-  /** The checks. */
   readonly checks: readonly Check[];
 }
 
@@ -60,12 +59,12 @@ export function requireVerifiable(settings: Settings): void {
   }
 }
 
-async function look(mesh: MeshReader, edges: readonly Expected[]): Promise<MeshSample[]> {
+async function takeSamples(mesh: MeshReader, edges: readonly Expected[]): Promise<MeshSample[]> {
   return Promise.all(edges.map((expected) => sampleMesh(mesh, expected)));
 }
 
-function allReady(edges: readonly Expected[], looks: readonly MeshSample[]): boolean {
-  return looks.every((sample, index) => {
+function allReady(edges: readonly Expected[], samples: readonly MeshSample[]): boolean {
+  return samples.every((sample, index) => {
     const expected = edges[index];
     return expected === undefined || readinessChecks(expected, sample).every(({ ok }) => ok);
   });
@@ -94,13 +93,13 @@ export async function watch(mesh: MeshReader, settings: Settings, pause = PAUSE_
   const edges = expectedOf(settings);
   const limit = windowSeconds(settings);
   const begin = now();
-  const first = await look(mesh, edges);
+  const first = await takeSamples(mesh, edges);
   if (first.every(({ providers, consumers }) => providers.length + consumers.length === 0)) {
     throw new UserError(`namespace ${settings.namespace} has no pods of the stack`, "Run `make up` first.");
   }
   let before: readonly MeshSample[] | undefined = first;
   let start = begin;
-  for (let after = first; ; after = await look(mesh, edges)) {
+  for (let after = first; ; after = await takeSamples(mesh, edges)) {
     if (!allReady(edges, after)) before = undefined;
     else if (before === undefined) [before, start] = [after, now()];
     const checks = judgeAll(pairs(edges, before ?? first, after));
