@@ -83,8 +83,8 @@ export async function maskedOrNone(
 /**
  * Removes a stack: its objects, callers before callees, then the namespace. For a pull request's
  * stack, it also removes the state.
- * @param masked the stack with masked encrypted values, which only serves to find the names of the
- * images; undefined if a key does not accept its mask
+ * @param masked the stack with masked encrypted values, needed only for the names of the images;
+ *   undefined if a key does not accept its mask
  * @param withImages also removes the stack's images from this machine's docker
  */
 export async function down(
