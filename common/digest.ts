@@ -1,6 +1,8 @@
 import { createHash } from "node:crypto";
 
-/** A short digest of parts, each told from the next: 16 hexadecimal digits. */
+/**
+ * Returns a short digest of parts: 16 hexadecimal digits. The boundaries between the parts count.
+ */
 export function digestOf(parts: readonly (string | Uint8Array)[]): string {
   const hash = createHash("sha256");
   for (const part of parts) hash.update(`${part.length}:`).update(part);

@@ -1,9 +1,9 @@
 /**
- * An error that the user can mend: it names what is wrong and what to do about it.
- * Anything else that is thrown is a fault of this program and keeps its stack.
+ * An error that the user can fix. It names the problem and the remedy. Any other error is a bug in
+ * this program and keeps its stack trace.
  */
 export class UserError extends Error {
-  /** What to do, as one sentence in the imperative. */
+  /** The remedy, as one sentence in the imperative. */
   readonly fix: string;
 
   constructor(message: string, fix: string, options?: ErrorOptions) {
@@ -13,7 +13,10 @@ export class UserError extends Error {
   }
 }
 
-/** Text of whatever was thrown. Of a failed fetch the cause has it, of several tries the last. */
+/**
+ * Returns the text of any thrown value. A failed fetch has it in the cause, a series of tries in
+ * the last error.
+ */
 export function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   if (error instanceof AggregateError && error.message === "") return messageOf(error.errors.at(-1));
@@ -21,13 +24,19 @@ export function messageOf(error: unknown): string {
   return failedFetch && error.cause !== undefined ? messageOf(error.cause) : error.message;
 }
 
-/** Text that a failed command of execa printed to standard error; of another error, its message. */
+/**
+ * Returns the text that a failed execa command printed to standard error. For other errors, it
+ * returns the message.
+ */
 export function reasonOf(error: unknown): string {
   const printed = error instanceof Error && "stderr" in error ? error.stderr : undefined;
   return typeof printed === "string" && printed.trim() !== "" ? printed.trim() : messageOf(error);
 }
 
-/** Prints an error for a terminal, or as one JSON object on standard output, and returns the exit code 1. */
+/**
+ * Prints an error for a terminal, or as one JSON object on standard output. Returns the exit code
+ * 1.
+ */
 export function reportError(error: unknown, json: boolean): 1 {
   const fix = error instanceof UserError ? error.fix : undefined;
   if (json) {

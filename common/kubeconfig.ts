@@ -1,4 +1,6 @@
-/** The cluster that a stack's settings name: its entries in the kubeconfig, and requests to its API server. */
+/**
+ * The cluster in a stack's settings: its entries in the kubeconfig, and requests to its API server.
+ */
 import { readFileSync } from "node:fs";
 import { request as httpRequest } from "node:http";
 import { request as httpsRequest, type RequestOptions } from "node:https";
@@ -17,7 +19,7 @@ const fileSchema = z.object({
   contexts: z.array(z.object({ name: z.string(), context: body })).nullish(),
 });
 
-/** A kubeconfig with all entries or, of a stack, with one of each kind. */
+/** A kubeconfig with all entries, or reduced to the entries of one stack. */
 export interface Kubeconfig {
   readonly clusters: readonly { readonly name: string; readonly cluster: Entry }[];
   readonly users: readonly { readonly name: string; readonly user: Entry }[];
@@ -26,7 +28,7 @@ export interface Kubeconfig {
 
 type Entry = Readonly<Record<string, unknown>>;
 
-/** The keys whose values are paths, relative to the folder of their file. */
+/** Keys whose values are paths, relative to the folder of their file. */
 const PATHS = ["certificate-authority", "client-certificate", "client-key", "tokenFile"];
 
 function absolute(entry: Entry | null | undefined, folder: string): Entry {
@@ -49,7 +51,7 @@ function readKubeconfig(path: string): Kubeconfig {
   };
 }
 
-/** The files that kubectl reads. */
+/** Returns the kubeconfig files that kubectl reads. */
 function defaultPaths(): string[] {
   const listed = (process.env["KUBECONFIG"] ?? "").split(delimiter).filter((path) => path !== "");
   return listed.length > 0 ? listed : [join(homedir(), ".kube", "config")];
@@ -60,7 +62,7 @@ function isMissing(error: unknown): boolean {
 }
 
 /**
- * Reads files as one kubeconfig, as kubectl does: of several files, those that are missing do not count.
+ * Reads files as one kubeconfig, as kubectl does. It skips missing files unless all are missing.
  * Source: https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/
  */
 function merged(paths: readonly string[]): Kubeconfig {
@@ -82,12 +84,12 @@ function merged(paths: readonly string[]): Kubeconfig {
   };
 }
 
-/** The part of the settings that says which cluster a stack goes to. */
+/** The settings that select the cluster of a stack. */
 export interface ClusterSettings {
   readonly cluster: "local" | "existing";
   /** kubectl context. */
   readonly context: string;
-  /** Path of the kubeconfig; undefined means kubectl's own default. */
+  /** Path of the kubeconfig; undefined means kubectl's default. */
   readonly kubeconfig: string | undefined;
 }
 
@@ -103,7 +105,10 @@ function load({ cluster, kubeconfig }: ClusterSettings): Kubeconfig {
   }
 }
 
-/** Tells whether an entry of NO_PROXY exempts a host: an address, a network, a domain or `*`. */
+/**
+ * Reports whether an entry of NO_PROXY exempts a host. An entry is an address, a network, a domain
+ * or `*`.
+ */
 function exempts(entry: string, host: string): boolean {
   if (entry === "*" || entry === host) return true;
   const [network = "", prefix] = entry.split("/");
@@ -115,7 +120,10 @@ function exempts(entry: string, host: string): boolean {
   return block.check(host, family);
 }
 
-/** A cluster's entry with the proxy of the environment, which kubectl and Pulumi's provider take; the client library does not. */
+/**
+ * Adds the environment's proxy to a cluster's entry. kubectl and Pulumi's provider use that proxy,
+ * but the client library does not.
+ */
 function withProxy(cluster: Entry): Entry {
   const { env } = process;
   const proxy = env["HTTPS_PROXY"] ?? env["https_proxy"] ?? "";
@@ -131,8 +139,9 @@ function withProxy(cluster: Entry): Entry {
 }
 
 /**
- * Returns the kubeconfig of a stack, reduced to its context. The first entry of a name counts.
- * @throws UserError where it cannot be read, or lacks the context or its cluster
+ * Returns the kubeconfig of a stack, reduced to its context. If a name occurs twice, the first
+ * entry counts.
+ * @throws UserError if the file cannot be read, or lacks the context or its cluster
  */
 export function stackKubeconfig(settings: ClusterSettings): Kubeconfig {
   const { context: name } = settings;
@@ -181,7 +190,10 @@ function pem(path: string | undefined, data: string | undefined): Buffer | undef
   return path === undefined ? undefined : readFileSync(path);
 }
 
-/** Options of requests by certificate or token; undefined where the kubeconfig says more than that. */
+/**
+ * Returns options for requests with a certificate or token, or undefined if the kubeconfig needs
+ * more than that.
+ */
 function plainOptions({ clusters, users }: Kubeconfig): RequestOptions | undefined {
   const cluster = plainCluster.safeParse(clusters[0]?.cluster);
   const user = plainUser.safeParse(users[0]?.user ?? {});
@@ -197,7 +209,10 @@ function plainOptions({ clusters, users }: Kubeconfig): RequestOptions | undefin
   };
 }
 
-/** Options of requests by any other means, such as a cloud's plugin: the client library takes half a second to load. */
+/**
+ * Returns options for requests with any other credentials, such as a cloud's plugin. Loading the
+ * client library takes half a second.
+ */
 async function clientOptions(kubeconfig: Kubeconfig): Promise<RequestOptions> {
   const { KubeConfig } = await import("@kubernetes/client-node");
   const config = new KubeConfig();
@@ -208,7 +223,7 @@ async function clientOptions(kubeconfig: Kubeconfig): Promise<RequestOptions> {
   return options;
 }
 
-/** Time without a sign of the server after which it counts as one that does not answer. */
+/** Longest time without data from the server, ms. */
 const TIMEOUT_MS = 10_000;
 
 /** Answer of an API server. */
@@ -218,7 +233,7 @@ export interface Answer {
   readonly body: string;
 }
 
-/** Reads from the API server of a stack's cluster. */
+/** Client that reads from the API server of a stack's cluster. */
 export class ApiServer {
   readonly #server: string;
   readonly #options: RequestOptions;
@@ -228,7 +243,10 @@ export class ApiServer {
     this.#options = options;
   }
 
-  /** @throws UserError where the kubeconfig lacks the context, or what it says of the user cannot be used */
+  /**
+   * Returns the client for a stack.
+   * @throws UserError if the kubeconfig lacks the context or cannot be used
+   */
   static async of(settings: ClusterSettings): Promise<ApiServer> {
     const kubeconfig = stackKubeconfig(settings);
     const server = String(kubeconfig.clusters[0]?.cluster["server"]).replace(/\/$/, "");
@@ -243,7 +261,10 @@ export class ApiServer {
     }
   }
 
-  /** @throws Error where the server does not answer */
+  /**
+   * Sends a GET request.
+   * @throws Error if the server does not answer
+   */
   async get(path: string): Promise<Answer> {
     const url = new URL(`${this.#server}${path}`);
     const request = url.protocol === "http:" ? httpRequest : httpsRequest;

@@ -1,11 +1,10 @@
 import { z } from "zod";
 
-/** Schema of a {@link KubernetesObject}. */
 export const kubernetesObject = z.looseObject({
   apiVersion: z.string(),
   kind: z.string(),
   metadata: z.looseObject({ name: z.string(), namespace: z.string().optional() }),
 });
 
-/** A Kubernetes object, as the program declares it or as a file holds it. */
+/** A Kubernetes object, as the program declares it or as a file contains it. */
 export type KubernetesObject = z.infer<typeof kubernetesObject>;

@@ -1,6 +1,6 @@
 const HEARTBEAT_MS = 15_000;
 
-/** Seconds since `start` (of `performance.now()`), for people. */
+/** Returns the time since `start` (from `performance.now()`) as text, such as `1.5 s`. */
 export function elapsed(start: number): string {
   return `${((performance.now() - start) / 1000).toFixed(1)} s`;
 }
@@ -10,8 +10,8 @@ function toStderr(line: string): void {
 }
 
 /**
- * Runs one step of long work and reports it with its time: a line when it ends, and one every 15 s
- * while it runs, so that neither a terminal nor a CI log looks dead.
+ * Runs one long step and reports its time. It prints a line at the end and every 15 s before, so
+ * that a terminal or CI log shows progress.
  * @param report writes a line, to standard error by default
  */
 export async function step<T>(title: string, work: () => Promise<T>, report = toStderr): Promise<T> {

@@ -1,6 +1,8 @@
 import yaml from "js-yaml";
 
-/** YAML as the project writes it: no folded lines, no anchors, so that a diff shows what changed and nothing else. */
+/**
+ * Formats a value as YAML without folded lines or anchors, so that a diff shows only the changes.
+ */
 export function toYaml(value: unknown): string {
   return yaml.dump(value, { noRefs: true, lineWidth: -1 });
 }

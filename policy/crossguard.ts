@@ -8,7 +8,7 @@ import { type KubernetesObject, kubernetesObject } from "../common/kubernetes-ob
 import { type Rule, titleOf } from "./rule.ts";
 import { check, RULES } from "./rules.ts";
 
-/** A property's value; undefined where a preview does not know it yet. */
+/** Returns a property's value, or undefined if a preview does not know it yet. */
 function known(read: () => unknown): unknown {
   try {
     return read();
@@ -18,7 +18,7 @@ function known(read: () => unknown): unknown {
   }
 }
 
-/** A plain copy without what a preview does not know yet, such as the digest of an image that is to be built. */
+/** Copies a value without the parts a preview does not know yet, such as the digest of an image. */
 function plain(value: unknown): unknown {
   if (Array.isArray(value)) return value.map((_item, index) => plain(known(() => value[index] as unknown)));
   if (typeof value !== "object" || value === null) return value;
@@ -29,13 +29,13 @@ function plain(value: unknown): unknown {
   return Object.fromEntries(entries.filter(([, each]) => each !== undefined)) as object;
 }
 
-/** A resource of the stack, as the rules read it. */
+/** A resource of the stack as the rules read it. */
 interface Declared {
   readonly urn: string;
   readonly object: KubernetesObject;
 }
 
-/** The Kubernetes objects among a stack's resources. */
+/** Returns the Kubernetes objects among a stack's resources. */
 export function declaredObjects(
   resources: readonly Pick<PolicyResource, "type" | "urn" | "props">[],
 ): readonly Declared[] {
@@ -47,7 +47,7 @@ export function declaredObjects(
     });
 }
 
-/** A rule as a policy of Pulumi's: an error stops the update, a warning is shown. */
+/** Converts a rule to a Pulumi policy: an error stops the update, a warning is only shown. */
 export function policyOf({ id, severity, text, fix, source }: Rule): StackValidationPolicy {
   return {
     name: id,
@@ -65,7 +65,10 @@ export function policyOf({ id, severity, text, fix, source }: Rule): StackValida
   };
 }
 
-/** Serves the rules to Pulumi's engine. Source: https://www.pulumi.com/docs/insights/policy/policy-packs/ */
+/**
+ * Serves the rules to Pulumi's engine.
+ * Source: https://www.pulumi.com/docs/insights/policy/policy-packs/
+ */
 export function servePolicyPack(): PolicyPack {
   return new PolicyPack("dubbo-mesh", { policies: RULES.map(policyOf) });
 }

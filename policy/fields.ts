@@ -1,44 +1,43 @@
 import yaml from "js-yaml";
 
-// Reads plain YAML of any shape: what is missing, or is of another type, is empty.
+// These functions read YAML of any shape. A missing value or one of another type counts as empty.
 
-/** The fields of an object. */
 export type Fields = Readonly<Record<string, unknown>>;
 
-/** The fields of `value`; none where it is no object. */
+/** Returns the fields of `value`, or none if it is not an object. */
 export function fields(value: unknown): Fields {
   return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Fields) : {};
 }
 
-/** The items of `value`; none where it is no list. */
+/** Returns the items of `value`, or none if it is not a list. */
 export function items(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? (value as unknown[]) : [];
 }
 
-/** The value under `keys`, one inside the other. */
+/** Returns the value at the nested path `keys`. */
 export function at(value: unknown, ...keys: readonly string[]): unknown {
   return keys.reduce((inner, key) => fields(inner)[key], value);
 }
 
-/** Text or a number as text; undefined where `value` is neither. */
+/** Returns text or a number as text, or undefined if `value` is neither. */
 export function text(value: unknown): string | undefined {
   if (typeof value === "number") return String(value);
   return typeof value === "string" ? value : undefined;
 }
 
-/** The texts of a list. */
+/** Returns the texts and numbers of a list as texts. */
 export function texts(value: unknown): readonly string[] {
   return items(value).flatMap((item) => text(item) ?? []);
 }
 
-/** A number, also where it stands as text; undefined where `value` is neither. */
+/** Returns a number, also if it is written as text, or undefined if `value` is neither. */
 export function number(value: unknown): number | undefined {
   const plain = text(value);
   const parsed = plain === undefined || plain.trim() === "" ? Number.NaN : Number(plain);
   return Number.isNaN(parsed) ? undefined : parsed;
 }
 
-/** Labels or annotations. */
+/** Returns labels or annotations as texts. */
 export function labels(value: unknown): Readonly<Record<string, string>> {
   const entries = Object.entries(fields(value)).flatMap(([key, each]) => {
     const plain = text(each);
@@ -47,7 +46,10 @@ export function labels(value: unknown): Readonly<Record<string, string>> {
   return Object.fromEntries(entries);
 }
 
-/** Seconds of a duration as Istio and Envoy write it (`1m30s`, `0.25s`, `100ms`); undefined where it is none. */
+/**
+ * Returns the seconds of a duration as Istio and Envoy write it (`1m30s`, `0.25s`, `100ms`).
+ * Returns undefined for any other value.
+ */
 export function durationSeconds(value: unknown): number | undefined {
   const plain = text(value) ?? "";
   const parts = [...plain.matchAll(/(\d+(?:\.\d+)?)(ms|h|m|s)/g)];
@@ -56,7 +58,10 @@ export function durationSeconds(value: unknown): number | undefined {
   return parts.reduce((sum, [, count, unit]) => sum + Number(count) * (units[unit ?? ""] ?? 0), 0);
 }
 
-/** YAML inside a field, such as the annotation proxy.istio.io/config; empty where it cannot be read. */
+/**
+ * Parses YAML inside a field, such as the annotation proxy.istio.io/config. Returns no fields if
+ * the YAML is invalid.
+ */
 export function embedded(value: unknown): Fields {
   try {
     return fields(yaml.load(text(value) ?? ""));
@@ -65,7 +70,10 @@ export function embedded(value: unknown): Fields {
   }
 }
 
-/** Whether `selector` picks an object with these labels; an empty selector picks all. */
+/**
+ * Reports whether `selector` picks an object with the labels `own`. An empty selector picks every
+ * object.
+ */
 export function picks(
   selector: Readonly<Record<string, string>>,
   own: Readonly<Record<string, string>>,

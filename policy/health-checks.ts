@@ -20,7 +20,7 @@ import { type Fault, type Rule, titleOf } from "./rule.ts";
 const HEALTH_CHECK = "https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/health_check.proto";
 const ENVOY_FILTER = "https://istio.io/latest/docs/reference/config/networking/envoy-filter/";
 
-/** A cluster's name for people, as Envoy's. */
+/** Returns a cluster's name for messages, in Envoy's format. */
 function clusterName({ key, port, subset }: Cluster): string {
   const [namespace, name] = key.split("/");
   return `outbound|${port ?? "*"}|${subset}|${name ?? ""}.${namespace ?? ""}`;
@@ -30,7 +30,7 @@ function routedClusters({ routed }: Mesh): Cluster[] {
   return [...routed.values()].flat();
 }
 
-/** Each health check for which `wrong` has a message. */
+/** Returns a fault for each health check for which `wrong` has a message. */
 function checkFaults(
   mesh: Mesh,
   wrong: (check: Fields, patch: CheckPatch) => string | undefined,
@@ -44,14 +44,17 @@ function checkFaults(
   );
 }
 
-/** Whether Sidecars name what every workload calls: a Service that none of them names is called by nobody. */
+/**
+ * Reports whether a Sidecar limits the callees of every workload. Then a Service that no Sidecar
+ * names has no callers.
+ */
 function isScoped(mesh: Mesh): boolean {
   const sidecars = ofKind(mesh, "Sidecar").filter(isBounded);
   return mesh.workloads.every((workload) => sidecars.some((sidecar) => filterAppliesTo(sidecar, workload)));
 }
 
-/** The clusters of one called Service that a caller's patches leave without a check. */
-function uncoveredOf(mesh: Mesh, key: string, clusters: readonly Cluster[]): Fault[] {
+/** Returns the clusters of one called Service that a caller's patches leave without a check. */
+function uncheckedClustersOf(mesh: Mesh, key: string, clusters: readonly Cluster[]): Fault[] {
   const callers = callersOf(mesh, key);
   if (callers.length === 0 && clusters.length > 0 && !isScoped(mesh)) {
     const service = mesh.services.find((each) => each.key === key);
@@ -75,11 +78,11 @@ function uncoveredOf(mesh: Mesh, key: string, clusters: readonly Cluster[]): Fau
   });
 }
 
-function uncovered(mesh: Mesh): Fault[] {
-  return [...mesh.routed].flatMap(([key, clusters]) => uncoveredOf(mesh, key, clusters));
+function uncheckedClusters(mesh: Mesh): Fault[] {
+  return [...mesh.routed].flatMap(([key, clusters]) => uncheckedClustersOf(mesh, key, clusters));
 }
 
-function idle(mesh: Mesh): Fault[] {
+function unusedChecks(mesh: Mesh): Fault[] {
   const routed = routedClusters(mesh);
   return mesh.checks
     .filter((patch) => !routed.some((cluster) => hits(patch, cluster)))
@@ -90,7 +93,10 @@ function idle(mesh: Mesh): Fault[] {
     }));
 }
 
-/** The clusters that a called Service has: one without a subset, and one a subset, on each port that is called. */
+/**
+ * Returns all clusters of the called Services. On each called port there is one cluster without a
+ * subset, and one for each subset.
+ */
 function allClusters(mesh: Mesh): Cluster[] {
   return routedClusters(mesh).flatMap(({ key, port }) => {
     const subsets = destinationRules(mesh, key).flatMap((rule) => items(at(rule, "spec", "subsets")));
@@ -99,7 +105,7 @@ function allClusters(mesh: Mesh): Cluster[] {
   });
 }
 
-function needless(mesh: Mesh): Fault[] {
+function needlessChecks(mesh: Mesh): Fault[] {
   const routed = routedClusters(mesh);
   const name = (cluster: Cluster): string => clusterName(cluster);
   const used = new Set(routed.map(name));
@@ -126,7 +132,10 @@ function needless(mesh: Mesh): Fault[] {
     });
 }
 
-/** Whether two EnvoyFilters hold for the same pods, as far as their selectors tell. */
+/**
+ * Reports whether two EnvoyFilters may apply to the same pods. It compares only namespaces and
+ * selectors.
+ */
 function overlap(one: CheckPatch["object"], other: CheckPatch["object"]): boolean {
   const selector = (object: CheckPatch["object"]): Readonly<Record<string, string>> =>
     labels(at(object, "spec", "workloadSelector", "labels"));
@@ -139,7 +148,7 @@ function overlap(one: CheckPatch["object"], other: CheckPatch["object"]): boolea
   );
 }
 
-function doubled(mesh: Mesh): Fault[] {
+function duplicateChecks(mesh: Mesh): Fault[] {
   const several = mesh.checks
     .filter(({ checks }) => checks.length > 1)
     .map(({ object, path, checks }) => ({
@@ -181,7 +190,7 @@ function alpn(check: Fields): string | undefined {
   return foreignAlpn(texts(at(check, "tls_options", "alpn_protocols")));
 }
 
-function asksNobody(check: Fields): string | undefined {
+function missingServiceName(check: Fields): string | undefined {
   if (check["http_health_check"] !== undefined || check["custom_health_check"] !== undefined)
     return undefined;
   const grpc = check["grpc_health_check"];
@@ -191,7 +200,10 @@ function asksNobody(check: Fields): string | undefined {
   return named === "" ? "names no service, and so asks for the server as a whole" : undefined;
 }
 
-/** Bound of the seed's own wish, a recovery within seconds; one minute leaves room for gentle checks. */
+/**
+ * Longest allowed recovery, in seconds. The sample asks for seconds; one minute leaves room for
+ * infrequent checks.
+ */
 const RECOVERY_SECONDS = 60;
 
 function recoverySeconds(check: Fields): number {
@@ -208,7 +220,9 @@ function slowRecovery(check: Fields): string | undefined {
     : `${text(check["healthy_threshold"]) ?? "1"}: a peer that serves again gets no calls for ${seconds} s`;
 }
 
-/** A statistic that Envoy must keep to know that a cluster carries calls; Istio's default leaves it out. */
+/**
+ * Names of a statistic that tells Envoy if a cluster carries calls. Istio's default leaves it out.
+ */
 const STATISTICS = ["", ";"].map(
   (mark) => `cluster.outbound|50052||a.b.svc.cluster.local${mark}.upstream_cx_total`,
 );
@@ -221,7 +235,10 @@ function matches(expression: string, value: string): boolean {
   }
 }
 
-/** Source: https://istio.io/latest/docs/ops/configuration/telemetry/envoy-stats/ */
+/**
+ * Reports whether the workload's Envoy keeps the statistic.
+ * Source: https://istio.io/latest/docs/ops/configuration/telemetry/envoy-stats/
+ */
 function keepsStatistics(workload: Workload): boolean {
   const matcher = fields(proxyConfig(workload)["proxyStatsMatcher"]);
   const listed = (key: string, annotation: string): readonly string[] => [
@@ -236,7 +253,7 @@ function keepsStatistics(workload: Workload): boolean {
   );
 }
 
-function blindCallers(mesh: Mesh): Fault[] {
+function callersWithoutStatistics(mesh: Mesh): Fault[] {
   const checking = mesh.workloads.filter((workload) =>
     mesh.checks.some(({ object }) => filterAppliesTo(object, workload)),
   );
@@ -250,7 +267,7 @@ function blindCallers(mesh: Mesh): Fault[] {
     }));
 }
 
-function keepsRemoved(mesh: Mesh): Fault[] {
+function keepsRemovedPods(mesh: Mesh): Fault[] {
   return mesh.checks
     .filter(({ value }) => value["ignore_health_on_host_removal"] !== true)
     .map(({ object, path }) => ({
@@ -281,7 +298,7 @@ const COVERAGE_RULES: readonly Rule[] = [
     text: "Each cluster that calls flow through is watched by an active health check of the caller's Envoy.",
     fix: "Add a patch for each subset that has calls, matched by service, portNumber and subset.",
     source: "the seed, 4.2; Istio's pilot/pkg/networking/core/envoyfilter/cluster_patch.go",
-    faults: uncovered,
+    faults: uncheckedClusters,
   },
   {
     id: "check-hits-calls",
@@ -289,7 +306,7 @@ const COVERAGE_RULES: readonly Rule[] = [
     text: "Each active health check watches a cluster that carries calls.",
     fix: "Match by the Service's full DNS name, portNumber, and the subset that the routes name.",
     source: "Istio's pilot/pkg/networking/core/envoyfilter/cluster_patch.go",
-    faults: idle,
+    faults: unusedChecks,
   },
   {
     id: "check-only-calls",
@@ -297,7 +314,7 @@ const COVERAGE_RULES: readonly Rule[] = [
     text: "An active health check watches no cluster without calls: each costs the peers as many checks again.",
     fix: "Name the subset in the match.",
     source: ENVOY_FILTER,
-    faults: needless,
+    faults: needlessChecks,
   },
   {
     id: "check-one-owner",
@@ -305,7 +322,7 @@ const COVERAGE_RULES: readonly Rule[] = [
     text: "A cluster has one health check: MERGE appends to a list, and Envoy refuses a cluster with two.",
     fix: "Keep one patch for each cluster.",
     source: ENVOY_FILTER,
-    faults: doubled,
+    faults: duplicateChecks,
   },
   {
     id: "envoyfilter-scoped",
@@ -340,7 +357,7 @@ const CHECK_FIELD_RULES: readonly Rule[] = [
     text: "An active health check asks the application for the service that is called.",
     fix: "Use grpc_health_check with service_name, such as org.apache.dubbo.samples.Greeter.",
     source: "https://github.com/grpc/grpc/blob/master/doc/health-checking.md",
-    faults: (mesh) => checkFaults(mesh, asksNobody, "grpc_health_check.service_name"),
+    faults: (mesh) => checkFaults(mesh, missingServiceName, "grpc_health_check.service_name"),
   },
   {
     id: "check-recovers-soon",
@@ -356,7 +373,7 @@ const CHECK_FIELD_RULES: readonly Rule[] = [
     text: "A caller's Envoy keeps the statistic by which it tells a cluster with calls from one without.",
     fix: "Annotate its pods: proxy.istio.io/config with proxyStatsMatcher, including upstream_cx_total and health_check.",
     source: "https://istio.io/latest/docs/ops/configuration/telemetry/envoy-stats/",
-    faults: blindCallers,
+    faults: callersWithoutStatistics,
   },
   {
     id: "check-drops-removed",
@@ -364,9 +381,9 @@ const CHECK_FIELD_RULES: readonly Rule[] = [
     text: "A pod that Kubernetes has removed gets no calls, whatever its checks say.",
     fix: "Set ignore_health_on_host_removal: true beside health_checks.",
     source: "https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/cluster/v3/cluster.proto",
-    faults: keepsRemoved,
+    faults: keepsRemovedPods,
   },
 ];
 
-/** What active health checks must keep. */
+/** Rules for active health checks. */
 export const HEALTH_CHECK_RULES: readonly Rule[] = [...COVERAGE_RULES, ...CHECK_FIELD_RULES];

@@ -3,10 +3,10 @@ import { at, embedded, type Fields, fields, items, labels, number, picks, text, 
 
 type Labels = Readonly<Record<string, string>>;
 
-/** Istio's root namespace: policies in it hold for every namespace. */
+/** Istio's root namespace. Policies in it apply to every namespace. */
 const ROOT_NAMESPACE = "istio-system";
 
-/** Pods that a controller keeps running. */
+/** A controller of pods, such as a Deployment. */
 export interface Workload {
   readonly object: KubernetesObject;
   readonly namespace: string;
@@ -16,27 +16,29 @@ export interface Workload {
   readonly annotations: Labels;
   /** Spec of the pods. */
   readonly pod: Fields;
-  /** The application's containers, those that run first among them, with their paths: not Istio's own. */
+  /**
+   * The application's containers and init containers, with their paths. Istio's containers are left
+   * out.
+   */
   readonly containers: readonly { readonly path: string; readonly fields: Fields }[];
-  /** Pods that run at least. */
+  /** Minimum number of pods. */
   readonly replicas: number;
 }
 
-/** A Service's port. */
 export interface ServicePort {
   readonly path: string;
   readonly number: number;
   readonly name: string | undefined;
   readonly appProtocol: string | undefined;
   readonly targetPort: string;
-  /** Whether Dubbo's Triple is spoken on it. */
+  /** True if the port speaks Dubbo's Triple protocol. */
   readonly dubbo: boolean;
 }
 
-/** A Service. */
+/** A Service, as the rules read it. */
 export interface Service {
   readonly object: KubernetesObject;
-  /** Its namespace and name, joined by a slash. */
+  /** Namespace and name, joined by a slash. */
   readonly key: string;
   readonly namespace: string;
   readonly selector: Labels;
@@ -45,13 +47,16 @@ export interface Service {
 
 /** One of a Service's clusters in the callers' Envoys. */
 export interface Cluster {
-  /** Its Service's namespace and name; `host` where the Service is unknown. */
+  /** Namespace and name of the Service, joined by a slash. */
   readonly key: string;
-  /** Its port; undefined where it is unknown. */
+  /** Port of the Service; undefined if unknown. */
   readonly port: number | undefined;
-  /** Its subset; empty for all pods. */
+  /** Name of the subset; empty for all pods. */
   readonly subset: string;
-  /** Whether calls flow through it; no, where a route names it without weight, ready to be given some. */
+  /**
+   * True if calls flow through it. False if routes name it only without a weight, ready to receive
+   * one.
+   */
   readonly calls: boolean;
 }
 
@@ -59,11 +64,11 @@ export interface Cluster {
 export interface Destination {
   readonly path: string;
   readonly host: string;
-  /** Namespace and name of the Service that it names; undefined where it names none. */
+  /** Namespace and name of the Service behind `host`; undefined if `host` is not a Service. */
   readonly key: string | undefined;
   readonly port: number | undefined;
   readonly subset: string;
-  /** Share of the calls; undefined where it is not said. */
+  /** Share of the calls in percent; undefined if not set. */
   readonly weight: number | undefined;
 }
 
@@ -75,20 +80,19 @@ export interface Route {
   readonly destinations: readonly Destination[];
 }
 
-/** An EnvoyFilter's patch that gives clusters a health check. */
+/** A patch of an EnvoyFilter that gives clusters a health check. */
 export interface CheckPatch {
   readonly object: KubernetesObject;
   readonly path: string;
-  /** The patch's match. */
   readonly match: Fields;
   readonly operation: string | undefined;
-  /** What is merged into the cluster. */
+  /** The value that Istio merges into the cluster. */
   readonly value: Fields;
-  /** The health checks among it, with their paths. */
+  /** The health checks in `value`, with their paths. */
   readonly checks: readonly { readonly path: string; readonly fields: Fields }[];
 }
 
-/** A caller: pods, or an EnvoyFilter whose pods are not among the objects. */
+/** A caller: a workload, or an EnvoyFilter whose pods are not among the objects. */
 export interface Caller {
   readonly object: KubernetesObject;
   readonly namespace: string;
@@ -96,32 +100,33 @@ export interface Caller {
   readonly workload: Workload | undefined;
 }
 
-/** All objects, read once, as the rules ask for them. */
+/** All objects, read once, in the form that the rules need. */
 export interface Mesh {
   readonly objects: readonly KubernetesObject[];
   readonly workloads: readonly Workload[];
   readonly services: readonly Service[];
   readonly routes: readonly Route[];
   readonly checks: readonly CheckPatch[];
-  /** The clusters that routes name, by namespace and name of the Service that is called. */
+  /** Clusters that routes name, by namespace and name of the called Service. */
   readonly routed: ReadonlyMap<string, readonly Cluster[]>;
-  /** Images that are built and then referred to by digest. */
+  /** Images that are built later and then referred to by digest. */
   readonly built: readonly string[];
 }
 
-/** An object's namespace; kubectl's own default where it names none. */
+/** Returns an object's namespace. The default is `default`, as in kubectl. */
 export function namespaceOf({ metadata }: KubernetesObject): string {
   return metadata.namespace ?? "default";
 }
 
-/** The objects of a kind. */
+/** Returns the objects of a kind. */
 export function ofKind(mesh: Pick<Mesh, "objects">, kind: string): readonly KubernetesObject[] {
   return mesh.objects.filter((object) => object.kind === kind);
 }
 
 /**
- * Namespace and name of the Service that `host` names in an object of `namespace`, as Istio resolves it: a name without a dot is one of
- * the object's own namespace, all others are taken as they are. Source: Istio's pilot/pkg/model, ResolveShortnameToFQDN.
+ * Returns namespace and name of the Service that `host` names in an object of `namespace`. Istio
+ * completes a name without a dot by the object's namespace. It uses all other names unchanged.
+ * Source: Istio's pilot/pkg/model, ResolveShortnameToFQDN.
  */
 export function serviceKey(host: string, namespace: string): string | undefined {
   if (host !== "" && !host.includes(".") && !host.includes("*")) return `${namespace}/${host}`;
@@ -143,7 +148,7 @@ function containersOf(spec: Fields): Workload["containers"] {
   );
 }
 
-/** Pods that run at least: an autoscaler's lower bound takes the place of the replicas. */
+/** Returns the minimum number of pods. An autoscaler's lower bound overrides the replicas. */
 function replicasOf(object: KubernetesObject, objects: readonly KubernetesObject[]): number {
   const scaler = objects.find(
     (each) =>
@@ -170,17 +175,17 @@ function workloadOf(object: KubernetesObject, objects: readonly KubernetesObject
 }
 
 const DUBBO_NAME = /(^|-)(grpc|tri|triple|dubbo)(-|$)/;
-/** Ports of Dubbo and Triple. Source: the seed, 5; Dubbo's defaults. */
+/** Default ports of Dubbo and Triple. Source: the sample, 5; Dubbo's defaults. */
 const DUBBO_PORTS = [20880, 50051, 50052];
 
-/** A container's port by the name or number that a Service or a probe has for it. */
+/** Finds a container's port by the name or number that a Service or a probe uses. */
 export function containerPort(workload: Workload, target: string): Fields | undefined {
   return workload.containers
     .flatMap((container) => items(container.fields["ports"]).map(fields))
     .find((port) => text(port["name"]) === target || text(port["containerPort"]) === target);
 }
 
-/** Whether the Service selects the workload's pods. */
+/** Reports whether the Service selects the workload's pods. */
 export function selects(
   { namespace, selector }: Pick<Service, "namespace" | "selector">,
   pods: Workload,
@@ -220,7 +225,7 @@ function destinationsOf(route: Fields, path: string, namespace: string): Destina
   });
 }
 
-/** Whether a VirtualService is for the sidecars, not for gateways alone. */
+/** Reports whether a VirtualService applies to sidecars, not only to gateways. */
 function isForMesh(object: KubernetesObject): boolean {
   const gateways = texts(at(object, "spec", "gateways"));
   return gateways.length === 0 || gateways.includes("mesh");
@@ -251,20 +256,26 @@ function checksOf(object: KubernetesObject): CheckPatch[] {
   });
 }
 
-/** What a patch's match names: a cluster's Service, port and subset; undefined where it leaves them open. */
+/** Cluster properties that a patch matches. An undefined property matches any value. */
 export interface Target {
-  /** Namespace and name; empty where the match names a Service that Istio cannot know. */
+  /** Namespace and name; empty if the match names a Service that Istio cannot know. */
   readonly key: string | undefined;
   readonly port: number | undefined;
   readonly subset: string | undefined;
 }
 
-/** `service` and `name` are compared as they stand: a short name hits nothing. Source: Istio's cluster_patch.go. */
+/**
+ * Returns the key of a full host name, or empty text for a short name. Istio compares `service` and
+ * `name` literally, so a short name matches nothing.
+ * Source: Istio's cluster_patch.go.
+ */
 function fullKey(host: string): string {
   return host.includes(".") ? (serviceKey(host, "") ?? "") : "";
 }
 
-/** What a patch's match names. A `name` makes Istio look at nothing else. */
+/**
+ * Returns the target of a patch's match. If the match has a `name`, Istio ignores its other fields.
+ */
 export function targetOf({ match }: Pick<CheckPatch, "match">): Target {
   const cluster = fields(match["cluster"]);
   const name = text(cluster["name"]);
@@ -283,7 +294,7 @@ export function targetOf({ match }: Pick<CheckPatch, "match">): Target {
 
 const OUTBOUND = ["ANY", "SIDECAR_OUTBOUND"];
 
-/** Whether the patch changes the cluster in a caller's Envoy. */
+/** Reports whether the patch changes the cluster in a caller's Envoy. */
 export function hits(patch: CheckPatch, cluster: Cluster): boolean {
   const { key, port, subset } = targetOf(patch);
   return (
@@ -294,7 +305,10 @@ export function hits(patch: CheckPatch, cluster: Cluster): boolean {
   );
 }
 
-/** Whether an Istio object with a label selector (of `namespace`, or of the mesh) holds for pods with these labels. */
+/**
+ * Reports whether an Istio object with a label selector applies to pods with these labels. The
+ * object must be in the pods' namespace or in the root namespace.
+ */
 export function appliesTo(
   object: KubernetesObject,
   selector: unknown,
@@ -309,7 +323,7 @@ export function appliesTo(
   );
 }
 
-/** Whether an EnvoyFilter holds for these pods. */
+/** Reports whether an EnvoyFilter or a Sidecar applies to these pods. */
 export function filterAppliesTo(
   object: KubernetesObject,
   pods: Pick<Caller, "namespace" | "labels">,
@@ -317,14 +331,17 @@ export function filterAppliesTo(
   return appliesTo(object, at(object, "spec", "workloadSelector", "labels"), pods);
 }
 
-/** The Services that a Sidecar names one by one. */
+/** Returns the keys of the Services that a Sidecar names one by one. */
 function egressKeys(sidecar: KubernetesObject): string[] {
   return items(at(sidecar, "spec", "egress"))
     .flatMap((egress) => texts(at(egress, "hosts")))
     .flatMap((host) => serviceKey(host.slice(host.indexOf("/") + 1), namespaceOf(sidecar)) ?? []);
 }
 
-/** Whether a Sidecar names what its pods call; hosts that take in the whole namespace or mesh bound nothing. */
+/**
+ * Reports whether a Sidecar limits the callees of its pods. Hosts for the whole namespace or mesh
+ * set no limit.
+ */
 export function isBounded(sidecar: KubernetesObject): boolean {
   const egress = items(at(sidecar, "spec", "egress"));
   const hosts = egress.flatMap((each) => texts(at(each, "hosts")));
@@ -332,8 +349,10 @@ export function isBounded(sidecar: KubernetesObject): boolean {
 }
 
 /**
- * The Services that traffic rules, sidecars' scopes or health checks name: they are called. What a scope alone names in
- * another namespace may be anything, such as a collector of traces: it counts where its Service is among the objects, which tells what it speaks.
+ * Returns the keys of the Services that have callers. These are the ones that traffic rules,
+ * Sidecars or health checks name.
+ * A Sidecar may name anything in another namespace, such as a trace collector. Such a host counts
+ * only if its Service is among the objects, which tells its protocol.
  */
 function calledKeys({
   objects,
@@ -353,14 +372,16 @@ function calledKeys({
   return new Set([...hosts, ...checks.map((patch) => targetOf(patch).key)].flatMap((key) => key ?? []));
 }
 
-/** Whether calls take the way to a destination: one of several without a weight gets none. */
+/**
+ * Reports whether a destination gets calls. One of several destinations without a weight gets none.
+ */
 export function carriesCalls({ weight }: Destination, route: Route): boolean {
   return route.destinations.length === 1 || (weight ?? 0) > 0;
 }
 
 type Draft = Omit<Mesh, "routed">;
 
-/** The clusters of a called Service that its routes name. */
+/** Returns the clusters of a called Service that its routes name. */
 function routedBy(key: string, mesh: Draft): Cluster[] {
   const routes = mesh.routes.filter(
     ({ object }) =>
@@ -380,21 +401,24 @@ function routedBy(key: string, mesh: Draft): Cluster[] {
       .filter((port) => way.port === undefined || port === way.port)
       .map((port) => ({ key: own, port, subset, calls }));
   });
-  // One that a route gives calls counts as such, whatever others do.
+  // A cluster carries calls if any route gives it calls, so those entries come last and win.
   const sorted = [...clusters].sort((one, other) => Number(one.calls) - Number(other.calls));
   return [
     ...new Map(sorted.map((each) => [JSON.stringify([each.key, each.port, each.subset]), each])).values(),
   ];
 }
 
-/** Whether there may be such a Service: where the objects hold Services of its namespace, it is one of them. */
+/**
+ * Reports whether a Service may exist. If the objects include Services of its namespace, it must be
+ * one of them.
+ */
 function mayExist(services: readonly Service[], key: string): boolean {
   const [namespace] = key.split("/");
   const own = services.filter((service) => service.namespace === namespace);
   return key !== "" && (own.length === 0 || own.some((service) => service.key === key));
 }
 
-/** Reads a set of objects. */
+/** Reads a set of objects into a mesh. */
 export function meshOf(objects: readonly KubernetesObject[], built: readonly string[]): Mesh {
   const workloads = objects
     .filter(({ kind }) => WORKLOADS.includes(kind))
@@ -409,7 +433,10 @@ export function meshOf(objects: readonly KubernetesObject[], built: readonly str
   return { ...draft, routed: new Map(called.map((key) => [key, routedBy(key, draft)])) };
 }
 
-/** A route's Service speaks Dubbo, as far as the objects tell. */
+/**
+ * Reports whether a route's Service speaks Dubbo. A Service that is not among the objects counts as
+ * Dubbo.
+ */
 export function isDubboRoute(mesh: Mesh, route: Route): boolean {
   return route.destinations.some(({ key }) => {
     const service = mesh.services.find((each) => each.key === key);
@@ -417,21 +444,21 @@ export function isDubboRoute(mesh: Mesh, route: Route): boolean {
   });
 }
 
-/** The DestinationRules of a Service. */
+/** Returns the DestinationRules of a Service. */
 export function destinationRules(mesh: Mesh, key: string): readonly KubernetesObject[] {
   return ofKind(mesh, "DestinationRule").filter(
     (object) => serviceKey(text(at(object, "spec", "host")) ?? "", namespaceOf(object)) === key,
   );
 }
 
-/** A DestinationRule's subset of this name. */
+/** Finds a DestinationRule's subset by name. */
 export function subsetOf(rule: KubernetesObject, name: string): Fields | undefined {
   return items(at(rule, "spec", "subsets"))
     .map(fields)
     .find((subset) => text(subset["name"]) === name);
 }
 
-/** Pods of a caller, or the EnvoyFilter that stands for them. */
+/** Returns the pods to which an EnvoyFilter applies, or the EnvoyFilter if the pods are unknown. */
 function callersOfFilter(mesh: Mesh, filter: KubernetesObject): Caller[] {
   const pods = mesh.workloads.filter((workload) => filterAppliesTo(filter, workload));
   if (pods.length > 0) return pods.map((workload) => ({ ...workload, workload }));
@@ -439,7 +466,10 @@ function callersOfFilter(mesh: Mesh, filter: KubernetesObject): Caller[] {
   return [{ object: filter, namespace: namespaceOf(filter), labels: selector, workload: undefined }];
 }
 
-/** Who calls a Service: those whose Sidecar names it, and those whose Envoys check it. */
+/**
+ * Returns the callers of a Service: workloads whose Sidecar names it, and those whose Envoys check
+ * it.
+ */
 export function callersOf(mesh: Mesh, key: string): readonly Caller[] {
   const scoped = ofKind(mesh, "Sidecar")
     .filter((sidecar) => egressKeys(sidecar).includes(key))
@@ -451,7 +481,7 @@ export function callersOf(mesh: Mesh, key: string): readonly Caller[] {
   return [...new Map([...scoped, ...checking].map((caller) => [caller.object, caller])).values()];
 }
 
-/** The Services that are called and whose pods these are. */
+/** Returns the called Dubbo Services that select the workload's pods. */
 export function calledServices(mesh: Mesh, workload: Workload): readonly Service[] {
   const destinations = new Set([...mesh.routed.values()].flat().map(({ key }) => key));
   return mesh.services.filter(
@@ -460,7 +490,10 @@ export function calledServices(mesh: Mesh, workload: Workload): readonly Service
   );
 }
 
-/** A workload's own settings of its proxy. Source: https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#ProxyConfig */
+/**
+ * Returns a workload's proxy settings.
+ * Source: https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#ProxyConfig
+ */
 export function proxyConfig({ annotations }: Workload): Fields {
   return embedded(annotations["proxy.istio.io/config"]);
 }

@@ -16,7 +16,7 @@ import type { Fault, Rule } from "./rule.ts";
 import { peerAuthentication } from "./security.ts";
 
 const PROBES = ["livenessProbe", "readinessProbe", "startupProbe"] as const;
-/** The port of Dubbo's QOS server, and what it answers there. Source: the seed, 4.1. */
+/** Port of Dubbo's QOS server, and its path for each probe. Source: the sample, 4.1. */
 const QOS_PORT = "22222";
 const QOS_PATHS = { livenessProbe: "/live", readinessProbe: "/ready", startupProbe: "/startup" } as const;
 
@@ -24,7 +24,7 @@ const RESTRICTED = "https://kubernetes.io/docs/concepts/security/pod-security-st
 
 type Container = Workload["containers"][number];
 
-/** Each container for which `wrong` has messages. */
+/** Returns a fault for each container for which `wrong` has messages. */
 function containerFaults(
   mesh: Mesh,
   wrong: (container: Container, workload: Workload) => readonly (string | undefined)[],
@@ -39,14 +39,14 @@ function containerFaults(
   );
 }
 
-function probeless(mesh: Mesh): Fault[] {
+function missingProbes(mesh: Mesh): Fault[] {
   return mesh.workloads.flatMap(({ object, containers }) => {
     const missing = PROBES.filter((probe) => containers.every((each) => each.fields[probe] === undefined));
     return missing.length === 0 ? [] : [{ object, message: `has no ${missing.join(", no ")}` }];
   });
 }
 
-/** What is wrong with a probe's port or path. */
+/** Returns the fault of a probe's port or path, or undefined. */
 function probeFault(
   workload: Workload,
   container: Container,
@@ -64,7 +64,7 @@ function probeFault(
   return path === QOS_PATHS[probe] ? undefined : `asks for ${path}; Dubbo answers it at ${QOS_PATHS[probe]}`;
 }
 
-function unanswered(mesh: Mesh): Fault[] {
+function unansweredProbes(mesh: Mesh): Fault[] {
   return PROBES.flatMap((probe) =>
     containerFaults(mesh, (container, workload) => [probeFault(workload, container, probe)], probe),
   );
@@ -72,7 +72,7 @@ function unanswered(mesh: Mesh): Fault[] {
 
 const REWRITE = "sidecar.istio.io/rewriteAppHTTPProbers";
 
-/** Ports that the kubelet's HTTP probes ask at, as numbers. */
+/** Returns the port numbers of the kubelet's HTTP probes. */
 function probePorts(workload: Workload): string[] {
   return workload.containers.flatMap(({ fields: container }) =>
     PROBES.flatMap((probe) => {
@@ -90,7 +90,7 @@ function isReachable(mesh: Mesh, workload: Workload, port: string): boolean {
   return excluded.map((each) => each.trim()).includes(port) || (policy !== undefined && mode !== "STRICT");
 }
 
-function plainProbes(mesh: Mesh): Fault[] {
+function plaintextProbes(mesh: Mesh): Fault[] {
   return mesh.workloads
     .filter(
       (workload) =>
@@ -104,7 +104,7 @@ function plainProbes(mesh: Mesh): Fault[] {
     }));
 }
 
-/** The securityContext that holds for a container. */
+/** Returns a container's securityContext. Its fields override the pod's. */
 function contextOf(container: Container, { pod }: Workload): Fields {
   return { ...fields(pod["securityContext"]), ...fields(container.fields["securityContext"]) };
 }
@@ -162,26 +162,26 @@ function sharedAccounts(mesh: Mesh): Fault[] {
     }));
 }
 
-/** Tag of an image; undefined where a digest stands for it, or where it is not known yet. */
+/** Returns an image's tag. Returns undefined if the image has a digest or is not known yet. */
 function tagOf(image: string | undefined): string | undefined {
   if (image === undefined || image === "" || image.includes("@sha256:")) return undefined;
   return /:([^:/]+)$/.exec(image)?.[1] ?? "latest";
 }
 
-function floating(container: Container): (string | undefined)[] {
+function latestTag(container: Container): (string | undefined)[] {
   const image = text(container.fields["image"]);
   return [
     tagOf(image) === "latest" ? `${image ?? ""} is another image whenever somebody pushes one` : undefined,
   ];
 }
 
-function tagged(container: Container, built: readonly string[]): (string | undefined)[] {
+function unpinnedImage(container: Container, built: readonly string[]): (string | undefined)[] {
   const image = text(container.fields["image"]);
   const pinned = tagOf(image) === undefined || built.includes(image ?? "");
   return [pinned ? undefined : `${image ?? ""} is referred to by tag`];
 }
 
-function unbounded(container: Container): (string | undefined)[] {
+function missingResources(container: Container): (string | undefined)[] {
   const missing = [
     ["requests", "cpu"],
     ["requests", "memory"],
@@ -190,14 +190,17 @@ function unbounded(container: Container): (string | undefined)[] {
   return [missing.length === 0 ? undefined : `has no ${missing.map((keys) => keys.join(".")).join(", no ")}`];
 }
 
-/** Pods of `total` as a number or a percentage says it. */
+/** Converts a number or a percentage of `total` to a number of pods. */
 function share(value: unknown, total: number, round: (exact: number) => number): number {
   const plain = text(value) ?? "";
   return plain.endsWith("%") ? round((Number(plain.slice(0, -1)) / 100) * total) : Number(plain);
 }
 
-/** Pods that a budget lets go at once. Source: Kubernetes rounds both percentages up. */
-function evictable(budget: KubernetesBudget, replicas: number): number {
+/**
+ * Returns the number of pods that a budget lets go at once.
+ * Source: Kubernetes rounds both percentages up.
+ */
+function evictablePods(budget: KubernetesBudget, replicas: number): number {
   const { maxUnavailable, minAvailable } = budget;
   if (maxUnavailable !== undefined) return share(maxUnavailable, replicas, Math.ceil);
   return minAvailable === undefined ? 0 : replicas - share(minAvailable, replicas, Math.ceil);
@@ -217,7 +220,7 @@ function unbudgeted(mesh: Mesh): Fault[] {
     if (budgets.length === 0)
       return replicas > 1 ? [{ object, message: `has ${replicas} pods and no PodDisruptionBudget` }] : [];
     return budgets
-      .filter((each) => replicas > 0 && evictable(fields(each["spec"]), replicas) < 1)
+      .filter((each) => replicas > 0 && evictablePods(fields(each["spec"]), replicas) < 1)
       .map((each) => ({
         object: each,
         path: "spec",
@@ -226,8 +229,11 @@ function unbudgeted(mesh: Mesh): Fault[] {
   });
 }
 
-/** Pods that a rollout may lack at once. Source: Kubernetes' ResolveFenceposts; both default to 25 %. */
-function lackingInRollout({ object, replicas }: Workload): number {
+/**
+ * Returns the number of pods that may be missing during a rollout.
+ * Source: Kubernetes' ResolveFenceposts; both settings default to 25 %.
+ */
+function missingInRollout({ object, replicas }: Workload): number {
   const strategy = fields(at(object, "spec", "strategy"));
   if (strategy["type"] === "Recreate") return replicas;
   const rolling = fields(strategy["rollingUpdate"]);
@@ -240,19 +246,22 @@ function lossyRollouts(mesh: Mesh): Fault[] {
   return mesh.workloads
     .filter(({ object, replicas }) => object.kind === "Deployment" && replicas > 0)
     .flatMap((workload) => {
-      const lacking = lackingInRollout(workload);
+      const lacking = missingInRollout(workload);
       const message = `a rollout ends ${lacking} of ${workload.replicas} pods before new ones are ready`;
       return lacking === 0 ? [] : [{ object: workload.object, path: "spec.strategy", message }];
     });
 }
 
-/** Value of an environment variable, as far as the manifest says it. */
+/** Returns the value of an environment variable, or undefined if the manifest does not have it. */
 function variable({ fields: container }: Container, name: string): string | undefined {
   const found = items(container["env"]).find((each) => at(each, "name") === name);
   return text(at(found, "value"));
 }
 
-/** A property of Dubbo, in milliseconds, from the environment or from JAVA_TOOL_OPTIONS. */
+/**
+ * Returns the seconds of a Dubbo property from the environment or from JAVA_TOOL_OPTIONS. The
+ * property is in milliseconds.
+ */
 function dubboSeconds(container: Container, property: string): number {
   const own = variable(container, property.toUpperCase().replaceAll(".", "_"));
   const option = new RegExp(`-D${property.replaceAll(".", "\\.")}=(\\d+)`).exec(
@@ -268,15 +277,15 @@ function unreadOptions(container: Container): (string | undefined)[] {
   ];
 }
 
-/** What a preStop hook sleeps. */
+/** Returns the seconds that a preStop hook sleeps. */
 function sleepSeconds({ fields: container }: Container): number {
   const preStop = at(container, "lifecycle", "preStop");
   const command = texts(at(preStop, "exec", "command")).join(" ");
   return number(at(preStop, "sleep", "seconds")) ?? Number(/\bsleep (\d+)/.exec(command)?.[1] ?? 0);
 }
 
-/** How long a pod takes to end: what its application waits for, or what its proxy does. */
-function endingSeconds(workload: Workload): number {
+/** Returns the longest time, in seconds, that the application or its proxy takes to end. */
+function terminationSeconds(workload: Workload): number {
   const applications = workload.containers.map(
     (container) =>
       sleepSeconds(container) +
@@ -288,10 +297,10 @@ function endingSeconds(workload: Workload): number {
   return Math.max(0, ...applications, ...proxy.map((each) => durationSeconds(each) ?? 0));
 }
 
-function cutShort(mesh: Mesh): Fault[] {
+function shortGracePeriods(mesh: Mesh): Fault[] {
   return mesh.workloads.flatMap((workload) => {
     const grace = number(workload.pod["terminationGracePeriodSeconds"]) ?? 30;
-    const ending = endingSeconds(workload);
+    const ending = terminationSeconds(workload);
     if (grace > ending || ending === 0) return [];
     return [
       {
@@ -310,7 +319,7 @@ const PROBE_RULES: readonly Rule[] = [
     text: "Pods have a liveness, a readiness and a startup probe.",
     fix: "Add httpGet probes of /live, /ready and /startup on port 22222.",
     source: "the seed, 4.1",
-    faults: probeless,
+    faults: missingProbes,
   },
   {
     id: "probes-answered",
@@ -318,7 +327,7 @@ const PROBE_RULES: readonly Rule[] = [
     text: "A probe asks at a port that a container has or at Dubbo's 22222, and there for its own path.",
     fix: "Use /live, /ready and /startup on port 22222, or a port of the container's.",
     source: "the seed, 4.1",
-    faults: unanswered,
+    faults: unansweredProbes,
   },
   {
     id: "probes-survive-mtls",
@@ -326,7 +335,7 @@ const PROBE_RULES: readonly Rule[] = [
     text: "HTTP probes are answered under STRICT mTLS.",
     fix: `Take the annotation ${REWRITE} away: Istio then has its agent ask the application.`,
     source: "https://istio.io/latest/docs/ops/configuration/mesh/app-health-check/; istio/istio#26737",
-    faults: plainProbes,
+    faults: plaintextProbes,
   },
 ];
 
@@ -381,7 +390,7 @@ const IMAGE_RULES: readonly Rule[] = [
     text: "Images have a tag or a digest that says which they are.",
     fix: "Refer to the image by digest, or by a tag that is never moved.",
     source: "https://kubernetes.io/docs/concepts/containers/images/",
-    faults: (mesh) => containerFaults(mesh, floating, "image"),
+    faults: (mesh) => containerFaults(mesh, latestTag, "image"),
   },
   {
     id: "image-by-digest",
@@ -389,7 +398,7 @@ const IMAGE_RULES: readonly Rule[] = [
     text: "Images are referred to by digest, so that all pods run the same.",
     fix: "Write image@sha256:... in place of the tag.",
     source: "https://kubernetes.io/docs/concepts/containers/images/",
-    faults: (mesh) => containerFaults(mesh, (container) => tagged(container, mesh.built), "image"),
+    faults: (mesh) => containerFaults(mesh, (container) => unpinnedImage(container, mesh.built), "image"),
   },
 ];
 
@@ -400,7 +409,7 @@ const LIFECYCLE_RULES: readonly Rule[] = [
     text: "Containers request CPU and memory, and have a limit of memory.",
     fix: "Set resources.requests of cpu and memory, and resources.limits.memory.",
     source: "https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/",
-    faults: (mesh) => containerFaults(mesh, unbounded, "resources"),
+    faults: (mesh) => containerFaults(mesh, missingResources, "resources"),
   },
   {
     id: "disruption-budget",
@@ -424,7 +433,7 @@ const LIFECYCLE_RULES: readonly Rule[] = [
     text: "A pod has longer to end than it drains.",
     fix: "Raise terminationGracePeriodSeconds above the preStop sleep, Dubbo's shutdown waits and the proxy's drain.",
     source: "https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/",
-    faults: cutShort,
+    faults: shortGracePeriods,
   },
   {
     id: "java-options-read",
@@ -436,7 +445,7 @@ const LIFECYCLE_RULES: readonly Rule[] = [
   },
 ];
 
-/** What pods must keep. */
+/** Rules for pods. */
 export const POD_RULES: readonly Rule[] = [
   ...PROBE_RULES,
   ...HARDENING_RULES,

@@ -7,12 +7,12 @@ import { RULES } from "./rules.ts";
 const README = join(import.meta.dirname, "README.md");
 const MARK = "<!-- Made from rules.ts by `npm run rules`. -->\n";
 
-/** A cell of a table: Markdown takes `|` for its end. */
+/** Escapes `|`, which ends a cell of a Markdown table. */
 function cell(content: string): string {
   return content.replaceAll("|", "\\|");
 }
 
-/** The text of policy/README.md: what is written by hand, and a table of the rules. */
+/** Returns the text of policy/README.md: the part written by hand, and a table of the rules. */
 export async function readmeText(): Promise<string> {
   const [written = ""] = readFileSync(README, "utf8").split(MARK);
   const rows = RULES.map(({ id, severity, text, fix, source }) =>

@@ -1,33 +1,39 @@
 import type { KubernetesObject } from "../common/kubernetes-object.ts";
 import type { Mesh } from "./mesh.ts";
 
-/** An object, or a place in it, that does not keep a rule. */
+/** An object, or a field of it, that breaks a rule. */
 export interface Fault {
-  /** The object; text where it is not among those that were given, such as a Namespace. */
+  /** The object, or its title as text if it is not among the given objects, such as a Namespace. */
   readonly object: KubernetesObject | string;
-  /** The field, such as `spec.ports[0].name`. */
+  /** Path of the field, such as `spec.ports[0].name`. */
   readonly path?: string;
-  /** What is wrong. */
+  /** Description of the fault. */
   readonly message: string;
 }
 
-/** What a mesh must keep. */
+/** A rule that every mesh must keep. */
 export interface Rule {
-  /** Its name, in kebab-case. */
+  /** Name in kebab-case. */
   readonly id: string;
-  /** error: calls fail, are lost or are open to others; warning: works, with a cost or a risk that is taken knowingly. */
+  /**
+   * `error`: calls fail, get lost or are open to others. `warning`: the mesh works, with a known
+   * cost or risk.
+   */
   readonly severity: "error" | "warning";
-  /** What must hold, as one sentence. */
+  /** The requirement, as one sentence. */
   readonly text: string;
-  /** What to do where it does not, as one sentence in the imperative. */
+  /** The remedy, as one sentence in the imperative. */
   readonly fix: string;
-  /** Where it comes from: a link, or a chapter of the seed, Apache's README of its sample "Dubbo mesh using Istio". */
+  /**
+   * Source of the rule: a link, or a chapter of the sample. The sample is Apache's README of "Dubbo
+   * mesh using Istio".
+   */
   readonly source: string;
-  /** Finds what does not keep it. */
+  /** Finds the places that break the rule. */
   readonly faults: (mesh: Mesh) => readonly Fault[];
 }
 
-/** Kind, namespace and name of an object. */
+/** Returns kind, namespace and name of an object. */
 export function titleOf(object: KubernetesObject | string): string {
   if (typeof object === "string") return object;
   const { kind, metadata } = object;

@@ -7,21 +7,21 @@ import { SECURITY_RULES } from "./security.ts";
 import { SERVICE_RULES } from "./services.ts";
 import { TRAFFIC_RULES } from "./traffic.ts";
 
-/** A place that does not keep a rule. */
+/** A place that breaks a rule. */
 export interface Finding {
-  /** The rule's id. */
+  /** Id of the rule. */
   readonly rule: string;
   readonly severity: "error" | "warning";
   /** `Kind namespace/name`. */
   readonly object: string;
-  /** The field, such as `spec.ports[0]`. */
+  /** Path of the field, such as `spec.ports[0]`. */
   readonly path?: string;
   readonly message: string;
   readonly fix: string;
   readonly source: string;
 }
 
-/** Rules that a Dubbo mesh on Istio must keep. */
+/** All rules for a Dubbo mesh on Istio. */
 export const RULES: readonly Rule[] = [
   ...SERVICE_RULES,
   ...POD_RULES,
@@ -30,15 +30,19 @@ export const RULES: readonly Rule[] = [
   ...TRAFFIC_RULES,
 ];
 
-/** How objects are judged. */
+/** Options of `check`. */
 export interface CheckOptions {
-  /** Images (name and tag) that are built before the objects are applied, and then referred to by digest; default: none. */
+  /**
+   * Images (name and tag) to build before the objects are applied. The objects then refer to them
+   * by digest. Default: none.
+   */
   readonly built?: readonly string[];
 }
 
 /**
- * Finds what a set of objects does not keep, in the order of the rules and of the objects. Rules compare objects with each other, so give
- * all that are applied together; what is not among them is not held against them.
+ * Returns the places that break a rule, in the order of the rules and of the objects. Rules compare
+ * objects with each other, so pass all objects that are applied together. An object that is missing
+ * from the set does not count as a fault.
  */
 export function check(objects: readonly KubernetesObject[], { built = [] }: CheckOptions = {}): Finding[] {
   const mesh = meshOf(objects, built);

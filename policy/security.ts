@@ -19,7 +19,10 @@ import { type Fault, type Rule, titleOf } from "./rule.ts";
 
 const AUTHORIZATION = "https://istio.io/latest/docs/reference/config/security/authorization-policy/";
 
-/** The PeerAuthentication that holds for pods: the workload's own, else its namespace's, else the mesh's. */
+/**
+ * Returns the PeerAuthentication that applies to the pods. A policy for the workload overrides one
+ * for its namespace, which overrides one for the mesh.
+ */
 export function peerAuthentication(mesh: Mesh, workload: Workload): KubernetesObject | undefined {
   const selector = (object: KubernetesObject): Readonly<Record<string, string>> =>
     labels(at(object, "spec", "selector", "matchLabels"));
@@ -31,7 +34,7 @@ export function peerAuthentication(mesh: Mesh, workload: Workload): KubernetesOb
     .sort((one, other) => rank(one) - rank(other))[0];
 }
 
-/** The pods' own port of a Service's first Dubbo port: a policy names that. */
+/** Returns the container port behind a Service's first Dubbo port. Policies name that port. */
 function podPort(service: Service, workload: Workload): number | undefined {
   const target = service.ports.find(({ dubbo }) => dubbo)?.targetPort ?? "";
   const named = workload.containers
@@ -40,7 +43,7 @@ function podPort(service: Service, workload: Workload): number | undefined {
   return number(target) ?? number(at(named, "containerPort"));
 }
 
-/** Ports of the pods on which Dubbo is spoken. */
+/** Returns the pods' ports that speak Dubbo. */
 function dubboPorts(mesh: Mesh, workload: Workload): Set<number | undefined> {
   const services = mesh.services.filter((service) => selects(service, workload));
   return new Set(services.map((service) => podPort(service, workload)));
@@ -70,19 +73,19 @@ function notStrict(mesh: Mesh): Fault[] {
   return [...new Map(faults.map((fault) => [titleOf(fault.object) + (fault.path ?? ""), fault])).values()];
 }
 
-/** A path for Envoy's plain tries: `*` at an end stands for anything. */
+/** Matches a value as Istio's policies do: `*` at one end stands for any text. */
 function glob(pattern: string, value: string): boolean {
   if (pattern === "*") return value !== "";
   if (pattern.endsWith("*")) return value.startsWith(pattern.slice(0, -1));
   return pattern.startsWith("*") ? value.endsWith(pattern.slice(1)) : pattern === value;
 }
 
-/** Whether one of `patterns` fits; none given fits all. */
+/** Reports whether one of `patterns` matches. Undefined patterns match everything. */
 function fits(patterns: unknown, value: string): boolean {
   return patterns === undefined || texts(patterns).some((pattern) => glob(pattern, value));
 }
 
-/** The ALLOW policies of pods; CUSTOM asks somebody else. */
+/** Returns the AuthorizationPolicies of the pods that have one of `actions`. */
 function policiesOf(mesh: Mesh, workload: Workload, actions: readonly string[]): readonly KubernetesObject[] {
   return ofKind(mesh, "AuthorizationPolicy").filter(
     (object) =>
@@ -91,7 +94,7 @@ function policiesOf(mesh: Mesh, workload: Workload, actions: readonly string[]):
   );
 }
 
-function open(mesh: Mesh): Fault[] {
+function unauthorizedCallees(mesh: Mesh): Fault[] {
   return mesh.workloads
     .filter(
       (workload) =>
@@ -104,7 +107,7 @@ function open(mesh: Mesh): Fault[] {
     }));
 }
 
-function anonymous(mesh: Mesh): Fault[] {
+function anonymousPolicies(mesh: Mesh): Fault[] {
   const policies = new Set(
     mesh.workloads
       .filter((workload) => calledServices(mesh, workload).length > 0)
@@ -119,13 +122,13 @@ function anonymous(mesh: Mesh): Fault[] {
   );
 }
 
-/** What a check asks for; undefined where it only connects. */
-interface Asked {
+/** The request of a health check. */
+interface CheckRequest {
   readonly method: string;
   readonly path: string;
 }
 
-function askedBy(check: Fields): Asked | undefined {
+function requestOf(check: Fields): CheckRequest | undefined {
   const http = check["http_health_check"];
   if (check["grpc_health_check"] !== undefined)
     return { method: "POST", path: "/grpc.health.v1.Health/Check" };
@@ -136,7 +139,7 @@ function askedBy(check: Fields): Asked | undefined {
   };
 }
 
-/** Whether a rule's sources take the caller in. */
+/** Reports whether a rule's sources include the caller. */
 function admitsCaller(sources: readonly unknown[], { namespace, workload }: Caller): boolean {
   if (sources.length === 0 || workload === undefined) return true;
   const account = text(workload.pod["serviceAccountName"]) ?? "default";
@@ -152,7 +155,12 @@ function admitsCaller(sources: readonly unknown[], { namespace, workload }: Call
   });
 }
 
-function admits(policy: KubernetesObject, caller: Caller, asked: Asked, port: number | undefined): boolean {
+function admits(
+  policy: KubernetesObject,
+  caller: Caller,
+  asked: CheckRequest,
+  port: number | undefined,
+): boolean {
   return items(at(policy, "spec", "rules")).some((rule) => {
     const operations = items(at(rule, "to"));
     const operation = operations.some((to) => {
@@ -167,23 +175,23 @@ function admits(policy: KubernetesObject, caller: Caller, asked: Asked, port: nu
   });
 }
 
-/** What a caller's Envoy asks a Service's pods for, each once. */
-function askedOf(mesh: Mesh, service: Service, caller: Caller): Asked[] {
+/** Returns the requests of a caller's health checks to a Service's pods, without duplicates. */
+function requestsOf(mesh: Mesh, service: Service, caller: Caller): CheckRequest[] {
   const clusters = [...mesh.routed.values()].flat().filter(({ key }) => key === service.key);
   const asked = mesh.checks
     .filter(({ object }) => object === caller.object || filterAppliesTo(object, caller))
     .filter((patch) => clusters.some((cluster) => hits(patch, cluster)))
-    .flatMap(({ checks }) => checks.flatMap((check) => askedBy(check.fields) ?? []));
+    .flatMap(({ checks }) => checks.flatMap((check) => requestOf(check.fields) ?? []));
   return [...new Map(asked.map((each) => [`${each.method} ${each.path}`, each])).values()];
 }
 
-function refusedChecks(mesh: Mesh): Fault[] {
+function deniedChecks(mesh: Mesh): Fault[] {
   return mesh.workloads.flatMap((workload) => {
     const policies = policiesOf(mesh, workload, ["ALLOW"]);
     if (policies.length === 0) return [];
     return calledServices(mesh, workload).flatMap((service) =>
       callersOf(mesh, service.key).flatMap((caller) =>
-        askedOf(mesh, service, caller)
+        requestsOf(mesh, service, caller)
           .filter(
             (asked) => !policies.some((policy) => admits(policy, caller, asked, podPort(service, workload))),
           )
@@ -196,7 +204,7 @@ function refusedChecks(mesh: Mesh): Fault[] {
   });
 }
 
-/** The trafficPolicies of a DestinationRule, with their paths. */
+/** Returns the trafficPolicies of a DestinationRule, with their paths. */
 export function trafficPolicies(
   rule: KubernetesObject,
 ): readonly { readonly path: string; readonly policy: Fields }[] {
@@ -214,7 +222,7 @@ export function trafficPolicies(
   ]);
 }
 
-function otherTls(mesh: Mesh): Fault[] {
+function overriddenMtls(mesh: Mesh): Fault[] {
   return ofKind(mesh, "DestinationRule")
     .filter((rule) => {
       const host = text(at(rule, "spec", "host")) ?? "";
@@ -230,7 +238,7 @@ function otherTls(mesh: Mesh): Fault[] {
     );
 }
 
-/** What mTLS and authorization must keep. */
+/** Rules for mTLS and authorization. */
 export const SECURITY_RULES: readonly Rule[] = [
   {
     id: "mtls-strict",
@@ -247,7 +255,7 @@ export const SECURITY_RULES: readonly Rule[] = [
     fix: "Take tls away, or set mode: ISTIO_MUTUAL.",
     source:
       "https://istio.io/latest/docs/ops/common-problems/network-issues/#503-errors-after-setting-destination-rule",
-    faults: otherTls,
+    faults: overriddenMtls,
   },
   {
     id: "authorization-covers-calls",
@@ -255,7 +263,7 @@ export const SECURITY_RULES: readonly Rule[] = [
     text: "An AuthorizationPolicy says who may call each workload that is called.",
     fix: "Add one with action: ALLOW, the callers' principals, and the methods that they call.",
     source: AUTHORIZATION,
-    faults: open,
+    faults: unauthorizedCallees,
   },
   {
     id: "authorization-admits-check",
@@ -263,7 +271,7 @@ export const SECURITY_RULES: readonly Rule[] = [
     text: "Where calls are authorized, the callers' health checks are, too.",
     fix: "Allow POST /grpc.health.v1.Health/Check on the Dubbo port to the callers' principals.",
     source: AUTHORIZATION,
-    faults: refusedChecks,
+    faults: deniedChecks,
   },
   {
     id: "authorization-names-callers",
@@ -271,6 +279,6 @@ export const SECURITY_RULES: readonly Rule[] = [
     text: "What an AuthorizationPolicy allows, it allows to somebody.",
     fix: "Name the callers in from.source, such as by principals.",
     source: AUTHORIZATION,
-    faults: anonymous,
+    faults: anonymousPolicies,
   },
 ];

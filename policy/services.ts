@@ -19,12 +19,15 @@ function dubboServices({ services }: Mesh): readonly Service[] {
   return services.filter(({ ports }) => ports.some(({ dubbo }) => dubbo));
 }
 
-/** What Istio takes a port for: its appProtocol, else its name up to the first dash. */
+/**
+ * Returns the protocol that Istio assumes for a port: its appProtocol, else its name up to the
+ * first dash.
+ */
 function protocolOf(appProtocol: string | undefined, name = ""): string {
   return appProtocol ?? name.split("-")[0] ?? "";
 }
 
-/** Each Dubbo port for which `wrong` has a message. */
+/** Returns a fault for each Dubbo port for which `wrong` has a message. */
 function portFaults(mesh: Mesh, wrong: (port: Service["ports"][number]) => string | undefined): Fault[] {
   return dubboServices(mesh).flatMap(({ object, ports }) =>
     ports
@@ -46,7 +49,7 @@ function headless(mesh: Mesh): Fault[] {
     }));
 }
 
-/** Labels that tell a Service's subsets apart. */
+/** Returns the label keys that distinguish a Service's subsets. */
 function subsetLabels(mesh: Mesh, key: string): Set<string> {
   const subsets = destinationRules(mesh, key).flatMap((rule) => items(at(rule, "spec", "subsets")));
   return new Set(subsets.flatMap((subset) => Object.keys(labels(at(subset, "labels")))));
@@ -65,7 +68,7 @@ function pinnedSelectors(mesh: Mesh): Fault[] {
   });
 }
 
-function unreached(mesh: Mesh): Fault[] {
+function unreachablePods(mesh: Mesh): Fault[] {
   return dubboServices(mesh).flatMap((service): Fault[] => {
     const { object, namespace, ports } = service;
     const inNamespace = mesh.workloads.filter((workload) => workload.namespace === namespace);
@@ -81,8 +84,8 @@ function unreached(mesh: Mesh): Fault[] {
   });
 }
 
-/** Whether pods opt in to the sidecar, or out of it, by themselves. */
-function ownInjection(pods: Mesh["workloads"][number]): string | undefined {
+/** Returns the pods' own setting for sidecar injection: `true`, `false` or undefined. */
+function injectionSetting(pods: Mesh["workloads"][number]): string | undefined {
   const key = "sidecar.istio.io/inject";
   return pods.labels[key] ?? pods.annotations[key];
 }
@@ -94,7 +97,7 @@ function notInjected(mesh: Mesh): Fault[] {
       const services = mesh.services.some(({ namespace }) => namespace === name);
       return (
         (services || pods.length > 0) &&
-        !(pods.length > 0 && pods.every((each) => ownInjection(each) === "true"))
+        !(pods.length > 0 && pods.every((each) => injectionSetting(each) === "true"))
       );
     })
     .flatMap((object): Fault[] => {
@@ -104,7 +107,7 @@ function notInjected(mesh: Mesh): Fault[] {
       return on ? [] : [{ object, path: "metadata.labels", message: "its pods get no sidecar" }];
     });
   const pods = mesh.workloads
-    .filter((each) => ownInjection(each) === "false")
+    .filter((each) => injectionSetting(each) === "false")
     .map(({ object }) => ({
       object,
       path: "spec.template.metadata",
@@ -120,7 +123,7 @@ function loggedNamespaces(mesh: Mesh): Set<string> {
   return new Set(logging.map(namespaceOf));
 }
 
-function unlogged(mesh: Mesh): Fault[] {
+function namespacesWithoutLogs(mesh: Mesh): Fault[] {
   const logged = loggedNamespaces(mesh);
   if (logged.has("istio-system")) return [];
   const namespaces = [...new Set(dubboServices(mesh).map(({ namespace }) => namespace))];
@@ -132,14 +135,14 @@ function unlogged(mesh: Mesh): Fault[] {
     }));
 }
 
-function unscoped(mesh: Mesh): Fault[] {
+function unscopedWorkloads(mesh: Mesh): Fault[] {
   const sidecars = ofKind(mesh, "Sidecar").filter(isBounded);
   return mesh.workloads
     .filter((workload) => !sidecars.some((sidecar) => filterAppliesTo(sidecar, workload)))
     .map(({ object }) => ({ object, message: "no Sidecar names the services that its proxy is told of" }));
 }
 
-/** What Services and namespaces must keep. */
+/** Rules for Services and namespaces. */
 export const SERVICE_RULES: readonly Rule[] = [
   {
     id: "port-is-grpc",
@@ -189,7 +192,7 @@ export const SERVICE_RULES: readonly Rule[] = [
     text: "A Dubbo Service selects pods, and each named target port is one of theirs.",
     fix: "Mend the selector, or name the container's port as the Service does.",
     source: "https://kubernetes.io/docs/concepts/services-networking/service/",
-    faults: unreached,
+    faults: unreachablePods,
   },
   {
     id: "namespace-injects",
@@ -205,7 +208,7 @@ export const SERVICE_RULES: readonly Rule[] = [
     text: "The proxies log their calls, which Istio's default profile does not.",
     fix: "Add a Telemetry with accessLogging: [{ providers: [{ name: envoy }] }].",
     source: "https://istio.io/latest/docs/tasks/observability/logs/access-log/",
-    faults: unlogged,
+    faults: namespacesWithoutLogs,
   },
   {
     id: "sidecar-scope",
@@ -213,6 +216,6 @@ export const SERVICE_RULES: readonly Rule[] = [
     text: "A proxy is told only of the services that its application calls.",
     fix: "Add a Sidecar for the workload whose egress hosts name them, and istio-system/*.",
     source: "https://istio.io/latest/docs/reference/config/networking/sidecar/",
-    faults: unscoped,
+    faults: unscopedWorkloads,
   },
 ];

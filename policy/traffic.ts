@@ -37,7 +37,7 @@ function wrongWeights(mesh: Mesh): Fault[] {
     });
 }
 
-/** Each destination for which `wrong` has a message. */
+/** Returns a fault for each destination for which `wrong` has a message. */
 function destinationFaults(
   mesh: Mesh,
   wrong: (destination: Destination, route: Route) => string | undefined,
@@ -64,7 +64,10 @@ function unknownSubset(mesh: Mesh, destination: Destination): string | undefined
   return `no DestinationRule has the subset ${subset} of ${host}: its calls are answered 503`;
 }
 
-/** A destination that gets calls, but that no pod answers; what runs elsewhere cannot be told. */
+/**
+ * Returns the fault of a destination that gets calls but has no pods. It skips Services and
+ * namespaces that the objects do not describe.
+ */
 function emptyDestination(mesh: Mesh, destination: Destination, route: Route): string | undefined {
   const service = mesh.services.find(({ key }) => key === destination.key);
   const subset = subsetOfDestination(mesh, destination);
@@ -81,16 +84,22 @@ function emptyDestination(mesh: Mesh, destination: Destination, route: Route): s
   return `gets calls, but no pods run for ${destination.subset === "" ? destination.host : `subset ${destination.subset}`}`;
 }
 
-/** Failures before the peer has seen the call. Source: Envoy's x-envoy-retry-on. */
+/**
+ * Retry conditions for failures before the callee has seen the call.
+ * Source: Envoy's x-envoy-retry-on.
+ */
 const RETRY_UNSEEN = ["connect-failure", "refused-stream", "reset-before-request"];
 
-/** Whether a route takes single methods alone, and none whose name says that it streams. */
+/** Reports whether a route matches only single methods whose names do not end in "stream". */
 function isUnary({ fields: route }: Route): boolean {
   const paths = items(route["match"]).map((match) => text(at(match, "uri", "exact")));
   return paths.length > 0 && paths.every((path) => path !== undefined && !/stream[^/]*$/i.test(path));
 }
 
-/** What a route repeats that the peer may have seen; nothing where it retries nothing or says nothing. */
+/**
+ * Returns the retry settings of a route that may repeat a call the callee has seen. Returns none if
+ * the route has no retries.
+ */
 function unsafeRetries({ fields: route }: Route): string[] {
   const retries = fields(route["retries"]);
   if (route["retries"] === undefined || number(retries["attempts"]) === 0) return [];
@@ -113,7 +122,7 @@ function repeatedCalls(mesh: Mesh): Fault[] {
     });
 }
 
-function silentRetries(mesh: Mesh): Fault[] {
+function unsetRetries(mesh: Mesh): Fault[] {
   return dubboRoutes(mesh)
     .filter(({ fields: route }) => route["retries"] === undefined && route["route"] !== undefined)
     .map(({ object, path }) => ({
@@ -124,7 +133,7 @@ function silentRetries(mesh: Mesh): Fault[] {
     }));
 }
 
-function cutStreams(mesh: Mesh): Fault[] {
+function streamTimeouts(mesh: Mesh): Fault[] {
   return dubboRoutes(mesh)
     .filter((route) => (durationSeconds(route.fields["timeout"]) ?? 0) > 0 && !isUnary(route))
     .map(({ object, path, fields: route }) => ({
@@ -134,7 +143,7 @@ function cutStreams(mesh: Mesh): Fault[] {
     }));
 }
 
-function hiddenPanic(mesh: Mesh): Fault[] {
+function disabledPanicThresholds(mesh: Mesh): Fault[] {
   return ofKind(mesh, "DestinationRule").flatMap((object) =>
     trafficPolicies(object).flatMap(({ path, policy }) => {
       const detection = policy["outlierDetection"];
@@ -145,7 +154,7 @@ function hiddenPanic(mesh: Mesh): Fault[] {
   );
 }
 
-/** Hosts that traffic rules name, with their paths. */
+/** Returns the hosts that traffic rules name, with their paths. `message` holds the host. */
 function hostsOf(mesh: Mesh): Required<Fault>[] {
   const rules = ofKind(mesh, "DestinationRule").map((object) => ({
     object,
@@ -175,7 +184,10 @@ function shortHosts(mesh: Mesh): Fault[] {
     }));
 }
 
-/** A name that looks like a Service's but that Istio takes as it stands, or one of a namespace that has no such Service. */
+/**
+ * Returns the hosts that do not resolve. Istio does not complete partial DNS names, and a full name
+ * must be a Service of its namespace.
+ */
 function unknownHosts(mesh: Mesh): Fault[] {
   return hostsOf(mesh).flatMap(({ object, path, message: host }): Fault[] => {
     const parts = host.split(".");
@@ -250,7 +262,7 @@ const FAILURE_RULES: readonly Rule[] = [
     text: "Routes say which retries Envoy makes, so that they do not multiply with Dubbo's.",
     fix: "Set retries on the route, also { attempts: 0 }, and retries=0 in the Dubbo consumer.",
     source: "https://istio.io/latest/docs/concepts/traffic-management/#retries",
-    faults: silentRetries,
+    faults: unsetRetries,
   },
   {
     id: "timeout-spares-streams",
@@ -258,7 +270,7 @@ const FAILURE_RULES: readonly Rule[] = [
     text: "A route's timeout cuts no stream.",
     fix: "Match the unary methods by uri.exact, and leave the timeout out for all others.",
     source: "https://www.envoyproxy.io/docs/envoy/latest/faq/configuration/timeouts",
-    faults: cutStreams,
+    faults: streamTimeouts,
   },
   {
     id: "panic-threshold",
@@ -266,9 +278,9 @@ const FAILURE_RULES: readonly Rule[] = [
     text: "Outlier detection leaves Envoy a panic threshold.",
     fix: "Set outlierDetection.minHealthPercent, such as to 50.",
     source: "https://istio.io/latest/docs/reference/config/networking/destination-rule/#OutlierDetection",
-    faults: hiddenPanic,
+    faults: disabledPanicThresholds,
   },
 ];
 
-/** What traffic rules must keep. */
+/** Rules for traffic. */
 export const TRAFFIC_RULES: readonly Rule[] = [...ROUTE_RULES, ...FAILURE_RULES];

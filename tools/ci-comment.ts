@@ -1,30 +1,33 @@
 import type { Finding } from "../policy/rules.ts";
 import type { CiPreview, EnvironmentChange, ObjectChange } from "./ci-preview.ts";
 
-/** By this line the workflow finds its comment again. */
+/** The workflow finds its earlier comment by this line. */
 export const MARKER = "<!-- dubbo-mesh: preview -->";
 
-/** Characters that a comment on GitHub may have. Source: the error that its API answers longer ones with. */
+/**
+ * Maximum length of a GitHub comment in characters.
+ * Source: GitHub's API error for longer comments.
+ */
 export const COMMENT_LIMIT = 65_536;
 
-/** Findings that are told one by one; all are in the JSON. */
-const TOLD_FINDINGS = 20;
+/** Maximum number of findings in a table. The JSON has all of them. */
+const MAX_FINDINGS = 20;
 
-/** Characters of what one finding says. */
+/** Maximum length of a table cell, in characters. */
 const FINDING_LIMIT = 400;
 
-/** Characters of all previews by the engine. */
+/** Maximum length of all engine previews together, in characters. */
 const ENGINE_LIMIT = 15_000;
 
-/** Left free for the note that says what is missing. */
+/** Characters reserved for the note about omitted parts. */
 const RESERVE = 200;
 
 const SEPARATOR = "\n\n";
 
-/** What an engine says that it would change, by stack. */
+/** Text of each engine preview, by stack. */
 export type EnginePreviews = ReadonlyMap<string, string>;
 
-/** Text in a cell: it can neither end the cell nor be markup or call somebody. */
+/** Escapes text for a table cell, so that it cannot end the cell, format text or mention a user. */
 function cell(text: string): string {
   return text
     .slice(0, FINDING_LIMIT)
@@ -37,7 +40,7 @@ function row(...cells: readonly string[]): string {
   return `| ${cells.join(" | ")} |`;
 }
 
-/** Code in a fence that is longer than any within. */
+/** Returns code in a fence that is longer than any fence inside. */
 function fenced(language: string, text: string): string {
   const longest = Math.max(2, ...(text.match(/`+/g) ?? []).map((run) => run.length));
   const fence = "`".repeat(longest + 1);
@@ -48,7 +51,10 @@ function details(summary: string, body: string): string {
   return `<details><summary>${summary}</summary>\n\n${body}\n\n</details>`;
 }
 
-/** A text's first lines, at most so many characters, with a line that says how many are missing. */
+/**
+ * Returns the first lines of a text, up to `limit` characters, and a line that counts the omitted
+ * ones.
+ */
 function firstLines(text: string, limit: number): string {
   if (text.length <= limit) return text;
   const lines = text.slice(0, limit).split("\n").slice(0, -1);
@@ -76,13 +82,13 @@ function summary(environments: readonly EnvironmentChange[]): string {
   return [row(...heads), row("---", ...heads.slice(1).map(() => "--:")), ...rows].join("\n");
 }
 
-interface Told extends Finding {
+interface StackFinding extends Finding {
   readonly stack: string;
 }
 
-function findingTable(findings: readonly Told[]): string {
+function findingTable(findings: readonly StackFinding[]): string {
   const rows = findings
-    .slice(0, TOLD_FINDINGS)
+    .slice(0, MAX_FINDINGS)
     .map(({ stack, severity, rule, object, path, message, fix }) =>
       row(
         stack,
@@ -102,7 +108,7 @@ function findingTable(findings: readonly Told[]): string {
 }
 
 function findingSections({ environments }: CiPreview): string[] {
-  const all = (kind: keyof EnvironmentChange["findings"]): Told[] =>
+  const all = (kind: keyof EnvironmentChange["findings"]): StackFinding[] =>
     environments.flatMap(({ stack, findings }) => findings[kind].map((finding) => ({ ...finding, stack })));
   const [fresh, mended, staying] = [all("fresh"), all("mended"), all("staying")];
   return [
@@ -133,7 +139,7 @@ function diffSections(environments: readonly EnvironmentChange[]): string[] {
   );
 }
 
-/** Sections, as many as there is room for, and a note that says how many are missing. */
+/** Returns the sections that fit, and a note that counts the omitted ones. */
 function fitting(sections: readonly string[], room: number): string[] {
   let left = room;
   const kept = sections.filter(({ length }) => {
@@ -147,8 +153,8 @@ function fitting(sections: readonly string[], room: number): string[] {
 }
 
 /**
- * What a pull request changes, as Markdown that fits into one comment on GitHub: first the counts and the findings, then as many diffs as there is
- * room for, then a note that says how many are missing.
+ * Returns the changes of a pull request as Markdown that fits into one GitHub comment. Counts and
+ * findings come first, then as many diffs as fit. A note counts the omitted parts.
  */
 export function ciComment(preview: CiPreview, previews: EnginePreviews): string {
   const { base, environments } = preview;

@@ -9,7 +9,7 @@ import type { Operation } from "./engine/warnings.ts";
 import { type KubernetesObject, kubernetesObject } from "../common/kubernetes-object.ts";
 import { builtImages, committedStacks, GOLDEN, goldenObjects, type GoldenObjects } from "./golden.ts";
 
-/** One object that a pull request changes. */
+/** An object that a pull request changes. */
 export interface ObjectChange {
   readonly operation: Exclude<Operation, "replace">;
   /** Name of the object's golden file. */
@@ -18,26 +18,26 @@ export interface ObjectChange {
   readonly diff: string;
 }
 
-/** What the policy finds, beside what it found before. */
+/** Policy findings before and after a pull request. */
 export interface FindingChanges {
-  /** Only after the change. */
+  /** Findings only after the change. */
   readonly fresh: readonly Finding[];
-  /** Only before it. */
+  /** Findings only before the change. */
   readonly mended: readonly Finding[];
-  /** Before and after it. */
+  /** Findings before and after the change. */
   readonly staying: readonly Finding[];
 }
 
-/** What a pull request changes in one environment. */
+/** Changes of a pull request in one environment. */
 export interface EnvironmentChange {
   readonly stack: string;
   readonly changes: readonly ObjectChange[];
   readonly findings: FindingChanges;
 }
 
-/** What a pull request changes. */
+/** Changes of a pull request. */
 export interface CiPreview {
-  /** The commit that it is compared with. */
+  /** Commit to compare with. */
   readonly base: string;
   readonly environments: readonly EnvironmentChange[];
 }
@@ -46,13 +46,13 @@ async function git(directory: string, ...args: readonly string[]): Promise<strin
   return (await execa("git", args, { cwd: directory, stripFinalNewline: false })).stdout;
 }
 
-/** What git says, which is nothing where there is no such commit. */
+/** Returns git's error text. It is empty if there is no common commit. */
 function reasonOf(error: unknown): string {
   const said = error instanceof ExecaError ? String(error.stderr).trim() : messageOf(error);
   return said === "" ? "" : `: ${said}`;
 }
 
-/** The commit at which the work parted from the base. */
+/** Returns the commit at which the work branched off the base. */
 async function forkPoint(directory: string, base: string): Promise<string> {
   const printed = await git(directory, "merge-base", base, "HEAD").catch((error: unknown) => {
     throw new UserError(
@@ -64,7 +64,10 @@ async function forkPoint(directory: string, base: string): Promise<string> {
   return printed.trim();
 }
 
-/** The contents of files at a commit, by one process: one a file would take most of the time. */
+/**
+ * Returns the contents of files at a commit. It starts one git process, since one per file would
+ * take most of the time.
+ */
 async function contents(directory: string, names: readonly string[]): Promise<string[]> {
   const input = names.map((name) => `${name}\n`).join("");
   const { stdout } = await execa("git", ["cat-file", "--batch"], {
@@ -75,7 +78,7 @@ async function contents(directory: string, names: readonly string[]): Promise<st
   const printed = Buffer.from(stdout);
   let at = 0;
   return names.map(() => {
-    // Before each content stands a line that ends with its size, and after it a line's end.
+    // A header line that ends with the size precedes each content, and a line break follows it.
     const start = printed.indexOf("\n", at) + 1;
     const size = Number(printed.subarray(at, start).toString().trim().split(" ").at(-1));
     at = start + size + 1;
@@ -83,7 +86,7 @@ async function contents(directory: string, names: readonly string[]): Promise<st
   });
 }
 
-/** The objects that are committed at a commit, by stack. */
+/** Returns the golden objects at a commit, by stack. */
 async function committedObjects(directory: string, commit: string): Promise<Map<string, GoldenObjects>> {
   const listed = await git(directory, "ls-tree", "-r", "-z", "--name-only", commit, "--", `${GOLDEN}/`);
   const paths = listed.split("\0").filter((path) => path.endsWith(".yaml"));
@@ -107,11 +110,11 @@ function patch(
 ): string {
   const text = (object: KubernetesObject | undefined): string => (object === undefined ? "" : toYaml(object));
   const whole = createTwoFilesPatch(file, file, text(before), text(after), "", "", { context: 3 });
-  // The first four lines name the file, which a heading does.
+  // The first four lines name the file, as the heading already does.
   return whole.split("\n").slice(4).join("\n").trimEnd();
 }
 
-/** The objects that differ, in the order of their files' names. */
+/** Returns the objects that differ, in the order of their file names. */
 export function objectChanges(before: GoldenObjects, after: GoldenObjects): ObjectChange[] {
   const files = [...new Set([...before.keys(), ...after.keys()])].sort();
   return files.flatMap((file): ObjectChange[] => {
@@ -127,7 +130,10 @@ function findingsOf(objects: GoldenObjects): Finding[] {
   return check(all, { built: builtImages(all) });
 }
 
-/** Findings apart by whether they are new; one is the same as another where rule, object and path are. */
+/**
+ * Groups findings into fresh, mended and staying ones. Two findings are the same if rule, object
+ * and path are equal.
+ */
 export function findingChanges(before: readonly Finding[], after: readonly Finding[]): FindingChanges {
   const key = ({ rule, object, path }: Finding): string => JSON.stringify([rule, object, path]);
   const [old, now] = [new Set(before.map(key)), new Set(after.map(key))];
@@ -139,16 +145,17 @@ export function findingChanges(before: readonly Finding[], after: readonly Findi
 }
 
 /**
- * Compares what the checkout declares with what was committed where its work parted from the base. Needs neither docker nor cluster.
+ * Compares the objects of the checkout with those at the commit where the work branched off the
+ * base. It needs neither docker nor a cluster.
  * @param base a revision, such as `origin/main`
- * @throws UserError where the base is not there, or a stack's configuration is wrong
+ * @throws UserError if the base does not exist, or a stack's configuration is wrong
  */
 export async function ciPreview(directory: string, base: string): Promise<CiPreview> {
   const commit = await forkPoint(directory, base);
   const before = await committedObjects(directory, commit);
   const now = await committedStacks(directory);
   const changed: EnvironmentChange[] = [];
-  // One after another: a run of the program has the process for itself.
+  // Stacks run one after another, since each run changes the state of the process.
   for (const stack of [...new Set([...now, ...before.keys()])].sort()) {
     const old = before.get(stack) ?? new Map<string, KubernetesObject>();
     const after = now.includes(stack)

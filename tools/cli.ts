@@ -6,7 +6,8 @@ import type { Overrides, StackFile } from "../stack/stack-file.ts";
 import type * as Report from "./report.ts";
 import type { ReviewTarget } from "./review-stack.ts";
 
-// Every command loads what it needs when it runs: the Pulumi SDK alone takes half a second.
+// Each command imports its modules when it runs, because the Pulumi SDK takes half a second to
+// load.
 
 interface CommonOptions {
   readonly stack: string;
@@ -45,8 +46,8 @@ async function stackFile(options: CommonOptions): Promise<StackFile> {
 }
 
 /**
- * The stack's file, if it can go where it says. The program refuses a collision as well, but `up` may take minutes to start the
- * cluster first.
+ * Reads a stack's file and rejects a target that another stack already uses. The program rejects it
+ * too, but `up` may first take minutes to start the cluster.
  */
 async function deployable(options: CommonOptions): Promise<StackFile> {
   const { refuseCollision } = await import("../stack/files.ts");
@@ -55,7 +56,7 @@ async function deployable(options: CommonOptions): Promise<StackFile> {
   return file;
 }
 
-/** Prints a result: as one JSON object, or as the text that is made of it. */
+/** Prints a result as one JSON object, or as text. */
 async function print(json: boolean, result: unknown, text: (report: typeof Report) => string): Promise<void> {
   process.stdout.write(`${json ? JSON.stringify(result) : text(await import("./report.ts"))}\n`);
 }
@@ -72,7 +73,10 @@ async function runUp(options: UpOptions): Promise<void> {
   );
 }
 
-/** The engine of a stack whose context exists: Pulumi's previews one that does not as if it did. */
+/**
+ * Returns the engine of a stack and checks that its context exists. Pulumi's preview does not
+ * report a missing context.
+ */
 async function engineOf(file: StackFile): Promise<Engine> {
   const [{ Engine }, { stackKubeconfig }] = await Promise.all([
     import("./engine/engine.ts"),
@@ -130,7 +134,10 @@ interface CiPreviewOptions {
   readonly json: boolean;
 }
 
-/** What the engine would change in a stack, for people; one that cannot be previewed is a failure that is told, too. */
+/**
+ * Returns a readable preview of a stack. A failed preview sets the exit code, and the text
+ * describes the error.
+ */
 async function enginePreview(stack: string): Promise<string> {
   try {
     const options = { stack, json: false };
@@ -205,7 +212,7 @@ async function runQos(options: QosOptions): Promise<void> {
   if (answer.status !== 200) process.exitCode = 1;
 }
 
-/** Prints shell commands that make plain `pulumi` act as the commands here do. */
+/** Prints shell commands that make plain `pulumi` behave like these commands. */
 async function runEnv({ json }: { readonly json: boolean }): Promise<void> {
   const { engineEnvironment } = await import("./engine/engine.ts");
   const variables = await engineEnvironment();
@@ -344,11 +351,11 @@ function commands(): Command {
   return program;
 }
 
-/** Reports what was thrown, and returns the exit code. */
+/** Reports an error and returns the exit code. */
 function report(error: unknown): number {
   const json = process.argv.includes("--json");
   if (!(error instanceof CommanderError)) return reportError(error, json);
-  // Help is thrown, too, and has been printed; of errors nothing has.
+  // Commander throws after it has printed the help. It has not printed errors.
   if (error.code.startsWith("commander.help")) return error.exitCode;
   const message = error.message.replace(/^error: /, "");
   return reportError(new UserError(message, "Add --help to see what there is, or see `make help`."), json);

@@ -5,7 +5,7 @@ import type { Warning } from "./engine/warnings.ts";
 import { warningsText } from "./report.ts";
 import type { StackFile } from "../stack/stack-file.ts";
 
-/** Asks for a stack's name on a terminal; undefined where there is none. */
+/** Asks for a stack's name on a terminal. Returns undefined without a terminal. */
 async function typedName(question: string): Promise<string | undefined> {
   if (!process.stdin.isTTY) return undefined;
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
@@ -16,16 +16,16 @@ async function typedName(question: string): Promise<string | undefined> {
   }
 }
 
-/** A stack, as far as it says who depends on it. */
+/** A stack to remove. */
 interface Removed {
   readonly stack: string;
   readonly settings: Pick<Settings, "production">;
 }
 
 /**
- * Sees to it that a stack that says of itself that it is production is removed only by somebody who has typed its name.
- * @param confirmed the name as it was given on the command line
- * @throws UserError where the name was not typed
+ * Requires the stack name before a production stack is removed.
+ * @param confirmed name from the command line
+ * @throws UserError if the name is missing or wrong
  */
 export async function confirmRemoval(
   { stack, settings }: Removed,
@@ -41,10 +41,10 @@ export async function confirmRemoval(
 }
 
 /**
- * Sees to it that what those who call would feel is done only by somebody who has typed the stack's name.
- * @param warnings what they would feel; nothing is asked where there is none
- * @param confirmed the name as it was given on the command line
- * @throws UserError that names what would be removed or replaced, where the name was not typed
+ * Requires the stack name for changes that callers would notice.
+ * @param warnings effects on callers; without any, no name is required
+ * @param confirmed name from the command line
+ * @throws UserError that lists the warnings, if the name is missing or wrong
  */
 export async function confirmWarnings(
   { stack }: Pick<StackFile, "stack">,

@@ -8,22 +8,23 @@ import { PROJECT, settingsSchema } from "../settings/settings.ts";
 import { STACK_SCHEMA, stackSchema } from "./stack-schema.ts";
 
 const declared = z.object({
-  // Absent where a key takes text or an object: Pulumi does not check the values of an untyped key.
+  // Absent if a key takes text or an object. Pulumi does not check the values of an untyped key.
   type: z.enum(["string", "integer", "boolean", "array", "object"]).optional(),
   description: z.string(),
   default: z.unknown().optional(),
 });
 
-// Pulumi takes a declared key without a default for one that every stack must set; empty stands for unset here.
+// Pulumi requires each stack to set a declared key without a default. Empty text means unset here.
 function declaration(schema: z.ZodType): object {
   const { type, description, default: value } = declared.parse(z.toJSONSchema(schema, { io: "input" }));
-  // Pulumi wants to know what an array is of.
+  // Pulumi requires an item type for an array.
   const items = type === "array" ? { items: { type: "object" } } : {};
   return { ...(type && { type }), ...items, description, default: value ?? "" };
 }
 
 /**
- * The content of Pulumi.yaml: the project, and its configuration keys as the schema in settings.ts has them.
+ * Returns the content of Pulumi.yaml: the project, and the configuration keys of the schema in
+ * settings.ts.
  * Source: https://www.pulumi.com/docs/iac/concepts/projects/project-file/
  */
 export function projectFile(): object {
@@ -37,17 +38,18 @@ export function projectFile(): object {
       name: "nodejs",
       options: { typescript: false, packagemanager: "npm" },
     },
-    // Nothing may reach a cluster or a docker engine by accident: every resource names its provider.
+    // Every resource names its provider, so that none reaches a cluster or docker engine by
+    // accident.
     config: { "pulumi:disable-default-providers": ["*"], ...Object.fromEntries(config) } as object,
   };
 }
 
-/** The text of Pulumi.yaml. */
+/** Returns the text of Pulumi.yaml. */
 export function projectFileText(): string {
   return `# Made from settings/ by \`npm run declarations\`.\n${toYaml(projectFile())}`;
 }
 
-/** Returns the text of the JSON Schema of stack files, formatted. */
+/** Returns the formatted text of the JSON Schema of stack files. */
 export async function stackSchemaText(): Promise<string> {
   const options = await prettier.resolveConfig(import.meta.filename);
   return prettier.format(JSON.stringify(stackSchema()), { ...options, parser: "json" });

@@ -6,19 +6,19 @@ import { runProgram } from "./engine/program.ts";
 import type { StackFile } from "../stack/stack-file.ts";
 import { isEphemeral } from "../stack/files.ts";
 
-/** Something that a stack has left, and why. */
+/** Something that remains of a removed stack, and the reason. */
 export interface Remainder {
   readonly what: string;
   readonly why: string;
 }
 
-/** What came of {@link down}. */
+/** Result of {@link down}. */
 export interface DownReport {
-  /** The stack that is removed. */
+  /** Name of the removed stack. */
   readonly removed: string;
   /** Images that were removed from this machine's docker. */
   readonly images: readonly string[];
-  /** What stays. */
+  /** Things that remain. */
   readonly remains: readonly Remainder[];
 }
 
@@ -66,9 +66,9 @@ function unknownImages({ encrypted }: StackFile): Remainder {
 }
 
 /**
- * The stack with its encrypted values masked, or undefined where a mask is no value that its key takes.
+ * Returns the stack with masked encrypted values, or undefined if a key does not accept its mask.
  * @param file the stack as {@link readStackFile} reads it
- * @param read reads it with masks
+ * @param read reads the stack with masks
  */
 export async function maskedOrNone(
   file: Pick<StackFile, "encrypted">,
@@ -81,10 +81,11 @@ export async function maskedOrNone(
 }
 
 /**
- * Removes a stack: its objects, callers before what they call, then the namespace; of a pull request's stack the state as well.
- * @param masked the stack with its encrypted values masked, since nothing is made of them but the images' names; undefined where a mask is
- *   no value that its key takes
- * @param withImages whether the images that the stack builds are removed from this machine's docker, too
+ * Removes a stack: its objects, callers before callees, then the namespace. For a pull request's
+ * stack, it also removes the state.
+ * @param masked the stack with masked encrypted values, needed only for the names of the images;
+ *   undefined if a key does not accept its mask
+ * @param withImages also removes the stack's images from this machine's docker
  */
 export async function down(
   file: StackFile,

@@ -9,15 +9,18 @@ import type { Mesh } from "./mesh.ts";
 const POLL_MS = 300;
 const TIMEOUT_MS = 300_000;
 
-/** What the consumer logs of a reply: the seed's words. */
+/** Log text of the sample's consumer for a reply. */
 const REPLY = /consumer Unary reply <-message:\s*".*"/;
 
-/** The sample's consumer of a stack, which logs its replies; undefined where none runs. */
+/**
+ * Returns the stack's instance of the sample's consumer, which logs its replies. Returns undefined
+ * if none runs.
+ */
 export function loggingConsumer(services: readonly Service[]): Service | undefined {
   return services.find((service) => service.app === "consumer" && mostPods(service) > 0);
 }
 
-/** The first reply in a consumer's log. */
+/** Returns the first reply in a consumer's log. */
 export function replyIn(log: string): string | undefined {
   return logMessages(log)
     .map((message) => REPLY.exec(message)?.[0])
@@ -29,8 +32,11 @@ function isRunning(pod: V1Pod): boolean {
   return statuses.some(({ name, state }) => name === APPLICATION_CONTAINER && state?.running !== undefined);
 }
 
-/** What a pod waits for: a node, or what its containers wait for, or that the application is ready. */
-function waiting({ status }: V1Pod): string[] {
+/**
+ * Returns the reasons why a pod waits: a missing node, a waiting container, or an application that
+ * is not ready.
+ */
+function waitReasons({ status }: V1Pod): string[] {
   const nodeless = (status?.conditions ?? []).filter(
     ({ type, status: is }) => type === "PodScheduled" && is === "False",
   );
@@ -45,26 +51,26 @@ function waiting({ status }: V1Pod): string[] {
   ];
 }
 
-/** Why a pod does not run yet, for people. */
+/** Describes why a pod does not run yet. */
 export function whyNot(pod: V1Pod): string {
-  const reasons = waiting(pod);
+  const reasons = waitReasons(pod);
   const text = reasons.length === 0 ? (pod.status?.phase ?? "no status") : reasons.join(", ");
   return `${pod.metadata?.name ?? "pod"}: ${text}`;
 }
 
 /**
- * The error of a change, with what the stack's pods wait for: an engine tells that a Deployment is late, but not why.
- * @param pods of the stack, as far as the cluster tells
+ * Adds to an error the reasons why pods wait. The engine reports only that a Deployment is late.
+ * @param pods the stack's pods, as far as the cluster lists them
  */
 export function withPods(error: UserError, pods: readonly V1Pod[]): UserError {
-  const late = pods.filter((pod) => waiting(pod).length > 0).map(whyNot);
+  const late = pods.filter((pod) => waitReasons(pod).length > 0).map(whyNot);
   if (late.length === 0) return error;
   return new UserError(`${error.message}\npods that wait: ${late.join("; ")}`, error.fix, { cause: error });
 }
 
 /**
- * Waits until a consumer has been answered, and returns that line of its log.
- * @throws UserError after 300 s, with what the pods wait for
+ * Waits for the consumer's first reply and returns that line of its log.
+ * @throws UserError after 300 s, with the reasons why pods wait
  */
 export async function firstReply(mesh: Mesh, consumer: Service): Promise<string> {
   const deadline = Date.now() + TIMEOUT_MS;

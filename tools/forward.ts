@@ -6,8 +6,9 @@ import type { Settings } from "../settings/settings.ts";
 import { kubectlCommand } from "./kubectl.ts";
 
 /**
- * Runs `work` with an address of this machine, host:port, that leads to a port of a pod, from inside of the pod, by the kubelet.
- * @throws UserError where the pod cannot be reached
+ * Forwards a local port to a pod, and runs `work` with its address, host:port. The kubelet connects
+ * from inside the pod.
+ * @throws UserError if the pod cannot be reached
  */
 export async function forwarded<T>(
   settings: Settings,

@@ -7,24 +7,28 @@ import { type KubernetesObject } from "../common/kubernetes-object.ts";
 import { runProgram } from "./engine/program.ts";
 import { readMaskedStackFile } from "../stack/stack-file.ts";
 
-/** Where the objects of the environments are committed, relative to the project: a folder a stack, a file an object. */
+/**
+ * Folder of the committed objects of all environments, relative to the project. It has a folder for
+ * each stack and a file for each object.
+ */
 export const GOLDEN = "test/golden";
 
-/** Replaces each text that is a key of `replacements` by its value, anywhere in a plain value. */
+/** Replaces each text that is a key of `replacements` with its value, anywhere in a plain value. */
 export function replaced<T>(value: T, replacements: ReadonlyMap<unknown, string>): T {
   const text = JSON.stringify(value, (_key, part: unknown) => replacements.get(part) ?? part);
   return JSON.parse(text) as T;
 }
 
-/** Stands for the registry of the images that a stack builds: RFC 6761 lets no host have that name. */
+/** Placeholder for the registry of images that a stack builds. RFC 6761 reserves this name. */
 const REGISTRY = "registry.invalid";
 
 /** Objects by the name of their golden file. */
 export type GoldenObjects = ReadonlyMap<string, KubernetesObject>;
 
 /**
- * The environments: the stacks whose files are committed. A stack of somebody's own, or of a test, is none.
- * @throws UserError where the project is no git checkout
+ * Returns the environments, which are the stacks with a committed file. Private and test stacks do
+ * not count.
+ * @throws UserError if the project is not a git checkout
  */
 export async function committedStacks(directory: string): Promise<string[]> {
   const { stdout } = await execa("git", ["ls-files", "--", "Pulumi.*.yaml"], { cwd: directory }).catch(
@@ -39,15 +43,19 @@ export async function committedStacks(directory: string): Promise<string[]> {
   return stdout.split("\n").flatMap((file) => /^Pulumi\.(.+)\.yaml$/.exec(file)?.[1] ?? []);
 }
 
-/** An image's name and tag without its registry and organisation, where these are the machine's. */
+/**
+ * Replaces an image's registry and organisation, which depend on the machine. Keeps its name and
+ * tag.
+ */
 function placeholder(reference: string): string {
   return `${REGISTRY}/${reference.slice(reference.lastIndexOf("/") + 1)}`;
 }
 
 /**
- * What a stack declares, as everybody may see it: the same on every machine. Images that the stack builds keep their name and tag,
- * which changes with the application's code, its libraries, the Dockerfile and the base image's name; encrypted values are `[secret]`.
- * @throws UserError where the stack's configuration is wrong
+ * Returns the objects of a stack in a form that is the same on every machine. Images that the stack
+ * builds keep their name and tag. The tag changes with the application's code, its libraries, the
+ * Dockerfile and the base image's name. Encrypted values are `[secret]`.
+ * @throws UserError if the stack's configuration is wrong
  */
 export async function goldenObjects(directory: string, stack: string): Promise<GoldenObjects> {
   const { images, objects } = await runProgram(await readMaskedStackFile(directory, stack));
@@ -61,19 +69,19 @@ export async function goldenObjects(directory: string, stack: string): Promise<G
   return named;
 }
 
-/** The images among golden objects that a stack builds, as they stand there. */
+/** Returns the images in golden objects that the stack builds. */
 export function builtImages(objects: readonly KubernetesObject[]): string[] {
   const found = JSON.stringify(objects).matchAll(/"(registry\.invalid\/[^"]+)"/g);
   return [...found].map(([, image = ""]) => image);
 }
 
-/** Files of an environment by name. */
+/** Contents of golden files by path. */
 export type GoldenFiles = ReadonlyMap<string, string>;
 
-/** The golden files of all environments as they are to be, by path below {@link GOLDEN}. */
+/** Returns the expected golden files of all environments, by path below {@link GOLDEN}. */
 export async function expectedGolden(directory: string): Promise<GoldenFiles> {
   const files = new Map<string, string>();
-  // One after another: a run of the program has the process for itself.
+  // Stacks run one after another, since each run changes the state of the process.
   for (const stack of await committedStacks(directory)) {
     for (const [name, object] of await goldenObjects(directory, stack)) {
       files.set(`${stack}/${name}`, toYaml(object));
@@ -82,7 +90,7 @@ export async function expectedGolden(directory: string): Promise<GoldenFiles> {
   return files;
 }
 
-/** The golden files that lie in the checkout, by path below {@link GOLDEN}. */
+/** Returns the golden files in the checkout, by path below {@link GOLDEN}. */
 export async function presentGolden(directory: string): Promise<GoldenFiles> {
   const root = join(directory, GOLDEN);
   const names = await readdir(root, { recursive: true }).catch(() => []);
@@ -93,7 +101,7 @@ export async function presentGolden(directory: string): Promise<GoldenFiles> {
   return new Map(texts);
 }
 
-/** Makes the golden files what they are to be, and returns the paths of those that it wrote or removed. */
+/** Updates the golden files. Returns the paths of the written and removed files. */
 export async function writeGolden(directory: string): Promise<string[]> {
   const [expected, present] = [await expectedGolden(directory), await presentGolden(directory)];
   const root = join(directory, GOLDEN);

@@ -8,9 +8,9 @@ interface VersionNode {
   readonly name: string;
   /** Share of the calls, percent. */
   readonly weight: number;
-  /** Pods that run at least. */
+  /** Minimum number of pods. */
   readonly minPods: number;
-  /** Pods that may run. */
+  /** Maximum number of pods. */
   readonly maxPods: number;
 }
 
@@ -20,7 +20,7 @@ interface ServiceNode {
   readonly port: number;
   /** ServiceAccount of its pods. */
   readonly account: string;
-  /** False for a service that offers nothing: its version has no share of calls. */
+  /** False for a service that offers nothing. Its version has no share of calls. */
   readonly isCalled: boolean;
   readonly versions: readonly VersionNode[];
 }
@@ -37,9 +37,9 @@ interface CallEdge {
 interface CheckEdge {
   readonly caller: string;
   readonly callee: string;
-  /** Time from one check to the next, such as `5s`. */
+  /** Time between checks, such as `5s`. */
   readonly interval: string;
-  /** Failed checks after which an endpoint is taken out. */
+  /** Number of failed checks that removes an endpoint. */
   readonly threshold: number;
 }
 
@@ -90,7 +90,10 @@ export function meshGraph(settings: Settings): MeshGraph {
   };
 }
 
-/** Returns a quoted label of Mermaid. Its entities begin with `#`. Source: https://mermaid.js.org/syntax/flowchart.html */
+/**
+ * Returns a quoted Mermaid label. Its entities begin with `#`.
+ * Source: https://mermaid.js.org/syntax/flowchart.html
+ */
 function label(...lines: readonly string[]): string {
   const escaped = lines.map((line) => line.replaceAll(/[#"&<>`]/g, (sign) => `#${sign.charCodeAt(0)};`));
   return `"${escaped.join("<br/>")}"`;
@@ -114,8 +117,8 @@ function weightLines({ isCalled, versions }: ServiceNode, id: string): string[] 
 }
 
 /**
- * Returns a mesh as a flowchart of Mermaid, which GitHub renders.
- * Solid edges are calls and their shares, dotted edges are active health checks.
+ * Returns a mesh as a Mermaid flowchart, which GitHub renders. Solid edges are calls and their
+ * shares, dotted edges are active health checks.
  */
 export function mermaid({ namespace, services, calls, checks }: MeshGraph): string {
   const ids = new Map(services.map(({ name }, index) => [name, `s${index}`]));

@@ -8,7 +8,7 @@ import { z } from "zod";
 const ROOT = resolve(import.meta.dirname, "..");
 const SCHEMAS = "test/schemas/istio.json";
 
-/** The file of the types. */
+/** Path of the generated file. */
 export const ISTIO_TYPES = join(ROOT, "components/generated/istio.ts");
 
 interface Schema {
@@ -18,8 +18,7 @@ interface Schema {
   readonly [keyword: string]: unknown;
 }
 
-// Takes the keywords that make a type. Others say which values and which combinations of fields are valid: the
-// tests check objects against the whole schema.
+// Keeps only the keywords that define a type. The tests check objects against the whole schema.
 const schema: z.ZodType<Schema> = z.object({
   type: z.union([z.string(), z.array(z.string())]).optional(),
   enum: z.array(z.unknown()).optional(),
@@ -41,11 +40,11 @@ const schemaFile = z.object({
   definitions: z.record(z.string(), z.object({ properties: z.object({ spec: schema }) })),
 });
 
-/** Type of an EnvoyFilter's patch, for which the CRD takes any object. */
+/** Type of an EnvoyFilter's patch. The CRD accepts any object there. */
 const PATCH = "ClusterPatch";
 const PATCH_PATH = "configPatches.patch.value";
 
-/** Returns the schema with the type of an EnvoyFilter's patch in it. */
+/** Returns the schema with the type of an EnvoyFilter's patch inserted. */
 function withPatch(given: Schema, path: readonly string[] = []): Schema {
   if (path.join(".") === PATCH_PATH) return { tsType: PATCH };
   const { items, properties } = given;

@@ -6,17 +6,17 @@ import { settingsSchema } from "../settings/settings.ts";
 
 /** A configuration key, stack-wide or nested. */
 export interface Key {
-  /** Its path: `[]` stands for an item of a list, `<name>` for a name of the user's own. */
+  /** Path of the key. `[]` stands for a list item, `<name>` for a name that the user chooses. */
   readonly path: string;
-  /** What its value is, in words. */
+  /** Description of the type. */
   readonly type: string;
-  /** What holds where it is not given, in words; undefined where nothing does. */
+  /** Description of the default; undefined if there is none. */
   readonly default: string | undefined;
-  /** Whether it must be given where what holds it is. */
+  /** True if the enclosing value must have this key. */
   readonly required: boolean;
-  /** What it means. */
+  /** Description of the key's effect. */
   readonly meaning: string;
-  /** Its JSON Schema. */
+  /** JSON Schema of the value. */
   readonly schema: Schema;
 }
 
@@ -46,15 +46,18 @@ const schemaShape = z.looseObject({
   },
 });
 
-/** A JSON Schema, as zod makes it of the settings. */
+/** A JSON Schema, as zod generates it from the settings. */
 export type Schema = z.infer<typeof schemaShape>;
 
 const profileKey = profileName
   .optional()
   .describe("the numbers of the fields that are not given (default: seed)");
 
-/** What stands for a schema that begins with a transformation, and so takes anything as far as JSON Schema can tell. */
-const WALKED = new Map<unknown, z.ZodType>([
+/**
+ * Replacements for schemas that start with a transformation. JSON Schema cannot describe their
+ * input.
+ */
+const REPLACEMENTS = new Map<unknown, z.ZodType>([
   [serviceSettings, serviceKeys],
   [healthCheckSettings, healthCheckFields.partial().extend({ profile: profileKey })],
 ]);
@@ -63,8 +66,8 @@ function jsonSchema(schema: z.ZodType): Schema {
   const json = z.toJSONSchema(schema, {
     io: "input",
     override: ({ zodSchema, jsonSchema: target }) => {
-      const walked = WALKED.get(zodSchema);
-      if (walked !== undefined) Object.assign(target, jsonSchema(walked));
+      const replacement = REPLACEMENTS.get(zodSchema);
+      if (replacement !== undefined) Object.assign(target, jsonSchema(replacement));
     },
   });
   return schemaShape.parse(json);
@@ -72,18 +75,21 @@ function jsonSchema(schema: z.ZodType): Schema {
 
 const DURATION = z.toJSONSchema(duration).pattern;
 
-/** Whether a value is a duration. */
+/** Reports whether a value is a duration. */
 export function isDuration({ pattern }: Schema): boolean {
   return pattern !== undefined && pattern === DURATION;
 }
 
-/** The choices of a value that may be of several types, the objects aside: their fields are keys of their own. */
+/**
+ * Describes a value that may have several types. An object type appears as `fields`, because each
+ * field is a separate key.
+ */
 function choices({ anyOf = [] }: Schema): string {
   const types = anyOf.map((choice) => (choice.type === "object" ? "fields" : typeOf(choice)));
   return [...new Set(types)].join(", or ");
 }
 
-/** What a value is, in words. */
+/** Describes the type of a value. */
 export function typeOf(schema: Schema): string {
   if (schema.anyOf !== undefined && schema.properties !== undefined) return choices(schema);
   if (schema.anyOf !== undefined) return choices(schema);
@@ -100,7 +106,7 @@ function isMap({ properties, additionalProperties }: Schema): boolean {
 
 const DEFAULT = / \(default: ([^)]*)\)/;
 
-/** A default that the schema has, or that the meaning names in parentheses. */
+/** Returns the default in the schema, or the one that the description has in parentheses. */
 function defaultOf({ default: value, description = "" }: Schema): string | undefined {
   const named = DEFAULT.exec(description)?.[1];
   if (named !== undefined) return named;
@@ -108,10 +114,10 @@ function defaultOf({ default: value, description = "" }: Schema): string | undef
   return `\`${typeof value === "string" ? value : JSON.stringify(value)}\``;
 }
 
-/** What lies under a key: its fields, the items of a list, the values of a map. */
-function under(path: string, schema: Schema): [string, Schema, boolean][] {
+/** Returns the fields below a key, of its list items or of its map values. */
+function childrenOf(path: string, schema: Schema): [string, Schema, boolean][] {
   const { items, properties = {}, required = [], additionalProperties, propertyNames } = schema;
-  if (items !== undefined) return items.type === "object" ? under(`${path}[]`, items) : [];
+  if (items !== undefined) return items.type === "object" ? childrenOf(`${path}[]`, items) : [];
   const fields = Object.entries(properties).map(([name, field]): [string, Schema, boolean] => [
     path === "" ? name : `${path}.${name}`,
     field,
@@ -123,14 +129,14 @@ function under(path: string, schema: Schema): [string, Schema, boolean][] {
 }
 
 function keysUnder(path: string, schema: Schema): Key[] {
-  return under(path, schema).flatMap(([full, own, required]) => {
+  return childrenOf(path, schema).flatMap(([full, own, required]) => {
     const meaning = (own.description ?? "").replace(DEFAULT, "");
     const key = { path: full, type: typeOf(own), default: defaultOf(own), required, meaning, schema: own };
     return [key, ...keysUnder(full, own)];
   });
 }
 
-/** Every key of the project, each before those that are nested in it, in the schema's order. */
+/** Returns every key of the project in the schema's order, parents before children. */
 export function allKeys(): Key[] {
   return keysUnder("", jsonSchema(settingsSchema));
 }

@@ -3,10 +3,12 @@ import { localKubectl } from "../common/local-cluster.ts";
 import { UserError } from "../common/errors.ts";
 import type { Settings } from "../settings/settings.ts";
 
-/** The cluster that a command talks to. */
+/** The cluster of a command. */
 export type Target = Pick<Settings, "cluster" | "context" | "kubeconfig">;
 
-/** The command line of kubectl for a cluster: the local cluster brings its own, of the right version. */
+/**
+ * Returns the kubectl command line for a cluster. The local cluster includes a matching kubectl.
+ */
 export function kubectlCommand({ cluster, context, kubeconfig }: Target): string[] {
   const binary = cluster === "local" ? localKubectl() : ["kubectl"];
   return [...binary, "--context", context, ...(kubeconfig === undefined ? [] : ["--kubeconfig", kubeconfig])];
@@ -18,19 +20,19 @@ const UNREACHABLE =
 const NO_CONTEXT = /context .* does not exist|context was not found/i;
 const NO_KUBECONFIG = /stat .*: no such file|error loading config file/i;
 
-/** What a kubeconfig that cannot be read means to the user. */
+/** Converts a failure to read the kubeconfig to a user error. */
 function noKubeconfig(cluster: Target["cluster"], reason: string, cause: ErrorOptions): UserError {
   return cluster === "local"
     ? new UserError("the local cluster is not running", "Run `make up` first.", cause)
     : new UserError(`the kubeconfig cannot be read: ${reason}`, "Check its path and content.", cause);
 }
 
-/** What a failed kubectl means to the user. */
-function explained(error: unknown, { cluster, context }: Target): unknown {
+/** Converts a kubectl failure to a user error. */
+function toUserError(error: unknown, { cluster, context }: Target): unknown {
   if (!(error instanceof ExecaError)) return error;
   const { stderr, code } = error as ExecaError<{ encoding: "utf8" }>;
   const cause = { cause: error };
-  // A cluster that is made from packages brings its own.
+  // A local cluster that is built from packages includes kubectl.
   const first = cluster === "local" ? "Run `make up` first, which may bring one. " : "";
   if (CANNOT_START.test(code ?? ""))
     return new UserError(
@@ -47,7 +49,7 @@ function explained(error: unknown, { cluster, context }: Target): unknown {
     );
   }
   if (NO_KUBECONFIG.test(reason)) return noKubeconfig(cluster, reason, cause);
-  // A webhook that does not answer is one inside a cluster that does.
+  // If a webhook does not answer, the cluster itself still does.
   if (UNREACHABLE.test(reason) && !stderr.includes("webhook")) {
     return new UserError(
       `the cluster of context ${context} does not answer: ${reason}`,
@@ -63,19 +65,20 @@ function explained(error: unknown, { cluster, context }: Target): unknown {
 }
 
 /**
- * Runs kubectl and returns what it prints.
- * @param input text for its standard input
- * @throws UserError where kubectl is missing, the cluster does not answer or kubectl reports an error
+ * Runs kubectl and returns its output.
+ * @param input text for standard input
+ * @throws UserError if kubectl is missing, the cluster does not answer or kubectl reports an error
  */
 export async function kubectl(target: Target, args: readonly string[], input?: string): Promise<string> {
   const [file = "", ...rest] = kubectlCommand(target);
   try {
     const { stdout } = await execa(file, [...rest, ...args], {
-      // It asks for a user's name where a context has no credentials: nobody would answer.
+      // kubectl prompts for a user name if the context has no credentials. Closed input avoids the
+      // prompt.
       ...(input === undefined ? { stdin: "ignore" } : { input }),
     });
     return stdout;
   } catch (error) {
-    throw explained(error, target);
+    throw toUserError(error, target);
   }
 }

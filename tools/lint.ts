@@ -9,9 +9,9 @@ import { type KubernetesObject, kubernetesObject } from "../common/kubernetes-ob
 import { runProgram } from "./engine/program.ts";
 import type { StackFile } from "../stack/stack-file.ts";
 
-/** What the rules find in a set of objects. */
+/** Findings of the rules in a set of objects. */
 export interface LintReport {
-  /** Objects that were read. */
+  /** Number of objects. */
   readonly objects: number;
   readonly errors: number;
   readonly warnings: number;
@@ -24,14 +24,14 @@ function reportOf(objects: readonly KubernetesObject[], built: readonly string[]
   return { objects: objects.length, errors, warnings: findings.length - errors, findings };
 }
 
-/** A file's name for people. */
+/** Returns a file's name for messages. */
 function titleOf(file: string): string {
   return file === "-" ? "standard input" : file;
 }
 
 const list = z.looseObject({ kind: z.string().endsWith("List"), items: z.array(z.unknown()) });
 
-/** A document's objects: a list stands for its items. */
+/** Returns a document's objects. A List counts as its items. */
 function objectsOf(document: unknown, place: string): KubernetesObject[] {
   if (document === null || document === undefined) return [];
   const asList = list.safeParse(document);
@@ -47,7 +47,10 @@ function objectsOf(document: unknown, place: string): KubernetesObject[] {
   );
 }
 
-/** Number of the document that a line of a file is in; what comes before the first `---` is one where it is more than comments. */
+/**
+ * Returns the number of the document that contains a line. Text before the first `---` counts as a
+ * document unless it has only comments.
+ */
 function documentAt(content: string, line: number): number {
   const lines = content.split("\n").slice(0, line + 1);
   const first = lines.findIndex((each) => !/^\s*(#|$)/.test(each));
@@ -55,8 +58,8 @@ function documentAt(content: string, line: number): number {
 }
 
 /**
- * The objects of a file's text, document by document; documents without content are none.
- * @throws UserError that names the file and the document where one is no YAML or no Kubernetes object
+ * Parses the objects in a file's text. Empty documents are skipped.
+ * @throws UserError that names the file and document if one is not YAML or not a Kubernetes object
  */
 export function parseObjects(content: string, file: string): KubernetesObject[] {
   try {
@@ -74,10 +77,10 @@ export function parseObjects(content: string, file: string): KubernetesObject[] 
   }
 }
 
-/** Files that hold manifests in a folder. */
+/** File names of manifests in a folder. */
 const MANIFEST = /\.(ya?ml|json)$/;
 
-/** The files that a name stands for: a folder for all manifests in it and below. */
+/** Returns the files of a name. A folder contributes all manifests in it and below. */
 async function filesOf(name: string): Promise<readonly string[]> {
   if (name === "-" || !(await stat(name)).isDirectory()) return [name];
   const files = await readdir(name, { recursive: true });
@@ -106,8 +109,8 @@ async function readObjects(name: string): Promise<KubernetesObject[]> {
 }
 
 /**
- * Judges the objects of files and folders of YAML or JSON, all together; `-` is standard input.
- * @throws UserError where one cannot be read, is no YAML or no Kubernetes object, or where there is no object at all
+ * Checks the objects of YAML or JSON files and folders together; `-` is standard input.
+ * @throws UserError if a file cannot be read, is not valid, or if there is no object at all
  */
 export async function lintFiles(names: readonly string[]): Promise<LintReport> {
   const objects = (await Promise.all(names.map(readObjects))).flat();
@@ -120,7 +123,9 @@ export async function lintFiles(names: readonly string[]): Promise<LintReport> {
   return reportOf(objects);
 }
 
-/** Judges the objects that a stack declares; the images that it builds count as referred to by digest. */
+/**
+ * Checks the objects that a stack declares. Images that the stack builds count as pinned by digest.
+ */
 export async function lintStack(file: StackFile): Promise<LintReport> {
   const { objects, images } = await runProgram(file);
   return reportOf(
@@ -141,7 +146,7 @@ function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }
 
-/** A report for people: by object, and a summary. */
+/** Formats a report by object, with a summary. */
 export function lintText({ objects, errors, warnings, findings }: LintReport): string {
   const groups = [...new Set(findings.map(({ object }) => object))].map((object) => {
     const own = findings.filter((finding) => finding.object === object);

@@ -3,8 +3,8 @@ import { z } from "zod";
 const jsonLine = z.object({ message: z.string() });
 
 /**
- * The message of a line of an application's log: the field of a JSON object, which `dubbo.application.log-format=json` makes a line, else
- * the line itself.
+ * Returns the message of a log line. With `dubbo.application.log-format=json`, the line is a JSON
+ * object with that field. Otherwise the message is the whole line.
  */
 export function logMessage(line: string): string {
   try {
@@ -15,7 +15,7 @@ export function logMessage(line: string): string {
   }
 }
 
-/** The messages of an application's log. */
+/** Returns the messages of an application's log. */
 export function logMessages(log: string): string[] {
   return log.split("\n").map(logMessage);
 }

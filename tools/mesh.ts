@@ -5,21 +5,21 @@ import { messageOf, UserError } from "../common/errors.ts";
 import { type ClusterSettings, stackKubeconfig } from "../common/kubeconfig.ts";
 import type { Settings } from "../settings/settings.ts";
 
-/** Reads a stack's live mesh: its pods, their logs, and what their proxies say. Writes nothing. */
+/** Client that reads a stack's live mesh: pods, logs and proxies. It changes nothing. */
 export class Mesh {
   readonly #config: KubeConfig;
   readonly #core: CoreV1Api;
   /** Namespace of the stack. */
   readonly namespace: string;
 
-  /** @throws UserError where the kubeconfig cannot be read or lacks the context */
+  /** @throws UserError if the kubeconfig cannot be read or lacks the context */
   constructor(settings: Settings) {
     this.#config = kubeConfig(settings);
     this.#core = this.#config.makeApiClient(CoreV1Api);
     this.namespace = settings.namespace;
   }
 
-  /** The pods of an application that are not ending, oldest first. */
+  /** Returns the pods of an application that are not terminating, oldest first. */
   async pods(application: string): Promise<V1Pod[]> {
     const { items } = await this.#answered(
       this.#core.listNamespacedPod({ namespace: this.namespace, labelSelector: `app=${application}` }),
@@ -29,14 +29,14 @@ export class Mesh {
       .sort((a, b) => startOf(a) - startOf(b));
   }
 
-  /** The last lines of a container's log. */
+  /** Returns the last lines of a container's log. */
   async log(pod: string, container = APPLICATION_CONTAINER, tailLines = 1000): Promise<string> {
     return this.#answered(
       this.#core.readNamespacedPodLog({ name: pod, namespace: this.namespace, container, tailLines }),
     );
   }
 
-  /** Runs a command in a container and returns what it prints. */
+  /** Runs a command in a container and returns its output. */
   async exec(pod: string, container: string, command: string[]): Promise<string> {
     const out: Buffer[] = [];
     const errors: Buffer[] = [];
@@ -88,8 +88,8 @@ function sink(chunks: Buffer[]): Writable {
 }
 
 /**
- * The kubeconfig of a stack, set to its context.
- * @throws UserError where it cannot be read or lacks the context
+ * Returns the kubeconfig of a stack, set to its context.
+ * @throws UserError if the file cannot be read or lacks the context
  */
 export function kubeConfig(settings: ClusterSettings): KubeConfig {
   const config = new KubeConfig();

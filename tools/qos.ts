@@ -14,7 +14,7 @@ async function podNames(mesh: Mesh, { services }: Settings): Promise<string[]> {
 }
 
 /**
- * Returns the pod of this name. Without a name, returns the first pod, which is a caller's.
+ * Returns the pod with this name. Without a name, returns the first pod, which belongs to a caller.
  * @throws UserError that lists the pods if none has this name
  */
 export function choosePod(pods: readonly string[], name?: string): string {
@@ -28,13 +28,12 @@ export function choosePod(pods: readonly string[], name?: string): string {
 export interface QosAnswer {
   /** HTTP status. */
   readonly status: number;
-  /** Text of the answer. */
   readonly body: string;
 }
 
 /**
- * Calls a command of a pod's QOS server through a port that the kubelet forwards.
- * The server then takes the call for a local one and allows every command.
+ * Calls a command of a pod's QOS server through a port that the kubelet forwards. The server treats
+ * the call as local and allows every command.
  * @param command such as `ls` or `offline/org.apache.dubbo.samples.Greeter:1.0.0`
  * @param name the pod (default: the first pod of a caller)
  * @throws UserError if there is no such pod, or it cannot be reached

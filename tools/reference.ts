@@ -15,7 +15,7 @@ import { allKeys, type Key } from "./keys.ts";
 
 const DOCS = resolve(import.meta.dirname, "..", "docs");
 
-/** The pages with parts that are generated. */
+/** Pages with generated parts. */
 export const GENERATED_PAGES = ["configuration.md", "health-checks.md"].map((name) => join(DOCS, name));
 
 const PROFILE_NAMES = Object.keys(PROFILES) as (keyof typeof PROFILES)[];
@@ -31,7 +31,7 @@ function markdownTable(head: readonly string[], rows: readonly (readonly string[
   return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
 }
 
-/** Keys that every application of apps/ brings with it. */
+/** Reports whether every application preset sets this key. */
 function isPreset(path: string): boolean {
   const key = path.replace("services[].", "");
   return [...PRESETS.values()].every((preset) => key in preset);
@@ -42,7 +42,7 @@ function defaultText({ path, default: value, required }: Key): string {
   return value === "`[]`" ? "none" : (value ?? "");
 }
 
-/** Rows of the keys under `prefix`, whose paths are written without it. */
+/** Returns table rows for keys, with paths relative to `prefix`. */
 function keyRows(keys: readonly Key[], prefix: string): string[][] {
   return keys.map((key) => [
     code(key.path.slice(prefix.length)),
@@ -62,7 +62,7 @@ function stackKeys(): string {
 function serviceKeys(): string {
   const prefix = "services[].";
   const own = allKeys().filter(({ path }) => path.startsWith(prefix));
-  // What nests in these two is the stack-wide keys' of the same names.
+  // The nested keys are the same as those of the stack-wide keys.
   const keys = own.filter(({ path }) => !/^services\[\]\.(traffic|healthCheck|resources)\./.test(path));
   return markdownTable(KEY_HEAD, keyRows(keys, prefix));
 }
@@ -83,7 +83,7 @@ function healthCheckKeys(): string {
   return markdownTable(["key", "type", ...PROFILE_NAMES.map(code), "meaning"], rows);
 }
 
-/** What a preset says of methods, by their names. */
+/** Returns the methods of a preset, grouped by kind. */
 function methodsText(methods: unknown): string {
   const known = Object.entries(
     (methods ?? {}) as Readonly<Record<string, Readonly<Record<string, unknown>>>>,
@@ -131,7 +131,7 @@ function bounds(): string {
   return markdownTable([...head, "`drain`"], rows);
 }
 
-/** Pods that call, and pods that are called. */
+/** Numbers of caller pods and callee pods. */
 const SIZES = [
   [1, 2],
   [10, 4],
@@ -166,8 +166,8 @@ const PARTS: Readonly<Record<string, () => string>> = {
 const PART = /(<!-- generated: ([a-z ]+) -->)[^]*?(<!-- end -->)/g;
 
 /**
- * A page with its generated parts made anew, formatted.
- * @throws Error where a part has no generator
+ * Returns a page with its generated parts updated, formatted.
+ * @throws Error if a part has no generator
  */
 export async function regenerated(page: string): Promise<string> {
   const text = readFileSync(page, "utf8").replaceAll(PART, (_, begin: string, name: string, end: string) => {

@@ -5,7 +5,7 @@ import { type KubernetesObject } from "../common/kubernetes-object.ts";
 import { runProgram } from "./engine/program.ts";
 import type { StackFile } from "../stack/stack-file.ts";
 
-/** Files that an earlier render wrote: a number, a kind and a name. */
+/** Name of a rendered file: a number, a kind and a name. */
 const RENDERED = /^\d{2}-[a-z]+-.+\.yaml$/;
 
 function fileName({ kind, metadata }: KubernetesObject, index: number): string {
@@ -13,9 +13,10 @@ function fileName({ kind, metadata }: KubernetesObject, index: number): string {
 }
 
 /**
- * Writes the stack's objects as YAML, a file each, numbered in the order in which they can be applied. Needs neither
- * docker nor a cluster: images stand by tag. Files of an earlier render are removed, all others are left alone.
- * @returns the paths that were written
+ * Writes the stack's objects as YAML files, numbered in the order in which to apply them. It needs
+ * neither docker nor a cluster, since images are named by tag. It removes files of an earlier
+ * render and leaves all others alone.
+ * @returns the paths of the written files
  */
 export async function render(file: StackFile, directory: string): Promise<string[]> {
   const { objects } = await runProgram(file);

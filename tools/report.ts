@@ -10,31 +10,34 @@ function changeText({ operation, target, detail }: Change): string {
   return `  ${SIGNS[operation]} ${operation.padEnd(7)} ${target}${indented}`;
 }
 
-/** Changes for people, a line each; one line where there is none. */
+/** Formats changes, one per line, or returns `no change`. */
 export function changesText(changes: readonly Change[]): string {
   return changes.length === 0 ? "no change" : ["changes:", ...changes.map(changeText)].join("\n");
 }
 
-/** Warnings for people, each with what it is about. */
+/** Formats warnings with their targets. */
 export function warningsText(warnings: readonly Warning[]): string {
   return warnings.map(({ target, text }) => `  ${target}: ${text}`).join("\n");
 }
 
-/** A preview for people: the changes and, where calls would feel them, what that is and how it is allowed. */
+/**
+ * Formats a preview. If callers would notice changes, it adds the warnings and the way to confirm
+ * them.
+ */
 export function previewText(stack: string, { changes, warnings }: Preview): string {
   if (warnings.length === 0) return changesText(changes);
   const title = `calls would feel this; \`make up\` does it only with CONFIRM=${stack}:`;
   return [changesText(changes), "", title, warningsText(warnings)].join("\n");
 }
 
-/** A removal for people: what is gone, and what stays and why. */
+/** Formats a removal: the removed things, then the remaining ones with reasons. */
 export function downText({ removed, images, remains }: DownReport): string {
   const gone = [`${removed} is removed`, ...images.map((image) => `${image} is removed from docker`)];
   if (remains.length === 0) return gone.join("\n");
   return [...gone, "what stays:", ...remains.map(({ what, why }) => `  ${what}\n    ${why}`)].join("\n");
 }
 
-/** A repair for people. */
+/** Formats a repair. */
 export function repairText(stack: string, { unlocked, interrupted, changes }: Repair): string {
   return [
     ...(unlocked ? ["the lock of an interrupted command is released"] : []),
@@ -48,7 +51,7 @@ export function repairText(stack: string, { unlocked, interrupted, changes }: Re
   ].join("\n");
 }
 
-/** A table for people: columns as wide as their widest cell. */
+/** Formats a table with columns as wide as their widest cell. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   const line = (row: readonly string[]): string =>
@@ -59,7 +62,7 @@ export function table(rows: readonly (readonly string[])[]): string {
   return rows.map(line).join("\n");
 }
 
-/** Outputs for people: a name and a value a line. */
+/** Formats outputs, one name and value per line. */
 export function outputsText(outputs: Readonly<Record<string, unknown>>): string {
   const text = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value));
   return table(Object.entries(outputs).map(([name, value]) => [name, text(value)]));

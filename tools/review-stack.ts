@@ -5,18 +5,19 @@ import { toYaml } from "../common/yaml.ts";
 import { PROJECT } from "../settings/settings.ts";
 import { SCHEMA_LINE } from "./stack-schema.ts";
 
-/** Where a pull request's stack is deployed: the local cluster without a context. */
+/** Target of a pull request's stack. Without a context, it is the local cluster. */
 export interface ReviewTarget {
   /** kubectl context. */
   readonly context?: string;
-  /** Registry and organisation that the images are pushed to. */
+  /** Registry and organisation to push the images to. */
   readonly registry?: string;
 }
 
 /**
- * Writes the file of a pull request's stack, `pr-NUMBER`: all defaults, in a namespace of its own.
+ * Writes the file of a pull request's stack, `pr-NUMBER`. It uses all defaults and a separate
+ * namespace.
  * @returns the stack's name
- * @throws UserError where the number is none
+ * @throws UserError if the number is invalid
  */
 export async function writeReviewStack(
   directory: string,

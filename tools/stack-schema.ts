@@ -8,10 +8,10 @@ import { without } from "../settings/without.ts";
 /** Path of the committed JSON Schema of stack files, relative to the project. */
 export const STACK_SCHEMA = "settings/stack.schema.json";
 
-/** First line of a stack file: tells editors with yaml-language-server which schema to use. */
+/** First line of a stack file. It selects the schema in editors with yaml-language-server. */
 export const SCHEMA_LINE = `# yaml-language-server: $schema=./${STACK_SCHEMA}\n`;
 
-/** The keywords of JSON Schema that are read here, and any others. */
+/** JSON Schema, with types for the keywords that this file reads. */
 interface JsonSchema {
   readonly type?: string | readonly string[];
   readonly description?: string;
@@ -25,7 +25,7 @@ interface JsonSchema {
   readonly [keyword: string]: unknown;
 }
 
-/** Fields of a health check, of which the profile gives those that a stack leaves out. */
+/** Fields of a health check. All are optional, since the profile has defaults. */
 const checkFields = healthCheckFields.partial().extend({
   profile: profileName.optional().describe("numbers of the fields that are not given (default: seed)"),
 });
@@ -34,7 +34,7 @@ function definition(name: string): JsonSchema {
   return { $ref: `#/definitions/${name}` };
 }
 
-/** Patterns of the text that stands for a value, by type: `pulumi config set` writes text. */
+/** Patterns of values as text, by type. `pulumi config set` writes text. */
 const AS_TEXT = {
   boolean: "^(true|false)$",
   integer: "^\\d+$",
@@ -42,7 +42,7 @@ const AS_TEXT = {
   object: "^\\s*\\{",
 };
 
-/** A profile's name, the fields of a check, or these as text. */
+/** A profile's name, the fields of a check, or the fields as text. */
 const HEALTH_CHECK: JsonSchema = {
   if: { type: "object" },
   then: definition("healthCheck"),
@@ -54,7 +54,7 @@ const HEALTH_CHECK: JsonSchema = {
   },
 };
 
-/** Returns the schema of a service: only the applications with a preset may leave out name and port. */
+/** Returns the schema of a service. Only applications with a preset may omit name and port. */
 function serviceSchema(): JsonSchema {
   const { required, ...service } = inputSchema(serviceKeys);
   const hasPreset = { properties: { app: { enum: [...PRESETS.keys()] } }, required: ["app"] };
@@ -62,13 +62,13 @@ function serviceSchema(): JsonSchema {
 }
 
 /**
- * Returns the JSON Schema of what a stack file may give.
- * Zod cannot describe the input of a transformation, so these schemas are put in its place.
+ * Returns the JSON Schema of a value in a stack file. Zod cannot describe the input of a
+ * transformation, so this function inserts its schema.
  */
 function inputSchema(schema: z.ZodType): JsonSchema {
   const json = z.toJSONSchema(schema, {
     io: "input",
-    // The version that every YAML language server knows.
+    // Every YAML language server supports this version.
     target: "draft-7",
     override: ({ zodSchema, jsonSchema }) => {
       if (zodSchema === serviceSettings) Object.assign(jsonSchema, serviceSchema());
@@ -76,7 +76,7 @@ function inputSchema(schema: z.ZodType): JsonSchema {
         delete jsonSchema.anyOf;
         Object.assign(jsonSchema, HEALTH_CHECK);
       }
-      // Zod's bound of every integer says nothing of the setting.
+      // Zod limits every integer to this value, which is no limit of the setting.
       if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
     },
   });
@@ -92,8 +92,8 @@ const SECRET: JsonSchema = {
 };
 
 /**
- * Returns a schema that also takes an encrypted value.
- * Editors offer the choices of `anyOf`, but not those of `else`; `else` gives the better errors.
+ * Returns a schema that also accepts an encrypted value. Editors offer the choices of `anyOf`, but
+ * not those of `else`, which gives better errors.
  */
 function orSecret({ description, default: value, ...schema }: JsonSchema): JsonSchema {
   const isChoice = schema.enum !== undefined || [schema.type].flat().includes("boolean");
@@ -110,14 +110,17 @@ function orSecret({ description, default: value, ...schema }: JsonSchema): JsonS
 
 const SCALARS = ["string", "number", "integer", "boolean"];
 
-/** Returns a schema whose scalars may be encrypted: `pulumi config set --secret --path` encrypts one. */
+/**
+ * Returns a schema that accepts encrypted scalars, as `pulumi config set --secret --path` writes
+ * them.
+ */
 function withSecrets(schema: JsonSchema): JsonSchema {
   const types = [schema.type ?? []].flat();
   const isScalar = types.length > 0 && types.every((type) => SCALARS.includes(type));
   return isScalar ? orSecret(schema) : secretsUnder(schema);
 }
 
-/** Returns a schema with encrypted values below it, but not in its place. */
+/** Returns a schema that accepts encrypted values below it, but not in its place. */
 function secretsUnder(schema: JsonSchema): JsonSchema {
   const { properties, items, additionalProperties: others, anyOf } = schema;
   const fields = Object.entries(properties ?? {}).map(([name, each]) => [name, withSecrets(each)] as const);
@@ -130,7 +133,7 @@ function secretsUnder(schema: JsonSchema): JsonSchema {
   };
 }
 
-/** Returns a schema that also takes the value as text of YAML or JSON. */
+/** Returns a schema that also accepts the value as YAML or JSON text. */
 function orText(schema: JsonSchema): JsonSchema {
   const { type } = schema;
   if (typeof type !== "string" || !(type in AS_TEXT)) return schema;
@@ -138,8 +141,8 @@ function orText(schema: JsonSchema): JsonSchema {
 }
 
 /**
- * Returns the JSON Schema of a stack file, `Pulumi.<stack>.yaml`, for editors.
- * It is looser than the program, which also rejects combinations of keys.
+ * Returns the JSON Schema of a stack file, `Pulumi.<stack>.yaml`, for editors. It accepts more than
+ * the program, which also rejects combinations of keys.
  */
 export function stackSchema(): JsonSchema {
   const keys = Object.entries(settingsSchema.shape).map(

@@ -9,22 +9,20 @@ import { firstReply, loggingConsumer, withPods } from "./first-reply.ts";
 import { Mesh } from "./mesh.ts";
 import type { StackFile } from "../stack/stack-file.ts";
 
-/** What came of {@link up}. */
+/** Result of {@link up}. */
 export interface UpReport {
-  /** What was changed. */
   readonly changes: readonly Change[];
-  /** The line in which the consumer quotes its first reply; undefined where the stack runs no consumer. */
+  /** Log line with the consumer's first reply; undefined if the stack runs no consumer. */
   readonly reply: string | undefined;
-  /** The stack's outputs. */
   readonly outputs: Readonly<Record<string, unknown>>;
 }
 
 /**
- * Brings the cluster to the stack's state, unless calls would feel it and nobody has said that this is meant. Where the preview finds
- * nothing to do, nothing more is run.
- * @param confirmed the stack's name as somebody typed it
- * @param pods asks for the stack's pods, which an engine's error is told with (default: none)
- * @throws UserError before anything is changed, where calls would feel it and the name was not typed
+ * Applies a stack to the cluster. If callers would notice, it first requires the stack name. If the
+ * preview has no changes, it does nothing.
+ * @param confirmed stack name that the user has typed
+ * @param pods returns the stack's pods, to explain an engine error (default: none)
+ * @throws UserError before any change, if callers would notice and the name is missing or wrong
  */
 export async function change(
   file: Pick<StackFile, "stack">,
@@ -42,10 +40,11 @@ export async function change(
 }
 
 /**
- * Brings a stack up, from nothing if need be: the local cluster if the stack asks for it, the images, the objects; then waits
- * for the consumer's first reply. What is there already is left as it is.
- * @param confirmed the stack's name as somebody typed it, who means what calls would feel
- * @throws UserError before anything is changed, where calls would feel it and the name was not typed
+ * Deploys a stack, from nothing if needed. It starts the local cluster if the stack uses it, builds
+ * the images and applies the objects. Then it waits for the consumer's first reply. Existing parts
+ * stay unchanged.
+ * @param confirmed stack name that the user has typed, to accept changes that callers notice
+ * @throws UserError before any change, if callers would notice and the name is missing or wrong
  */
 export async function up(file: StackFile, confirmed?: string): Promise<UpReport> {
   const { settings } = file;
@@ -53,7 +52,7 @@ export async function up(file: StackFile, confirmed?: string): Promise<UpReport>
   if (settings.cluster === "local") await clusterUp(findEngine);
   const mesh = new Mesh(settings);
   const pods = async (): Promise<V1Pod[]> =>
-    // What there is to tell is the engine's error, whether or not the cluster still answers.
+    // The engine's error matters more, even if the cluster no longer answers.
     (await Promise.all(settings.services.map(({ name }) => mesh.pods(name).catch(() => [])))).flat();
   const { changes, outputs } = await change(file, engine, confirmed, pods);
   const consumer = loggingConsumer(settings.services);

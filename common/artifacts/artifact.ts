@@ -1,6 +1,7 @@
 /**
- * Artifacts: files and folders of the cache, each beside a key that names its inputs. A changed
- * input makes it again. It gets its name at the end: an interrupted run leaves nothing half made.
+ * Artifacts: files and folders of the cache. Each has a key file that names its inputs. A changed
+ * input rebuilds the artifact. It gets its final name last, so an interrupted run leaves no partial
+ * artifact.
  */
 import { createHash } from "node:crypto";
 import {
@@ -20,34 +21,34 @@ import { step } from "../steps.ts";
 /** One file or folder in the cache. */
 export interface Artifact {
   readonly file: string;
-  /** Names the inputs. */
+  /** Digest of the inputs. */
   readonly key: string;
   readonly title: string;
-  /** Room that making it takes beside its own, GiB (default: 0). */
+  /** Disk space that the build needs in addition, GiB (default: 0). */
   readonly gib?: number;
-  /** Makes the file or folder `to`; `scratch` is an empty folder. */
+  /** Creates the file or folder `to`; `scratch` is an empty folder. */
   readonly make: (to: string, scratch: string) => Promise<void>;
 }
 
-/** Digest of a list of inputs. */
+/** Returns the digest of a list of inputs. */
 export function keyOf(...inputs: readonly string[]): string {
   return createHash("sha256").update(JSON.stringify(inputs)).digest("hex").slice(0, 16);
 }
 
-/** Tells whether the artifact is in the cache, made of the same inputs. */
+/** Reports whether the artifact is in the cache, built from the same inputs. */
 export function isMade(artifact: Pick<Artifact, "file" | "key">): boolean {
   const keyFile = `${artifact.file}.key`;
   return existsSync(artifact.file) && existsSync(keyFile) && readFileSync(keyFile, "utf8") === artifact.key;
 }
 
-/** Makes the artifact unless it is in the cache. */
+/** Builds the artifact unless it is in the cache. */
 export async function makeArtifact(artifact: Artifact): Promise<void> {
   if (isMade(artifact)) return;
   await step(artifact.title, async () => {
     const folder = dirname(artifact.file);
     mkdirSync(folder, { recursive: true });
     for (const old of readdirSync(folder)) {
-      // Of an interrupted run.
+      // An interrupted run leaves such folders.
       if (old.startsWith(`${artifact.key}.tmp`)) removeScratch(join(folder, old));
     }
     const scratch = mkdtempSync(join(folder, `${artifact.key}.tmp`));
@@ -63,7 +64,10 @@ export async function makeArtifact(artifact: Artifact): Promise<void> {
   });
 }
 
-/** Removes a folder, but nothing below a mount: an interrupted debootstrap leaves mounts. */
+/**
+ * Removes a folder. Unmounts everything below it first, because an interrupted debootstrap leaves
+ * mounts.
+ */
 function removeScratch(folder: string): void {
   const mounts = existsSync("/proc/self/mounts") ? readFileSync("/proc/self/mounts", "utf8").split("\n") : [];
   const below = mounts

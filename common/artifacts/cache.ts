@@ -1,26 +1,27 @@
-/** The cache: what is made once for all checkouts. */
+/** The cache: files that all checkouts share. */
 import { mkdirSync, statfsSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 
-/** Folder of root's cache, which the local cluster uses, or of the user's own. */
+/** Returns root's cache folder, which the local cluster uses, or the user's. */
 function cacheFolder(): string {
   return process.getuid?.() === 0 ? "/var/cache/dubbo-mesh" : join(homedir(), ".cache/dubbo-mesh");
 }
 
-/** Binaries, images, registry: kept by `cluster down`. */
+/** Folder of the cache for binaries, images and the registry. `cluster down` keeps it. */
 export const CACHE_DIR = process.env["DUBBO_MESH_CACHE"] ?? cacheFolder();
 
-/** A binary in the cache. */
+/** Returns the path of a binary in the cache. */
 export function binaryPath(name: string): string {
   return join(CACHE_DIR, "bin", name);
 }
 
 /**
- * Refuses a disk with too little room.
- * @param neededGib room that is needed, GiB
- * @param purpose work that needs it, for the error
+ * Checks that a disk has enough room.
+ * @param neededGib required room, GiB
+ * @param purpose work that needs the room, for the error
+ * @throws UserError if there is too little room
  */
 export function checkDisk(
   disk: { readonly path: string; readonly freeBytes: number },
@@ -36,8 +37,9 @@ export function checkDisk(
 }
 
 /**
- * Refuses a cache on a disk with too little room for making artifacts.
- * @param spareGib further room that is needed, GiB
+ * Checks that the disk of the cache has enough room to build artifacts.
+ * @param spareGib additional room, GiB
+ * @throws UserError if there is too little room
  */
 export function requireRoom(
   artifacts: readonly { readonly gib?: number }[],

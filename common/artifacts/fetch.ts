@@ -1,11 +1,14 @@
-/** Commands that talk to a package registry: a few tries, then an error that names the registry. */
+/**
+ * Commands that talk to a package registry. They retry a few times, then fail with an error that
+ * names the registry.
+ */
 import { setTimeout as sleep } from "node:timers/promises";
 import { ExecaError, execa } from "execa";
 import { UserError } from "../errors.ts";
 
 const PAUSES_MS = [2_000, 8_000] as const;
 
-/** A command that fetches. */
+/** A command that downloads something. */
 interface Fetch {
   /** Name or address of the registry, for the error. */
   readonly registry: string;
@@ -25,8 +28,8 @@ function reasonIn(output: string): string {
 }
 
 /**
- * Runs a command that fetches.
- * @param pauses pauses between its tries, ms
+ * Runs a command that downloads something.
+ * @param pauses pauses between the tries, ms
  * @throws UserError if the registry does not answer
  */
 export async function fetching(job: Fetch, pauses: readonly number[] = PAUSES_MS): Promise<string> {
@@ -58,7 +61,7 @@ export async function fetching(job: Fetch, pauses: readonly number[] = PAUSES_MS
 const NETWORK_FAILURE =
   /dial tcp|no such host|i\/o timeout|connection (refused|reset)|ECONNREFUSED|ENOTFOUND|ETIMEDOUT|EAI_AGAIN|ECONNRESET|TLS handshake|proxyconnect|unexpected EOF|\b50[0-4] [A-Z]|Unable to locate package|Temporary failure|Could not (resolve|connect)|Unable to connect|Failed to (fetch|establish)|Couldn't download|NewConnectionError|ReadTimeout|Max retries/i;
 
-/** Tells whether a command's output says that a registry did not answer. */
+/** Reports whether a command failed because a registry did not answer. */
 export function isNetworkFailure(output: string): boolean {
   return NETWORK_FAILURE.test(output);
 }

@@ -1,4 +1,4 @@
-/** Programs that Go builds from modules that a go.mod of this project pins. */
+/** Go programs, built from modules that a go.mod of this project pins. */
 import { copyFileSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { execa } from "execa";
@@ -13,18 +13,18 @@ export const MIN_GO = "1.26";
 /** A program that Go builds from pinned modules. */
 interface GoBinary {
   readonly name: string;
-  /** Folder of the go.mod that pins it. */
+  /** Folder of the go.mod that pins the program. */
   readonly folder: string;
   readonly package: string;
   /** Values of string variables, by their full names. */
   readonly variables: Readonly<Record<string, string>>;
-  /** Further flags of `go build`. */
+  /** More flags of `go build`. */
   readonly flags?: readonly string[];
-  /** Writes what the sources embed into a copy of `folder`. */
+  /** Writes the files that the sources embed into a copy of `folder`. */
   readonly embed?: (copy: string) => Promise<void>;
-  /** Time of the build on two idle cores, for its title. */
+  /** Build time on two idle cores, for the title. */
   readonly minutes: string;
-  /** Room that the build takes in Go's caches, GiB. */
+  /** Disk space that the build takes in Go's caches, GiB. */
   readonly gib: number;
 }
 
@@ -37,7 +37,7 @@ async function goProxy(): Promise<string> {
   return `the Go module proxy (${stdout})`;
 }
 
-/** A Go program as a static binary: built on one distribution, it runs in an image of another. */
+/** Returns a Go program as a static binary, which also runs on other distributions. */
 export function goArtifact({ folder, variables, flags = [], embed, ...binary }: GoBinary): Artifact {
   const variableFlags = Object.entries(variables).map(([name, value]) => `-X ${name}=${value}`);
   const linking = ["-s", "-w", ...variableFlags].join(" ");
@@ -61,19 +61,20 @@ export function goArtifact({ folder, variables, flags = [], embed, ...binary }: 
   };
 }
 
-/** Folder of a Go module of the version that the go.mod in `cwd` pins. */
+/** Returns the folder of a Go module in the version that the go.mod in `cwd` pins. */
 export async function goModuleFolder(module: string, cwd: string): Promise<string> {
   const registry = await goProxy();
-  // Without a version `go mod download` downloads what go.mod pins.
+  // Without a version, `go mod download` uses the one that go.mod pins.
   const command = ["go", "mod", "download", "-json", module] as const;
   const { Dir: folder } = JSON.parse(await fetching({ registry, command, cwd })) as { Dir: string };
   return folder;
 }
 
 /**
- * Refuses a Go that is missing (`undefined`) or too old.
- * @param output text that `go version` prints
- * @param purpose reason why it is needed, for the error
+ * Checks that Go is installed and new enough.
+ * @param output output of `go version`; undefined if Go is missing
+ * @param purpose reason to need Go, for the error
+ * @throws UserError if Go is missing or too old
  */
 export function checkGo(output: string | undefined, minimum: string, purpose: string): void {
   const fix = `install Go ${minimum} or newer, put it on PATH, and run the same command again`;
@@ -87,9 +88,10 @@ export function checkGo(output: string | undefined, minimum: string, purpose: st
 }
 
 /**
- * Refuses a Go on PATH that is missing or too old.
- * @param folder folder of a go.mod: Go may switch to the toolchain that the file names
- * @param purpose reason why it is needed, for the error
+ * Checks that Go on PATH is installed and new enough.
+ * @param folder folder of a go.mod; Go may switch to the toolchain that the file names
+ * @param purpose reason to need Go, for the error
+ * @throws UserError if Go is missing or too old
  */
 export async function requireGo(folder: string, purpose: string): Promise<void> {
   const { stdout, failed } = await execa("go", ["version"], { cwd: folder, reject: false });

@@ -14,9 +14,9 @@ import { listen, unary } from "./grpc.ts";
 type Struct = InstanceType<typeof struct.Struct>;
 type Properties = ReturnType<Struct["toJavaScript"]>;
 
-/** Version of the plugin that this one stands in for. */
+/** Version of the plugin that this stand-in replaces. */
 export const VERSION = "5.2.0";
-/** The only resource of it. */
+/** The only resource type of the stand-in. */
 export const IMAGE = "docker:index/image:Image";
 /** Value that a preview does not know yet. Source: UnknownStringValue of Pulumi's SDK for Go. */
 const UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
@@ -28,7 +28,7 @@ function unsupported(input: string): string {
   );
 }
 
-/** Inputs of an image; the real plugin has more. */
+/** Supported inputs of an image. The real plugin has more. */
 export const imageInputs = z.strictObject({
   imageName: z.string(),
   build: z.strictObject({
@@ -49,7 +49,7 @@ function plain(properties: Struct | undefined): Properties {
   return properties?.toJavaScript() ?? {};
 }
 
-/** Returns the failures of a check: one for each input that is wrong or unsupported. */
+/** Returns the failures of a check, one for each wrong or unsupported input. */
 function failuresOf(schema: z.ZodType, inputs: Properties) {
   const issues = schema.safeParse(inputs).error?.issues ?? [];
   return issues.flatMap((issue) => {
@@ -66,7 +66,7 @@ function check(schema: z.ZodType, news: Struct | undefined) {
   return new provider.CheckResponse().setInputs(news).setFailuresList(failuresOf(schema, plain(news)));
 }
 
-/** Compares inputs, field by field; any change is made in place. */
+/** Compares inputs field by field. Every change is made in place. */
 function diff(olds: Properties, news: Properties) {
   const { Kind } = provider.PropertyDiff;
   const response = new provider.DiffResponse().setHasdetaileddiff(true);
@@ -81,7 +81,7 @@ function diff(olds: Properties, news: Properties) {
   return response.setDiffsList(changed).setChanges(changed.length === 0 ? DIFF_NONE : DIFF_SOME);
 }
 
-/** Returns an image's outputs; the digest of one that is yet to be built is unknown. */
+/** Returns an image's outputs. The digest is unknown until the image is built. */
 function outputs(properties: Properties, repoDigest = UNKNOWN): Struct {
   const { imageName, build } = imageInputs.parse(properties);
   const { context, dockerfile, platform } = build;
@@ -96,7 +96,7 @@ function outputs(properties: Properties, repoDigest = UNKNOWN): Struct {
   });
 }
 
-/** Reports lines on a resource, in order; the engine shows the last one beside the resource. */
+/** Reports lines on a resource, in order. The engine shows the last one beside the resource. */
 function reporter(address: string): (urn: string) => (line: string) => void {
   const client = new engineServices.EngineClient(address, credentials.createInsecure());
   let last = Promise.resolve();
@@ -116,7 +116,7 @@ function reporter(address: string): (urn: string) => (line: string) => void {
   };
 }
 
-/** The methods of the provider. Like the real one it leaves images in place when they are deleted. */
+/** Returns the methods of the provider. Like the real plugin, it does not delete images. */
 function methods(address: string) {
   const report = reporter(address);
   let host: string | undefined;
@@ -152,7 +152,7 @@ function methods(address: string) {
       const news = plain(request.getNews());
       const response = new provider.UpdateResponse();
       if (request.getPreview()) return response.setProperties(outputs(news));
-      // The same name for another build: the image that has it is the old one.
+      // If the name is the same, the existing image is the old build.
       const rebuild = plain(request.getOldInputs())["imageName"] === news["imageName"];
       const made = await build(news, { rebuild, report: report(request.getUrn()) });
       return response.setProperties(made);
@@ -169,10 +169,10 @@ function methods(address: string) {
 }
 
 /**
- * Serves the stand-in for Pulumi's Docker plugin and prints its port, until the engine ends.
- * @param address the engine's
+ * Serves the stand-in for Pulumi's Docker plugin until the engine ends. Prints its port.
+ * @param address address of the engine
  */
 export function serve(address: string): void {
-  // A docker command that runs ends with the process.
+  // A running docker command ends with this process.
   listen(services.ResourceProviderService, methods(address), () => process.exit());
 }

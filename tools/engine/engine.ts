@@ -19,56 +19,56 @@ import { credentialsFolder, findEngine, type FoundEngine } from "./find.ts";
 import { type KubernetesObject, kubernetesObject } from "../../common/kubernetes-object.ts";
 import { type Loss, type Operation, type Warning, warningsOf } from "./warnings.ts";
 
-/** One change of a stack. */
+/** A change of one resource of a stack. */
 export interface Change {
   readonly operation: Operation;
   /** Kind and name of the object, or the resource's type and name. */
   readonly target: string;
-  /** What changes within, for people. */
+  /** Readable description of the changed fields. */
   readonly detail?: string;
 }
 
-/** What `up` would do. */
+/** Result of a preview of `up`. */
 export interface Preview {
   readonly changes: readonly Change[];
-  /** What those who call would feel of it. */
+  /** Effects that callers would notice. */
   readonly warnings: readonly Warning[];
 }
 
-/** What is known before `up`. */
+/** Facts that are known before `up`. */
 export interface Forecast {
-  /** What those who call would feel. */
+  /** Effects that callers would notice. */
   readonly warnings: readonly Warning[];
-  /** The stack's outputs, where `up` would change nothing. */
+  /** The stack's outputs, if `up` would change nothing. */
   readonly outputs?: Readonly<Record<string, unknown>>;
 }
 
-/** What came of `up`. */
+/** Result of `up`. */
 export interface UpResult {
   /** The stack's outputs by name. */
   readonly outputs: Readonly<Record<string, unknown>>;
-  /** What was changed; empty where nothing was. */
+  /** Changes that were made; empty if there were none. */
   readonly changes: readonly Change[];
 }
 
-/** What came of {@link Engine.repair}. */
+/** Result of {@link Engine.repair}. */
 export interface Repair {
-  /** Whether a lock that an interrupted command had left was released. */
+  /** True if the lock of an interrupted command was released. */
   readonly unlocked: boolean;
-  /** What was begun and not seen to its end: an operation and a resource each. */
+  /** Unfinished operations, each with its resource. */
   readonly interrupted: readonly string[];
-  /** How the state differed from the cluster; it is now the cluster's. */
+  /** Differences between the old state and the cluster. The state now matches the cluster. */
   readonly changes: readonly Change[];
 }
 
-/** Tells a user who has logged in to a backend with `pulumi login`. */
+/** Reports whether the user has logged in to a backend with `pulumi login`. */
 async function isLoggedIn(): Promise<boolean> {
   const path = join(credentialsFolder(), "credentials.json");
   const credentials = await readFile(path, "utf8").catch(() => "{}");
   return Boolean((JSON.parse(credentials) as { current?: string }).current);
 }
 
-/** Variables for the CLI: a file backend and an empty passphrase where the user has chosen none. */
+/** Returns variables for the CLI. The defaults are a file backend and an empty passphrase. */
 async function backendEnvironment(): Promise<Record<string, string>> {
   const { env } = process;
   const passphrase = env["PULUMI_CONFIG_PASSPHRASE"] ?? env["PULUMI_CONFIG_PASSPHRASE_FILE"];
@@ -81,9 +81,10 @@ async function backendEnvironment(): Promise<Record<string, string>> {
 }
 
 /**
- * The environment in which plain `pulumi` works as the commands here do: PATH with the CLI and this Node.js,
- * PULUMI_HOME where parts are built or stand in, backend and passphrase.
- * @throws UserError where the engine cannot be had
+ * Returns the environment in which plain `pulumi` behaves like these commands. It puts the CLI and
+ * this Node.js on PATH, and sets backend and passphrase. If parts are built or are stand-ins, it
+ * also sets PULUMI_HOME.
+ * @throws UserError if the engine is neither available nor can be built
  */
 export async function engineEnvironment(): Promise<Record<string, string>> {
   const { command, env } = await findEngine();
@@ -107,12 +108,15 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
   replace: "replace",
 };
 
-/** The change that an engine event tells of, if it tells of one. */
+/** Returns the change that an engine event reports, if any. */
 export function changeOf(event: EngineEvent): Change[] {
   return stepChange(event.resourcePreEvent?.metadata);
 }
 
-/** The difference between state and cluster that an event of a refresh tells of: what was found is known when its look ends. */
+/**
+ * Returns the drift that an event of a refresh reports, if any. The refresh knows it only after it
+ * has read the resource.
+ */
 export function driftOf(event: EngineEvent): Change[] {
   return stepChange(event.resOutputsEvent?.metadata);
 }
@@ -121,8 +125,8 @@ function stepChange(metadata: StepEventMetadata | undefined): Change[] {
   const operation = metadata && OPERATIONS[metadata.op];
   if (!operation) return [];
   const diffs = metadata.diffs ?? [];
-  const told = change(operation, metadata.type, metadata.urn);
-  return [{ ...told, ...(diffs.length > 0 && { detail: diffs.join(", ") }) }];
+  const reported = change(operation, metadata.type, metadata.urn);
+  return [{ ...reported, ...(diffs.length > 0 && { detail: diffs.join(", ") }) }];
 }
 
 function change(operation: Operation, type: string, urn: string): Change {
@@ -135,7 +139,7 @@ const pending = z.object({
     .nullish(),
 });
 
-/** Operations that a state has as begun and not as ended. */
+/** Returns the operations that a state records as started but not finished. */
 function pendingOperations(deployment: unknown): string[] {
   const { pending_operations: operations } = pending.parse(deployment);
   return (operations ?? []).map(({ type, resource }) => {
@@ -154,13 +158,15 @@ const stateResource = z.looseObject({
 const deploymentState = z.object({ resources: z.array(stateResource).nullish() });
 type StateResource = z.infer<typeof stateResource>;
 
-/** The resources of a state, without those that a replacement has left to be deleted. */
+/** Returns the resources of a state, without those that a replacement has left to delete. */
 function stateResources(deployment: unknown): StateResource[] {
   const { resources } = deploymentState.parse(deployment);
   return (resources ?? []).filter((resource) => resource.delete !== true);
 }
 
-/** The Kubernetes object that a resource stands for, as the program declared it, or the Helm release; else none. */
+/**
+ * Returns the Kubernetes object or Helm release of a resource, as the program declared it, or none.
+ */
 function objectOf({ type, inputs }: StateResource): KubernetesObject[] {
   if (type === "kubernetes:helm.sh/v3:Release")
     return [{ apiVersion: "helm.sh/v3", kind: "Release", metadata: { name: inputs?.name ?? "" } }];
@@ -168,7 +174,10 @@ function objectOf({ type, inputs }: StateResource): KubernetesObject[] {
   return type.startsWith("kubernetes:") && object.success ? [object.data] : [];
 }
 
-/** The stack's outputs, where an event of a preview tells them, a finished state has the same, and none is secret. */
+/**
+ * Returns the stack's outputs if a preview event reports them, the finished state has the same
+ * ones, and none is secret.
+ */
 function keptOutputs({ resOutputsEvent }: EngineEvent, deployment: unknown): Forecast["outputs"] {
   const { type, new: after } = resOutputsEvent?.metadata ?? {};
   if (type !== STACK_TYPE || after === undefined || pendingOperations(deployment).length > 0)
@@ -179,13 +188,17 @@ function keptOutputs({ resOutputsEvent }: EngineEvent, deployment: unknown): For
 }
 
 const STACK_TYPE = "pulumi:pulumi:Stack";
-/** Key of a value that is a secret. Source: pulumi's sdk/go/common/resource/properties.go, SigKey */
+/** Key that marks a secret value. Source: pulumi's sdk/go/common/resource/properties.go, SigKey */
 const SECRET = "4dabf18193072939515e22adb298388d";
 
 const PROTECTION =
   /error: (unable to replace resource|Preview failed: resource .* cannot be deleted|preview failed)/;
 
-/** True where a preview failed for nothing but what Pulumi protects: it has told what it would change all the same. Else it throws. */
+/**
+ * Returns true if a preview failed only because of protected resources. Such a preview still
+ * reports its changes.
+ * @throws the given error if there is another cause
+ */
 function isProtection(error: unknown): true {
   const errors = diagnostics(messageOf(error))
     .split("\n")
@@ -196,8 +209,12 @@ function isProtection(error: unknown): true {
 
 const LOCK = /created by .*@(?<host>\S+) \(pid (?<pid>\d+)\)/g;
 
-/** Refuses to break the lock of a command that still runs on this machine; of another machine's nothing can be known here. */
-function refuseRunning(locked: string): void {
+/**
+ * Checks that no process on this machine holds the lock. Processes on other machines cannot be
+ * checked.
+ * @throws UserError if such a process runs
+ */
+function rejectRunningProcess(locked: string): void {
   for (const { groups } of locked.matchAll(LOCK)) {
     const pid = Number(groups?.["pid"]);
     if (groups?.["host"] !== hostname() || !isAlive(pid)) continue;
@@ -212,12 +229,15 @@ function isAlive(pid: number): boolean {
   try {
     return process.kill(pid, 0);
   } catch (error) {
-    // There is one, of another user.
+    // The process exists but belongs to another user.
     return (error as NodeJS.ErrnoException).code === "EPERM";
   }
 }
 
-/** Pulumi's engine for one stack: the same project and state as `pulumi up -s STACK` in its folder. */
+/**
+ * Pulumi's engine for one stack. It uses the same project and state as `pulumi up -s STACK` in its
+ * folder.
+ */
 export class Engine {
   readonly #file: StackFile;
   readonly #found: FoundEngine;
@@ -227,32 +247,38 @@ export class Engine {
     this.#found = found;
   }
 
-  /** Finds or makes the engine. @throws UserError where it cannot be had */
+  /**
+   * Finds or builds the engine.
+   * @throws UserError if it is neither available nor can be built
+   */
   static async of(file: StackFile): Promise<Engine> {
     return new Engine(file, await findEngine());
   }
 
-  /** Builds and pushes the images and brings the cluster to the stack's state. */
+  /** Builds and pushes the images, and applies the stack to the cluster. */
   async up(): Promise<UpResult> {
     const { changes, value } = await this.#run("pulumi up", (stack, options) => stack.up(options));
     const outputs = Object.entries(value.outputs).map(([name, output]) => [name, output.value as unknown]);
     return { outputs: Object.fromEntries(outputs) as Record<string, unknown>, changes };
   }
 
-  /** Tells what `up` would change. Changes nothing. */
+  /** Returns the changes that `up` would make. Changes nothing. */
   async preview(): Promise<Preview> {
     const { changes, warnings } = await this.#preview(() => true);
     return { changes, warnings };
   }
 
-  /** Tells what callers would notice of `up`, and whether there is anything to do. Changes nothing. */
+  /**
+   * Returns the effects of `up` that callers would notice, and the outputs if there is nothing to
+   * do. Changes nothing.
+   */
   async forecast(): Promise<Forecast> {
-    // A stack that has nothing loses nothing.
+    // An empty stack has nothing to lose.
     const { changes, warnings, outputs } = await this.#preview((resources) => resources.length > 0);
     return { warnings, ...(changes.length === 0 && outputs !== undefined && { outputs }) };
   }
 
-  /** @param isNeeded decides by the state's resources; without need nothing is reported */
+  /** @param isNeeded decides from the state's resources; if false, the preview is skipped */
   async #preview(
     isNeeded: (resources: readonly StateResource[]) => boolean,
   ): Promise<Preview & Pick<Forecast, "outputs">> {
@@ -270,15 +296,16 @@ export class Engine {
         if (op === "delete" || op === "replace") lost.set(urn, op);
         else if (op !== "refresh") declared.add(urn);
       };
-      // The CLI serializes the state after each resource, also of a preview, which discards it.
-      // Source: pulumi's pkg/backend/diy/backend.go, DiscardPersister
+      // The CLI saves the state after each resource, even in a preview, which discards it. Source:
+      // pulumi's pkg/backend/diy/backend.go, DiscardPersister
       stack.workspace.envVars["PULUMI_SKIP_CHECKPOINTS"] = "true";
       const stopped =
         isNeeded(resources) && (await stack.preview({ ...options, onEvent }).then(() => false, isProtection));
       return { resources, lost, declared, stopped, outputs };
     });
     const { resources, lost, declared, stopped, outputs } = value;
-    // At the first deletion of what is protected the engine stops: what is not declared either would go, too.
+    // The engine stops at the first deletion of a protected resource. All other undeclared
+    // resources would be deleted too.
     const unseen = stopped ? resources.filter(({ urn }) => !lost.has(urn) && !declared.has(urn)) : [];
     for (const { urn } of unseen) lost.set(urn, "delete");
     const losses = resources.flatMap((resource): Loss[] => {
@@ -292,7 +319,7 @@ export class Engine {
     };
   }
 
-  /** Lets resources be removed or replaced that the program protects, until the next `up`. */
+  /** Removes protection from all resources until the next `up`. */
   async unprotect(): Promise<void> {
     const { directory, stack } = this.#file;
     const args = ["state", "unprotect", "--all", "--yes", "--stack", stack];
@@ -305,14 +332,14 @@ export class Engine {
     );
   }
 
-  /** Tells how the cluster differs from what `up` left there. Changes nothing. */
+  /** Returns the drift: differences between the cluster and the result of `up`. Changes nothing. */
   async drift(): Promise<readonly Change[]> {
     const changes: Change[] = [];
     const found = { onEvent: (event: EngineEvent) => changes.push(...driftOf(event)) };
     await this.#run("pulumi refresh --preview-only", (stack, options) =>
       stack
         .previewRefresh({ ...options, ...found, expectNoChanges: true })
-        // The flag makes a difference an error, which is the answer here.
+        // This flag turns a difference into an error, but here it is the result.
         .catch((error: unknown) => {
           if (changes.length === 0) throw error;
         }),
@@ -320,7 +347,7 @@ export class Engine {
     return changes;
   }
 
-  /** Makes the state fit the cluster again after an interrupted command. */
+  /** Makes the state match the cluster after an interrupted command. */
   async repair(): Promise<Repair> {
     const changes: Change[] = [];
     const found = { onEvent: (event: EngineEvent) => changes.push(...driftOf(event)) };
@@ -332,7 +359,7 @@ export class Engine {
         () => false,
         async (error: unknown) => {
           if (!(error instanceof ConcurrentUpdateError)) throw error;
-          refuseRunning(error.message);
+          rejectRunningProcess(error.message);
           await stack.cancel();
           await refresh();
           return true;
@@ -343,10 +370,13 @@ export class Engine {
     return { ...value, changes };
   }
 
-  /** Removes all that the stack has made, and waits until it is gone; of a review stack, the state as well. */
+  /**
+   * Removes all resources of the stack and waits until they are gone. For a review stack, it also
+   * removes the state.
+   */
   async down(): Promise<void> {
     if (this.#file.settings.production) await this.unprotect();
-    // A refresh is not needed: deleting an object that is gone succeeds.
+    // No refresh is needed: deleting a missing object succeeds.
     await this.#run("pulumi destroy", (stack, options) => stack.destroy({ ...options, refresh: false }));
     if (!isEphemeral(this.#file.stack)) return;
     await this.#run("pulumi stack rm", async ({ workspace, name }) => workspace.removeStack(name));
@@ -362,12 +392,15 @@ export class Engine {
     return LocalWorkspace.createOrSelectStack({ stackName, workDir }, options);
   }
 
-  async #run<T>(title: string, work: (stack: Stack, options: RunOptions) => Promise<T>): Promise<Ran<T>> {
+  async #run<T>(
+    title: string,
+    work: (stack: Stack, options: RunOptions) => Promise<T>,
+  ): Promise<RunResult<T>> {
     const changes: Change[] = [];
     const options = {
       onEvent: (event: EngineEvent) => changes.push(...changeOf(event)),
       ...(this.#file.overridden && { configFile: this.#file.path }),
-      // The local cluster can have been taken down under the stack.
+      // The local cluster may have been removed since the last run.
       refresh: this.#file.settings.cluster === "local",
     };
     try {
@@ -396,14 +429,14 @@ interface RunOptions {
   refresh: boolean;
 }
 
-interface Ran<T> {
+interface RunResult<T> {
   readonly value: T;
   readonly changes: readonly Change[];
 }
 
 const DIAGNOSTICS = /^Diagnostics:\n(?<text>.*?)\n*^(?:Outputs|Policies|Resources|Duration):/ms;
 
-/** The one error with which the program stopped itself, where its last line says what to do. */
+/** Returns the program's own error, if it is the only one and its last line is a fix. */
 function programError(message: string, cause: unknown): UserError | undefined {
   const lines = (DIAGNOSTICS.exec(message)?.groups?.["text"] ?? "").split("\n").map((line) => line.trim());
   const [first, ...errors] = lines.filter((line) => line.startsWith("error: "));
@@ -415,11 +448,14 @@ function programError(message: string, cause: unknown): UserError | undefined {
   return new UserError([what.slice("error: ".length), ...rest].join("\n"), fix, { cause });
 }
 
-/** Text of the engine's diagnostics or, if it printed none, of its errors, each once. */
+/**
+ * Returns the engine's diagnostics. If there are none, it returns the error lines without
+ * duplicates.
+ */
 function diagnostics(message: string): string {
   const reported = DIAGNOSTICS.exec(message)?.groups?.["text"];
   if (reported !== undefined) return `\n${reported}`;
-  // The Automation API repeats the command's output behind `err?`.
+  // The Automation API repeats the command's output after `err?`.
   const [output = ""] = message.split("\n err?: ");
   const lines = output.split("\n").map((line) => line.replace(/^ ?(stdout|stderr): /, ""));
   const errors = lines.filter((line) => /error|denied|refused/i.test(line));

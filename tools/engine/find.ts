@@ -1,4 +1,7 @@
-/** Pulumi's engine and its parts: found on this machine, downloaded from the vendor, or built. */
+/**
+ * Finds Pulumi's engine and its parts on this machine, downloads them from the vendor, or builds
+ * them.
+ */
 import {
   copyFileSync,
   existsSync,
@@ -24,7 +27,7 @@ import { goArtifact, goModuleFolder, requireGo } from "../../common/artifacts/go
 import { UserError } from "../../common/errors.ts";
 import { step } from "../../common/steps.ts";
 
-/** Oldest version of the CLI that this program was run with. */
+/** Oldest tested version of the CLI. */
 export const OLDEST_CLI = "3.248.0";
 
 const VENDOR = "https://get.pulumi.com";
@@ -34,19 +37,19 @@ const LANGUAGE_HOST = "pulumi-language-nodejs";
 const SDK_MODULE = "github.com/pulumi/pulumi";
 const PLUGIN_MODULE = "github.com/pulumi/pulumi-kubernetes";
 
-/** Executables of the parts that this project has in place of the vendor's. */
+/** Executables of this project's stand-ins for the vendor's parts. */
 const STAND_INS = join(import.meta.dirname, "bin");
-/** PULUMI_HOME where a part is built or stands in: the user's own is left alone. */
+/** PULUMI_HOME for built parts and stand-ins. The user's own PULUMI_HOME is left unchanged. */
 const OWN_HOME = resolve(import.meta.dirname, "../../.pulumi-home");
 
 /** Pulumi's CLI, and the environment in which it finds its other parts. */
 export interface FoundEngine {
   readonly command: PulumiCommand;
-  /** Variables for the CLI; empty where the vendor's parts are installed. */
+  /** Variables for the CLI; empty if the vendor's parts are installed. */
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** A resource plugin, of the version that its npm package asks for. */
+/** A resource plugin, in the version of its npm package. */
 interface Plugin {
   readonly name: string;
   readonly version: string;
@@ -55,12 +58,12 @@ interface Plugin {
 const KUBERNETES: Plugin = { name: "kubernetes", version: kubernetes.version };
 const DOCKER: Plugin = { name: "docker", version: docker.version };
 
-/** The user's PULUMI_HOME. */
+/** Returns the user's PULUMI_HOME. */
 export function pulumiHome(): string {
   return process.env["PULUMI_HOME"] ?? join(homedir(), ".pulumi");
 }
 
-/** Folder of the file that holds the user's logins. */
+/** Returns the folder of the file with the user's logins. */
 export function credentialsFolder(): string {
   return process.env["PULUMI_CREDENTIALS_PATH"] ?? pulumiHome();
 }
@@ -83,8 +86,8 @@ function hasLanguageHost({ command }: PulumiCommand): boolean {
 }
 
 /**
- * The CLI on PATH, else the one in the user's PULUMI_HOME; undefined where there is none.
- * @throws UserError for one that is older than {@link OLDEST_CLI}
+ * Returns the CLI on PATH, else the one in the user's PULUMI_HOME, else undefined.
+ * @throws UserError if the CLI is older than {@link OLDEST_CLI}
  */
 async function installedCli(): Promise<PulumiCommand | undefined> {
   for (const options of [{}, { root: pulumiHome() }]) {
@@ -107,7 +110,7 @@ async function vendorAnswers(): Promise<boolean> {
   );
 }
 
-/** Downloads the CLI into the user's PULUMI_HOME; undefined where that fails. */
+/** Downloads the CLI into the user's PULUMI_HOME. Returns undefined if the download fails. */
 async function downloadedCli(): Promise<PulumiCommand | undefined> {
   return step("download the Pulumi CLI", () => PulumiCommand.install({ root: pulumiHome() })).catch(
     () => undefined,
@@ -133,7 +136,7 @@ function kubernetesArtifact(): Artifact {
     folder,
     package: ".",
     variables: { [`${PLUGIN_MODULE}/provider/v4/pkg/version.Version`]: version },
-    // The plugin links all of its Go SDK, and hardly runs it: it need not be optimized.
+    // The plugin links all of its Go SDK but runs little of it, so the SDK need not be optimized.
     flags: [`-gcflags=${PLUGIN_MODULE}/sdk/v4/...=-N -l`],
     embed: async (copy) => {
       const module = await goModuleFolder(`${PLUGIN_MODULE}/provider/v4`, folder);
@@ -146,8 +149,8 @@ function kubernetesArtifact(): Artifact {
   });
 }
 
-/** Links a file, or copies it to another file system, unless it is there already. */
-function place(file: string, at: string): void {
+/** Links a file unless it is already there. On another file system, it copies the file. */
+function linkOrCopy(file: string, at: string): void {
   const { size, atime, mtime } = statSync(file);
   const old = statSync(at, { throwIfNoEntry: false });
   if (old?.size === size && old.mtimeMs === mtime.getTime()) return;
@@ -167,7 +170,7 @@ function link(target: string, at: string): void {
   symlinkSync(target, at);
 }
 
-/** The parts that have to be built; none where they are installed. */
+/** Parts to build; empty if all are installed. */
 interface Missing {
   readonly cli?: Artifact;
   readonly plugin?: Artifact;
@@ -180,7 +183,7 @@ function missingParts(installed: PulumiCommand | undefined): Missing {
   };
 }
 
-/** Builds the parts. What an interrupted build has compiled is not compiled again. */
+/** Builds the missing parts. It reuses the compiled packages of an interrupted build. */
 async function build({ cli, plugin }: Missing): Promise<void> {
   const artifacts = [cli, plugin].filter((part) => part !== undefined && !isMade(part)) as Artifact[];
   if (artifacts.length === 0) return;
@@ -193,7 +196,7 @@ async function build({ cli, plugin }: Missing): Promise<void> {
   for (const artifact of artifacts) await makeArtifact(artifact);
 }
 
-/** Puts a plugin into a PULUMI_HOME: the user's, else the one at `executable`. */
+/** Links a plugin into a PULUMI_HOME: the user's plugin, else `executable`. */
 function placePlugin(plugin: Plugin, home: string, executable: string | undefined): void {
   const [theirs, ours] = [pluginFolder(pulumiHome(), plugin), pluginFolder(home, plugin)];
   if (theirs === ours) return;
@@ -201,7 +204,9 @@ function placePlugin(plugin: Plugin, home: string, executable: string | undefine
   else if (executable !== undefined) link(executable, join(ours, `pulumi-resource-${plugin.name}`));
 }
 
-/** Puts all parts where the CLI looks for them, and says which are built and which stand in. */
+/**
+ * Places all parts where the CLI looks for them. Prints which are built and which are stand-ins.
+ */
 async function assemble(
   home: string,
   installed: PulumiCommand | undefined,
@@ -212,7 +217,7 @@ async function assemble(
     ...(installed !== undefined && hasLanguageHost(installed) ? [] : ["Node.js language host"]),
     ...(hasPlugin(DOCKER) ? [] : ["Docker plugin"]),
   ];
-  if (cli !== undefined) place(cli.file, join(bin, "pulumi"));
+  if (cli !== undefined) linkOrCopy(cli.file, join(bin, "pulumi"));
   if (standIns.includes("Node.js language host"))
     link(join(STAND_INS, LANGUAGE_HOST), join(bin, LANGUAGE_HOST));
   placePlugin(KUBERNETES, home, plugin?.file);
@@ -230,10 +235,11 @@ async function assemble(
 }
 
 /**
- * Finds Pulumi's engine: installed; built by an earlier command; downloaded from its vendor, who has 5 s to
- * answer; else built from the Go modules that build/ pins.
- * @param ownHome PULUMI_HOME where a part is built or stands in
- * @throws UserError where the CLI is too old, or has to be built and cannot be
+ * Finds Pulumi's engine. It tries the installed engine, then one that an earlier command built,
+ * then a download. The vendor has 5 s to answer. Otherwise it builds the engine from the Go modules
+ * pinned in build/.
+ * @param ownHome PULUMI_HOME for built parts and stand-ins
+ * @throws UserError if the CLI is too old, or the engine cannot be built
  */
 export async function findEngine(ownHome = OWN_HOME): Promise<FoundEngine> {
   const installed = await installedCli();
@@ -243,7 +249,7 @@ export async function findEngine(ownHome = OWN_HOME): Promise<FoundEngine> {
   const missing = missingParts(installed);
   const isAssembled = existsSync(ownHome) && Object.values(missing).every(isMade);
   if (!isAssembled && (await vendorAnswers())) {
-    // The CLI downloads plugins by itself.
+    // The CLI downloads its plugins.
     const command = installed ?? (await downloadedCli());
     if (command !== undefined) return { command, env: {} };
   }

@@ -1,7 +1,7 @@
 import * as grpc from "@grpc/grpc-js";
 import { messageOf, UserError } from "../../common/errors.ts";
 
-/** Returns a signal that the caller no longer waits. */
+/** Returns a signal that aborts when the caller stops waiting. */
 export function cancellationOf(
   call: grpc.ServerUnaryCall<unknown, unknown> | grpc.ServerWritableStream<unknown, unknown>,
 ) {
@@ -12,13 +12,13 @@ export function cancellationOf(
   return cancelled.signal;
 }
 
-/** Returns the status of a failed call; the engine prints its details as one error. */
+/** Returns the status of a failed call. The engine prints its details as one error. */
 export function failure(error: unknown): Partial<grpc.StatusObject> {
   const fix = error instanceof UserError ? `\n${error.fix}` : "";
   return { code: grpc.status.UNKNOWN, details: `${messageOf(error)}${fix}` };
 }
 
-/** Makes a gRPC method of a function; see {@link cancellationOf} for its signal. */
+/** Converts a function to a gRPC method. See {@link cancellationOf} for its signal. */
 export function unary<Request, Response>(
   answer: (request: Request, cancelled: AbortSignal) => Promise<Response> | Response,
 ): grpc.handleUnaryCall<Request, Response> {
@@ -36,9 +36,9 @@ export function unary<Request, Response>(
 }
 
 /**
- * Serves a plugin of Pulumi's engine and prints its port. The server ends with the engine, which
- * holds the other end of standard input.
- * @param stop ends what the plugin has started
+ * Serves a plugin of Pulumi's engine and prints its port. The server ends when the engine closes
+ * standard input.
+ * @param stop stops the processes of the plugin
  */
 export function listen(
   service: grpc.ServiceDefinition,

@@ -5,7 +5,7 @@ import type { ImageBuild } from "./program.ts";
 
 type Run = (...args: readonly string[]) => Promise<string>;
 
-/** The last lines of a failed command, which say why it failed. */
+/** Returns the last lines of a failed command, which contain the reason. */
 function lastLines(text: string): string {
   return text.trim().split("\n").slice(-5).join("\n");
 }
@@ -80,7 +80,7 @@ function buildArgs(image: ImageBuild): string[] {
   ];
 }
 
-/** The digest under which docker has pushed an image, with its repository. */
+/** Returns the digest of a pushed image, with its repository. */
 async function digestOf(image: ImageBuild, run: Run): Promise<string | undefined> {
   const repository = image.reference.slice(0, image.reference.lastIndexOf(":"));
   const printed = await run("image", "inspect", "--format", "{{json .RepoDigests}}", image.reference);
@@ -89,10 +89,10 @@ async function digestOf(image: ImageBuild, run: Run): Promise<string | undefined
 }
 
 /**
- * Removes an image from docker; the registry's stays.
+ * Removes an image from docker, but not from the registry.
  * @param directory as for {@link buildAndPush}
  * @param host as for {@link buildAndPush}
- * @returns whether it was there
+ * @returns true if the image existed
  */
 export async function removeImage(
   reference: string,
@@ -114,11 +114,11 @@ export async function removeImage(
 
 /** Options of {@link buildAndPush}. */
 export interface BuildOptions {
-  /** Builds an image that exists as well: its tag does not name all of its content. */
+  /** Builds even if the image exists. Needed if the tag does not identify the whole content. */
   readonly rebuild?: boolean;
-  /** Leaves the image in docker: it is then named by its ID, not by a registry's digest. */
+  /** Leaves the image in docker. The result is then its ID, not a registry's digest. */
   readonly skipPush?: boolean;
-  /** Writes a line on progress; to standard error by default. */
+  /** Writes a progress line, to standard error by default. */
   readonly report?: (line: string) => void;
 }
 
@@ -127,11 +127,13 @@ async function idOf(image: ImageBuild, run: Run): Promise<string> {
 }
 
 /**
- * Builds an image unless it exists, and pushes it. Its tag names its content, so that one that exists is the right one.
- * @param directory the project's folder, which the image's paths are relative to
- * @param host address of the docker engine; undefined means docker's own default
+ * Builds an image unless it exists, and pushes it. The tag identifies the content, so an existing
+ * image is the right one.
+ * @param directory the project's folder, to which the image's paths are relative
+ * @param host address of the docker engine; undefined means docker's default
  * @returns the image by digest
- * @throws UserError where docker is missing, its engine or the registry does not answer, or the build fails
+ * @throws UserError if docker is missing, its engine or the registry does not answer, or the build
+ * fails
  */
 export async function buildAndPush(
   image: ImageBuild,

@@ -14,12 +14,12 @@ type RunResponse = InstanceType<typeof language.RunResponse>;
 type PluginRequest = InstanceType<typeof language.RunPluginRequest>;
 type PluginResponse = InstanceType<typeof language.RunPluginResponse>;
 
-/** Exit code of a program that has logged its error itself. Source: @pulumi/pulumi/cmd/run. */
-const LOGGED = 32;
-/** Kind of plugin that a policy pack is. */
+/** Exit code of a program that has already logged its error. Source: @pulumi/pulumi/cmd/run. */
+const ERROR_LOGGED = 32;
+/** Plugin kind of a policy pack. */
 const POLICY_PACK = "analyzer";
 
-/** Options of `runtime` in Pulumi.yaml, with the defaults of Pulumi's own language host. */
+/** Options of `runtime` in Pulumi.yaml, with the defaults of Pulumi's language host. */
 const runtimeOptions = z.looseObject({
   typescript: z.boolean().default(true),
   tsconfig: z.string().optional(),
@@ -45,7 +45,7 @@ function sdkScript(name: string, folder: string): string {
   }
 }
 
-/** Returns a command of the SDK that the program itself has installed. */
+/** Returns a command of the SDK that the program has installed. */
 function sdkCommand(info: Info | undefined, name: string, args: readonly string[]): Command {
   const folder = folderOf(info);
   const options = runtimeOptions.safeParse(info?.getOptions()?.toJavaScript() ?? {});
@@ -93,12 +93,12 @@ function programCommand(request: RunRequest, engine: string): Command {
   };
 }
 
-/** Options of a process that a cancelled call interrupts, and kills 5 s later. */
-function until(cancelled: AbortSignal) {
+/** Returns options of a process that a cancelled call interrupts, and kills 5 s later. */
+function cancellable(cancelled: AbortSignal) {
   return {
     cancelSignal: cancelled,
     killSignal: "SIGINT",
-    // The host itself ends only after its processes.
+    // This host waits for its processes before it ends.
     cleanup: false,
     reject: false,
     buffer: false,
@@ -111,12 +111,12 @@ async function run(request: RunRequest, engine: string, cancelled: AbortSignal):
     throw new Error("this language host attaches no debugger: set `nodeargs: --inspect-brk` in Pulumi.yaml");
   }
   const { args, env } = programCommand(request, engine);
-  // The engine takes what the host prints for the program's output.
-  const options = { ...until(cancelled), env, stdout: "inherit", stderr: "inherit" } as const;
+  // The engine treats the output of this host as the program's output.
+  const options = { ...cancellable(cancelled), env, stdout: "inherit", stderr: "inherit" } as const;
   const { exitCode, signal, shortMessage } = await execa(process.execPath, args, options);
   const response = new language.RunResponse();
   if (exitCode === 0) return response;
-  if (exitCode === LOGGED) return response.setBail(true);
+  if (exitCode === ERROR_LOGGED) return response.setBail(true);
   if (exitCode !== undefined) return response.setError(`the program ended with exit code ${exitCode}`);
   return response.setError(signal ? `the program was ended by ${signal}` : (shortMessage ?? ""));
 }
@@ -129,7 +129,7 @@ function environmentOf(request: PluginRequest): Record<string, string> {
   return Object.fromEntries(variables);
 }
 
-/** Runs a policy pack, or a plugin that is a Node.js program, and passes on what it prints. */
+/** Runs a policy pack or a Node.js plugin, and forwards its output. */
 async function runPlugin(
   request: PluginRequest,
   cancelled: AbortSignal,
@@ -142,7 +142,7 @@ async function runPlugin(
     ? sdkCommand(info, "run-policy-pack", [...args, folder])
     : sdkCommand(info, "run-plugin", [folder, ...args]);
   const child = execa(process.execPath, command.args, {
-    ...until(cancelled),
+    ...cancellable(cancelled),
     cwd: isPack ? folder : request.getPwd(),
     env: { ...environmentOf(request), ...command.env },
     extendEnv: false,
@@ -157,11 +157,11 @@ async function runPlugin(
   send(new language.RunPluginResponse().setExitcode(exitCode ?? -1));
 }
 
-/** The methods that preview, up, refresh, destroy, about and policy packs need. */
+/** Returns the methods for preview, up, refresh, destroy, about and policy packs. */
 function methods(engine: string, programs: AbortController) {
   return {
     getPluginInfo: unary(() => new plugin.PluginInfo().setVersion(sdk.version)),
-    // The plugins are in PULUMI_HOME: the engine has none to download.
+    // The plugins are in PULUMI_HOME, so the engine has none to download.
     getRequiredPackages: unary(() => new language.GetRequiredPackagesResponse()),
     about: unary(() =>
       new language.AboutResponse().setExecutable(process.execPath).setVersion(process.version),
@@ -184,8 +184,8 @@ function methods(engine: string, programs: AbortController) {
 }
 
 /**
- * Serves Pulumi's LanguageRuntime for Node.js programs and prints its port.
- * Ends with the engine, and ends the programs that run.
+ * Serves Pulumi's LanguageRuntime for Node.js programs and prints its port. It ends with the
+ * engine, and stops the running programs.
  * @param engine address of the engine
  */
 export function serve(engine: string): void {

@@ -27,13 +27,11 @@ export interface ImageBuild {
   readonly network: string;
 }
 
-/** What the program declares. */
+/** Objects, images and outputs that the program declares. */
 export interface Declared {
-  /** The objects, each after all that it depends on. Images stand by tag. */
+  /** The objects, each after its dependencies. They refer to images by tag. */
   readonly objects: readonly KubernetesObject[];
-  /** The images to build. */
   readonly images: readonly ImageBuild[];
-  /** The stack's outputs. */
   readonly outputs: Readonly<Record<string, unknown>>;
 }
 
@@ -43,7 +41,9 @@ function recordImage(images: ImageBuild[], inputs: unknown): Record<string, unkn
   return { imageName, repoDigest: imageName };
 }
 
-/** The mocks that stand in for the engine: they record what is declared and refuse what they do not know. */
+/**
+ * Returns mocks that replace the engine. They record declared resources and reject unknown ones.
+ */
 function recorder(objects: KubernetesObject[], images: ImageBuild[]): pulumi.runtime.Mocks {
   const record = (type: string, inputs: unknown): Record<string, unknown> => {
     if (type === "docker:index/image:Image") return recordImage(images, inputs);
@@ -60,7 +60,8 @@ function recorder(objects: KubernetesObject[], images: ImageBuild[]): pulumi.run
       throw new Error(`the program calls ${token}, which cannot be rendered`);
     },
     newResource: async ({ type, name, inputs }) => {
-      // A turn of the event loop, as an engine would take: dependents then register after what they depend on.
+      // One turn of the event loop, as with an engine, lets resources register after their
+      // dependencies.
       await new Promise((resolve) => setImmediate(resolve));
       return { id: `${name}-id`, state: record(type, inputs as unknown) };
     },
@@ -74,8 +75,9 @@ async function plain(outputs: object): Promise<Record<string, unknown>> {
 }
 
 /**
- * Runs the program to its end and returns the plain values of its outputs. An output whose resource failed never resolves: the
- * runtime reports that failure as unhandled, and more than once, until all is done that was begun.
+ * Runs the program to its end and returns the plain values of its outputs. An output of a failed
+ * resource never resolves. The runtime reports such a failure as unhandled, possibly several times,
+ * until all pending work is done.
  */
 async function outputsOf(program: () => Promise<object>): Promise<Record<string, unknown>> {
   let fail: (reason: unknown) => void = () => undefined;
@@ -92,7 +94,7 @@ async function outputsOf(program: () => Promise<object>): Promise<Record<string,
   }
 }
 
-/** Rejects stacks of which only Pulumi's engine knows all objects. */
+/** Rejects stacks whose objects only Pulumi's engine knows. */
 function rejectUnknown(file: StackFile): void {
   if (file.encrypted.length > 0) {
     throw new UserError(
@@ -110,8 +112,8 @@ function rejectUnknown(file: StackFile): void {
 }
 
 /**
- * Runs the program without an engine and tells what it declares.
- * @throws UserError where the stack holds encrypted values or installs Istio, which only Pulumi can do
+ * Runs the program without an engine and returns its declarations.
+ * @throws UserError if the stack has encrypted values or installs Istio, which need Pulumi's engine
  */
 export async function runProgram(file: StackFile): Promise<Declared> {
   rejectUnknown(file);

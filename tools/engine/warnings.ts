@@ -1,18 +1,18 @@
 import { z } from "zod";
 import type { KubernetesObject } from "../../common/kubernetes-object.ts";
 
-/** Change that an update makes to one object or resource. */
+/** Kind of change that an update makes to one object or resource. */
 export type Operation = "create" | "update" | "replace" | "delete";
 
-/** A change that those who call feel, in words. */
+/** A change that callers notice. */
 export interface Warning {
-  /** Kind and name of the object that is removed or replaced; what goes with it is not told of by itself. */
+  /** Kind and name of the removed or replaced object. Objects that go with it have no warning. */
   readonly target: string;
-  /** What becomes of calls, and of whose, as sentences. */
+  /** Effect on calls and callers, as sentences. */
   readonly text: string;
 }
 
-/** An object of the stack that does not stay, as it was. */
+/** An object of the stack that is removed or replaced, in its old form. */
 export interface Loss {
   readonly operation: Extract<Operation, "delete" | "replace">;
   readonly object: KubernetesObject;
@@ -43,26 +43,26 @@ const virtualService = z.looseObject({
 
 const versionLabels = z.looseObject({ labels: z.looseObject({ app: z.string(), version: z.string() }) });
 
-/** Names for people: `a`, `a and b`, `a, b and c`. */
+/** Joins names: `a`, `a and b`, `a, b and c`. */
 function listed(names: readonly string[]): string {
   const [last = "", ...others] = names.toReversed();
   return others.length === 0 ? last : `${others.toReversed().join(", ")} and ${last}`;
 }
 
-/** What a stack was, as far as its objects tell: who called whom, and by which routes. */
-class Before {
+/** The old stack, as far as its objects describe it: callers, callees and routes. */
+class OldStack {
   readonly #objects: readonly KubernetesObject[];
 
   constructor(objects: readonly KubernetesObject[]) {
     this.#objects = objects;
   }
 
-  /** Names of the objects of a kind. */
+  /** Returns the names of the objects of a kind. */
   names(kind: string): string[] {
     return this.#objects.filter((object) => object.kind === kind).map(({ metadata }) => metadata.name);
   }
 
-  /** The services that a service called; undefined where its Sidecar cannot be read, as one of encrypted values. */
+  /** Returns the callees of a service. Returns undefined if its Sidecar has encrypted values. */
   callees(service: string): string[] | undefined {
     const found = this.#objects.find(({ kind, metadata }) => kind === "Sidecar" && metadata.name === service);
     if (found === undefined) return [];
@@ -72,7 +72,7 @@ class Before {
     return hosts.flatMap((host) => /^\.\/([^.]+)\./.exec(host)?.[1] ?? []);
   }
 
-  /** Who called a service, as the end of a sentence about it. */
+  /** Describes the callers of a service, as the end of a sentence. */
   callers(service: string): string {
     const known = this.names("Sidecar").map((caller) => [caller, this.callees(caller)] as const);
     if (known.some(([, callees]) => callees === undefined)) return "who calls it stands in encrypted values";
@@ -81,7 +81,10 @@ class Before {
     return `${listed(callers)} ${callers.length === 1 ? "calls" : "call"} it`;
   }
 
-  /** What a version of a service answered: nothing, or words for it; undefined where nobody is routed to the service. */
+  /**
+   * Describes the share of calls of a version, or returns empty text if it has none. Returns
+   * undefined if the service has no routes.
+   */
   share(service: string, version: string): string | undefined {
     const found = this.#objects.find(
       ({ kind, metadata }) => kind === "VirtualService" && metadata.name === service,
@@ -102,14 +105,14 @@ class Before {
   }
 }
 
-/** What one loss means; undefined where no call feels it. */
-type Meaning = (
+/** Returns the effect of one loss on calls, or undefined if no caller notices it. */
+type Effect = (
   loss: Loss,
-  before: Before,
+  before: OldStack,
   isLost: (kind: string, name: string) => boolean,
 ) => string | undefined;
 
-const namespace: Meaning = ({ operation, object }, before) => {
+const namespace: Effect = ({ operation, object }, before) => {
   const { name } = object.metadata;
   const what = `${name} goes with all that is in it${operation === "delete" ? "" : ", and is made anew"}.`;
   const called = before.names("VirtualService").map((each) => `${each} (${before.callers(each)})`);
@@ -118,58 +121,60 @@ const namespace: Meaning = ({ operation, object }, before) => {
   return `${what} Calls fail${until}: to ${listed(called)}.`;
 };
 
-const service: Meaning = ({ operation, object }, before) => {
+const service: Effect = ({ operation, object }, before) => {
   const { name } = object.metadata;
   const until = operation === "delete" ? "any more" : "until its Service is made anew";
   return `${name} cannot be called ${until}; ${before.callers(name)}.`;
 };
 
-const deployment: Meaning = ({ operation, object }, before, isLost) => {
+const deployment: Effect = ({ operation, object }, before, isLost) => {
   const parsed = versionLabels.safeParse(object.metadata);
   const { app, version } = parsed.success ? parsed.data.labels : { app: object.metadata.name, version: "" };
   if (isLost("Service", app)) return undefined;
   const share = before.share(app, version);
   if (share === "") return undefined;
-  const anew = operation === "replace" ? " before it starts anew" : "";
+  const restart = operation === "replace" ? " before it starts anew" : "";
   if (share === undefined) {
     const callees = before.callees(app) ?? [];
-    return `${app} ends${anew}${callees.length === 0 ? "" : `; it calls ${listed(callees)}`}.`;
+    return `${app} ends${restart}${callees.length === 0 ? "" : `; it calls ${listed(callees)}`}.`;
   }
   return (
-    `${version} of ${app} ends${anew}, though it answers ${share}; ${before.callers(app)}. ` +
+    `${version} of ${app} ends${restart}, though it answers ${share}; ${before.callers(app)}. ` +
     "Give it weight 0 and no routes first, and no call feels it."
   );
 };
 
-const routes: Meaning = ({ operation, object }, before, isLost) => {
+const routes: Effect = ({ operation, object }, before, isLost) => {
   const { name } = object.metadata;
   if (isLost("Service", name)) return undefined;
   const until = operation === "delete" ? "" : " until they are made anew";
   return `calls to ${name} have no weights, retries and timeouts${until}; ${before.callers(name)}.`;
 };
 
-const subsets: Meaning = ({ object }, before, isLost) => {
-  // A version's is named after it, behind a dot; a service's name has none.
+const subsets: Effect = ({ object }, before, isLost) => {
+  // The name of a version's DestinationRule has the version after a dot. A service name has no dot.
   const [app = "", version] = object.metadata.name.split(".");
-  // Without routes nothing asks for a version.
+  // Without routes, no call selects a version.
   if (isLost("VirtualService", app)) return undefined;
   if (version === undefined)
     return `calls to ${app} have neither its load balancing nor its bounds; ${before.callers(app)}.`;
-  // What its pods answered is told of with them.
+  // The warning about its pods already covers this.
   if (isLost("Deployment", `${app}-${version}`) || before.share(app, version) === "") return undefined;
   return `calls to ${version} of ${app} fail: nothing tells its pods apart; ${before.callers(app)}.`;
 };
 
-const controlPlane: Meaning = ({ object }) =>
+const controlPlane: Effect = ({ object }) =>
   object.metadata.name.startsWith("istiod")
     ? "no more sidecars are injected by it, and the proxies that it serves are told of no more changes."
     : undefined;
 
 /**
- * What calls depend on. All else goes unnoticed: budgets, autoscalers and scopes carry no call, rules of who may call go with the
- * call that they are about or allow more without it, a check that is gone ejects nobody, and a ServiceAccount goes after the pods that ran as it.
+ * Effects by kind of object. Callers do not notice the loss of any other kind.
+ * Budgets, autoscalers and scopes carry no calls. Authorization rules go with their calls, or allow
+ * more when they are gone. A missing health check ejects no endpoint. A ServiceAccount goes after
+ * its pods.
  */
-const MEANINGS: Readonly<Record<string, Meaning>> = {
+const EFFECTS: Readonly<Record<string, Effect>> = {
   Namespace: namespace,
   Service: service,
   Deployment: deployment,
@@ -179,20 +184,21 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
 };
 
 /**
- * Tells of each loss that those who call feel. Where the namespace goes, that says it all.
- * @param before all objects that the stack had; calls between services are read off their Sidecars, shares off their VirtualServices
- * @param losses what of them does not stay
+ * Returns a warning for each loss that callers notice. The loss of a namespace covers all losses
+ * inside it.
+ * @param before all old objects of the stack; Sidecars show the calls, VirtualServices the shares
+ * @param losses the objects that are removed or replaced
  */
 export function warningsOf(before: readonly KubernetesObject[], losses: readonly Loss[]): Warning[] {
-  const world = new Before(before);
+  const oldStack = new OldStack(before);
   const lost = new Set(losses.map(({ object }) => `${object.kind}/${object.metadata.name}`));
   const isLost = (kind: string, name: string): boolean => lost.has(`${kind}/${name}`);
-  const whole = losses.filter(({ object }) => object.kind === "Namespace");
+  const namespaces = losses.filter(({ object }) => object.kind === "Namespace");
   const outside = losses.filter(({ object }) => object.kind === "Release");
-  const told = whole.length > 0 ? [...whole, ...outside] : losses;
-  return told.flatMap((loss) => {
+  const reported = namespaces.length > 0 ? [...namespaces, ...outside] : losses;
+  return reported.flatMap((loss) => {
     const { kind, metadata } = loss.object;
-    const text = MEANINGS[kind]?.(loss, world, isLost);
+    const text = EFFECTS[kind]?.(loss, oldStack, isLost);
     return text === undefined ? [] : [{ target: `${kind}/${metadata.name}`, text }];
   });
 }

@@ -2,7 +2,7 @@ import { isDuration, type Key, type Schema } from "../keys.ts";
 import { PRESETS } from "../../settings/presets.ts";
 import { seconds } from "../../settings/duration.ts";
 
-/** Texts that some key or other takes: a name, an image, a gRPC service, a path. */
+/** Texts that at least one key accepts: a name, an image, a gRPC service. */
 const SAMPLES = ["explained", "registry.test/explained:v1", "org.example.Explained"];
 
 function numbers({ minimum, maximum }: Schema, current: unknown): number[] {
@@ -18,7 +18,7 @@ function durations(current: unknown): string[] {
   return [`${double}s`, `${half}s`, `${double + 1}s`].filter((value) => value !== "0s");
 }
 
-/** Another text of the same kind: an amount is doubled, all else gets an end. */
+/** Returns other texts of the same kind: double the amount, or the text with a suffix. */
 function texts(current: unknown): string[] {
   if (typeof current !== "string") return SAMPLES;
   const amount = /^(\d+)(\D*)$/.exec(current);
@@ -41,7 +41,10 @@ function ofSchema(schema: Schema, current: unknown): unknown[] {
   return typeof current === "number" ? numbers(schema, current) : texts(current);
 }
 
-/** Other values that a key may take, the likeliest first; whether they are taken shows when they are tried. */
+/**
+ * Returns other values that a key may accept, the likeliest first. Only a trial shows if a value is
+ * valid.
+ */
 export function candidates({ path, schema }: Key, current: unknown): unknown[] {
   const values = path === "services[].app" ? [...PRESETS.keys()] : ofSchema(schema, current);
   return values.filter((value) => JSON.stringify(value) !== JSON.stringify(current));

@@ -1,14 +1,17 @@
 import type { Declared } from "../engine/program.ts";
 
-/** A field of an object that is another one with another setting. */
+/** A field whose value differs with another setting. */
 export interface Difference {
   /** Kind and name of the Kubernetes object, or `output`, or `image` and the service's name. */
   readonly object: string;
-  /** Where in the object: items that have a name stand by it. Empty where the whole object is new or gone. */
+  /**
+   * Path in the object; named list items appear by name. Empty if the whole object is added or
+   * removed.
+   */
   readonly path: string;
-  /** Value as the stack is; undefined where there is none. */
+  /** Current value; undefined if there is none. */
   readonly before: unknown;
-  /** Value with the other setting; undefined where there is none. */
+  /** Value with the other setting; undefined if there is none. */
   readonly after: unknown;
 }
 
@@ -18,15 +21,15 @@ function isFields(value: unknown): value is Fields {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** The items of a list by name where each has one of its own, else by number. */
+/** Returns the items of a list by name if all have a unique name, else by index. */
 function items(list: readonly unknown[]): Fields {
   const names = list.map((item) => (isFields(item) ? item["name"] : undefined));
   const named = names.every((name) => typeof name === "string") && new Set(names).size === list.length;
   return Object.fromEntries(list.map((item, index) => [`[${named ? String(names[index]) : index}]`, item]));
 }
 
-/** What lies in a value, by what its path goes on with; undefined in one that holds nothing. */
-function inside(value: unknown): Fields | undefined {
+/** Returns the parts of a value by their path steps, or undefined for a scalar. */
+function childrenOf(value: unknown): Fields | undefined {
   if (Array.isArray(value)) return items(value);
   if (!isFields(value)) return undefined;
   const step = (name: string): string => (/^[\w-]+$/.test(name) ? `.${name}` : `[${JSON.stringify(name)}]`);
@@ -35,7 +38,7 @@ function inside(value: unknown): Fields | undefined {
 
 function valueDifferences(object: string, path: string, before: unknown, after: unknown): Difference[] {
   if (JSON.stringify(before) === JSON.stringify(after)) return [];
-  const [old, now] = [inside(before), inside(after)];
+  const [old, now] = [childrenOf(before), childrenOf(after)];
   if (old === undefined || now === undefined) {
     return [{ object, path: path.replace(/^\./, ""), before, after }];
   }
@@ -53,13 +56,13 @@ function byName({ objects, images, outputs }: Declared): Map<string, unknown> {
   ]);
 }
 
-/** What is different between what a stack declares and what it would declare, in the order of the objects. */
+/** Returns the differences between two sets of declarations, ordered by object. */
 export function differences(before: Declared, after: Declared): Difference[] {
   const [old, now] = [byName(before), byName(after)];
   const names = new Set([...old.keys(), ...now.keys()]);
   return [...names].sort().flatMap((name) => {
     const [one, other] = [old.get(name), now.get(name)];
-    // An object that comes or goes is one difference, not one a field.
+    // A new or removed object is one difference, not one for each field.
     if (one === undefined || other === undefined)
       return [{ object: name, path: "", before: one, after: other }];
     return valueDifferences(name, "", one, other);

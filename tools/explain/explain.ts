@@ -12,34 +12,36 @@ import { candidates } from "./candidates.ts";
 import { type Difference, differences } from "./differences.ts";
 import { type Asked, askedKey, type Path, pathText } from "./path.ts";
 
-/** Another value, and what it does. */
+/** Another value of a setting, and its effect. */
 export interface Trial {
-  /** The value. */
   readonly value: unknown;
-  /** Other keys that must change with it, and their values. */
+  /** Values of other keys that must change with it. */
   readonly together: Readonly<Record<string, unknown>>;
-  /** The fields that are different then. */
+  /** Fields that differ with the value. */
   readonly differences: readonly Difference[];
 }
 
-/** A value that the stack does not take. */
+/** A value that the stack does not accept. */
 export interface Refusal {
   readonly value: unknown;
-  /** Why not. */
+  /** Reason for the refusal. */
   readonly error: string;
 }
 
-/** The way of a setting. */
+/** A setting's value, its origin and its effects. */
 export interface Explanation {
   readonly key: string;
   readonly meaning: string;
-  /** The value that holds; undefined where none does. */
+  /** Current value; undefined if there is none. */
   readonly value: unknown;
-  /** Who says so. */
+  /** Origin of the value. */
   readonly from: string | undefined;
-  /** The first other value that changes anything, else the first that is taken; undefined where all that were tried are refused. */
+  /**
+   * The first other value that changes a field, else the first accepted one. Undefined if none is
+   * accepted.
+   */
   readonly trial: Trial | undefined;
-  /** Values that were tried before it. */
+  /** Values that were tried and refused before `trial`. */
   readonly refused: readonly Refusal[];
 }
 
@@ -56,7 +58,7 @@ function at(tree: unknown, path: Path): unknown {
   }, tree);
 }
 
-/** What the stack's file gives, by key. */
+/** Returns the values in the stack's file, by key. */
 function givenOf({ raw }: StackFile): Tree {
   const text = (key: string): boolean => {
     const { shape } = settingsSchema;
@@ -68,14 +70,14 @@ function givenOf({ raw }: StackFile): Tree {
   );
 }
 
-/** The type of a key below what makes it optional or gives it a default. */
+/** Returns the type of a key without the wrappers for optional keys and defaults. */
 function kindOf(schema: { readonly def: { readonly type: string } }): string {
   const { type } = schema.def;
   const { innerType } = schema.def as { readonly innerType?: { readonly def: { readonly type: string } } };
   return innerType === undefined ? type : kindOf(innerType);
 }
 
-/** All that holds, by key as it is given: what is derived stands under the name of the key that would set it. */
+/** Returns all effective values by key. A derived value appears under the key that sets it. */
 function effectiveOf({ settings }: StackFile, given: Tree): Tree {
   const { traffic, healthCheck, drain } = settingsSchema.parse(given);
   const services = settings.services.map((service) => ({ ...service, drain: `${service.drainSeconds}s` }));
@@ -88,12 +90,12 @@ function effectiveOf({ settings }: StackFile, given: Tree): Tree {
   };
 }
 
-/** The services as they are written; the sample's pair where none is. */
+/** Returns the services as written in the file, or the default pair of the sample. */
 function writtenServices(given: Tree): Tree[] {
   return (given["services"] ?? [{ app: "provider" }, { app: "consumer" }]) as Tree[];
 }
 
-/** Where a value comes from. */
+/** Sources of a value. */
 interface Origin {
   readonly given: Tree;
   readonly file: string;
@@ -127,8 +129,8 @@ function originOf(path: Path, origin: Origin): string {
     : "profile seed, the default";
 }
 
-/** What a list or map that the stack does not give is before something is set in it. */
-function beginning(given: Tree, effective: Tree, path: Path, next: string | number): unknown {
+/** Returns the initial content of a list or map before one of its values is set. */
+function initialValue(given: Tree, effective: Tree, path: Path, next: string | number): unknown {
   const value = at(given, path);
   if (typeof value === "string") return { profile: value };
   if (value !== undefined) return structuredClone(value);
@@ -137,20 +139,24 @@ function beginning(given: Tree, effective: Tree, path: Path, next: string | numb
   return JSON.parse(JSON.stringify(at(effective, path) ?? [])) as unknown;
 }
 
-/** What is given, with one value in it set. */
+/** Returns the given values with one value replaced. */
 function withValue(given: Tree, effective: Tree, path: Path, value: unknown): Tree {
   const result = structuredClone(given);
   let holder: unknown = result;
   for (const [index, part] of path.entries()) {
     const next = path[index + 1];
     const target = holder as Record<string | number, unknown>;
-    target[part] = next === undefined ? value : beginning(result, effective, path.slice(0, index + 1), next);
+    target[part] =
+      next === undefined ? value : initialValue(result, effective, path.slice(0, index + 1), next);
     holder = target[part];
   }
   return result;
 }
 
-/** Keys that cannot stay as they are beside a new value: who is called by a name, and what a weight leaves to another version. */
+/**
+ * Returns other keys that must change with a new value. A renamed service changes its callers, and
+ * a weight changes another version's weight.
+ */
 function companions(path: Path, effective: Tree, value: unknown): [Path, unknown][] {
   const [key, index, name, item, field] = path;
   const services = effective["services"] as readonly Tree[];
@@ -178,15 +184,15 @@ function variant(file: StackFile, given: Tree): StackFile {
 /** A setting of a stack. */
 interface Setting {
   readonly file: StackFile;
-  /** What the stack declares as it is. */
+  /** Declarations of the stack with its current settings. */
   readonly declared: Declared;
   readonly given: Tree;
   readonly effective: Tree;
   readonly path: Path;
 }
 
-/** What another value does; why it is refused where it is. */
-async function tried(
+/** Renders the stack with another value. Returns its effect, or the reason for a refusal. */
+async function tryValue(
   { file, declared, given, effective, path }: Setting,
   value: unknown,
 ): Promise<Trial | Refusal> {
@@ -205,8 +211,11 @@ async function tried(
   }
 }
 
-/** The lists on the way of a path must be as long as it says. */
-function refuseMissing({ path }: Asked, effective: Tree): void {
+/**
+ * Checks that each list item in the path exists.
+ * @throws UserError if an index is out of range
+ */
+function checkIndexes({ path }: Asked, effective: Tree): void {
   for (const [index, part] of path.entries()) {
     if (typeof part !== "number") continue;
     const list = at(effective, path.slice(0, index));
@@ -220,11 +229,12 @@ function refuseMissing({ path }: Asked, effective: Tree): void {
 }
 
 /**
- * The way of a setting, from the stack's file to the fields of the objects. The fields are those that are different when the stack is
- * rendered with another value of this one setting, so what is shown is what the program does. Needs neither docker nor a cluster.
+ * Explains a setting, from the stack's file to the fields of the objects. It renders the stack with
+ * another value of this setting and reports the fields that differ. So the result is what the
+ * program does. It needs neither docker nor a cluster.
  * @param text the key, such as `dubbo-mesh:services[0].port`
  * @param overrides keys that the command line sets
- * @throws UserError where there is no such key
+ * @throws UserError if there is no such key
  */
 export async function explain(
   file: StackFile,
@@ -235,15 +245,15 @@ export async function explain(
   const { path, key } = asked;
   const given = givenOf(file);
   const effective = effectiveOf(file, given);
-  refuseMissing(asked, effective);
-  // A check stands as a profile's name where that is what is given.
+  checkIndexes(asked, effective);
+  // A health check given as a profile shows the profile's name.
   const isCheck = path.at(-1) === "healthCheck";
   const value = isCheck ? (at(given, path) ?? given["healthCheck"] ?? "seed") : at(effective, path);
   const setting = { file, declared: await runProgram(file), given, effective, path };
   const refused: Refusal[] = [];
   let trial: Trial | undefined;
   for (const other of candidates(key, value)) {
-    const result = await tried(setting, other);
+    const result = await tryValue(setting, other);
     if ("error" in result) refused.push(result);
     else trial ??= result;
     if ("differences" in result && result.differences.length > 0) {

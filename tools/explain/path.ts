@@ -3,12 +3,15 @@ import { UserError } from "../../common/errors.ts";
 import { PROJECT } from "../../settings/settings.ts";
 import { allKeys, type Key } from "../keys.ts";
 
-/** A path in the configuration: names, and numbers of items. */
+/** A path in the configuration: names and list indexes. */
 export type Path = readonly (string | number)[];
 
 const PART = /\.?([A-Za-z@][\w@-]*)|\[(\d+)\]|\["([^"]+)"\]/y;
 
-/** The parts of a path such as `services[0].methods["/pkg.S/m"].timeout`; undefined where it is none. */
+/**
+ * Parses a path such as `services[0].methods["/pkg.S/m"].timeout`. Returns undefined for an invalid
+ * one.
+ */
 export function partsOf(text: string): Path | undefined {
   const parts: (string | number)[] = [];
   const part = new RegExp(PART);
@@ -21,7 +24,7 @@ export function partsOf(text: string): Path | undefined {
   return parts;
 }
 
-/** The path as text, as {@link partsOf} reads it. */
+/** Formats a path as text that {@link partsOf} reads. */
 export function pathText(path: Path): string {
   const texts = path.map((part) => {
     if (typeof part === "number") return `[${part}]`;
@@ -34,7 +37,9 @@ function segments(pattern: string): string[] {
   return pattern.split(/\.|(?=\[\])/);
 }
 
-/** Whether a path begins with a pattern; an item of a list, and a name of the user's own, stand for any. */
+/**
+ * Reports whether a path is a prefix of a pattern. `[]` matches any index, and `<name>` any name.
+ */
 function matches(path: Path, pattern: readonly string[]): boolean {
   return path.every((part, index) => {
     const segment = pattern[index];
@@ -42,33 +47,33 @@ function matches(path: Path, pattern: readonly string[]): boolean {
   });
 }
 
-/** How far two texts are from each other: characters to drop and to add. */
+/** Returns the distance of two texts: the number of characters to remove and to add. */
 function distance(one: string, other: string): number {
   const parts = diffChars(one, other).filter(({ added, removed }) => added || removed);
   return parts.reduce((sum, { value }) => sum + value.length, 0);
 }
 
-const SHOWN = 3;
+const MAX_NEAREST = 3;
 
-/** The keys whose names are nearest to what was asked for. */
-function near(text: string): string[] {
+/** Returns the keys with the nearest names. */
+function nearestKeys(text: string): string[] {
   const generic = text.replaceAll(/\[\d+\]/g, "[]");
   return allKeys()
     .map(({ path }) => ({ path, far: distance(generic, path) }))
     .sort((one, other) => one.far - other.far)
-    .slice(0, SHOWN)
+    .slice(0, MAX_NEAREST)
     .map(({ path }) => path);
 }
 
-/** A key that was asked for. */
+/** A key that the user asked for. */
 export interface Asked {
   readonly path: Path;
   readonly key: Key;
 }
 
 /**
- * The key that a text names, with or without the project's prefix.
- * @throws UserError where there is no such key, which names near ones, and where it holds further keys
+ * Returns the key that a text names, with or without the project's prefix.
+ * @throws UserError if there is no such key, or if it contains further keys
  */
 export function askedKey(text: string): Asked {
   const bare = text.replace(new RegExp(`^${PROJECT}:`), "");
@@ -77,12 +82,12 @@ export function askedKey(text: string): Asked {
   if (path === undefined || path.length === 0 || below.length === 0) {
     throw new UserError(
       `${PROJECT}:${bare}: no such key`,
-      `Near it are ${near(bare).join(", ")}; docs/configuration.md lists all.`,
+      `Near it are ${nearestKeys(bare).join(", ")}; docs/configuration.md lists all.`,
     );
   }
   const key = below.find(({ path: each }) => segments(each).length === path.length);
   const fields = below.filter(({ path: each }) => segments(each).length > path.length);
-  // A profile's name is a value, though there are fields as well.
+  // A profile's name is a value, although the key also has fields.
   if (key !== undefined && (fields.length === 0 || key.schema.anyOf !== undefined)) return { path, key };
   const names = fields.map(({ path: each }) => segments(each)[path.length] ?? "");
   throw new UserError(

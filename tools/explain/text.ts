@@ -7,7 +7,7 @@ function valueText(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-/** Of a text of several lines, those that another one does not have. */
+/** Returns the lines of a text that another text does not have. */
 function ownLines(text: unknown, other: unknown): string {
   if (typeof text !== "string" || typeof other !== "string") return valueText(text);
   const lines = text.split("\n").filter((line) => !other.split("\n").includes(line));
@@ -15,13 +15,13 @@ function ownLines(text: unknown, other: unknown): string {
 }
 
 function row({ object, path, before, after }: Difference): string[] {
-  // The whole of an object is its file's matter: `make render` writes it.
+  // `make render` shows the whole object.
   if (path === "" && before === undefined) return [`  ${object}`, "is new"];
   if (path === "" && after === undefined) return [`  ${object}`, "is gone"];
   return [`  ${object}`, path, `${ownLines(before, after)} -> ${ownLines(after, before)}`];
 }
 
-/** Refusals, those for one reason in one line. */
+/** Returns the refusals, with one line for each reason. */
 function refusalLines(refused: readonly Refusal[]): string[] {
   const reasons = [...new Set(refused.map(({ error }) => error))];
   return reasons.map((reason) => {
@@ -38,12 +38,12 @@ function trialText({ trial, refused }: Explanation): string[] {
   const others = Object.entries(together).map(([key, other]) => ` and ${key} ${valueText(other)}`);
   const head = `with ${valueText(value)}${others.join("")}`;
   if (differences.length === 0) return [...before, `${head} no field is different`];
-  // Rows of two columns end the first ones short.
+  // Pads rows of two columns, since the first row sets the number of columns.
   const rows = differences.map(row).map(([object = "", path = "", change = ""]) => [object, path, change]);
   return [...before, `${head}:`, table(rows)];
 }
 
-/** An explanation for people. */
+/** Formats an explanation for a terminal. */
 export function explanationText(explanation: Explanation): string {
   const { key, meaning, value, from } = explanation;
   const now = from === undefined ? "is not set" : `is ${valueText(value)}, from ${from}`;

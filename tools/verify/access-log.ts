@@ -1,23 +1,23 @@
 /** A call in a proxy's access log. */
 export interface AccessLogLine {
-  /** The line itself; its request id makes it unique. */
+  /** The whole line. Its request id makes it unique. */
   readonly text: string;
   /** Path, such as `/package.Service/method`. */
   readonly path: string;
-  /** HTTP status; a gRPC call that fails has 200 as well. */
+  /** HTTP status. It is 200 even for a failed gRPC call. */
   readonly status: number;
-  /** Why Envoy cut the call short, such as `UH` for no healthy upstream; `-` where it did not. */
+  /** Envoy's response flags, such as `UH` for no healthy upstream; `-` if there are none. */
   readonly flags: string;
-  /** Header `user-agent`; `-` where there is none. */
+  /** Header `user-agent`; `-` if missing. */
   readonly userAgent: string;
-  /** Cluster that the call was sent to; `-` where it was sent nowhere. */
+  /** Cluster that received the call; `-` if none did. */
   readonly cluster: string;
-  /** Server name that the caller asked for in TLS; `-` in plaintext. */
+  /** TLS server name that the caller requested; `-` for plaintext. */
   readonly serverName: string;
 }
 
-// Istio's default text format; a field in quotes may hold spaces.
-// Source: https://istio.io/latest/docs/tasks/observability/logs/access-log/#default-access-log-format
+// Istio's default text format. Quoted fields may contain spaces. Source:
+// https://istio.io/latest/docs/tasks/observability/logs/access-log/#default-access-log-format
 const LINE = new RegExp(
   [
     String.raw`^\[[^\]]+\] "\S+ (?<path>\S+) [^"]*" (?<status>\d+) (?<flags>\S+) .*?`,
@@ -26,7 +26,7 @@ const LINE = new RegExp(
   ].join(""),
 );
 
-/** The calls in a proxy's log, which holds other lines as well. */
+/** Parses the calls in a proxy's log and skips all other lines. */
 export function parseAccessLog(log: string): AccessLogLine[] {
   return log.split("\n").flatMap((text) => {
     const groups = LINE.exec(text)?.groups;

@@ -1,4 +1,4 @@
-/** What a check is about. */
+/** Subject of a check. */
 export type CheckName =
   | "ready"
   | "config"
@@ -10,30 +10,29 @@ export type CheckName =
   | "check log"
   | "mtls";
 
-/** One thing that was looked at. */
+/** Result of one check. */
 export interface Check {
-  /** What was looked at. */
   readonly check: CheckName;
-  /** Of what: a Deployment, an application, a cluster of Envoy. */
+  /** Object of the check: a Deployment, an application or an Envoy cluster. */
   readonly of: string;
-  /** What was seen, with figures. */
+  /** Observed state, with figures. */
   readonly seen: string;
-  /** What should be seen. */
+  /** Expected state. */
   readonly expected: string;
-  /** Whether it was. */
+  /** True if the observed state is as expected. */
   readonly ok: boolean;
 }
 
-/** How many of a list are named in a table. */
-const NAMED = 4;
+/** Maximum number of list items to name in a table. */
+const MAX_NAMED = 4;
 
-/** A list for people. */
+/** Formats a list. Long lists end with the number of omitted items. */
 export function list(items: readonly string[]): string {
-  const named = items.slice(0, NAMED).join(", ");
-  return items.length > NAMED ? `${named} and ${items.length - NAMED} more` : named;
+  const named = items.slice(0, MAX_NAMED).join(", ");
+  return items.length > MAX_NAMED ? `${named} and ${items.length - MAX_NAMED} more` : named;
 }
 
-/** A number of things, for people. */
+/** Formats a number with its noun. */
 export function count(number: number, thing: string, things = `${thing}s`): string {
   return `${number} ${number === 1 ? thing : things}`;
 }

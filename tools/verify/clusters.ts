@@ -3,23 +3,22 @@ import type { EnvoyCluster, EnvoyHost } from "./envoy.ts";
 import { clusterName, type Expected, shortName } from "./expected.ts";
 import type { CallerSample } from "./sample.ts";
 
-/** What a consumer's Envoy did with a cluster while it was watched. */
+/** Activity of a caller's Envoy for one cluster during the observation. */
 export interface ClusterWindow {
-  /** Name of the cluster. */
   readonly name: string;
-  /** Its endpoints at the end. */
+  /** Endpoints at the end of the observation. */
   readonly hosts: readonly EnvoyHost[];
-  /** Calls by endpoint that were answered well. */
+  /** Successful calls by endpoint. */
   readonly answered: readonly { readonly address: string; readonly calls: number }[];
-  /** Calls that failed. */
+  /** Number of failed calls. */
   readonly failed: number;
-  /** Whether it has an active health check. */
+  /** True if the cluster has an active health check. */
   readonly checked: boolean;
-  /** Growth of a counter of the cluster; undefined where Envoy does not count it. */
+  /** Returns the growth of a cluster counter, or undefined if Envoy does not keep it. */
   readonly grown: (counter: string) => number | undefined;
 }
 
-/** How much a counter grew; it starts from zero again when Envoy replaces the cluster. */
+/** Returns the growth of a counter. Envoy restarts it at zero when it replaces the cluster. */
 function growth(then = 0, now = 0): number {
   return now < then ? now : now - then;
 }
@@ -48,7 +47,9 @@ function windowOf(
   };
 }
 
-/** What a consumer's Envoy did with each of the provider's clusters between two looks at it. */
+/**
+ * Returns the activity of a caller's Envoy in each of the callee's clusters between two samples.
+ */
 export function clusterWindows(before: CallerSample | undefined, after: CallerSample): ClusterWindow[] {
   return after.clusters.map((cluster) => windowOf(cluster, before, after));
 }
@@ -57,7 +58,10 @@ function callsOf({ answered, failed }: ClusterWindow): number {
   return answered.reduce((sum, { calls }) => sum + calls, failed);
 }
 
-/** The clusters that calls are routed to, whether Envoy has them or not, and all others that carried some. */
+/**
+ * Returns the clusters that routes send calls to, even if Envoy lacks them, and all others that
+ * carried calls.
+ */
 export function carriers(expected: Expected, windows: readonly ClusterWindow[]): ClusterWindow[] {
   const routed = expected.versions
     .filter(({ weight }) => weight > 0)
@@ -68,7 +72,10 @@ export function carriers(expected: Expected, windows: readonly ClusterWindow[]):
   return [...windows.filter((window) => routed.includes(window.name) || callsOf(window) > 0), ...absent];
 }
 
-/** That each endpoint answers where the caller calls by itself, and no call fails; with the spread between the endpoints. */
+/**
+ * Checks that no call fails. If the caller makes its own calls, also checks that every endpoint
+ * answers. Reports the spread between endpoints.
+ */
 export function callCheck(of: string, window: ClusterWindow, { loadBalancer, interval }: Expected): Check {
   const { answered, failed } = window;
   const calls = answered.map((host) => host.calls);
@@ -97,7 +104,10 @@ function uncheckedText(window: ClusterWindow, windows: readonly ClusterWindow[])
   return elsewhere.length === 0 ? text : `${text}; there is one on ${list(elsewhere)}`;
 }
 
-/** That a cluster has an active health check which succeeds, by Envoy's counters, and that its endpoints are healthy. */
+/**
+ * Checks that a cluster has an active health check that succeeds, and that its endpoints are
+ * healthy.
+ */
 export function healthCheck(of: string, window: ClusterWindow, windows: readonly ClusterWindow[]): Check {
   const row = {
     check: "health check",

@@ -1,16 +1,19 @@
 import { z } from "zod";
 
-/** An endpoint of a cluster, as the Envoy that calls it sees it. */
+/** An endpoint of a cluster, as the caller's Envoy sees it. */
 export interface EnvoyHost {
   /** `ip:port`. */
   readonly address: string;
-  /** Whether Kubernetes calls it ready, as Istio passes on; one that is not gets no calls. */
+  /**
+   * True if the endpoint is ready in Kubernetes. Istio passes this on, and Envoy sends no calls to
+   * one that is not.
+   */
   readonly discovered: boolean;
-  /** Calls that were answered well since Envoy started. */
+  /** Successful calls since Envoy started. */
   readonly succeeded: number;
-  /** Calls that failed since Envoy started. */
+  /** Failed calls since Envoy started. */
   readonly failed: number;
-  /** Why Envoy sends no calls there, in Envoy's words; empty where it is healthy. */
+  /** Reasons, in Envoy's words, why it sends no calls here. Empty if the endpoint is healthy. */
   readonly problems: readonly string[];
 }
 
@@ -18,13 +21,13 @@ export interface EnvoyHost {
 export interface EnvoyCluster {
   /** Name, such as `outbound|50052|v1|HOST`. */
   readonly name: string;
-  /** What the names of its counters start with after `cluster.`; Istio appends a semicolon to the name. */
+  /** Prefix of its counter names after `cluster.`. Istio appends a semicolon to the name. */
   readonly statsName: string;
-  /** Its endpoints. */
+  /** Endpoints of the cluster. */
   readonly hosts: readonly EnvoyHost[];
 }
 
-// Envoy leaves out what is zero, false or empty, and writes 64-bit numbers as text.
+// Envoy omits zero, false and empty values, and writes 64-bit numbers as text.
 const stat = z.object({ name: z.string(), value: z.coerce.number().default(0) });
 const hostStatus = z.object({
   address: z.object({ socket_address: z.object({ address: z.string(), port_value: z.number() }) }),
@@ -38,7 +41,7 @@ const clusterStatus = z.object({
 });
 const clusterStatuses = z.object({ cluster_statuses: z.array(clusterStatus).default([]) });
 
-/** The state of an endpoint in discovery when it is as it should be. */
+/** Discovery state of a healthy endpoint. */
 const HEALTHY = "HEALTHY";
 
 type Health = z.infer<typeof hostStatus>["health_status"];
@@ -67,7 +70,7 @@ function hostOf(status: unknown): EnvoyHost {
 }
 
 /**
- * The clusters whose names `wanted` accepts, from what Envoy's `/clusters?format=json` says.
+ * Returns the clusters whose names `wanted` accepts. It parses Envoy's `/clusters?format=json`.
  * Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/admin/v3/clusters.proto
  */
 export function parseClusters(json: string, wanted: (name: string) => boolean): EnvoyCluster[] {
@@ -82,7 +85,9 @@ export function parseClusters(json: string, wanted: (name: string) => boolean): 
     }));
 }
 
-/** Counters and gauges by name, from what Envoy's `/stats` says as text; histograms are left out. */
+/**
+ * Returns counters and gauges by name. It parses the text of Envoy's `/stats` and skips histograms.
+ */
 export function parseStats(text: string): ReadonlyMap<string, number> {
   const entries = text.split("\n").flatMap((line): [string, number][] => {
     const [, name, value] = /^(\S+): (\d+)$/.exec(line) ?? [];
@@ -99,7 +104,10 @@ const configDump = z.object({
     .default([]),
 });
 
-/** Names of the clusters that have an active health check, from Envoy's `/config_dump` of its clusters. */
+/**
+ * Returns the names of the clusters with an active health check. It parses Envoy's `/config_dump`
+ * of clusters.
+ */
 export function parseCheckedClusters(json: string): string[] {
   return configDump
     .parse(JSON.parse(json))
@@ -111,17 +119,19 @@ const listenerDump = z.object({
   configs: z.array(z.object({ error_state: z.object({ details: z.string() }).optional() })).default([]),
 });
 
-/** What an Envoy has made of the listeners that it was sent. */
+/** State of the listeners that Envoy received. */
 export interface Listeners {
-  /** How many there are, those among them whose last update it refused. */
+  /** Number of listeners, including those whose last update Envoy rejected. */
   readonly count: number;
-  /** Why it refused the last update of some, each reason once. */
+  /** Reasons for rejected updates, without duplicates. */
   readonly refused: readonly string[];
 }
 
 /**
- * The listeners that istiod has sent, from Envoy's `/config_dump` of them. One whose update is refused stays as it was, or is not there.
- * Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/admin/v3/config_dump_shared.proto#admin-v3-listenersconfigdump-dynamiclistener
+ * Returns the listeners that istiod has sent. It parses Envoy's `/config_dump` of listeners. If
+ * Envoy rejects an update, the listener keeps its old state or does not exist.
+ * Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/admin/v3/config_dump_shared.proto,
+ * ListenersConfigDump.DynamicListener
  */
 export function parseListeners(json: string): Listeners {
   const { configs } = listenerDump.parse(JSON.parse(json));

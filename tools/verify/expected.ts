@@ -8,35 +8,38 @@ const GRPC_CHECK_PATH = "/grpc.health.v1.Health/Check";
 
 /** A Deployment of a service, and its pods. */
 interface ExpectedDeployment {
-  /** Its name. */
+  /** Name of the Deployment. */
   readonly deployment: string;
   /** Label `version` of its pods. */
   readonly version: string;
-  /** How many pods it has. */
+  /** Number of pods. */
   readonly scale: Scale;
 }
 
-/** What the mesh has to be like between a caller and a provider that it calls. */
+/** Expected state of the mesh between a caller and one of its callees. */
 export interface Expected {
-  /** Label `app` of the provider. */
+  /** Label `app` of the callee. */
   readonly provider: string;
-  /** The provider's versions: subsets, shares of the calls in percent. */
+  /** Versions of the callee: subsets and shares of the calls in percent. */
   readonly versions: readonly { readonly name: string; readonly weight: number }[];
   /** Label `app` of the caller. */
   readonly consumer: string;
-  /** The Deployments of both. */
+  /** Deployments of caller and callee. */
   readonly deployments: readonly (ExpectedDeployment & { readonly side: "provider" | "consumer" })[];
-  /** Time from one call to the next, seconds; undefined where the caller calls only when it is called, or nobody knows. */
+  /**
+   * Time between calls, seconds. Undefined if the caller calls only when it is called, or if its
+   * pace is unknown.
+   */
   readonly interval: number | undefined;
-  /** gRPC services that are called. */
+  /** gRPC services of the callee. */
   readonly services: readonly string[];
-  /** DNS name of the provider's Service. */
+  /** DNS name of the callee's Service. */
   readonly host: string;
-  /** Port of the provider. */
+  /** Port of the callee. */
   readonly port: number;
-  /** How Envoy picks an endpoint. */
+  /** Load balancing policy of Envoy. */
   readonly loadBalancer: string;
-  /** Path at which the health check asks; undefined where it leaves no line in an access log. */
+  /** Path of the health check; undefined if it leaves no line in an access log. */
   readonly checkPath: string | undefined;
 }
 
@@ -53,12 +56,12 @@ function deploymentsOf(service: Service): ExpectedDeployment[] {
   }));
 }
 
-/** The edges of the call graph whose callers run. */
+/** Returns the edges of the call graph whose callers run. */
 function runningEdges({ services }: Settings): Edge[] {
   return edgesOf(services).filter(({ caller }) => mostPods(caller) > 0);
 }
 
-/** What the configuration says that the mesh is like, for each caller and each provider that it calls. */
+/** Returns the expected state for each caller and each of its callees. */
 export function expectedOf(settings: Settings): Expected[] {
   const { namespace, clusterDomain } = settings;
   return runningEdges(settings).map(({ caller, callee }) => ({
@@ -78,34 +81,37 @@ export function expectedOf(settings: Settings): Expected[] {
   }));
 }
 
-/** The provider's cluster of a subset; the empty subset is all of its pods. */
+/** Returns the name of the callee's cluster for a subset. The empty subset is all of its pods. */
 export function clusterName({ host, port }: Expected, subset: string): string {
   return `outbound|${port}|${subset}|${host}`;
 }
 
-/** Whether a cluster is one of the provider's. */
+/** Reports whether a cluster belongs to the callee. */
 export function isProviderCluster({ host, port }: Expected, name: string): boolean {
   return name.startsWith(`outbound|${port}|`) && name.endsWith(`|${host}`);
 }
 
-/** The subset of a cluster's name; empty for the cluster without one. */
+/** Returns the subset in a cluster's name; empty for the cluster without a subset. */
 export function subsetOf(cluster: string): string {
   return cluster.split("|")[2] ?? "";
 }
 
-/** A cluster's name without the host, for people. */
+/** Returns a cluster's name without the host, for messages. */
 export function shortName(cluster: string): string {
   return cluster.replace(/[^|]*$/, "");
 }
 
-/** Time for logs to be written and read, seconds. */
+/** Time to write and read logs, seconds. */
 const MARGIN_S = 3;
-/** Calls an endpoint is given, on average, to be picked once at least. */
+/** Average number of calls per endpoint until each one has probably been picked. */
 const CALLS_PER_ENDPOINT = 5;
-/** The longest wait for a rarely called endpoint, seconds. */
+/** Longest wait for a rarely called endpoint, seconds. */
 const MAX_CALLS_S = 120;
 
-/** Until each endpoint has been called, seconds; a caller that waits to be called itself need not call. */
+/**
+ * Returns the time until each endpoint has been called, seconds. It is 0 if the caller calls only
+ * when it is called.
+ */
 function callsWindow({ caller, callee }: Edge): number {
   const { interval } = caller;
   if (interval === undefined) return 0;
@@ -115,14 +121,14 @@ function callsWindow({ caller, callee }: Edge): number {
   return Math.min(MAX_CALLS_S, Math.max(...waits));
 }
 
-/** Until each endpoint has been checked, seconds. */
+/** Returns the time until each endpoint has been checked, seconds. */
 function checksWindow({ caller, callee: { healthCheck } }: Edge): number {
   return caller.interval === undefined ? unusedBound(healthCheck) : detectionBounds(healthCheck).answering;
 }
 
 /**
- * How long to watch at most, seconds: until each endpoint has been checked once, and called, at the configured pace.
- * A version with a small share of few calls may need longer than is waited for.
+ * Returns the longest observation time, seconds. Within it, each endpoint is checked and called
+ * once, at the configured pace. A version with a small share of few calls may need longer.
  */
 export function windowSeconds(settings: Settings): number {
   const waits = runningEdges(settings).map((edge) => Math.max(callsWindow(edge), checksWindow(edge)));

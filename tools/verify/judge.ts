@@ -6,14 +6,14 @@ import { checkLog, callLog, type LogWindow, mtlsCheck, newLines } from "./logs.t
 import { addressChecks, configChecks, readinessChecks } from "./pods.ts";
 import type { CallerSample, MeshSample } from "./sample.ts";
 
-/** The checks of one consumer's Envoy. */
+/** Returns the checks of one caller's Envoy. */
 function callerChecks(
   expected: Expected,
   before: CallerSample | undefined,
   after: CallerSample,
   sample: MeshSample,
 ): Check[] {
-  // One consumer needs no name.
+  // A single caller needs no name.
   const prefix = sample.callers.length > 1 ? `${after.pod} ` : "";
   const windows = clusterWindows(before, after);
   const carrying = carriers(expected, windows);
@@ -26,7 +26,7 @@ function callerChecks(
   ];
 }
 
-/** TLS handshakes of a cluster so far, of all consumers. */
+/** Returns the TLS handshakes of a cluster so far, for all callers together. */
 function handshakes(cluster: string, callers: readonly CallerSample[]): number | undefined {
   const counts = callers.flatMap(({ clusters, counters }) => {
     const statsName = clusters.find(({ name }) => name === cluster)?.statsName;
@@ -35,7 +35,7 @@ function handshakes(cluster: string, callers: readonly CallerSample[]): number |
   return counts.length === 0 ? undefined : counts.reduce((sum, number) => sum + number);
 }
 
-/** The checks of what arrives at the providers. */
+/** Returns the checks of the traffic that reaches the callees. */
 function providerChecks(expected: Expected, before: MeshSample, after: MeshSample): Check[] {
   const providers = after.callees.map(({ pod, version, log }): LogWindow => {
     const earlier = before.callees.find((callee) => callee.pod === pod);
@@ -58,8 +58,8 @@ function providerChecks(expected: Expected, before: MeshSample, after: MeshSampl
 }
 
 /**
- * Judges two looks at a mesh: what its state is at the second, and what happened between them. Where no consumer's proxy
- * runs there is nothing to ask, and the pods' readiness says why.
+ * Compares two samples of a mesh: the state in the second, and the events between them. If no
+ * caller's proxy runs, it returns only readiness and configuration.
  */
 export function judge(expected: Expected, before: MeshSample, after: MeshSample): Check[] {
   const readiness = [...readinessChecks(expected, after), ...configChecks(expected, after)];
@@ -74,14 +74,17 @@ export function judge(expected: Expected, before: MeshSample, after: MeshSample)
   ];
 }
 
-/** Each edge of the call graph, and two looks at it. */
+/** An edge of the call graph, and two samples of it. */
 export interface Watched {
   readonly expected: Expected;
   readonly before: MeshSample;
   readonly after: MeshSample;
 }
 
-/** Judges the whole mesh: each edge, named where there are several, and each Deployment once. */
+/**
+ * Returns the checks of the whole mesh. If there are several edges, each check names its edge. Each
+ * Deployment is checked once.
+ */
 export function judgeAll(edges: readonly Watched[]): Check[] {
   const checks = edges.flatMap(({ expected, before, after }) => {
     const edge = edges.length > 1 ? `${expected.consumer} to ${expected.provider}: ` : "";
@@ -90,20 +93,20 @@ export function judgeAll(edges: readonly Watched[]): Check[] {
     );
   });
   const [ofPods, others] = [checks.filter(isOfPods), checks.filter((check) => !isOfPods(check))];
-  return [...once(ofPods), ...others];
+  return [...withoutDuplicates(ofPods), ...others];
 }
 
-/** Each check of the same pods once, one that fails where there is one. */
-function once(checks: readonly Check[]): Check[] {
-  const told = new Map<string, Check>();
+/** Removes duplicate checks of the same pods. A failed check wins. */
+function withoutDuplicates(checks: readonly Check[]): Check[] {
+  const results = new Map<string, Check>();
   for (const check of checks) {
     const key = `${check.check} ${check.of}`;
-    if (told.get(key)?.ok !== false) told.set(key, check);
+    if (results.get(key)?.ok !== false) results.set(key, check);
   }
-  return [...told.values()];
+  return [...results.values()];
 }
 
-/** Whether a check is of the pods themselves, not of calls between them. */
+/** Reports whether a check is about pods, not about calls between them. */
 function isOfPods({ check }: Check): boolean {
   return check === "ready" || check === "config";
 }

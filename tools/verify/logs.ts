@@ -5,15 +5,14 @@ import { type Expected, shortName, subsetOf } from "./expected.ts";
 /** User agent of Envoy's health checker. */
 const CHECKER = "Envoy/HC";
 
-/** What a pod's proxy logged while it was watched. */
+/** Log lines of a pod's proxy during the observation. */
 export interface LogWindow {
   /** Label `version` of the pod. */
   readonly version: string | undefined;
-  /** The calls. */
   readonly lines: readonly AccessLogLine[];
 }
 
-/** The lines that came since the look before. */
+/** Returns the lines that are new since the earlier sample. */
 export function newLines(
   before: readonly AccessLogLine[] | undefined,
   after: readonly AccessLogLine[],
@@ -29,7 +28,10 @@ function byCluster(lines: readonly AccessLogLine[]): string[] {
   );
 }
 
-/** That the calls in the access logs of one side went through Envoy's cluster of the provider's port. */
+/**
+ * Checks that the calls in one side's access logs went through the Envoy cluster of the callee's
+ * port.
+ */
 export function callLog(
   side: "outbound" | "inbound",
   of: string,
@@ -58,7 +60,7 @@ function checksIn({ checkPath }: Expected, { lines }: LogWindow): AccessLogLine[
   return lines.filter(({ userAgent, path }) => userAgent === CHECKER && path === checkPath);
 }
 
-/** That health checks arrive at each provider, by their access logs. */
+/** Checks in the access logs that health checks reach each callee. */
 export function checkLog(expected: Expected, providers: readonly LogWindow[]): Check {
   const checks = providers.map((provider) => checksIn(expected, provider));
   const reached = checks.filter((lines) => lines.length > 0);
@@ -74,8 +76,9 @@ export function checkLog(expected: Expected, providers: readonly LogWindow[]): C
 }
 
 /**
- * That a cluster's health checks came over mTLS: a provider logs the server name that the caller asked for in TLS, which Istio makes
- * of the cluster's name, and none for a plaintext call. The consumer's counter of handshakes is shown beside it.
+ * Checks that a cluster's health checks use mTLS. A callee logs the TLS server name, which Istio
+ * derives from the cluster's name. A plaintext call has none. The result also shows the caller's
+ * handshake counter.
  */
 export function mtlsCheck(
   cluster: string,

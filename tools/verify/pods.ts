@@ -27,7 +27,7 @@ function readiness(deployment: string, pods: readonly PodSample[], scale: Scale)
   };
 }
 
-/** READY of each Deployment: as many pods as configured, all of their containers ready, the sidecar one of them. */
+/** Checks each Deployment: the configured number of pods, all containers ready, and a sidecar. */
 export function readinessChecks({ deployments }: Expected, { providers, consumers }: MeshSample): Check[] {
   return deployments.map(({ deployment, side, version: wanted, scale }) => {
     const pods = side === "provider" ? providers : consumers;
@@ -39,7 +39,10 @@ export function readinessChecks({ deployments }: Expected, { providers, consumer
   });
 }
 
-/** That the proxies of each application have taken what istiod sent them: what they refuse is logged by them alone. */
+/**
+ * Checks that the proxies of each application accept istiod's configuration. Only the proxies log
+ * rejections.
+ */
 export function configChecks({ provider, consumer }: Expected, { configs }: MeshSample): Check[] {
   return [provider, consumer].flatMap((of) => {
     const own = configs.filter(({ application }) => application === of);
@@ -87,8 +90,8 @@ function addressCheck(of: string, found: readonly string[], wanted: readonly str
 }
 
 /**
- * That the endpoints in each of the provider's clusters are the ready pods that Kubernetes has for it. Istio passes on the other pods
- * as well, marked as unhealthy.
+ * Checks that the endpoints of each of the callee's clusters are its ready pods. Istio also passes
+ * on the other pods, marked as unhealthy.
  */
 export function addressChecks(
   expected: Expected,

@@ -1,16 +1,16 @@
 import { messageOf, UserError } from "../../common/errors.ts";
 import type { Mesh } from "../mesh.ts";
 
-/** What is read of a mesh. */
+/** The methods of a mesh that verification needs. */
 export type MeshReader = Pick<Mesh, "namespace" | "pods" | "log" | "exec">;
 
 /** Name of the sidecar's container. */
 export const PROXY_CONTAINER = "istio-proxy";
 
 /**
- * Asks a pod's Envoy.
+ * Requests a path from a pod's Envoy.
  * @param path path and query of Envoy's administration interface
- * @throws UserError where it does not answer
+ * @throws UserError if Envoy does not answer
  */
 export async function askProxy(mesh: MeshReader, pod: string, path: string): Promise<string> {
   try {

@@ -11,81 +11,83 @@ import {
 import { type Expected, isProviderCluster } from "./expected.ts";
 import { askProxy, type MeshReader, PROXY_CONTAINER } from "./proxy.ts";
 
-/** Lines of a proxy's log that are read: those of one window, at some hundred calls a second. */
+/** Number of log lines to read. It covers one observation at several hundred calls per second. */
 const LOG_LINES = 5000;
 
-/** How a pod runs its proxy. */
+/** Kind of container that runs the proxy. */
 export type Sidecar = "native sidecar" | "container";
 
-/** What Kubernetes says of a pod. */
+/** Kubernetes' view of a pod. */
 export interface PodSample {
   /** Name of the pod. */
   readonly name: string;
   /** Label `version`. */
   readonly version: string | undefined;
-  /** Address; undefined until it has one. */
+  /** Address; undefined until the pod has one. */
   readonly ip: string | undefined;
-  /** Whether Kubernetes sends calls to it. */
+  /** True if Kubernetes sends calls to the pod. */
   readonly ready: boolean;
-  /** Containers that are ready, native sidecars among them. */
+  /** Number of ready containers, including native sidecars. */
   readonly readyContainers: number;
-  /** Containers that run for the pod's whole life. */
+  /** Number of containers that run for the pod's whole life. */
   readonly containers: number;
-  /** How it runs `istio-proxy`; undefined without. */
+  /** Kind of its `istio-proxy` container; undefined without one. */
   readonly sidecar: Sidecar | undefined;
-  /** Whether `istio-proxy` runs now. */
+  /** True if `istio-proxy` runs now. */
   readonly proxyRuns: boolean;
-  /** Restarts of its containers. */
+  /** Number of container restarts. */
   readonly restarts: number;
 }
 
-/** What a consumer's Envoy says of the provider's clusters. */
+/** Envoy's view of the callee's clusters, for one caller pod. */
 export interface CallerSample {
   /** Name of the pod. */
   readonly pod: string;
-  /** The provider's clusters. */
+  /** Clusters of the callee. */
   readonly clusters: readonly EnvoyCluster[];
-  /** The clusters with an active health check. */
+  /** Names of the clusters with an active health check. */
   readonly checked: readonly string[];
   /** Envoy's counters by name. */
   readonly counters: ReadonlyMap<string, number>;
-  /** Its access log. */
+  /** Access log of the pod's proxy. */
   readonly log: readonly AccessLogLine[];
 }
 
-/** A provider's access log. */
+/** Access log of a callee's pod. */
 export interface CalleeSample {
   /** Name of the pod. */
   readonly pod: string;
   /** Label `version`. */
   readonly version: string | undefined;
-  /** Its access log. */
+  /** Access log of the pod's proxy. */
   readonly log: readonly AccessLogLine[];
 }
 
-/** What a proxy has made of what istiod sent it. */
+/** State of the configuration that a proxy received from istiod. */
 export interface ConfigSample {
   /** Name of the pod. */
   readonly pod: string;
   /** Label `app` of the pod. */
   readonly application: string;
-  /** Its listeners. */
   readonly listeners: Listeners;
-  /** Updates of clusters that it has refused since it started; Envoy does not tell whether a later one was taken. */
+  /**
+   * Rejected cluster updates since the proxy started. Envoy does not report if it accepted a later
+   * one.
+   */
   readonly refusedClusters: number;
 }
 
-/** A look at the mesh. */
+/** A sample of the mesh at one moment. */
 export interface MeshSample {
-  /** The provider's pods. */
+  /** Pods of the callee. */
   readonly providers: readonly PodSample[];
-  /** The consumer's pods. */
+  /** Pods of the caller. */
   readonly consumers: readonly PodSample[];
-  /** The consumers whose proxies run. */
+  /** Caller pods with a running proxy. */
   readonly callers: readonly CallerSample[];
-  /** The providers whose proxies run. */
+  /** Callee pods with a running proxy. */
   readonly callees: readonly CalleeSample[];
-  /** All of these proxies. */
+  /** Configuration of all these proxies. */
   readonly configs: readonly ConfigSample[];
 }
 
@@ -98,7 +100,7 @@ function sidecarOf(native: readonly string[], containers: readonly string[]): Si
   return containers.includes(PROXY_CONTAINER) ? "container" : undefined;
 }
 
-/** What there is to know of a pod. A native sidecar is an init container that is always restarted. */
+/** Returns the facts about a pod. A native sidecar is an init container that always restarts. */
 export function podSample(pod: V1Pod): PodSample {
   const { metadata, spec, status } = pod;
   const native = (spec?.initContainers ?? [])
@@ -126,7 +128,7 @@ async function proxyLog(mesh: MeshReader, pod: string): Promise<AccessLogLine[]>
   return parseAccessLog(await mesh.log(pod, PROXY_CONTAINER, LOG_LINES));
 }
 
-// Older Envoys know no filter of clusters, and answer with all.
+// Older Envoys do not support this filter and return all clusters.
 const CLUSTERS = "clusters?format=json&filter=^outbound";
 const CHECKED = "config_dump?resource=dynamic_active_clusters&mask=cluster.name,cluster.health_checks";
 const STATS = "stats?filter=^cluster\\.outbound.*\\.(health_check\\.|ssl\\.handshake)";
@@ -165,8 +167,8 @@ async function podsOf(mesh: MeshReader, application: string): Promise<PodSample[
 }
 
 /**
- * Looks at the mesh once. What has no running proxy is in the pods' lists only.
- * @throws UserError where the cluster or a proxy does not answer
+ * Takes a sample of the mesh. Pods without a running proxy appear only in the lists of pods.
+ * @throws UserError if the cluster or a proxy does not answer
  */
 export async function sampleMesh(mesh: MeshReader, expected: Expected): Promise<MeshSample> {
   const { provider, consumer } = expected;

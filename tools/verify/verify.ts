@@ -14,29 +14,28 @@ import { readinessChecks } from "./pods.ts";
 import type { MeshReader } from "./proxy.ts";
 import { type MeshSample, sampleMesh } from "./sample.ts";
 
-/** Seconds, from some moment in the past. */
+/** Returns a monotonic time, seconds. */
 function now(): number {
   return performance.now() / 1000;
 }
 
-/** Time between two looks, ms: a look costs the proxies some work. */
+/** Time between two samples, ms. Each sample costs the proxies some work. */
 const PAUSE_MS = 1500;
 
-/** What {@link verify} saw. */
+/** Result of {@link verify}. */
 export interface VerifyReport {
-  /** Whether every check is ok. */
+  /** True if every check is ok. */
   readonly ok: boolean;
-  /** How long the mesh was watched, seconds. */
+  /** Duration of the observation, seconds. */
   readonly seconds: number;
-  /** Checks a second that the health check causes at most. */
+  /** Maximum rate of health checks. */
   readonly healthCheckLoad: HealthCheckLoad;
-  /** The checks. */
   readonly checks: readonly Check[];
 }
 
 /**
- * Refuses a stack in which there is nothing to verify.
- * @throws UserError that names the setting
+ * Checks that the stack has something to verify.
+ * @throws UserError that names the wrong setting
  */
 export function requireVerifiable(settings: Settings): void {
   const { injection, accessLogs } = settings;
@@ -60,18 +59,18 @@ export function requireVerifiable(settings: Settings): void {
   }
 }
 
-async function look(mesh: MeshReader, edges: readonly Expected[]): Promise<MeshSample[]> {
+async function takeSamples(mesh: MeshReader, edges: readonly Expected[]): Promise<MeshSample[]> {
   return Promise.all(edges.map((expected) => sampleMesh(mesh, expected)));
 }
 
-function allReady(edges: readonly Expected[], looks: readonly MeshSample[]): boolean {
-  return looks.every((sample, index) => {
+function allReady(edges: readonly Expected[], samples: readonly MeshSample[]): boolean {
+  return samples.every((sample, index) => {
     const expected = edges[index];
     return expected === undefined || readinessChecks(expected, sample).every(({ ok }) => ok);
   });
 }
 
-/** Each edge with two looks at it. */
+/** Returns each edge with its two samples. */
 function pairs(
   edges: readonly Expected[],
   before: readonly MeshSample[],
@@ -84,22 +83,23 @@ function pairs(
 }
 
 /**
- * Looks at a mesh until every check is ok, or as long as the configured health check and pace of calls need to show. Pods
- * that are not ready yet are given the same time first, since their checks and calls fail until they are.
- * @param pause time between two looks, ms
- * @throws UserError where the stack has no pods, or the cluster or a proxy does not answer
+ * Samples a mesh until every check is ok, or until the time limit. The limit depends on the
+ * configured health check and pace of calls. Pods that are not ready first get the same time,
+ * because their checks and calls fail until then.
+ * @param pause time between two samples, ms
+ * @throws UserError if the stack has no pods, or the cluster or a proxy does not answer
  */
 export async function watch(mesh: MeshReader, settings: Settings, pause = PAUSE_MS): Promise<VerifyReport> {
   const edges = expectedOf(settings);
   const limit = windowSeconds(settings);
   const begin = now();
-  const first = await look(mesh, edges);
+  const first = await takeSamples(mesh, edges);
   if (first.every(({ providers, consumers }) => providers.length + consumers.length === 0)) {
     throw new UserError(`namespace ${settings.namespace} has no pods of the stack`, "Run `make up` first.");
   }
   let before: readonly MeshSample[] | undefined = first;
   let start = begin;
-  for (let after = first; ; after = await look(mesh, edges)) {
+  for (let after = first; ; after = await takeSamples(mesh, edges)) {
     if (!allReady(edges, after)) before = undefined;
     else if (before === undefined) [before, start] = [after, now()];
     const checks = judgeAll(pairs(edges, before ?? first, after));
@@ -114,7 +114,7 @@ export async function watch(mesh: MeshReader, settings: Settings, pause = PAUSE_
 
 /**
  * Verifies a stack on its live mesh.
- * @throws UserError where there is nothing to verify, or the cluster or a proxy does not answer
+ * @throws UserError if there is nothing to verify, or the cluster or a proxy does not answer
  */
 export async function verify({ settings }: StackFile): Promise<VerifyReport> {
   requireVerifiable(settings);
@@ -124,7 +124,7 @@ export async function verify({ settings }: StackFile): Promise<VerifyReport> {
   );
 }
 
-/** A report for people: a check a line, then the health check's load and the sum. */
+/** Formats a report: one check per line, then the load of health checks and the total. */
 export function verifyText({ checks, seconds, healthCheckLoad }: VerifyReport): string {
   const rows = checks.map(({ check, of, seen, expected, ok }) => [
     ok ? "ok" : "FAIL",
