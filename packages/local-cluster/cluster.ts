@@ -1,6 +1,5 @@
 /** The local cluster: up, down, status. The other files of this folder hold its parts. */
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { totalmem } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
@@ -10,6 +9,7 @@ import { CACHE_DIR, requireRoom } from "../../common/artifacts/cache.ts";
 import { requireGo } from "../../common/artifacts/go.ts";
 import { UserError } from "../../common/errors.ts";
 import { KUBECONFIG, NAME, STATE_DIR } from "../../common/local-cluster.ts";
+import { exclusively } from "../../common/lock.ts";
 import { elapsed, step } from "../../common/steps.ts";
 import { BUILD_DIR, POLICIES_FILE, missingArtifacts } from "./artifacts.ts";
 import { docker, engineAnswers, isOwnEngine, requireEngine, startEngine, stopEngine } from "./docker.ts";
@@ -37,7 +37,7 @@ import {
   startRegistry,
 } from "./registry.ts";
 import { chooseSource, SOURCES, type Source } from "./source.ts";
-import { within } from "./wait.ts";
+import { within } from "../../common/wait.ts";
 
 /** State of the cluster and its parts. */
 interface ClusterStatus {
@@ -46,11 +46,10 @@ interface ClusterStatus {
   readonly components: readonly { readonly name: string; readonly ready: boolean }[];
 }
 
-/** Entries of the cache. Those of the second line are from earlier versions. */
-const CACHED = [
-  ...["bin", "images", "engine"],
-  ...["containerd", "docker", "registry", "istio.json", "istio.json.key"],
-];
+/** Entries of the cache. */
+const CACHED = ["bin", "images", "engine"];
+/** Work that one process at a time may do. */
+const LOCK = { name: "dubbo-mesh-cluster", work: "starting or stopping the local cluster" };
 const INJECTION_SECONDS = 90;
 /** Space for images and containers in addition to the missing artifacts, GiB. */
 const SPARE_GIB = 2;
@@ -88,7 +87,7 @@ async function areRestarted(): Promise<boolean> {
  * @param nodes number of nodes (default: unchanged, 1 for a new cluster)
  */
 export async function clusterUp(pulumi: () => Promise<Pulumi>, nodes?: number): Promise<void> {
-  await exclusively(async () => {
+  await exclusively(LOCK, async () => {
     const start = performance.now();
     completePath();
     const known = knownShape();
@@ -108,11 +107,9 @@ export async function clusterUp(pulumi: () => Promise<Pulumi>, nodes?: number): 
   });
 }
 
-/**
- * Removes the cluster, and the engine if this project started it. Keeps built and pushed images.
- */
+/** Removes the cluster, and the engine if this project started it. Keeps all images. */
 export async function clusterDown(): Promise<void> {
-  await exclusively(async () => {
+  await exclusively(LOCK, async () => {
     await step("stop the local cluster", async () => {
       completePath();
       // A restart of the machine ends the engine, but keeps its containers.
@@ -154,29 +151,6 @@ export async function clusterStatus(): Promise<ClusterStatus> {
     { name: "istio", ready: istio },
   ];
   return { ready: components.every(({ ready }) => ready), components };
-}
-
-/**
- * Runs `work` unless another process starts or stops the cluster. On Linux, the lock is a socket in
- * the abstract namespace. The kernel removes it when its process ends. On other systems, kind
- * rejects a second cluster.
- * @throws UserError if another process holds the lock
- */
-async function exclusively(work: () => Promise<void>): Promise<void> {
-  if (process.platform !== "linux") return work();
-  const lock = createServer().unref();
-  await new Promise<void>((resolve, reject) => {
-    lock.once("error", () => {
-      const message = "another process is starting or stopping the local cluster";
-      reject(new UserError(message, "Wait until it has ended, then run the same command again."));
-    });
-    lock.listen("\0dubbo-mesh-cluster", resolve);
-  });
-  try {
-    await work();
-  } finally {
-    lock.close();
-  }
 }
 
 function imageOf(source: Source): string {

@@ -1,7 +1,4 @@
-/**
- * Docker engine of the nodes: the user's engine, or one that this module starts for images from
- * packages.
- */
+/** Docker engine of the nodes: the user's, or one started here for images from packages. */
 import { spawn } from "node:child_process";
 import {
   closeSync,
@@ -21,7 +18,7 @@ import { CACHE_DIR } from "../../common/artifacts/cache.ts";
 import { reasonOf, UserError } from "../../common/errors.ts";
 import { dockerHost, ENGINE_DIR, NAME } from "../../common/local-cluster.ts";
 import { checkRoutes } from "./preconditions.ts";
-import { within } from "./wait.ts";
+import { within } from "../../common/wait.ts";
 
 /** Addresses of the two ends of the veth pair: this machine's and the engine's. */
 const LINE = { cidr: "198.18.7.0/30", machine: "198.18.7.1/30", engine: "198.18.7.2/30" } as const;
@@ -213,10 +210,7 @@ export async function startEngine(): Promise<void> {
   throw new Error(`the docker engine does not start; the end of its log ${LOG_FILE}:\n${lines}`);
 }
 
-/**
- * Stops the engine that this module started. Removes its network and control groups, but keeps its
- * images.
- */
+/** Stops the engine that this module started. Removes all of it but its images. */
 export async function stopEngine(): Promise<void> {
   const pid = runningPid();
   if (pid !== undefined) {

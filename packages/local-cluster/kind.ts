@@ -10,7 +10,7 @@ import { BUILD_DIR, kindArtifact } from "./artifacts.ts";
 import { docker, dockerEnvironment, ENGINE_ADDRESS, explained, isOwnEngine } from "./docker.ts";
 import type { Source } from "./source.ts";
 import { KIND } from "./versions.ts";
-import { within } from "./wait.ts";
+import { within } from "../../common/wait.ts";
 
 /** Shape of a cluster. */
 export interface Shape {

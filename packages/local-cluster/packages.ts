@@ -45,10 +45,7 @@ export function missingPackages(find = isThere): string[] {
   return Object.keys(NEEDS).filter((name) => NEEDS[name]?.every(find) === false);
 }
 
-/**
- * Installs packages. Does not start their services, and neither upgrades nor removes other
- * packages.
- */
+/** Installs packages. Starts no services, and neither upgrades nor removes other packages. */
 export async function installPackages(names: readonly string[]): Promise<void> {
   if (names.length === 0) return;
   await step(`install Debian packages: ${names.join(", ")}`, async () => {

