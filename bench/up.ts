@@ -9,7 +9,7 @@ import { runProgram } from "../tools/engine/program.ts";
 import { firstReply, loggingConsumer } from "../tools/first-reply.ts";
 import { replaced } from "../tools/golden.ts";
 import { kubectl } from "../tools/kubectl.ts";
-import { Mesh } from "../tools/mesh.ts";
+import { LiveMesh } from "../tools/mesh.ts";
 import { table } from "../tools/report.ts";
 import { readStackFile } from "../stack/stack-file.ts";
 
@@ -17,7 +17,7 @@ const ROUNDS = 3;
 
 const file = await readStackFile(resolve(import.meta.dirname, ".."), "dev");
 const { settings } = file;
-const mesh = new Mesh(settings);
+const mesh = new LiveMesh(settings);
 const engine = await Engine.of(file);
 
 function consumer(): Service {

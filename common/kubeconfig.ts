@@ -227,7 +227,7 @@ async function clientOptions(kubeconfig: Kubeconfig): Promise<RequestOptions> {
 const TIMEOUT_MS = 10_000;
 
 /** Answer of an API server. */
-export interface Answer {
+export interface ApiAnswer {
   /** HTTP status. */
   readonly code: number;
   readonly body: string;
@@ -265,7 +265,7 @@ export class ApiServer {
    * Sends a GET request.
    * @throws Error if the server does not answer
    */
-  async get(path: string): Promise<Answer> {
+  async get(path: string): Promise<ApiAnswer> {
     const url = new URL(`${this.#server}${path}`);
     const request = url.protocol === "http:" ? httpRequest : httpsRequest;
     return new Promise((done, fail) => {

@@ -4,7 +4,7 @@ import { inMilliseconds } from "../settings/duration.ts";
 import type { Calls } from "../settings/graph.ts";
 import { javaToolOptions } from "../settings/java.ts";
 import { PROBE_PORT, type Runtime } from "../settings/names.ts";
-import { commonProperties, namedReferences, type Properties } from "../settings/properties.ts";
+import { commonProperties, namedReferences, type DubboProperties } from "../settings/properties.ts";
 
 type Container = kubernetes.types.input.core.v1.Container;
 type EnvVar = kubernetes.types.input.core.v1.EnvVar;
@@ -34,7 +34,7 @@ export interface DubboApplication {
   /** What it calls; undefined where it calls nothing. */
   readonly reference?: Reference | undefined;
   /** Further Dubbo properties. */
-  readonly properties: Properties;
+  readonly properties: DubboProperties;
 }
 
 /** What a runtime needs of a pod. */

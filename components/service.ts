@@ -1,7 +1,7 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { Runtime } from "../settings/names.ts";
-import type { Properties } from "../settings/properties.ts";
+import type { DubboProperties } from "../settings/properties.ts";
 import type { Resources } from "../settings/resources.ts";
 import type { Scale } from "../settings/scale.ts";
 import type { Reference } from "./runtime.ts";
@@ -38,7 +38,7 @@ export interface DubboServiceArgs {
   /** How long calls in flight may take after the drain, seconds: the longest deadline of its callers and its own. */
   finishSeconds: number;
   /** Further Dubbo properties. */
-  properties: Properties;
+  properties: DubboProperties;
   /** Resources of the application's container. */
   resources: Resources;
   /** Further annotations of the pods. */

@@ -8,12 +8,12 @@ import {
   filterAppliesTo,
   hits,
   isBounded,
-  type Mesh,
+  type ManifestMesh,
   namespaceOf,
   ofKind,
   proxyConfig,
   targetOf,
-  type Workload,
+  type WorkloadManifest,
 } from "./mesh.ts";
 import { type Fault, type Rule, titleOf } from "./rule.ts";
 
@@ -26,13 +26,13 @@ function clusterName({ key, port, subset }: Cluster): string {
   return `outbound|${port ?? "*"}|${subset}|${name ?? ""}.${namespace ?? ""}`;
 }
 
-function routedClusters({ routed }: Mesh): Cluster[] {
+function routedClusters({ routed }: ManifestMesh): Cluster[] {
   return [...routed.values()].flat();
 }
 
 /** Returns a fault for each health check for which `wrong` has a message. */
 function checkFaults(
-  mesh: Mesh,
+  mesh: ManifestMesh,
   wrong: (check: Fields, patch: CheckPatch) => string | undefined,
   field: string,
 ): Fault[] {
@@ -48,13 +48,13 @@ function checkFaults(
  * Reports whether a Sidecar limits the callees of every workload. Then a Service that no Sidecar
  * names has no callers.
  */
-function isScoped(mesh: Mesh): boolean {
+function isScoped(mesh: ManifestMesh): boolean {
   const sidecars = ofKind(mesh, "Sidecar").filter(isBounded);
   return mesh.workloads.every((workload) => sidecars.some((sidecar) => filterAppliesTo(sidecar, workload)));
 }
 
 /** Returns the clusters of one called Service that a caller's patches leave without a check. */
-function uncheckedClustersOf(mesh: Mesh, key: string, clusters: readonly Cluster[]): Fault[] {
+function uncheckedClustersOf(mesh: ManifestMesh, key: string, clusters: readonly Cluster[]): Fault[] {
   const callers = callersOf(mesh, key);
   if (callers.length === 0 && clusters.length > 0 && !isScoped(mesh)) {
     const service = mesh.services.find((each) => each.key === key);
@@ -78,11 +78,11 @@ function uncheckedClustersOf(mesh: Mesh, key: string, clusters: readonly Cluster
   });
 }
 
-function uncheckedClusters(mesh: Mesh): Fault[] {
+function uncheckedClusters(mesh: ManifestMesh): Fault[] {
   return [...mesh.routed].flatMap(([key, clusters]) => uncheckedClustersOf(mesh, key, clusters));
 }
 
-function unusedChecks(mesh: Mesh): Fault[] {
+function unusedChecks(mesh: ManifestMesh): Fault[] {
   const routed = routedClusters(mesh);
   return mesh.checks
     .filter((patch) => !routed.some((cluster) => hits(patch, cluster)))
@@ -97,7 +97,7 @@ function unusedChecks(mesh: Mesh): Fault[] {
  * Returns all clusters of the called Services. On each called port there is one cluster without a
  * subset, and one for each subset.
  */
-function allClusters(mesh: Mesh): Cluster[] {
+function allClusters(mesh: ManifestMesh): Cluster[] {
   return routedClusters(mesh).flatMap(({ key, port }) => {
     const subsets = destinationRules(mesh, key).flatMap((rule) => items(at(rule, "spec", "subsets")));
     const names = subsets.flatMap((subset) => text(at(subset, "name")) ?? []);
@@ -105,7 +105,7 @@ function allClusters(mesh: Mesh): Cluster[] {
   });
 }
 
-function needlessChecks(mesh: Mesh): Fault[] {
+function needlessChecks(mesh: ManifestMesh): Fault[] {
   const routed = routedClusters(mesh);
   const name = (cluster: Cluster): string => clusterName(cluster);
   const used = new Set(routed.map(name));
@@ -148,7 +148,7 @@ function overlap(one: CheckPatch["object"], other: CheckPatch["object"]): boolea
   );
 }
 
-function duplicateChecks(mesh: Mesh): Fault[] {
+function duplicateChecks(mesh: ManifestMesh): Fault[] {
   const several = mesh.checks
     .filter(({ checks }) => checks.length > 1)
     .map(({ object, path, checks }) => ({
@@ -239,7 +239,7 @@ function matches(expression: string, value: string): boolean {
  * Reports whether the workload's Envoy keeps the statistic.
  * Source: https://istio.io/latest/docs/ops/configuration/telemetry/envoy-stats/
  */
-function keepsStatistics(workload: Workload): boolean {
+function keepsStatistics(workload: WorkloadManifest): boolean {
   const matcher = fields(proxyConfig(workload)["proxyStatsMatcher"]);
   const listed = (key: string, annotation: string): readonly string[] => [
     ...texts(matcher[key]),
@@ -253,7 +253,7 @@ function keepsStatistics(workload: Workload): boolean {
   );
 }
 
-function callersWithoutStatistics(mesh: Mesh): Fault[] {
+function callersWithoutStatistics(mesh: ManifestMesh): Fault[] {
   const checking = mesh.workloads.filter((workload) =>
     mesh.checks.some(({ object }) => filterAppliesTo(object, workload)),
   );
@@ -267,7 +267,7 @@ function callersWithoutStatistics(mesh: Mesh): Fault[] {
     }));
 }
 
-function keepsRemovedPods(mesh: Mesh): Fault[] {
+function keepsRemovedPods(mesh: ManifestMesh): Fault[] {
   return mesh.checks
     .filter(({ value }) => value["ignore_health_on_host_removal"] !== true)
     .map(({ object, path }) => ({
@@ -277,7 +277,7 @@ function keepsRemovedPods(mesh: Mesh): Fault[] {
     }));
 }
 
-function unscopedFilters(mesh: Mesh): Fault[] {
+function unscopedFilters(mesh: ManifestMesh): Fault[] {
   return ofKind(mesh, "EnvoyFilter")
     .filter(
       (object) =>

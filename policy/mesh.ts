@@ -7,7 +7,7 @@ type Labels = Readonly<Record<string, string>>;
 const ROOT_NAMESPACE = "istio-system";
 
 /** A controller of pods, such as a Deployment. */
-export interface Workload {
+export interface WorkloadManifest {
   readonly object: KubernetesObject;
   readonly namespace: string;
   /** Labels of the pods. */
@@ -36,7 +36,7 @@ export interface ServicePort {
 }
 
 /** A Service, as the rules read it. */
-export interface Service {
+export interface ServiceManifest {
   readonly object: KubernetesObject;
   /** Namespace and name, joined by a slash. */
   readonly key: string;
@@ -93,18 +93,18 @@ export interface CheckPatch {
 }
 
 /** A caller: a workload, or an EnvoyFilter whose pods are not among the objects. */
-export interface Caller {
+export interface CallerManifest {
   readonly object: KubernetesObject;
   readonly namespace: string;
   readonly labels: Labels;
-  readonly workload: Workload | undefined;
+  readonly workload: WorkloadManifest | undefined;
 }
 
 /** All objects, read once, in the form that the rules need. */
-export interface Mesh {
+export interface ManifestMesh {
   readonly objects: readonly KubernetesObject[];
-  readonly workloads: readonly Workload[];
-  readonly services: readonly Service[];
+  readonly workloads: readonly WorkloadManifest[];
+  readonly services: readonly ServiceManifest[];
   readonly routes: readonly Route[];
   readonly checks: readonly CheckPatch[];
   /** Clusters that routes name, by namespace and name of the called Service. */
@@ -119,7 +119,7 @@ export function namespaceOf({ metadata }: KubernetesObject): string {
 }
 
 /** Returns the objects of a kind. */
-export function ofKind(mesh: Pick<Mesh, "objects">, kind: string): readonly KubernetesObject[] {
+export function ofKind(mesh: Pick<ManifestMesh, "objects">, kind: string): readonly KubernetesObject[] {
   return mesh.objects.filter((object) => object.kind === kind);
 }
 
@@ -138,7 +138,7 @@ const WORKLOADS = ["Deployment", "StatefulSet", "DaemonSet"];
 
 const INJECTED = ["istio-proxy", "istio-init", "istio-validation"];
 
-function containersOf(spec: Fields): Workload["containers"] {
+function containersOf(spec: Fields): WorkloadManifest["containers"] {
   return ["containers", "initContainers"].flatMap((list) =>
     items(spec[list]).flatMap((container, index) =>
       INJECTED.includes(text(at(container, "name")) ?? "")
@@ -160,7 +160,7 @@ function replicasOf(object: KubernetesObject, objects: readonly KubernetesObject
   return number(at(scaler ?? object, "spec", scaler ? "minReplicas" : "replicas")) ?? 1;
 }
 
-function workloadOf(object: KubernetesObject, objects: readonly KubernetesObject[]): Workload {
+function workloadOf(object: KubernetesObject, objects: readonly KubernetesObject[]): WorkloadManifest {
   const template = at(object, "spec", "template");
   const pod = fields(at(template, "spec"));
   return {
@@ -179,7 +179,7 @@ const DUBBO_NAME = /(^|-)(grpc|tri|triple|dubbo)(-|$)/;
 const DUBBO_PORTS = [20880, 50051, 50052];
 
 /** Finds a container's port by the name or number that a Service or a probe uses. */
-export function containerPort(workload: Workload, target: string): Fields | undefined {
+export function containerPort(workload: WorkloadManifest, target: string): Fields | undefined {
   return workload.containers
     .flatMap((container) => items(container.fields["ports"]).map(fields))
     .find((port) => text(port["name"]) === target || text(port["containerPort"]) === target);
@@ -187,13 +187,13 @@ export function containerPort(workload: Workload, target: string): Fields | unde
 
 /** Reports whether the Service selects the workload's pods. */
 export function selects(
-  { namespace, selector }: Pick<Service, "namespace" | "selector">,
-  pods: Workload,
+  { namespace, selector }: Pick<ServiceManifest, "namespace" | "selector">,
+  pods: WorkloadManifest,
 ): boolean {
   return namespace === pods.namespace && Object.keys(selector).length > 0 && picks(selector, pods.labels);
 }
 
-function serviceOf(object: KubernetesObject, workloads: readonly Workload[]): Service {
+function serviceOf(object: KubernetesObject, workloads: readonly WorkloadManifest[]): ServiceManifest {
   const namespace = namespaceOf(object);
   const selector = labels(at(object, "spec", "selector"));
   const pods = workloads.filter((workload) => selects({ namespace, selector }, workload));
@@ -257,7 +257,7 @@ function checksOf(object: KubernetesObject): CheckPatch[] {
 }
 
 /** Cluster properties that a patch matches. An undefined property matches any value. */
-export interface Target {
+export interface PatchTarget {
   /** Namespace and name; empty if the match names a Service that Istio cannot know. */
   readonly key: string | undefined;
   readonly port: number | undefined;
@@ -276,7 +276,7 @@ function fullKey(host: string): string {
 /**
  * Returns the target of a patch's match. If the match has a `name`, Istio ignores its other fields.
  */
-export function targetOf({ match }: Pick<CheckPatch, "match">): Target {
+export function targetOf({ match }: Pick<CheckPatch, "match">): PatchTarget {
   const cluster = fields(match["cluster"]);
   const name = text(cluster["name"]);
   if (name !== undefined) {
@@ -326,7 +326,7 @@ export function appliesTo(
 /** Reports whether an EnvoyFilter or a Sidecar applies to these pods. */
 export function filterAppliesTo(
   object: KubernetesObject,
-  pods: Pick<Caller, "namespace" | "labels">,
+  pods: Pick<CallerManifest, "namespace" | "labels">,
 ): boolean {
   return appliesTo(object, at(object, "spec", "workloadSelector", "labels"), pods);
 }
@@ -358,7 +358,7 @@ function calledKeys({
   objects,
   checks,
   services,
-}: Pick<Mesh, "objects" | "checks" | "services">): Set<string> {
+}: Pick<ManifestMesh, "objects" | "checks" | "services">): Set<string> {
   const known = new Set(services.map(({ key }) => key));
   const hosts = objects.flatMap((object): readonly (string | undefined)[] => {
     const key = (host: string): string | undefined => serviceKey(host, namespaceOf(object));
@@ -379,7 +379,7 @@ export function carriesCalls({ weight }: Destination, route: Route): boolean {
   return route.destinations.length === 1 || (weight ?? 0) > 0;
 }
 
-type Draft = Omit<Mesh, "routed">;
+type Draft = Omit<ManifestMesh, "routed">;
 
 /** Returns the clusters of a called Service that its routes name. */
 function routedBy(key: string, mesh: Draft): Cluster[] {
@@ -412,14 +412,14 @@ function routedBy(key: string, mesh: Draft): Cluster[] {
  * Reports whether a Service may exist. If the objects include Services of its namespace, it must be
  * one of them.
  */
-function mayExist(services: readonly Service[], key: string): boolean {
+function mayExist(services: readonly ServiceManifest[], key: string): boolean {
   const [namespace] = key.split("/");
   const own = services.filter((service) => service.namespace === namespace);
   return key !== "" && (own.length === 0 || own.some((service) => service.key === key));
 }
 
 /** Reads a set of objects into a mesh. */
-export function meshOf(objects: readonly KubernetesObject[], built: readonly string[]): Mesh {
+export function meshOf(objects: readonly KubernetesObject[], built: readonly string[]): ManifestMesh {
   const workloads = objects
     .filter(({ kind }) => WORKLOADS.includes(kind))
     .map((object) => workloadOf(object, objects));
@@ -437,7 +437,7 @@ export function meshOf(objects: readonly KubernetesObject[], built: readonly str
  * Reports whether a route's Service speaks Dubbo. A Service that is not among the objects counts as
  * Dubbo.
  */
-export function isDubboRoute(mesh: Mesh, route: Route): boolean {
+export function isDubboRoute(mesh: ManifestMesh, route: Route): boolean {
   return route.destinations.some(({ key }) => {
     const service = mesh.services.find((each) => each.key === key);
     return service === undefined ? key !== undefined : service.ports.some(({ dubbo }) => dubbo);
@@ -445,7 +445,7 @@ export function isDubboRoute(mesh: Mesh, route: Route): boolean {
 }
 
 /** Returns the DestinationRules of a Service. */
-export function destinationRules(mesh: Mesh, key: string): readonly KubernetesObject[] {
+export function destinationRules(mesh: ManifestMesh, key: string): readonly KubernetesObject[] {
   return ofKind(mesh, "DestinationRule").filter(
     (object) => serviceKey(text(at(object, "spec", "host")) ?? "", namespaceOf(object)) === key,
   );
@@ -459,7 +459,7 @@ export function subsetOf(rule: KubernetesObject, name: string): Fields | undefin
 }
 
 /** Returns the pods to which an EnvoyFilter applies, or the EnvoyFilter if the pods are unknown. */
-function callersOfFilter(mesh: Mesh, filter: KubernetesObject): Caller[] {
+function callersOfFilter(mesh: ManifestMesh, filter: KubernetesObject): CallerManifest[] {
   const pods = mesh.workloads.filter((workload) => filterAppliesTo(filter, workload));
   if (pods.length > 0) return pods.map((workload) => ({ ...workload, workload }));
   const selector = labels(at(filter, "spec", "workloadSelector", "labels"));
@@ -470,11 +470,11 @@ function callersOfFilter(mesh: Mesh, filter: KubernetesObject): Caller[] {
  * Returns the callers of a Service: workloads whose Sidecar names it, and those whose Envoys check
  * it.
  */
-export function callersOf(mesh: Mesh, key: string): readonly Caller[] {
+export function callersOf(mesh: ManifestMesh, key: string): readonly CallerManifest[] {
   const scoped = ofKind(mesh, "Sidecar")
     .filter((sidecar) => egressKeys(sidecar).includes(key))
     .flatMap((sidecar) => mesh.workloads.filter((workload) => filterAppliesTo(sidecar, workload)))
-    .map((workload): Caller => ({ ...workload, workload }));
+    .map((workload): CallerManifest => ({ ...workload, workload }));
   const checking = mesh.checks
     .filter((patch) => [key, undefined].includes(targetOf(patch).key))
     .flatMap((patch) => callersOfFilter(mesh, patch.object));
@@ -482,7 +482,7 @@ export function callersOf(mesh: Mesh, key: string): readonly Caller[] {
 }
 
 /** Returns the called Dubbo Services that select the workload's pods. */
-export function calledServices(mesh: Mesh, workload: Workload): readonly Service[] {
+export function calledServices(mesh: ManifestMesh, workload: WorkloadManifest): readonly ServiceManifest[] {
   const destinations = new Set([...mesh.routed.values()].flat().map(({ key }) => key));
   return mesh.services.filter(
     (service) =>
@@ -494,6 +494,6 @@ export function calledServices(mesh: Mesh, workload: Workload): readonly Service
  * Returns a workload's proxy settings.
  * Source: https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#ProxyConfig
  */
-export function proxyConfig({ annotations }: Workload): Fields {
+export function proxyConfig({ annotations }: WorkloadManifest): Fields {
   return embedded(annotations["proxy.istio.io/config"]);
 }

@@ -11,7 +11,14 @@ import {
   text,
   texts,
 } from "./fields.ts";
-import { containerPort, type Mesh, namespaceOf, ofKind, proxyConfig, type Workload } from "./mesh.ts";
+import {
+  containerPort,
+  type ManifestMesh,
+  namespaceOf,
+  ofKind,
+  proxyConfig,
+  type WorkloadManifest,
+} from "./mesh.ts";
 import type { Fault, Rule } from "./rule.ts";
 import { peerAuthentication } from "./security.ts";
 
@@ -22,12 +29,12 @@ const QOS_PATHS = { livenessProbe: "/live", readinessProbe: "/ready", startupPro
 
 const RESTRICTED = "https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted";
 
-type Container = Workload["containers"][number];
+type Container = WorkloadManifest["containers"][number];
 
 /** Returns a fault for each container for which `wrong` has messages. */
 function containerFaults(
-  mesh: Mesh,
-  wrong: (container: Container, workload: Workload) => readonly (string | undefined)[],
+  mesh: ManifestMesh,
+  wrong: (container: Container, workload: WorkloadManifest) => readonly (string | undefined)[],
   field: string,
 ): Fault[] {
   return mesh.workloads.flatMap((workload) =>
@@ -39,7 +46,7 @@ function containerFaults(
   );
 }
 
-function missingProbes(mesh: Mesh): Fault[] {
+function missingProbes(mesh: ManifestMesh): Fault[] {
   return mesh.workloads.flatMap(({ object, containers }) => {
     const missing = PROBES.filter((probe) => containers.every((each) => each.fields[probe] === undefined));
     return missing.length === 0 ? [] : [{ object, message: `has no ${missing.join(", no ")}` }];
@@ -48,7 +55,7 @@ function missingProbes(mesh: Mesh): Fault[] {
 
 /** Returns the fault of a probe's port or path, or undefined. */
 function probeFault(
-  workload: Workload,
+  workload: WorkloadManifest,
   container: Container,
   probe: (typeof PROBES)[number],
 ): string | undefined {
@@ -64,7 +71,7 @@ function probeFault(
   return path === QOS_PATHS[probe] ? undefined : `asks for ${path}; Dubbo answers it at ${QOS_PATHS[probe]}`;
 }
 
-function unansweredProbes(mesh: Mesh): Fault[] {
+function unansweredProbes(mesh: ManifestMesh): Fault[] {
   return PROBES.flatMap((probe) =>
     containerFaults(mesh, (container, workload) => [probeFault(workload, container, probe)], probe),
   );
@@ -73,7 +80,7 @@ function unansweredProbes(mesh: Mesh): Fault[] {
 const REWRITE = "sidecar.istio.io/rewriteAppHTTPProbers";
 
 /** Returns the port numbers of the kubelet's HTTP probes. */
-function probePorts(workload: Workload): string[] {
+function probePorts(workload: WorkloadManifest): string[] {
   return workload.containers.flatMap(({ fields: container }) =>
     PROBES.flatMap((probe) => {
       const port = text(at(container, probe, "httpGet", "port"));
@@ -83,14 +90,14 @@ function probePorts(workload: Workload): string[] {
   );
 }
 
-function isReachable(mesh: Mesh, workload: Workload, port: string): boolean {
+function isReachable(mesh: ManifestMesh, workload: WorkloadManifest, port: string): boolean {
   const policy = peerAuthentication(mesh, workload);
   const excluded = workload.annotations["traffic.sidecar.istio.io/excludeInboundPorts"]?.split(",") ?? [];
   const mode = at(policy, "spec", "portLevelMtls", port, "mode") ?? at(policy, "spec", "mtls", "mode");
   return excluded.map((each) => each.trim()).includes(port) || (policy !== undefined && mode !== "STRICT");
 }
 
-function plaintextProbes(mesh: Mesh): Fault[] {
+function plaintextProbes(mesh: ManifestMesh): Fault[] {
   return mesh.workloads
     .filter(
       (workload) =>
@@ -105,11 +112,11 @@ function plaintextProbes(mesh: Mesh): Fault[] {
 }
 
 /** Returns a container's securityContext. Its fields override the pod's. */
-function contextOf(container: Container, { pod }: Workload): Fields {
+function contextOf(container: Container, { pod }: WorkloadManifest): Fields {
   return { ...fields(pod["securityContext"]), ...fields(container.fields["securityContext"]) };
 }
 
-function unrestricted(container: Container, workload: Workload): (string | undefined)[] {
+function unrestricted(container: Container, workload: WorkloadManifest): (string | undefined)[] {
   const context = contextOf(container, workload);
   const dropped = texts(at(context, "capabilities", "drop"));
   const added = texts(at(context, "capabilities", "add")).filter((each) => each !== "NET_BIND_SERVICE");
@@ -124,7 +131,7 @@ function unrestricted(container: Container, workload: Workload): (string | undef
   ];
 }
 
-function boundAccounts(mesh: Mesh): Set<string> {
+function boundAccounts(mesh: ManifestMesh): Set<string> {
   const bindings = ["RoleBinding", "ClusterRoleBinding"].flatMap((kind) => ofKind(mesh, kind));
   const subjects = bindings.flatMap((binding) =>
     items(binding["subjects"]).map((subject) =>
@@ -134,7 +141,7 @@ function boundAccounts(mesh: Mesh): Set<string> {
   return new Set(subjects);
 }
 
-function needlessTokens(mesh: Mesh): Fault[] {
+function needlessTokens(mesh: ManifestMesh): Fault[] {
   const bound = boundAccounts(mesh);
   return mesh.workloads
     .filter(({ namespace, pod }) => {
@@ -152,7 +159,7 @@ function needlessTokens(mesh: Mesh): Fault[] {
     }));
 }
 
-function sharedAccounts(mesh: Mesh): Fault[] {
+function sharedAccounts(mesh: ManifestMesh): Fault[] {
   return mesh.workloads
     .filter(({ pod }) => ["default", undefined].includes(text(pod["serviceAccountName"])))
     .map(({ object }) => ({
@@ -211,7 +218,7 @@ interface KubernetesBudget {
   readonly minAvailable?: unknown;
 }
 
-function unbudgeted(mesh: Mesh): Fault[] {
+function unbudgeted(mesh: ManifestMesh): Fault[] {
   return mesh.workloads.flatMap(({ object, namespace, labels: own, replicas }): Fault[] => {
     const budgets = ofKind(mesh, "PodDisruptionBudget").filter(
       (each) =>
@@ -233,7 +240,7 @@ function unbudgeted(mesh: Mesh): Fault[] {
  * Returns the number of pods that may be missing during a rollout.
  * Source: Kubernetes' ResolveFenceposts; both settings default to 25 %.
  */
-function missingInRollout({ object, replicas }: Workload): number {
+function missingInRollout({ object, replicas }: WorkloadManifest): number {
   const strategy = fields(at(object, "spec", "strategy"));
   if (strategy["type"] === "Recreate") return replicas;
   const rolling = fields(strategy["rollingUpdate"]);
@@ -242,7 +249,7 @@ function missingInRollout({ object, replicas }: Workload): number {
   return unavailable === 0 && surge === 0 ? 1 : unavailable;
 }
 
-function lossyRollouts(mesh: Mesh): Fault[] {
+function lossyRollouts(mesh: ManifestMesh): Fault[] {
   return mesh.workloads
     .filter(({ object, replicas }) => object.kind === "Deployment" && replicas > 0)
     .flatMap((workload) => {
@@ -285,7 +292,7 @@ function sleepSeconds({ fields: container }: Container): number {
 }
 
 /** Returns the longest time, in seconds, that the application or its proxy takes to end. */
-function terminationSeconds(workload: Workload): number {
+function terminationSeconds(workload: WorkloadManifest): number {
   const applications = workload.containers.map(
     (container) =>
       sleepSeconds(container) +
@@ -297,7 +304,7 @@ function terminationSeconds(workload: Workload): number {
   return Math.max(0, ...applications, ...proxy.map((each) => durationSeconds(each) ?? 0));
 }
 
-function shortGracePeriods(mesh: Mesh): Fault[] {
+function shortGracePeriods(mesh: ManifestMesh): Fault[] {
   return mesh.workloads.flatMap((workload) => {
     const grace = number(workload.pod["terminationGracePeriodSeconds"]) ?? 30;
     const ending = terminationSeconds(workload);

@@ -1,5 +1,5 @@
 import type { KubernetesObject } from "../common/kubernetes-object.ts";
-import type { Mesh } from "./mesh.ts";
+import type { ManifestMesh } from "./mesh.ts";
 
 /** An object, or a field of it, that breaks a rule. */
 export interface Fault {
@@ -30,7 +30,7 @@ export interface Rule {
    */
   readonly source: string;
   /** Finds the places that break the rule. */
-  readonly faults: (mesh: Mesh) => readonly Fault[];
+  readonly faults: (mesh: ManifestMesh) => readonly Fault[];
 }
 
 /** Returns kind, namespace and name of an object. */

@@ -3,17 +3,17 @@ import { at, type Fields, fields, items, labels, number, text, texts } from "./f
 import {
   appliesTo,
   calledServices,
-  type Caller,
+  type CallerManifest,
   callersOf,
   filterAppliesTo,
   hits,
-  type Mesh,
+  type ManifestMesh,
   namespaceOf,
   ofKind,
   selects,
-  type Service,
+  type ServiceManifest,
   serviceKey,
-  type Workload,
+  type WorkloadManifest,
 } from "./mesh.ts";
 import { type Fault, type Rule, titleOf } from "./rule.ts";
 
@@ -23,7 +23,10 @@ const AUTHORIZATION = "https://istio.io/latest/docs/reference/config/security/au
  * Returns the PeerAuthentication that applies to the pods. A policy for the workload overrides one
  * for its namespace, which overrides one for the mesh.
  */
-export function peerAuthentication(mesh: Mesh, workload: Workload): KubernetesObject | undefined {
+export function peerAuthentication(
+  mesh: ManifestMesh,
+  workload: WorkloadManifest,
+): KubernetesObject | undefined {
   const selector = (object: KubernetesObject): Readonly<Record<string, string>> =>
     labels(at(object, "spec", "selector", "matchLabels"));
   const rank = (object: KubernetesObject): number =>
@@ -35,7 +38,7 @@ export function peerAuthentication(mesh: Mesh, workload: Workload): KubernetesOb
 }
 
 /** Returns the container port behind a Service's first Dubbo port. Policies name that port. */
-function podPort(service: Service, workload: Workload): number | undefined {
+function podPort(service: ServiceManifest, workload: WorkloadManifest): number | undefined {
   const target = service.ports.find(({ dubbo }) => dubbo)?.targetPort ?? "";
   const named = workload.containers
     .flatMap(({ fields: container }) => items(container["ports"]))
@@ -44,12 +47,12 @@ function podPort(service: Service, workload: Workload): number | undefined {
 }
 
 /** Returns the pods' ports that speak Dubbo. */
-function dubboPorts(mesh: Mesh, workload: Workload): Set<number | undefined> {
+function dubboPorts(mesh: ManifestMesh, workload: WorkloadManifest): Set<number | undefined> {
   const services = mesh.services.filter((service) => selects(service, workload));
   return new Set(services.map((service) => podPort(service, workload)));
 }
 
-function notStrict(mesh: Mesh): Fault[] {
+function notStrict(mesh: ManifestMesh): Fault[] {
   const faults = mesh.workloads.flatMap((workload): Fault[] => {
     const policy = peerAuthentication(mesh, workload);
     if (policy === undefined) {
@@ -86,7 +89,11 @@ function fits(patterns: unknown, value: string): boolean {
 }
 
 /** Returns the AuthorizationPolicies of the pods that have one of `actions`. */
-function policiesOf(mesh: Mesh, workload: Workload, actions: readonly string[]): readonly KubernetesObject[] {
+function policiesOf(
+  mesh: ManifestMesh,
+  workload: WorkloadManifest,
+  actions: readonly string[],
+): readonly KubernetesObject[] {
   return ofKind(mesh, "AuthorizationPolicy").filter(
     (object) =>
       actions.includes(text(at(object, "spec", "action")) ?? "ALLOW") &&
@@ -94,7 +101,7 @@ function policiesOf(mesh: Mesh, workload: Workload, actions: readonly string[]):
   );
 }
 
-function unauthorizedCallees(mesh: Mesh): Fault[] {
+function unauthorizedCallees(mesh: ManifestMesh): Fault[] {
   return mesh.workloads
     .filter(
       (workload) =>
@@ -107,7 +114,7 @@ function unauthorizedCallees(mesh: Mesh): Fault[] {
     }));
 }
 
-function anonymousPolicies(mesh: Mesh): Fault[] {
+function anonymousPolicies(mesh: ManifestMesh): Fault[] {
   const policies = new Set(
     mesh.workloads
       .filter((workload) => calledServices(mesh, workload).length > 0)
@@ -140,7 +147,7 @@ function requestOf(check: Fields): CheckRequest | undefined {
 }
 
 /** Reports whether a rule's sources include the caller. */
-function admitsCaller(sources: readonly unknown[], { namespace, workload }: Caller): boolean {
+function admitsCaller(sources: readonly unknown[], { namespace, workload }: CallerManifest): boolean {
   if (sources.length === 0 || workload === undefined) return true;
   const account = text(workload.pod["serviceAccountName"]) ?? "default";
   return sources.some((from) => {
@@ -157,7 +164,7 @@ function admitsCaller(sources: readonly unknown[], { namespace, workload }: Call
 
 function admits(
   policy: KubernetesObject,
-  caller: Caller,
+  caller: CallerManifest,
   asked: CheckRequest,
   port: number | undefined,
 ): boolean {
@@ -176,7 +183,7 @@ function admits(
 }
 
 /** Returns the requests of a caller's health checks to a Service's pods, without duplicates. */
-function requestsOf(mesh: Mesh, service: Service, caller: Caller): CheckRequest[] {
+function requestsOf(mesh: ManifestMesh, service: ServiceManifest, caller: CallerManifest): CheckRequest[] {
   const clusters = [...mesh.routed.values()].flat().filter(({ key }) => key === service.key);
   const asked = mesh.checks
     .filter(({ object }) => object === caller.object || filterAppliesTo(object, caller))
@@ -185,7 +192,7 @@ function requestsOf(mesh: Mesh, service: Service, caller: Caller): CheckRequest[
   return [...new Map(asked.map((each) => [`${each.method} ${each.path}`, each])).values()];
 }
 
-function deniedChecks(mesh: Mesh): Fault[] {
+function deniedChecks(mesh: ManifestMesh): Fault[] {
   return mesh.workloads.flatMap((workload) => {
     const policies = policiesOf(mesh, workload, ["ALLOW"]);
     if (policies.length === 0) return [];
@@ -222,7 +229,7 @@ export function trafficPolicies(
   ]);
 }
 
-function overriddenMtls(mesh: Mesh): Fault[] {
+function overriddenMtls(mesh: ManifestMesh): Fault[] {
   return ofKind(mesh, "DestinationRule")
     .filter((rule) => {
       const host = text(at(rule, "spec", "host")) ?? "";

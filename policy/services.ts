@@ -4,10 +4,10 @@ import {
   destinationRules,
   filterAppliesTo,
   isBounded,
-  type Mesh,
+  type ManifestMesh,
   namespaceOf,
   ofKind,
-  type Service,
+  type ServiceManifest,
   selects,
 } from "./mesh.ts";
 import type { Fault, Rule } from "./rule.ts";
@@ -15,7 +15,7 @@ import type { Fault, Rule } from "./rule.ts";
 const PROTOCOL_SELECTION =
   "https://istio.io/latest/docs/ops/configuration/traffic-management/protocol-selection/";
 
-function dubboServices({ services }: Mesh): readonly Service[] {
+function dubboServices({ services }: ManifestMesh): readonly ServiceManifest[] {
   return services.filter(({ ports }) => ports.some(({ dubbo }) => dubbo));
 }
 
@@ -28,7 +28,10 @@ function protocolOf(appProtocol: string | undefined, name = ""): string {
 }
 
 /** Returns a fault for each Dubbo port for which `wrong` has a message. */
-function portFaults(mesh: Mesh, wrong: (port: Service["ports"][number]) => string | undefined): Fault[] {
+function portFaults(
+  mesh: ManifestMesh,
+  wrong: (port: ServiceManifest["ports"][number]) => string | undefined,
+): Fault[] {
   return dubboServices(mesh).flatMap(({ object, ports }) =>
     ports
       .filter(({ dubbo }) => dubbo)
@@ -39,7 +42,7 @@ function portFaults(mesh: Mesh, wrong: (port: Service["ports"][number]) => strin
   );
 }
 
-function headless(mesh: Mesh): Fault[] {
+function headless(mesh: ManifestMesh): Fault[] {
   return dubboServices(mesh)
     .filter(({ object }) => at(object, "spec", "clusterIP") === "None")
     .map(({ object }) => ({
@@ -50,12 +53,12 @@ function headless(mesh: Mesh): Fault[] {
 }
 
 /** Returns the label keys that distinguish a Service's subsets. */
-function subsetLabels(mesh: Mesh, key: string): Set<string> {
+function subsetLabels(mesh: ManifestMesh, key: string): Set<string> {
   const subsets = destinationRules(mesh, key).flatMap((rule) => items(at(rule, "spec", "subsets")));
   return new Set(subsets.flatMap((subset) => Object.keys(labels(at(subset, "labels")))));
 }
 
-function pinnedSelectors(mesh: Mesh): Fault[] {
+function pinnedSelectors(mesh: ManifestMesh): Fault[] {
   return dubboServices(mesh).flatMap(({ object, key, selector }) => {
     const dividing = subsetLabels(mesh, key);
     return Object.keys(selector)
@@ -68,7 +71,7 @@ function pinnedSelectors(mesh: Mesh): Fault[] {
   });
 }
 
-function unreachablePods(mesh: Mesh): Fault[] {
+function unreachablePods(mesh: ManifestMesh): Fault[] {
   return dubboServices(mesh).flatMap((service): Fault[] => {
     const { object, namespace, ports } = service;
     const inNamespace = mesh.workloads.filter((workload) => workload.namespace === namespace);
@@ -85,12 +88,12 @@ function unreachablePods(mesh: Mesh): Fault[] {
 }
 
 /** Returns the pods' own setting for sidecar injection: `true`, `false` or undefined. */
-function injectionSetting(pods: Mesh["workloads"][number]): string | undefined {
+function injectionSetting(pods: ManifestMesh["workloads"][number]): string | undefined {
   const key = "sidecar.istio.io/inject";
   return pods.labels[key] ?? pods.annotations[key];
 }
 
-function notInjected(mesh: Mesh): Fault[] {
+function notInjected(mesh: ManifestMesh): Fault[] {
   const namespaces = ofKind(mesh, "Namespace")
     .filter(({ metadata: { name } }) => {
       const pods = mesh.workloads.filter(({ namespace }) => namespace === name);
@@ -116,14 +119,14 @@ function notInjected(mesh: Mesh): Fault[] {
   return [...namespaces, ...pods];
 }
 
-function loggedNamespaces(mesh: Mesh): Set<string> {
+function loggedNamespaces(mesh: ManifestMesh): Set<string> {
   const logging = ofKind(mesh, "Telemetry").filter((telemetry) =>
     items(at(telemetry, "spec", "accessLogging")).some((each) => fields(each)["disabled"] !== true),
   );
   return new Set(logging.map(namespaceOf));
 }
 
-function namespacesWithoutLogs(mesh: Mesh): Fault[] {
+function namespacesWithoutLogs(mesh: ManifestMesh): Fault[] {
   const logged = loggedNamespaces(mesh);
   if (logged.has("istio-system")) return [];
   const namespaces = [...new Set(dubboServices(mesh).map(({ namespace }) => namespace))];
@@ -135,7 +138,7 @@ function namespacesWithoutLogs(mesh: Mesh): Fault[] {
     }));
 }
 
-function unscopedWorkloads(mesh: Mesh): Fault[] {
+function unscopedWorkloads(mesh: ManifestMesh): Fault[] {
   const sidecars = ofKind(mesh, "Sidecar").filter(isBounded);
   return mesh.workloads
     .filter((workload) => !sidecars.some((sidecar) => filterAppliesTo(sidecar, workload)))

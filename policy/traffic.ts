@@ -15,7 +15,7 @@ import {
   type Destination,
   destinationRules,
   isDubboRoute,
-  type Mesh,
+  type ManifestMesh,
   namespaceOf,
   ofKind,
   type Route,
@@ -28,7 +28,7 @@ import { trafficPolicies } from "./security.ts";
 
 const VIRTUAL_SERVICE = "https://istio.io/latest/docs/reference/config/networking/virtual-service/";
 
-function wrongWeights(mesh: Mesh): Fault[] {
+function wrongWeights(mesh: ManifestMesh): Fault[] {
   return mesh.routes
     .filter(({ destinations }) => destinations.length > 1)
     .flatMap(({ object, path, destinations }) => {
@@ -39,7 +39,7 @@ function wrongWeights(mesh: Mesh): Fault[] {
 
 /** Returns a fault for each destination for which `wrong` has a message. */
 function destinationFaults(
-  mesh: Mesh,
+  mesh: ManifestMesh,
   wrong: (destination: Destination, route: Route) => string | undefined,
 ): Fault[] {
   return mesh.routes.flatMap((route) =>
@@ -52,13 +52,13 @@ function destinationFaults(
   );
 }
 
-function subsetOfDestination(mesh: Mesh, { key = "", subset }: Destination): Fields | undefined {
+function subsetOfDestination(mesh: ManifestMesh, { key = "", subset }: Destination): Fields | undefined {
   return destinationRules(mesh, key)
     .map((rule) => subsetOf(rule, subset))
     .find((each) => each !== undefined);
 }
 
-function unknownSubset(mesh: Mesh, destination: Destination): string | undefined {
+function unknownSubset(mesh: ManifestMesh, destination: Destination): string | undefined {
   const { subset, host } = destination;
   if (subset === "" || subsetOfDestination(mesh, destination) !== undefined) return undefined;
   return `no DestinationRule has the subset ${subset} of ${host}: its calls are answered 503`;
@@ -68,7 +68,7 @@ function unknownSubset(mesh: Mesh, destination: Destination): string | undefined
  * Returns the fault of a destination that gets calls but has no pods. It skips Services and
  * namespaces that the objects do not describe.
  */
-function emptyDestination(mesh: Mesh, destination: Destination, route: Route): string | undefined {
+function emptyDestination(mesh: ManifestMesh, destination: Destination, route: Route): string | undefined {
   const service = mesh.services.find(({ key }) => key === destination.key);
   const subset = subsetOfDestination(mesh, destination);
   if (service === undefined || !carriesCalls(destination, route)) return undefined;
@@ -108,11 +108,11 @@ function unsafeRetries({ fields: route }: Route): string[] {
   return retries["perTryTimeout"] === undefined ? unsafe : [...unsafe, "perTryTimeout"];
 }
 
-function dubboRoutes(mesh: Mesh): Route[] {
+function dubboRoutes(mesh: ManifestMesh): Route[] {
   return mesh.routes.filter((route) => isDubboRoute(mesh, route));
 }
 
-function repeatedCalls(mesh: Mesh): Fault[] {
+function repeatedCalls(mesh: ManifestMesh): Fault[] {
   return dubboRoutes(mesh)
     .filter((route) => !isUnary(route))
     .flatMap((route) => {
@@ -122,7 +122,7 @@ function repeatedCalls(mesh: Mesh): Fault[] {
     });
 }
 
-function unsetRetries(mesh: Mesh): Fault[] {
+function unsetRetries(mesh: ManifestMesh): Fault[] {
   return dubboRoutes(mesh)
     .filter(({ fields: route }) => route["retries"] === undefined && route["route"] !== undefined)
     .map(({ object, path }) => ({
@@ -133,7 +133,7 @@ function unsetRetries(mesh: Mesh): Fault[] {
     }));
 }
 
-function streamTimeouts(mesh: Mesh): Fault[] {
+function streamTimeouts(mesh: ManifestMesh): Fault[] {
   return dubboRoutes(mesh)
     .filter((route) => (durationSeconds(route.fields["timeout"]) ?? 0) > 0 && !isUnary(route))
     .map(({ object, path, fields: route }) => ({
@@ -143,7 +143,7 @@ function streamTimeouts(mesh: Mesh): Fault[] {
     }));
 }
 
-function disabledPanicThresholds(mesh: Mesh): Fault[] {
+function disabledPanicThresholds(mesh: ManifestMesh): Fault[] {
   return ofKind(mesh, "DestinationRule").flatMap((object) =>
     trafficPolicies(object).flatMap(({ path, policy }) => {
       const detection = policy["outlierDetection"];
@@ -155,7 +155,7 @@ function disabledPanicThresholds(mesh: Mesh): Fault[] {
 }
 
 /** Returns the hosts that traffic rules name, with their paths. `message` holds the host. */
-function hostsOf(mesh: Mesh): Required<Fault>[] {
+function hostsOf(mesh: ManifestMesh): Required<Fault>[] {
   const rules = ofKind(mesh, "DestinationRule").map((object) => ({
     object,
     path: "spec.host",
@@ -174,7 +174,7 @@ function hostsOf(mesh: Mesh): Required<Fault>[] {
   return [...rules, ...hosts, ...destinations];
 }
 
-function shortHosts(mesh: Mesh): Fault[] {
+function shortHosts(mesh: ManifestMesh): Fault[] {
   return hostsOf(mesh)
     .filter(({ message: host }) => host !== "" && !host.includes(".") && !host.includes("*"))
     .map(({ object, path, message: host }) => ({
@@ -188,7 +188,7 @@ function shortHosts(mesh: Mesh): Fault[] {
  * Returns the hosts that do not resolve. Istio does not complete partial DNS names, and a full name
  * must be a Service of its namespace.
  */
-function unknownHosts(mesh: Mesh): Fault[] {
+function unknownHosts(mesh: ManifestMesh): Fault[] {
   return hostsOf(mesh).flatMap(({ object, path, message: host }): Fault[] => {
     const parts = host.split(".");
     const [name = "", namespace = "", svc] = parts;

@@ -20,7 +20,7 @@ export interface Service extends Omit<ServiceSettings, "traffic" | "healthCheck"
 }
 
 /** Services of a stack and the stack-wide settings. */
-export interface Mesh {
+export interface GivenServices {
   readonly services: readonly ServiceSettings[];
   readonly traffic: TrafficSettings;
   readonly healthCheck: HealthCheck;
@@ -40,7 +40,7 @@ function finishOf(service: ServiceSettings, services: readonly ServiceSettings[]
 }
 
 /** Applies the stack-wide settings to each service. */
-export function servicesOf({ services, traffic, healthCheck, drain }: Mesh): Service[] {
+export function servicesOf({ services, traffic, healthCheck, drain }: GivenServices): Service[] {
   return services.map((given) => {
     const check = given.healthCheck ?? healthCheck;
     const wanted = given.drain ?? drain;

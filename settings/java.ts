@@ -1,5 +1,5 @@
 import type { Calls } from "./graph.ts";
-import { commonProperties, namedReferences, type Properties, systemProperty } from "./properties.ts";
+import { commonProperties, namedReferences, type DubboProperties, systemProperty } from "./properties.ts";
 
 /** Application on Dubbo's Java SDK, as its runtime is configured. */
 export interface JavaApplication {
@@ -14,7 +14,7 @@ export interface JavaApplication {
   /** Outgoing calls; undefined if there are none. */
   readonly reference?: Calls | undefined;
   /** Further Dubbo properties. They take precedence over those of the stack. */
-  readonly properties: Properties;
+  readonly properties: DubboProperties;
 }
 
 /**

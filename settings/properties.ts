@@ -3,7 +3,7 @@ import { variableOf } from "dubbo-node/names";
 import { PROBE_PORT } from "./names.ts";
 
 /** Dubbo properties by name, such as `dubbo.application.log-format`. */
-export type Properties = Readonly<Record<string, string>>;
+export type DubboProperties = Readonly<Record<string, string>>;
 
 /** Returns the Dubbo properties of every application. The values may be outputs. */
 export function commonProperties<T>(given: {
@@ -68,7 +68,7 @@ function duplicateNames(names: readonly string[]): string[] {
  * @param taken advice by name of each property that the stack sets itself
  */
 export function applicationProperties(
-  taken: Properties,
+  taken: DubboProperties,
 ): z.ZodType<Record<string, string>, Record<string, string | number | boolean>> {
   const instead = new Map(Object.entries(taken).map(([name, advice]) => [variableOf(name), advice]));
   return z.record(z.string(), propertyValue).superRefine((properties, context) => {

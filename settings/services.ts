@@ -4,7 +4,7 @@ import { healthCheckSettings } from "./health-check.ts";
 import { PROBE_PORT, RUNTIMES } from "./names.ts";
 import { portNumber } from "./port.ts";
 import { PRESETS, publishedImage, publishedVersions, defaultInterval } from "./presets.ts";
-import { applicationProperties, type Properties } from "./properties.ts";
+import { applicationProperties, type DubboProperties } from "./properties.ts";
 import { resourcesOf, resourcesSettings } from "./resources.ts";
 import { rejectTwoScales, type Scale, scaleKeys, withPods } from "./scale.ts";
 import { trafficSettings } from "./traffic.ts";
@@ -49,7 +49,7 @@ const grpcService = z.string().regex(/^\w+(\.\w+)+$/, "must be a gRPC service su
 const headerName = /^[a-z0-9][a-z0-9_.-]*$/;
 
 /** Dubbo properties that the stack sets itself, each with advice for the user. */
-const RESERVED_PROPERTIES: Properties = {
+const RESERVED_PROPERTIES: DubboProperties = {
   "dubbo.application.name": "use name",
   "dubbo.application.version": "use versions",
   "dubbo.application.qos-enable": "the probes need it",

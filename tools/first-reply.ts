@@ -4,7 +4,7 @@ import { UserError } from "../common/errors.ts";
 import { mostPods, type Service } from "../settings/graph.ts";
 import { APPLICATION_CONTAINER } from "../settings/names.ts";
 import { logMessages } from "./log-line.ts";
-import type { Mesh } from "./mesh.ts";
+import type { LiveMesh } from "./mesh.ts";
 
 const POLL_MS = 300;
 const TIMEOUT_MS = 300_000;
@@ -72,7 +72,7 @@ export function withPods(error: UserError, pods: readonly V1Pod[]): UserError {
  * Waits for the consumer's first reply and returns that line of its log.
  * @throws UserError after 300 s, with the reasons why pods wait
  */
-export async function firstReply(mesh: Mesh, consumer: Service): Promise<string> {
+export async function firstReply(mesh: LiveMesh, consumer: Service): Promise<string> {
   const deadline = Date.now() + TIMEOUT_MS;
   let pods: V1Pod[] = [];
   while (Date.now() < deadline) {

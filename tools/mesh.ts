@@ -6,7 +6,7 @@ import { type ClusterSettings, stackKubeconfig } from "../common/kubeconfig.ts";
 import type { Settings } from "../settings/settings.ts";
 
 /** Client that reads a stack's live mesh: pods, logs and proxies. It changes nothing. */
-export class Mesh {
+export class LiveMesh {
   readonly #config: KubeConfig;
   readonly #core: CoreV1Api;
   /** Namespace of the stack. */

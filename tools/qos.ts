@@ -3,11 +3,11 @@ import { UserError } from "../common/errors.ts";
 import { calleesFirst } from "../settings/graph.ts";
 import type { Settings } from "../settings/settings.ts";
 import { forwarded } from "./forward.ts";
-import { Mesh } from "./mesh.ts";
+import { LiveMesh } from "./mesh.ts";
 import type { StackFile } from "../stack/stack-file.ts";
 
 /** Returns the names of the stack's pods, callers first. */
-async function podNames(mesh: Mesh, { services }: Settings): Promise<string[]> {
+async function podNames(mesh: LiveMesh, { services }: Settings): Promise<string[]> {
   const callersFirst = calleesFirst(services).reverse();
   const pods = await Promise.all(callersFirst.map(({ name }) => mesh.pods(name)));
   return pods.flat().flatMap(({ metadata }) => metadata?.name ?? []);
@@ -39,7 +39,7 @@ export interface QosAnswer {
  * @throws UserError if there is no such pod, or it cannot be reached
  */
 export async function qos({ settings }: StackFile, command: string, name?: string): Promise<QosAnswer> {
-  const pod = choosePod(await podNames(new Mesh(settings), settings), name);
+  const pod = choosePod(await podNames(new LiveMesh(settings), settings), name);
   return forwarded(settings, pod, PROBE_PORT, async (address) => {
     const response = await fetch(`http://${address}/${command}`, { headers: { connection: "close" } });
     return { status: response.status, body: await response.text() };

@@ -6,7 +6,7 @@ import { confirmWarnings } from "./confirm.ts";
 import { type Change, Engine, type UpResult } from "./engine/engine.ts";
 import { findEngine } from "./engine/find.ts";
 import { firstReply, loggingConsumer, withPods } from "./first-reply.ts";
-import { Mesh } from "./mesh.ts";
+import { LiveMesh } from "./mesh.ts";
 import type { StackFile } from "../stack/stack-file.ts";
 
 /** Result of {@link up}. */
@@ -50,7 +50,7 @@ export async function up(file: StackFile, confirmed?: string): Promise<UpReport>
   const { settings } = file;
   const engine = await Engine.of(file);
   if (settings.cluster === "local") await clusterUp(findEngine);
-  const mesh = new Mesh(settings);
+  const mesh = new LiveMesh(settings);
   const pods = async (): Promise<V1Pod[]> =>
     // The engine's error matters more, even if the cluster no longer answers.
     (await Promise.all(settings.services.map(({ name }) => mesh.pods(name).catch(() => [])))).flat();

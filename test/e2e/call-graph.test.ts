@@ -3,7 +3,7 @@ import { logger } from "dubbo-node/logger";
 import { DubboReference } from "dubbo-node/reference";
 import { Relay } from "../../apps/gen/relay_pb.ts";
 import { forwarded } from "../../tools/forward.ts";
-import { Mesh } from "../../tools/mesh.ts";
+import { LiveMesh } from "../../tools/mesh.ts";
 import { readStackFile } from "../../stack/stack-file.ts";
 import type { Preview } from "../../tools/engine/engine.ts";
 import type { UpReport } from "../../tools/up.ts";
@@ -23,7 +23,7 @@ function writeServices(...further: object[]): void {
 /** Runs `work` with a local address that is forwarded to the first pod of a service. */
 async function intoPod<T>(service: string, port: number, work: (address: string) => Promise<T>): Promise<T> {
   const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
-  const [pod] = await new Mesh(settings).pods(service);
+  const [pod] = await new LiveMesh(settings).pods(service);
   return forwarded(settings, pod?.metadata?.name ?? "", port, work);
 }
 
@@ -100,7 +100,7 @@ describe("a third service", () => {
       '"fix":"Run `make up STACK=e2e CONFIRM=e2e` if you mean it."',
     );
     const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
-    expect(await new Mesh(settings).pods(RELAY)).toHaveLength(1);
+    expect(await new LiveMesh(settings).pods(RELAY)).toHaveLength(1);
   });
 
   it("goes with its entry, and takes nothing else along", async () => {

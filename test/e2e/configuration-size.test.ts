@@ -5,7 +5,7 @@ import { type KubernetesObject } from "../../common/kubernetes-object.ts";
 import { runProgram } from "../../tools/engine/program.ts";
 import { step } from "../../common/steps.ts";
 import { kubectl } from "../../tools/kubectl.ts";
-import { Mesh } from "../../tools/mesh.ts";
+import { LiveMesh } from "../../tools/mesh.ts";
 import { readStackFile } from "../../stack/stack-file.ts";
 import { askProxy } from "../../tools/verify/proxy.ts";
 import type { Settings } from "../../settings/settings.ts";
@@ -61,7 +61,7 @@ function sizeOf(dump: string): Size {
 
 /** Returns the sizes for the first consumer pod and the first provider pod. */
 async function sizes(settings: Settings): Promise<Size[]> {
-  const mesh = new Mesh(settings);
+  const mesh = new LiveMesh(settings);
   const { provider, consumer } = pairOf(settings);
   return Promise.all(
     [consumer, provider].map(async ({ name }) => {

@@ -4,7 +4,7 @@ import { APPLICATION_CONTAINER } from "../../settings/names.ts";
 import type { Settings } from "../../settings/settings.ts";
 import { pairOf } from "./make.ts";
 import { logMessages } from "../../tools/log-line.ts";
-import type { Mesh } from "../../tools/mesh.ts";
+import type { LiveMesh } from "../../tools/mesh.ts";
 import { askProxy } from "../../tools/verify/proxy.ts";
 import { applicationProcess } from "./host.ts";
 
@@ -53,7 +53,7 @@ interface Host {
  * Tells if an endpoint is out, according to Envoy.
  * The active check fails, or Envoy has no such endpoint because its pod is not ready.
  */
-async function isOut(mesh: Mesh, consumer: string, address: string): Promise<boolean> {
+async function isOut(mesh: LiveMesh, consumer: string, address: string): Promise<boolean> {
   const text = await askProxy(mesh, consumer, "clusters?format=json");
   const { cluster_statuses: clusters } = JSON.parse(text) as {
     cluster_statuses: { name: string; host_statuses?: Host[] }[];
@@ -102,19 +102,19 @@ interface Scene {
 }
 
 /** Returns the complete logs of consumers. */
-async function consumerLogs(mesh: Mesh, names: readonly string[]): Promise<string[]> {
+async function consumerLogs(mesh: LiveMesh, names: readonly string[]): Promise<string[]> {
   return Promise.all(names.map((name) => mesh.log(name, undefined, 1_000_000)));
 }
 
 /** Returns the last reply in the consumer's log. */
-export async function lastReply(mesh: Mesh, settings: Settings): Promise<string> {
+export async function lastReply(mesh: LiveMesh, settings: Settings): Promise<string> {
   const { consumer } = pairOf(settings);
   const pod = (await mesh.pods(consumer.name)).at(-1)?.metadata?.name ?? "";
   const replies = matching(logMessages(await mesh.log(pod)), /consumer Unary reply <-/);
   return replies.at(-1) ?? "none";
 }
 
-async function scene(mesh: Mesh, settings: Settings): Promise<Scene> {
+async function scene(mesh: LiveMesh, settings: Settings): Promise<Scene> {
   const { provider, consumer } = pairOf(settings);
   const [victim] = await mesh.pods(provider.name);
   const callers = (await mesh.pods(consumer.name)).map(({ metadata }) => metadata?.name ?? "");
@@ -147,7 +147,7 @@ function now(): number {
   return performance.now() / 1000;
 }
 
-async function podNow(mesh: Mesh, settings: Settings, pod: V1Pod): Promise<V1Pod> {
+async function podNow(mesh: LiveMesh, settings: Settings, pod: V1Pod): Promise<V1Pod> {
   const found = await mesh.pods(pairOf(settings).provider.name);
   return found.find(({ metadata }) => metadata?.uid === pod.metadata?.uid) ?? pod;
 }
@@ -156,7 +156,7 @@ async function podNow(mesh: Mesh, settings: Settings, pod: V1Pod): Promise<V1Pod
  * Stops a provider's process for some seconds, like a hang, while the consumer calls.
  * Returns the effects on Envoy, the kubelet and the consumer. The process resumes in any case.
  */
-export async function hang(mesh: Mesh, settings: Settings, secondsLong: number): Promise<Hung> {
+export async function hang(mesh: LiveMesh, settings: Settings, secondsLong: number): Promise<Hung> {
   const { victim, pid, out, calls } = await scene(mesh, settings);
   const start = now();
   process.kill(pid, "SIGSTOP");
@@ -183,7 +183,7 @@ function applicationStatus(pod: V1Pod): V1ContainerStatus | undefined {
 }
 
 /** Waits until the application container of a pod ends, and returns its exit code. */
-async function exitOf(mesh: Mesh, settings: Settings, pod: V1Pod, limit: number): Promise<number> {
+async function exitOf(mesh: LiveMesh, settings: Settings, pod: V1Pod, limit: number): Promise<number> {
   const container = applicationStatus(pod)?.containerID;
   const end = now() + limit;
   while (now() < end) {
@@ -199,7 +199,7 @@ async function exitOf(mesh: Mesh, settings: Settings, pod: V1Pod, limit: number)
  * Sends SIGTERM to a provider's process, like the kubelet, while the consumer calls.
  * The pod stays, so that only the health check takes it out. The kubelet restarts the container.
  */
-export async function terminate(mesh: Mesh, settings: Settings, drain: number): Promise<Ended> {
+export async function terminate(mesh: LiveMesh, settings: Settings, drain: number): Promise<Ended> {
   const { victim, pid, out, calls } = await scene(mesh, settings);
   const start = now();
   process.kill(pid, "SIGTERM");

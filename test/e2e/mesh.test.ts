@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { CACHE_DIR } from "../../common/artifacts/cache.ts";
 import { detectionBounds, drainSeconds } from "../../settings/health-check.ts";
 import type { UpReport } from "../../tools/up.ts";
-import { Mesh } from "../../tools/mesh.ts";
+import { LiveMesh } from "../../tools/mesh.ts";
 import { readStackFile } from "../../stack/stack-file.ts";
 import { hang, lastReply, terminate } from "./fault.ts";
 import { applicationFiles, type Traces, traces, wayOut } from "./host.ts";
@@ -36,7 +36,7 @@ const targets = ({ changes }: UpReport): string[] =>
 /** Returns a function that sends an HTTP request from the consumer to the provider's first pod. */
 async function asker(): Promise<(path: string) => Promise<string>> {
   const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
-  const mesh = new Mesh(settings);
+  const mesh = new LiveMesh(settings);
   const [caller] = await mesh.pods(pairOf(settings).consumer.name);
   const [provider] = await mesh.pods(pairOf(settings).provider.name);
   return async (path) => {
@@ -94,7 +94,7 @@ describe("a mesh on the local cluster", () => {
 
   it("runs images that hold no shell and no package manager", async () => {
     const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
-    const [pod] = await new Mesh(settings).pods(pairOf(settings).provider.name);
+    const [pod] = await new LiveMesh(settings).pods(pairOf(settings).provider.name);
     const files = applicationFiles(pod?.metadata?.uid ?? "");
     const programs = files.filter((file) => /\/s?bin\//.test(file));
     expect(programs).toEqual([expect.stringMatching(/\/bin\/node$/)]);
@@ -107,7 +107,7 @@ describe("a mesh on the local cluster", () => {
     expect(await ask(":22222/ready")).toBe("ECONNRESET\n");
     expect(await ask(":15020/stats/prometheus")).toMatch(/^200 [^]*\ndubbo_provider_requests_total\{/);
     const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
-    const [provider] = await new Mesh(settings).pods(pairOf(settings).provider.name);
+    const [provider] = await new LiveMesh(settings).pods(pairOf(settings).provider.name);
     const pod = provider?.metadata?.name ?? "";
     const { result } = await make<{ body: string }>("qos", `POD=${pod}`, "COMMAND=ls", "JSON=1");
     expect(result.body).toContain("|org.apache.dubbo.samples.Greeter:1.0.0|mesh-I(Y)|");
@@ -138,7 +138,7 @@ describe("a mesh on the local cluster", () => {
     const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
     const bounds = detectionBounds(pairOf(settings).provider.healthCheck);
     expect(bounds.hung).toBeLessThan(5);
-    const seen = await hang(new Mesh(settings), settings, 8);
+    const seen = await hang(new LiveMesh(settings), settings, 8);
     process.stdout.write(
       `  figure  hung provider: ${JSON.stringify(seen)}, bounds ${JSON.stringify(bounds)}\n`,
     );
@@ -155,7 +155,7 @@ describe("a mesh on the local cluster", () => {
     await make<UpReport>("up", "JSON=1");
     const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
     const drain = drainSeconds(pairOf(settings).provider.healthCheck);
-    const seen = await terminate(new Mesh(settings), settings, drain);
+    const seen = await terminate(new LiveMesh(settings), settings, drain);
     process.stdout.write(`  figure  provider ended: ${JSON.stringify(seen)}, drain ${drain} s\n`);
     expect(seen).toMatchObject({ exitCode: 0, failed: [] });
     expect(seen.outAfter).toBeLessThan(detectionBounds(pairOf(settings).provider.healthCheck).answering + 1);
@@ -171,7 +171,7 @@ describe("a mesh on the local cluster", () => {
       await make<UpReport>("up", "JSON=1");
       expect((await make<{ ok: boolean }>("verify", "JSON=1")).result.ok).toBe(true);
       const file = await readStackFile(PROJECT_DIRECTORY, STACK);
-      return lastReply(new Mesh(file.settings), file.settings);
+      return lastReply(new LiveMesh(file.settings), file.settings);
     };
     const callers =
       "client: [\\d.]+, local: dubbo-samples-mesh-provider, remote: dubbo-samples-mesh-consumer";

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { AppsV1Api, CoreV1Api, type V1Pod } from "@kubernetes/client-node";
 import type { Settings } from "../../settings/settings.ts";
 import { kubectl } from "../../tools/kubectl.ts";
-import { kubeConfig, Mesh } from "../../tools/mesh.ts";
+import { kubeConfig, LiveMesh } from "../../tools/mesh.ts";
 import { readStackFile } from "../../stack/stack-file.ts";
 import { type EnvoyCluster, parseClusters, parseStats } from "../../tools/verify/envoy.ts";
 import { askProxy } from "../../tools/verify/proxy.ts";
@@ -56,13 +56,13 @@ export function nameOf(pod: V1Pod | undefined): string {
 /** A stack on the cluster, as its file describes it now. */
 export class Scene {
   readonly settings: Settings;
-  readonly mesh: Mesh;
+  readonly mesh: LiveMesh;
   readonly #core: CoreV1Api;
   readonly #apps: AppsV1Api;
 
   private constructor(settings: Settings) {
     this.settings = settings;
-    this.mesh = new Mesh(settings);
+    this.mesh = new LiveMesh(settings);
     this.#core = kubeConfig(settings).makeApiClient(CoreV1Api);
     this.#apps = kubeConfig(settings).makeApiClient(AppsV1Api);
   }

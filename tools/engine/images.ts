@@ -1,7 +1,7 @@
 import { execa, ExecaError } from "execa";
 import { messageOf, UserError } from "../../common/errors.ts";
 import { step } from "../../common/steps.ts";
-import type { ImageBuild } from "./program.ts";
+import type { DeclaredImage } from "./program.ts";
 
 type Run = (...args: readonly string[]) => Promise<string>;
 
@@ -22,7 +22,7 @@ async function docker(args: readonly string[], directory: string, host: string |
 const NO_ENGINE =
   /cannot connect to the docker daemon|failed to connect to the docker api|error during connect/i;
 
-function dockerError(error: unknown, image: ImageBuild, registry: string): unknown {
+function dockerError(error: unknown, image: DeclaredImage, registry: string): unknown {
   if (!(error instanceof ExecaError)) return error;
   const { stderr, stdout } = error as ExecaError<{ encoding: "utf8" }>;
   if (error.code === "ENOENT") {
@@ -54,14 +54,14 @@ function dockerError(error: unknown, image: ImageBuild, registry: string): unkno
   );
 }
 
-async function isBuilt(image: ImageBuild, run: Run): Promise<boolean> {
+async function isBuilt(image: DeclaredImage, run: Run): Promise<boolean> {
   return run("image", "inspect", image.reference).then(
     () => true,
     () => false,
   );
 }
 
-function buildArgs(image: ImageBuild): string[] {
+function buildArgs(image: DeclaredImage): string[] {
   const args = Object.entries(image.args).flatMap(([key, value]) => ["--build-arg", `${key}=${value}`]);
   const { reference, dockerfile, platform, network, context } = image;
   return [
@@ -81,7 +81,7 @@ function buildArgs(image: ImageBuild): string[] {
 }
 
 /** Returns the digest of a pushed image, with its repository. */
-async function digestOf(image: ImageBuild, run: Run): Promise<string | undefined> {
+async function digestOf(image: DeclaredImage, run: Run): Promise<string | undefined> {
   const repository = image.reference.slice(0, image.reference.lastIndexOf(":"));
   const printed = await run("image", "inspect", "--format", "{{json .RepoDigests}}", image.reference);
   const digests = JSON.parse(printed) as string[] | null;
@@ -122,7 +122,7 @@ export interface BuildOptions {
   readonly report?: (line: string) => void;
 }
 
-async function idOf(image: ImageBuild, run: Run): Promise<string> {
+async function idOf(image: DeclaredImage, run: Run): Promise<string> {
   return run("image", "inspect", "--format", "{{.Id}}", image.reference);
 }
 
@@ -136,7 +136,7 @@ async function idOf(image: ImageBuild, run: Run): Promise<string> {
  * fails
  */
 export async function buildAndPush(
-  image: ImageBuild,
+  image: DeclaredImage,
   directory: string,
   host: string | undefined,
   { rebuild = false, skipPush = false, report }: BuildOptions = {},

@@ -17,7 +17,7 @@ const imageInputs = z.object({
 });
 
 /** An image that the program builds. */
-export interface ImageBuild {
+export interface DeclaredImage {
   /** Name and tag. */
   readonly reference: string;
   readonly context: string;
@@ -31,11 +31,11 @@ export interface ImageBuild {
 export interface Declared {
   /** The objects, each after its dependencies. They refer to images by tag. */
   readonly objects: readonly KubernetesObject[];
-  readonly images: readonly ImageBuild[];
+  readonly images: readonly DeclaredImage[];
   readonly outputs: Readonly<Record<string, unknown>>;
 }
 
-function recordImage(images: ImageBuild[], inputs: unknown): Record<string, unknown> {
+function recordImage(images: DeclaredImage[], inputs: unknown): Record<string, unknown> {
   const { imageName, build } = imageInputs.parse(inputs);
   images.push({ reference: imageName, ...build });
   return { imageName, repoDigest: imageName };
@@ -44,7 +44,7 @@ function recordImage(images: ImageBuild[], inputs: unknown): Record<string, unkn
 /**
  * Returns mocks that replace the engine. They record declared resources and reject unknown ones.
  */
-function recorder(objects: KubernetesObject[], images: ImageBuild[]): pulumi.runtime.Mocks {
+function recorder(objects: KubernetesObject[], images: DeclaredImage[]): pulumi.runtime.Mocks {
   const record = (type: string, inputs: unknown): Record<string, unknown> => {
     if (type === "docker:index/image:Image") return recordImage(images, inputs);
     if (type.startsWith("kubernetes:")) {
@@ -118,7 +118,7 @@ function rejectUnknown(file: StackFile): void {
 export async function runProgram(file: StackFile): Promise<Declared> {
   rejectUnknown(file);
   const objects: KubernetesObject[] = [];
-  const images: ImageBuild[] = [];
+  const images: DeclaredImage[] = [];
   const config = Object.entries(file.raw).map(([key, value]) => [`${PROJECT}:${key}`, value]);
   pulumi.runtime.setAllConfig(Object.fromEntries(config) as Record<string, string>);
   await pulumi.runtime.setMocks(recorder(objects, images), PROJECT, file.stack, false);

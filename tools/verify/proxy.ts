@@ -1,8 +1,8 @@
 import { messageOf, UserError } from "../../common/errors.ts";
-import type { Mesh } from "../mesh.ts";
+import type { LiveMesh } from "../mesh.ts";
 
 /** The methods of a mesh that verification needs. */
-export type MeshReader = Pick<Mesh, "namespace" | "pods" | "log" | "exec">;
+export type MeshReader = Pick<LiveMesh, "namespace" | "pods" | "log" | "exec">;
 
 /** Name of the sidecar's container. */
 export const PROXY_CONTAINER = "istio-proxy";

@@ -4,7 +4,7 @@ import { loadOf } from "../../settings/graph.ts";
 import type { HealthCheckLoad } from "../../settings/health-check.ts";
 import { step } from "../../common/steps.ts";
 import type { Settings } from "../../settings/settings.ts";
-import { Mesh } from "../mesh.ts";
+import { LiveMesh } from "../mesh.ts";
 import { table } from "../report.ts";
 import type { StackFile } from "../../stack/stack-file.ts";
 import { type Check, count } from "./check.ts";
@@ -118,7 +118,7 @@ export async function watch(mesh: MeshReader, settings: Settings, pause = PAUSE_
  */
 export async function verify({ settings }: StackFile): Promise<VerifyReport> {
   requireVerifiable(settings);
-  const mesh = new Mesh(settings);
+  const mesh = new LiveMesh(settings);
   return step(`watch the mesh, for ${Math.ceil(windowSeconds(settings))} s at most`, () =>
     watch(mesh, settings),
   );

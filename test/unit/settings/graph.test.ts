@@ -6,7 +6,7 @@ import {
   edgesOf,
   loadOf,
   loadOn,
-  type Mesh,
+  type GivenServices,
   type Service,
   servicesOf,
 } from "../../../settings/graph.ts";
@@ -16,7 +16,7 @@ import { serviceSettings } from "../../../settings/services.ts";
 type Fields = Readonly<Record<string, unknown>>;
 
 /** Services by their names, each with what it says of itself; they offer something unless they say otherwise. */
-function graph(services: Readonly<Record<string, Fields>>, ofAll: Partial<Mesh> = {}): Service[] {
+function graph(services: Readonly<Record<string, Fields>>, ofAll: Partial<GivenServices> = {}): Service[] {
   const given = Object.entries(services).map(([name, fields]) =>
     serviceSettings.parse({ name, image: "r.test/x:1", port: 50052, offers: [`demo.${name}`], ...fields }),
   );
@@ -114,7 +114,7 @@ describe("what a stack says of all services", () => {
       own: { drain: "12.5s" },
       caller: { offers: [], calls: ["seed"] },
     };
-    const drains = (ofAll: Partial<Mesh>): number[] =>
+    const drains = (ofAll: Partial<GivenServices>): number[] =>
       graph(services, ofAll).map(({ drainSeconds }) => drainSeconds);
     expect(drains({})).toEqual([10, 2, 12.5, 0]);
     expect(drains({ drain: "20s" })).toEqual([20, 20, 12.5, 0]);

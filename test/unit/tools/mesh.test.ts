@@ -9,7 +9,7 @@ import type { Service } from "../../../settings/graph.ts";
 import { parseSettings, type Settings } from "../../../settings/settings.ts";
 import { UserError } from "../../../common/errors.ts";
 import { firstReply, loggingConsumer, replyIn, whyNot, withPods } from "../../../tools/first-reply.ts";
-import { Mesh } from "../../../tools/mesh.ts";
+import { LiveMesh } from "../../../tools/mesh.ts";
 import { userError } from "./user-error.ts";
 
 const READ_FIX =
@@ -65,7 +65,7 @@ async function withServer<T>(answer: RequestListener, work: (server: string) => 
 }
 
 describe("a mesh whose kubeconfig is wrong", () => {
-  const make = (wrong: Settings): Promise<Mesh> => Promise.resolve().then(() => new Mesh(wrong));
+  const make = (wrong: Settings): Promise<LiveMesh> => Promise.resolve().then(() => new LiveMesh(wrong));
 
   it("is missing", async () => {
     expect(await userError(make(settings("/nowhere/kubeconfig")))).toEqual({
@@ -114,7 +114,7 @@ describe("a mesh whose kubeconfig is wrong", () => {
 
 describe("a mesh whose cluster does not answer", async () => {
   const port = await closedPort();
-  const mesh = new Mesh(settings(kubeconfig(`https://127.0.0.1:${port}`)));
+  const mesh = new LiveMesh(settings(kubeconfig(`https://127.0.0.1:${port}`)));
   const refused = `connect ECONNREFUSED 127.0.0.1:${port}`;
 
   it.each([
@@ -146,7 +146,7 @@ describe("a mesh whose cluster answers", () => {
         response.setHeader("content-type", "application/json").end(JSON.stringify({ items }));
       },
       async (server) =>
-        (await new Mesh(settings(kubeconfig(server))).pods("a")).map((found) => found.metadata?.name),
+        (await new LiveMesh(settings(kubeconfig(server))).pods("a")).map((found) => found.metadata?.name),
     );
     expect(asked).toEqual(["/api/v1/namespaces/dubbo-demo/pods?labelSelector=app%3Da"]);
     expect(names).toEqual(["old", "new"]);
@@ -157,7 +157,7 @@ describe("a mesh whose cluster answers", () => {
       (_request, response) => {
         response.writeHead(403, { "content-type": "application/json" }).end('{"message":"forbidden"}');
       },
-      (server) => userError(new Mesh(settings(kubeconfig(server))).pods("a")),
+      (server) => userError(new LiveMesh(settings(kubeconfig(server))).pods("a")),
     );
     expect(error).toEqual({
       message: "the cluster of context x refuses or does not answer: HTTP-Code: 403",
@@ -256,7 +256,7 @@ describe("the consumer's reply", () => {
   function fakeMesh(
     rounds: V1Pod[][],
     logs: Readonly<Record<string, string[]>>,
-  ): { mesh: Mesh; read: string[] } {
+  ): { mesh: LiveMesh; read: string[] } {
     const read: string[] = [];
     const mesh = {
       namespace: "dubbo-demo",
@@ -269,7 +269,7 @@ describe("the consumer's reply", () => {
         return Promise.resolve(logs[name]?.shift() ?? "");
       },
     };
-    return { mesh: mesh as unknown as Mesh, read };
+    return { mesh: mesh as unknown as LiveMesh, read };
   }
 
   const consumer = (): Service => {
