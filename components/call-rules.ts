@@ -11,17 +11,17 @@ import { MeshSecurity } from "./security.ts";
 import { SidecarScope } from "./sidecar-scope.ts";
 import { ProviderTraffic, type ProviderTrafficArgs } from "./traffic.ts";
 
-/** Where the parts of a mesh are declared. */
+/** Model, namespace and naming that the parts of a mesh share. */
 export interface MeshParts {
   readonly model: MeshModel;
   readonly namespace: MeshNamespace;
   /** Resource name of a part of the mesh. */
   readonly nameOf: (part: string) => string;
-  /** Options of a part. */
+  /** Options of a part of the mesh. */
   readonly optsOf: (part: string) => pulumi.ComponentResourceOptions;
 }
 
-/** Rules of the calls in the mesh; those of one service by its name. */
+/** Rules of the calls in the mesh. The maps have a service's name as key. */
 export interface CallRules {
   readonly checks: ReadonlyMap<string, ActiveHealthCheck>;
   readonly traffic: ReadonlyMap<string, ProviderTraffic>;
@@ -47,7 +47,7 @@ function providerTraffic(service: Service, parts: MeshParts): ProviderTraffic {
   return new ProviderTraffic(parts.nameOf(part), trafficArgs(service, parts), parts.optsOf(part));
 }
 
-/** Limits the configuration of a service's proxies to what it calls. */
+/** Limits the configuration of a service's proxies to its callees. */
 function sidecarScope(service: Service, parts: MeshParts): SidecarScope {
   const { model, namespace } = parts;
   const calls = calleesOf(model.services, service).map((callee) => hostOf(callee, parts));
@@ -58,7 +58,7 @@ function sidecarScope(service: Service, parts: MeshParts): SidecarScope {
   return new SidecarScope(parts.nameOf(part), args, parts.optsOf(part));
 }
 
-/** Checks the pods that a caller calls. */
+/** Declares the active health check of a caller's callees. */
 function healthCheck(caller: Service, parts: MeshParts): ActiveHealthCheck {
   const { model, namespace } = parts;
   const providers = calleesOf(model.services, caller).map((callee) => ({
@@ -134,9 +134,9 @@ export function callRules(parts: MeshParts): CallRules {
 }
 
 /**
- * Returns the rules that a service's pods need: its own and those of its calls. The pods start
- * after them and end before them. Rules of other calls would make dependencies grow with the
- * square of the number of services.
+ * Returns the rules that a service's pods need: those of the service and of its calls. The pods
+ * start after these rules and end before them. Rules of other calls would make dependencies grow
+ * with the square of the number of services.
  */
 export function rulesOf({ name, calls }: Service, rules: CallRules, model: MeshModel): pulumi.Resource[] {
   const { checks, traffic, scopes, security, network } = rules;

@@ -9,12 +9,13 @@ export interface MeshDashboardArgs {
 }
 
 /**
- * The label by which Grafana's Helm chart finds dashboards, where its sidecar looks in all namespaces.
- * Source: https://github.com/grafana/helm-charts/blob/main/charts/grafana/README.md (sidecar.dashboards)
+ * Label that Grafana's Helm chart finds dashboards by, if its sidecar watches all namespaces.
+ * Source: https://github.com/grafana/helm-charts/blob/main/charts/grafana/README.md
+ * (sidecar.dashboards)
  */
 export const DASHBOARD_LABELS = { grafana_dashboard: "1" };
 
-/** A Grafana dashboard of the mesh, as a ConfigMap. */
+/** Grafana dashboard of the mesh, in a ConfigMap. */
 export class MeshDashboard extends pulumi.ComponentResource {
   constructor(name: string, { namespace }: MeshDashboardArgs, opts?: pulumi.ComponentResourceOptions) {
     super("dubbo-mesh:dashboard:MeshDashboard", name, {}, opts);
@@ -22,7 +23,7 @@ export class MeshDashboard extends pulumi.ComponentResource {
       `${name}-config-map`,
       {
         metadata: { name: "mesh-dashboard", namespace, labels: DASHBOARD_LABELS },
-        // Grafana's sidecar writes all dashboards into one folder, by these names.
+        // Grafana's sidecar writes all dashboards into one folder, so file names must be unique.
         data: pulumi.output(namespace).apply((plain) => ({
           [`dubbo-mesh-${plain}.json`]: `${JSON.stringify(dashboard(plain), undefined, 2)}\n`,
         })),

@@ -1,19 +1,18 @@
-/** One figure of a panel: what Prometheus is asked, and how a line of the answer is called. */
+/** Prometheus query of a panel, and the legend of its lines. */
 interface Query {
   readonly query: string;
   readonly legend: string;
 }
 
-/** A panel of the dashboard. */
 export interface Panel {
   readonly title: string;
-  /** Unit in Grafana's words. */
+  /** Unit, by Grafana's name. */
   readonly unit: "reqps" | "ops" | "percentunit" | "ms" | "s" | "short" | "bytes";
   readonly description: string;
   readonly queries: readonly Query[];
 }
 
-/** Panels under a heading. */
+/** Heading and the panels below it. */
 export interface Row {
   readonly title: string;
   readonly panels: readonly Panel[];
@@ -34,7 +33,8 @@ function quantiles(by: string, buckets: string, legend: string): Query[] {
 }
 
 /**
- * Calls as the callers' proxies count them. Istio's own Envoy counts so; a stock one does not.
+ * Returns the panels of calls that the callers' proxies count. These metrics need Istio's build of
+ * Envoy.
  * Source: https://istio.io/latest/docs/reference/config/metrics/
  */
 function meshRow(namespace: string): Row {
@@ -68,7 +68,10 @@ function meshRow(namespace: string): Row {
   };
 }
 
-/** Calls as the applications count them, which know the methods. Source: packages/dubbo-node/src/metrics.ts. */
+/**
+ * Returns the panels of calls by method. Only the applications count by method.
+ * Source: packages/dubbo-node/src/metrics.ts
+ */
 function methodRow(namespace: string): Row {
   const where = `namespace="${namespace}"`;
   const by = "application_name, interface, method";
@@ -112,7 +115,11 @@ function methodRow(namespace: string): Row {
   };
 }
 
-/** What the callers' Envoys find of the providers. Source: Envoy's cluster_stats, of which the stack has these included. */
+/**
+ * Returns the panels of the providers' health, as the callers' Envoys see it. PROXY_CONFIG enables
+ * these statistics.
+ * Source: Envoy's cluster_stats
+ */
 function healthRow(namespace: string): Row {
   const where = `namespace="${namespace}", cluster_name=~"outbound.*"`;
   const checks = (what: string): Query => ({
@@ -164,7 +171,10 @@ function healthRow(namespace: string): Row {
   };
 }
 
-/** What the applications' processes take. Source: prom-client's default metrics. */
+/**
+ * Returns the panels of the applications' memory and event loop. Source: prom-client's default
+ * metrics.
+ */
 function processRow(namespace: string): Row {
   const of = (metric: string): Query => ({
     query: `max by (application_name, pod) (${metric}{namespace="${namespace}"})`,
@@ -189,7 +199,7 @@ function processRow(namespace: string): Row {
   };
 }
 
-/** The panels of a mesh's dashboard. */
+/** Returns the panels of a mesh's dashboard. */
 export function dashboardRows(namespace: string): Row[] {
   return [meshRow(namespace), methodRow(namespace), healthRow(namespace), processRow(namespace)];
 }
@@ -197,13 +207,13 @@ export function dashboardRows(namespace: string): Row[] {
 const COLUMNS = 24;
 const HEIGHT = 8;
 
-/** A data source, by its type and its id or the variable that holds it. */
+/** Data source: its type, and its id or the variable that holds the id. */
 interface DataSource {
   readonly type: string;
   readonly uid: string;
 }
 
-/** One query of a panel. */
+/** Query of a panel, in Grafana's format. */
 interface Target {
   readonly refId: string;
   readonly datasource: DataSource;
@@ -211,7 +221,7 @@ interface Target {
   readonly legendFormat: string;
 }
 
-/** Place of a panel, in columns and lines. */
+/** Position and size of a panel, in Grafana's columns and lines. */
 interface GridPosition {
   readonly x: number;
   readonly y: number;
@@ -245,8 +255,9 @@ interface GraphPanel {
 }
 
 /**
- * Fields of Grafana's dashboard that are in use.
- * Source: https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model/
+ * Fields of Grafana's dashboard that this project uses.
+ * Source:
+ * https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model/
  */
 export interface Dashboard {
   readonly title: string;
@@ -277,7 +288,7 @@ function targetsOf({ queries }: Panel): Target[] {
   }));
 }
 
-/** A row's heading and its panels side by side, as Grafana lays them out, from line `y` on. */
+/** Returns a row's heading and its panels side by side, from line `y` on, in Grafana's layout. */
 function rowPanels({ title, panels }: Row, y: number, firstId: number): (RowPanel | GraphPanel)[] {
   const width = Math.floor(COLUMNS / panels.length);
   const heading: RowPanel = {
@@ -302,8 +313,9 @@ function rowPanels({ title, panels }: Row, y: number, firstId: number): (RowPane
 }
 
 /**
- * A Grafana dashboard of a mesh. Its Prometheus is chosen in it, and scrapes pods by their annotations into the labels `namespace` and `pod`,
- * as the configurations do that come with Istio and with Prometheus' chart.
+ * Returns a Grafana dashboard of a mesh. The viewer selects the Prometheus data source in the
+ * dashboard. This Prometheus must scrape pods by their annotations, and set the labels `namespace`
+ * and `pod`. The configurations of Istio and of Prometheus' chart do so.
  */
 export function dashboard(namespace: string): Dashboard {
   const rows = dashboardRows(namespace);

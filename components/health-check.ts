@@ -5,17 +5,17 @@ import type { ClusterPatch } from "./envoy.ts";
 import type { EnvoyFilterSpec } from "./generated/istio.ts";
 import { istioResource } from "./istio-resource.ts";
 
-/** A provider whose pods are checked. */
+/** Provider with a health check. */
 export interface CheckedProvider {
-  /** DNS name of its Service. */
+  /** DNS name of the provider's Service. */
   host: string;
-  /** Port of its Service. */
+  /** Port of the provider's Service. */
   port: number;
-  /** The subsets that calls are routed to: the clusters that carry traffic. */
+  /** Subsets that calls are routed to. Their clusters carry the traffic. */
   subsets: readonly string[];
-  /** The gRPC service that is asked for where the check names none. */
+  /** gRPC service to check, unless the health check names another one. */
   service: string;
-  /** The check, in Envoy's words. */
+  /** Health check, with Envoy's fields. */
   healthCheck: HealthCheck;
 }
 
@@ -25,11 +25,13 @@ export interface ActiveHealthCheckArgs {
   name: string;
   /** Namespace of the callers. */
   namespace: pulumi.Input<string>;
-  /** Label `app` of the callers whose Envoys check. */
+  /** Label `app` of the callers whose Envoys make the checks. */
   caller: string;
-  /** Providers to check, each once: Envoy refuses two checks on one cluster. */
+  /** Providers to check, each only once: Envoy rejects two checks on one cluster. */
   providers: readonly CheckedProvider[];
-  /** Way to merge a check into a cluster. MERGE_AND_REPLACE_LIST needs Istio 1.31 or newer. */
+  /**
+   * Operation that merges a check into a cluster. MERGE_AND_REPLACE_LIST needs Istio 1.31 or newer.
+   */
   operation: ListOperation;
 }
 
@@ -38,7 +40,7 @@ export type HealthCheckRules = Pick<ActiveHealthCheckArgs, "caller" | "providers
 
 type ConfigPatch = NonNullable<EnvoyFilterSpec["configPatches"]>[number];
 
-/** The check with its authority and its service, as Envoy takes it. */
+/** Returns the health check with defaults for its authority and its gRPC service. */
 function healthCheckOf({ host, service, healthCheck }: CheckedProvider): HealthCheck {
   const grpc = healthCheck.grpc_health_check;
   if (grpc === undefined) return healthCheck;
@@ -46,12 +48,11 @@ function healthCheckOf({ host, service, healthCheck }: CheckedProvider): HealthC
   return { ...healthCheck, grpc_health_check: { ...named, ...grpc } };
 }
 
-/** One patch a subset. */
 function patchesOf(provider: CheckedProvider, operation: ListOperation): ConfigPatch[] {
   const { host, port, subsets } = provider;
   const value: ClusterPatch = {
     health_checks: [healthCheckOf(provider)],
-    // Without it, a pod that is gone stays in the cluster for as long as its checks pass.
+    // Otherwise, a deleted pod stays in the cluster while its checks pass.
     ignore_health_on_host_removal: true,
   };
   return subsets.map((subset): ConfigPatch => ({
@@ -61,13 +62,18 @@ function patchesOf(provider: CheckedProvider, operation: ListOperation): ConfigP
   }));
 }
 
-/** Patches of the default priority, 0, come before those of this one, whenever they were made: what replaces has to be the last. */
+/**
+ * Priority of an EnvoyFilter whose patch must come last because it replaces the list. EnvoyFilters
+ * of the default priority, 0, come before it, whatever their age.
+ */
 const LAST = 10;
 
 /**
- * An EnvoyFilter that gives each cluster that carries calls one health check. MERGE appends to `health_checks`, so a cluster
- * must be matched by one patch only: one a subset, and none for the cluster without subset, which carries no call.
- * MERGE_AND_REPLACE_LIST takes the place of what earlier patches have put there.
+ * Returns an EnvoyFilter that gives one health check to each cluster that carries calls.
+ *
+ * MERGE appends to `health_checks`, so only one patch may match a cluster. Each subset has one
+ * patch. The cluster without a subset carries no calls and has none. MERGE_AND_REPLACE_LIST
+ * replaces the checks of earlier patches.
  * Source: https://istio.io/latest/docs/reference/config/networking/envoy-filter/
  */
 export function envoyFilterSpec({ caller, providers, operation }: HealthCheckRules): EnvoyFilterSpec {
@@ -79,9 +85,12 @@ export function envoyFilterSpec({ caller, providers, operation }: HealthCheckRul
   };
 }
 
-/** Lets the callers' Envoys check what they call, actively, on every cluster that carries their calls. */
+/**
+ * Active health checks of a caller's callees. The caller's Envoys check each cluster that carries
+ * its calls.
+ */
 export class ActiveHealthCheck extends pulumi.ComponentResource {
-  /** The EnvoyFilter's name. */
+  /** Name of the EnvoyFilter. */
   readonly envoyFilterName: pulumi.Output<string>;
 
   constructor(name: string, args: ActiveHealthCheckArgs, opts?: pulumi.ComponentResourceOptions) {

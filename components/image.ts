@@ -3,34 +3,43 @@ import * as pulumi from "@pulumi/pulumi";
 
 /** Arguments of {@link ApplicationImage}. */
 export interface ApplicationImageArgs {
-  /** Name and tag in its registry, such as `registry/organisation/name:tag`. */
+  /** Registry, name and tag, such as `registry/organisation/name:tag`. */
   reference: pulumi.Input<string>;
-  /** The build's context, relative to the project, so that its path is the same on every machine. */
+  /** Context of the build, relative to the project. The path is then the same on every machine. */
   context: pulumi.Input<string>;
-  /** The Dockerfile, relative to the project. */
+  /** Dockerfile, relative to the project. */
   dockerfile: pulumi.Input<string>;
-  /** Image to take Node.js from: the Dockerfile's BASE_IMAGE. */
+  /** Image with Node.js, which becomes the Dockerfile's BASE_IMAGE. */
   baseImage: pulumi.Input<string>;
   /** Operating system and architecture, such as `linux/amd64`. */
   platform: pulumi.Input<string>;
-  /** Whether it is pushed; plain, since only then it has a digest. */
+  /** Pushes the image to its registry. Plain, since only a pushed image has a digest. */
   push: boolean;
-  /** Network of what runs while it is built: `none`, or docker's `default`. */
+  /** Network of the build's commands: `none`, or docker's `default`. */
   network: pulumi.Input<string>;
 }
 
-/** Time of all files of an image, in seconds since 1970: BuildKit then gives the same digest on every machine. */
+/**
+ * Time of all files of a pushed image, seconds since 1970. With a fixed time, BuildKit gives the
+ * same digest on every machine.
+ */
 const PUSHED_EPOCH = "0";
 /**
- * Time of an image that is loaded. It must differ from the pushed one: a node that has pulled the same image from
- * a registry asks that registry's credentials of the loaded one as well, and then tries to pull it.
- * Source: https://kubernetes.io/docs/concepts/containers/images/#ensureimagepullcredentialverification
+ * Time of all files of a loaded image, seconds since 1970. It must differ from PUSHED_EPOCH,
+ * because equal times would give equal images. A node with the image from a registry would check
+ * the registry's credentials for the loaded image, too. It would then try to pull the loaded image.
+ * Source:
+ * https://kubernetes.io/docs/concepts/containers/images/#ensureimagepullcredentialverification
  */
 const LOADED_EPOCH = "1";
 
-/** Builds an application's image and, where that is wanted, pushes it. Docker's own login is used for the registry. */
+/**
+ * Builds an application's image and optionally pushes it. Docker's login applies to the registry.
+ */
 export class ApplicationImage extends pulumi.ComponentResource {
-  /** The pushed image by digest, unknown in the preview of a build; else the image by its tag. */
+  /**
+   * Image by digest if it is pushed, else by tag. A preview of a build does not know the digest.
+   */
   readonly reference: pulumi.Output<string>;
 
   constructor(name: string, args: ApplicationImageArgs, opts?: pulumi.ComponentResourceOptions) {

@@ -5,14 +5,15 @@ import { ISTIO_NAMESPACE, type IstioInstallation } from "../settings/istio.ts";
 type ReleaseArgs = kubernetes.helm.v3.ReleaseArgs;
 type Values = Readonly<Record<string, unknown>>;
 
-/** Arguments of {@link IstioControlPlane}; plain, since there is a release for each revision, from one source or another. */
+/** Arguments of {@link IstioControlPlane}. Plain, since each revision has its own Helm release. */
 export type IstioControlPlaneArgs = IstioInstallation;
 
-/** The charts, and where each lies in an Istio release's manifests/charts. */
+/** Charts, and their folders in manifests/charts of an Istio release. */
 const CHART_FOLDERS = { base: "base", istiod: "istio-control/istio-discovery" } as const;
 
 /**
- * A chart of a version: of a Helm repository, of an OCI registry, or in a folder, where it has the version that it has.
+ * Returns a version of a chart, from a Helm repository, an OCI registry or a folder. A folder has
+ * one version, so `version` has no effect there.
  * Source: https://www.pulumi.com/registry/packages/kubernetes/api-docs/helm/v3/release/
  */
 export function chartOf(
@@ -27,7 +28,8 @@ export function chartOf(
 }
 
 /**
- * What the chart base is told: where istiod is run by others, its definitions and nothing else; else, whose webhook validates.
+ * Returns the values of the chart `base`. In mode `crds` it installs only the CRDs. Otherwise,
+ * `defaultRevision` names the revision whose webhook validates Istio's objects.
  * Source: https://github.com/istio/istio/blob/master/manifests/charts/base/values.yaml
  */
 export function baseValues({ mode, current }: Pick<IstioInstallation, "mode" | "current">): Values {
@@ -35,7 +37,7 @@ export function baseValues({ mode, current }: Pick<IstioInstallation, "mode" | "
   return { defaultRevision: current === "" ? "default" : current };
 }
 
-/** What the chart istiod is told of a revision; an empty one is the default. */
+/** Returns the values of the chart `istiod`. An empty revision is the default one. */
 export function istiodValues(
   { hub, tag, values }: Pick<IstioInstallation, "hub" | "tag" | "values">,
   revision: string,
@@ -47,8 +49,11 @@ export function istiodValues(
 }
 
 /**
- * Istio's definitions, and an istiod for each revision. What depends on this component is created when istiod answers, and removed before
- * it. The namespace and the definitions stay when it is removed: with them all custom resources of the cluster would go.
+ * Istio's CRDs, and one istiod for each revision. A resource that depends on this component is
+ * created after istiod is ready, and deleted before it.
+ *
+ * The namespace and the CRDs stay when this component is deleted. Without its CRDs, the cluster
+ * would lose all Istio objects.
  * Source: https://istio.io/latest/docs/setup/install/helm/
  */
 export class IstioControlPlane extends pulumi.ComponentResource {

@@ -2,15 +2,21 @@ import type * as pulumi from "@pulumi/pulumi";
 import { type MeshInput, meshModel, type ServiceInput } from "../settings/mesh.ts";
 import type { DubboMeshArgs } from "./mesh.ts";
 
-/** A service of a mesh as a program gives it. */
+/** Service of a mesh in a program. */
 export interface ServiceArgs extends Omit<ServiceInput, "image"> {
-  /** Image of all versions that name none; it may be one that the program builds. */
+  /**
+   * Image of all versions that name none. It may be an output, such as an image that the program
+   * builds.
+   */
   readonly image?: pulumi.Input<string>;
 }
 
-/** A mesh as a program gives it: the keys of docs/configuration.md that are not about its place. */
+/**
+ * Mesh in a program: the keys of docs/configuration.md, without those for the cluster and the image
+ * builds.
+ */
 export interface MeshArgs extends Omit<MeshInput, "services"> {
-  /** The Dubbo applications of the mesh, at least one. Plain, since resources are named after them. */
+  /** Dubbo applications of the mesh, at least one. Plain, since resources are named after them. */
   readonly services: readonly ServiceArgs[];
 }
 

@@ -12,26 +12,26 @@ import { overwriteFields } from "./overwrite-fields.ts";
 import { DubboService, type DubboServiceArgs, type ServiceVersion } from "./service.ts";
 import { ProviderRoutes } from "./traffic.ts";
 
-/** Arguments of {@link DubboMesh}; `meshOf` makes them from a few lines, with all defaults. */
+/** Arguments of {@link DubboMesh}. `meshOf` makes them from a few lines, with all defaults. */
 export interface DubboMeshArgs extends MeshModel {
-  /** Images of the services whose versions name none, by service. Default: none. */
+  /** Images by service, for versions that name none. Default: none. */
   images?: Readonly<Record<string, pulumi.Input<string>>>;
 }
 
 /**
- * A Dubbo application mesh: its namespace, its services, and the rules of the calls between them.
- * It needs a Kubernetes provider, and Istio unless it installs it. All Kubernetes objects keep the
- * names that the model gives them; a program may deploy several meshes to several namespaces.
+ * Dubbo application mesh: its namespace, its services, and the rules of the calls between them. It
+ * needs a Kubernetes provider. It also needs Istio, unless it installs Istio. All Kubernetes
+ * objects have the names of the model. A program may deploy several meshes to several namespaces.
  */
 export class DubboMesh extends pulumi.ComponentResource {
   /** Namespace of the mesh. */
   readonly namespace: pulumi.Output<string>;
-  /** Where each service is called in the cluster, `host:port`, by service. */
+  /** Address of each service in the cluster, `host:port`, by service. */
   readonly serviceAddresses: Readonly<Record<string, pulumi.Output<string>>>;
-  /** Name of the EnvoyFilter with the active health checks of a caller, by caller. */
+  /** Name of the EnvoyFilter with a caller's active health checks, by caller. */
   readonly envoyFilterNames: Readonly<Record<string, pulumi.Output<string>>>;
 
-  /** @throws pulumi.ResourceError where a version has no image, or weights do not add up to 100 */
+  /** @throws pulumi.ResourceError if a version has no image, or if weights do not add up to 100 */
   constructor(
     name: string,
     { images = {}, ...model }: DubboMeshArgs,
@@ -47,12 +47,12 @@ export class DubboMesh extends pulumi.ComponentResource {
     const optsOf = (part: string): pulumi.ComponentResourceOptions => ({
       parent: this,
       dependsOn: [...istio],
-      // Stacks made before DubboMesh have the parts without a component around them.
+      // In stacks from before DubboMesh, the parts have no component around them.
       aliases: [{ name: part === "namespace" ? "mesh" : part, parent: pulumi.rootStackResource }],
     });
     const istio: pulumi.Resource[] = [];
     const installation = installationOf(model.istio, model.revision);
-    // Where the mesh installs Istio, all else is created after it and removed before it.
+    // All other resources are created after Istio, and deleted before it.
     if (installation !== undefined)
       istio.push(new IstioControlPlane(nameOf("istio"), installation, optsOf("istio")));
     const parts = {
@@ -129,7 +129,9 @@ function dubboService(
   return new DubboService(nameOf(name), args, { ...optsOf(name), dependsOn });
 }
 
-/** Declares the routes to a service after its pods and subsets; none to one that offers nothing. */
+/**
+ * Declares the routes to a service after its pods and subsets. A service without offers has none.
+ */
 function routesTo(service: Service, dependsOn: pulumi.Resource[], parts: MeshParts): pulumi.Resource[] {
   if (service.offers.length === 0) return [];
   const { nameOf, optsOf } = parts;
@@ -138,8 +140,8 @@ function routesTo(service: Service, dependsOn: pulumi.Resource[], parts: MeshPar
 }
 
 /**
- * Declares the services, each after the rules of its calls and the routes to what it calls. In a
- * cycle of calls the routes to one service come after its callers; an application on Node.js waits
+ * Declares the services, each after the rules of its calls and the routes to its callees. In a
+ * cycle of calls, the routes to one service come after its callers. An application on Node.js waits
  * for its providers.
  */
 function dubboServices(

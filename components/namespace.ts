@@ -6,28 +6,38 @@ import { istioResource } from "./istio-resource.ts";
 
 /** Arguments of {@link MeshNamespace}. */
 export interface MeshNamespaceArgs {
-  /** The namespace's name. */
+  /** Name of the namespace. */
   name: pulumi.Input<string>;
-  /** Whether Istio injects its sidecar into new pods; the pods that run are left as they are. */
+  /** Makes Istio inject its sidecar into new pods. Running pods stay unchanged. */
   injection: pulumi.Input<boolean>;
-  /** Istio revision that injects; without it, the default revision by `istio-injection`. */
+  /** Istio revision that injects. Default: the default revision, by the label `istio-injection`. */
   revision?: pulumi.Input<string> | undefined;
-  /** Whether the proxies write access logs; Istio's default profile writes none. */
+  /** Makes the proxies write access logs. Istio's default profile writes none. */
   accessLogs: pulumi.Input<boolean>;
-  /** Traces of calls; without it, as the mesh is set up. */
+  /** Traces of calls. Default: the settings of Istio's mesh config. */
   tracing?: pulumi.Input<Tracing> | undefined;
-  /** Name of the applications' rights, and of their ServiceAccount unless they have their own; the seed's is `dubbo-sa`. */
+  /**
+   * Name of the applications' Role, and of the ServiceAccount that they share unless `identities`
+   * is set. The sample uses `dubbo-sa`.
+   */
   serviceAccount: pulumi.Input<string>;
-  /** Applications that have a ServiceAccount each, of their name; plain, since resources are named after them. Default: none. */
+  /**
+   * Applications with their own ServiceAccount, of the same name. Plain, since resources are named
+   * after them. Default: none.
+   */
   identities?: readonly string[];
-  /** Pod Security level that the namespace enforces; without it, the cluster's default. */
+  /** Pod Security level that the namespace enforces. Default: the cluster's. */
   podSecurity?: pulumi.Input<string> | undefined;
-  /** Whether Pulumi refuses to delete or replace the namespace; plain, since it is an option of the resource. Default: false. */
+  /**
+   * Makes Pulumi refuse to delete or replace the namespace. Plain, since it is a resource option.
+   * Default: false.
+   */
   protect?: boolean;
 }
 
 /**
- * The namespace's labels that decide on injection. A revision takes the place of `istio-injection`, which would win over it.
+ * Returns the namespace's labels for injection. A revision replaces `istio-injection`, which would
+ * take precedence over it.
  * Source: https://istio.io/latest/docs/setup/additional-setup/sidecar-injection/
  */
 export function injectionLabels(injection: boolean, revision?: string): Record<string, string> {
@@ -36,14 +46,15 @@ export function injectionLabels(injection: boolean, revision?: string): Record<s
 }
 
 /**
- * The namespace's label that refuses pods which may do more. A sidecar whose rules istio-init sets is refused by `baseline`, too.
+ * Returns the namespace's label that limits the privileges of its pods. Even `baseline` rejects a
+ * pod in which istio-init sets the sidecar's traffic rules.
  * Source: https://kubernetes.io/docs/concepts/security/pod-security-admission/
  */
 export function podSecurityLabels(level?: string): Record<string, string> {
   return level === undefined ? {} : { "pod-security.kubernetes.io/enforce": level };
 }
 
-/** What Dubbo's Kubernetes registry reads of its namespace. Source: the seed, 3.2. */
+/** Objects that Dubbo's Kubernetes registry reads in its namespace. Source: the sample, 3.2. */
 export const REGISTRY_RULES: kubernetes.types.input.rbac.v1.PolicyRule[] = [
   { apiGroups: [""], resources: ["services", "endpoints", "pods"], verbs: ["get", "list", "watch"] },
   { apiGroups: ["discovery.k8s.io"], resources: ["endpointslices"], verbs: ["get", "list", "watch"] },
@@ -51,12 +62,17 @@ export const REGISTRY_RULES: kubernetes.types.input.rbac.v1.PolicyRule[] = [
 
 type TraceProviders = Pick<NonNullable<TelemetrySpec["tracing"]>[number], "providers">;
 
-/** Turns access logs on through Istio's built-in `envoy` provider. Source: https://istio.io/latest/docs/tasks/observability/logs/access-log/ */
+/**
+ * Enables access logs through Istio's built-in provider `envoy`.
+ * Source: https://istio.io/latest/docs/tasks/observability/logs/access-log/
+ */
 export const ACCESS_LOGGING: TelemetrySpec = { accessLogging: [{ providers: [{ name: "envoy" }] }] };
 
 /**
- * What a namespace's proxies tell: of several Telemetries for a whole namespace Istio takes one, so this is all in one.
- * Source: Istio's pilot/pkg/model/telemetry.go, namespaceWideTelemetryConfig; https://istio.io/latest/docs/reference/config/telemetry/
+ * Returns the access logs and traces of a namespace's proxies. Istio uses only one Telemetry for a
+ * whole namespace, so one object has both.
+ * Source: Istio's pilot/pkg/model/telemetry.go, namespaceWideTelemetryConfig;
+ * https://istio.io/latest/docs/reference/config/telemetry/
  */
 export function telemetrySpec(accessLogs: boolean, tracing?: Tracing): TelemetrySpec {
   const logs: TelemetrySpec = accessLogs ? ACCESS_LOGGING : { accessLogging: [{ disabled: true }] };
@@ -66,9 +82,12 @@ export function telemetrySpec(accessLogs: boolean, tracing?: Tracing): Telemetry
   return { ...logs, tracing: [{ ...providers, randomSamplingPercentage: sampling }] };
 }
 
-/** The mesh's namespace: injection, the applications' accounts and their rights, access logs. */
+/** Namespace of the mesh, with injection, ServiceAccounts, their Role, access logs and traces. */
 export class MeshNamespace extends pulumi.ComponentResource {
-  /** The namespace's name; who uses it is created after the namespace and removed before it. */
+  /**
+   * Name of the namespace. A resource that uses it is created after the namespace, and deleted
+   * before it.
+   */
   readonly namespace: pulumi.Output<string>;
   readonly #own: ReadonlyMap<string, pulumi.Output<string>>;
   readonly #shared: pulumi.Output<string> | undefined;
@@ -106,8 +125,9 @@ export class MeshNamespace extends pulumi.ComponentResource {
   }
 
   /**
-   * The account of an application, its own or that of all; who uses it is created after the account.
-   * @throws pulumi.ResourceError where only others have one
+   * Returns the ServiceAccount of an application: its own or the shared one. A resource that uses
+   * it is created after the account.
+   * @throws pulumi.ResourceError if only other applications have an account
    */
   accountOf(application: string): pulumi.Output<string> {
     const account = this.#own.get(application) ?? this.#shared;

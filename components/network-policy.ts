@@ -5,13 +5,13 @@ type NetworkPolicySpec = kubernetes.types.input.networking.v1.NetworkPolicySpec;
 type IngressRule = kubernetes.types.input.networking.v1.NetworkPolicyIngressRule;
 type EgressRule = kubernetes.types.input.networking.v1.NetworkPolicyEgressRule;
 
-/** A service, as the pod network sees it. */
+/** Service, with the values that its NetworkPolicy needs. */
 export interface NetworkedService {
-  /** Label `app` of its pods. */
+  /** Label `app` of the pods. */
   application: string;
-  /** Its Triple port. */
+  /** Triple port. */
   port: number;
-  /** Names of the services that it calls. */
+  /** Names of the callees. */
   calls: readonly string[];
 }
 
@@ -19,11 +19,17 @@ export interface NetworkedService {
 export interface MeshNetworkPolicyArgs {
   /** Namespace of the mesh. */
   namespace: pulumi.Input<string>;
-  /** The services by their names; plain, since resources are named after them. */
+  /** Services by name. Plain, since resources are named after them. */
   services: ReadonlyMap<string, NetworkedService>;
-  /** Namespaces whose pods, all of them, the proxies themselves send to, at any port, such as that of a collector of traces. Default: none. */
+  /**
+   * Namespaces that the proxies send data to, such as that of a trace collector. All their pods and
+   * ports are allowed. Default: none.
+   */
   collectors?: readonly string[];
-  /** Whether all other pods of the namespace send and take nothing; plain, since a policy is there or is not. */
+  /**
+   * Blocks all traffic of the other pods in the namespace. Plain, since it decides whether a policy
+   * exists.
+   */
   defaultDeny: boolean;
 }
 
@@ -35,26 +41,34 @@ function tcp(...ports: number[]): { protocol: string; port: number }[] {
   return ports.map((port) => ({ protocol: "TCP", port }));
 }
 
-/** Merged metrics and rewritten probes, health, Envoy's metrics. Source: https://istio.io/latest/docs/ops/deployment/application-requirements/ */
+/**
+ * Ports of the proxy: merged metrics and rewritten probes, health, Envoy's metrics.
+ * Source: https://istio.io/latest/docs/ops/deployment/application-requirements/
+ */
 const PROXY_PORTS = [15020, 15021, 15090];
-/** DNS, wherever it runs: a node-local cache has no pod that could be selected. */
+/** DNS at any address, because a node-local cache has no pod to select. */
 const DNS = { ports: [{ protocol: "UDP", port: 53 }, ...tcp(53)] };
 /**
- * OpenShift's DNS: a policy sees the port of the pod behind a Service, which is another one there.
+ * DNS of OpenShift. A policy applies to the port of the pod, which differs from the Service's port
+ * there.
  * Source: https://github.com/nmstate/kubernetes-nmstate/pull/1570
  */
 const OPENSHIFT_DNS = {
   to: [{ namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "openshift-dns" } } }],
   ports: [{ protocol: "UDP", port: 5353 }, ...tcp(5353)],
 };
-/** Configuration and certificates, from istiod in whatever namespace. */
+/** Configuration and certificates from istiod, in any namespace. */
 const ISTIOD = { to: [{ namespaceSelector: {}, ...podsOf("istiod") }], ports: tcp(15012) };
 
 function toNamespace(namespace: string): EgressRule {
   return { to: [{ namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": namespace } } }] };
 }
 
-/** Pods of a service talk to DNS, istiod, collectors and what they call, and are called by metrics and their callers. */
+/**
+ * Returns the policy of a service's pods.
+ * - Egress: callees, DNS, istiod and trace collectors.
+ * - Ingress: callers, and any namespace on the ports of the proxy.
+ */
 function policyOf(
   { application, port }: NetworkedService,
   callers: readonly NetworkedService[],
@@ -78,12 +92,13 @@ function policyOf(
 }
 
 /**
- * What the pod network passes of the mesh, where the cluster's CNI enforces it. A sidecar's mTLS goes to the port that is called: 15008 is of
- * the ambient mode alone. The kubelet's probes need no rule, since a pod's own node may always reach it.
+ * NetworkPolicies of the mesh. The cluster's CNI must enforce them. A sidecar's mTLS uses the
+ * callee's port; only the ambient mode uses 15008. The kubelet's probes need no rule, because a
+ * node can always reach its pods.
  * Source: https://kubernetes.io/docs/concepts/services-networking/network-policies/
  */
 export class MeshNetworkPolicy extends pulumi.ComponentResource {
-  /** The default deny, if there is one. */
+  /** Default deny, if enabled. */
   readonly common: readonly pulumi.Resource[];
   readonly #policies: ReadonlyMap<string, pulumi.Resource>;
 
@@ -102,7 +117,7 @@ export class MeshNetworkPolicy extends pulumi.ComponentResource {
     this.registerOutputs({});
   }
 
-  /** Policy of the pods of a service. */
+  /** Returns the policy of a service's pods; none for an unknown service. */
   policiesOf(service: string): pulumi.Resource[] {
     const policy = this.#policies.get(service);
     return policy === undefined ? [] : [policy];

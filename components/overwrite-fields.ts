@@ -5,9 +5,12 @@ interface Annotated {
 }
 
 /**
- * Lets a Kubernetes object overwrite fields that other managers have set, such as the number of pods by an
- * autoscaler that the stack has no longer. Server-side apply fails on them otherwise. The provider's
- * `enablePatchForce` does the same, but the plugin of January 2026 ignores it; it knows the annotation.
+ * Makes a Kubernetes object overwrite fields that other managers set. An example is the number of
+ * pods, set by an autoscaler that the stack has removed. Otherwise, server-side apply fails on such
+ * fields.
+ *
+ * The provider's option `enablePatchForce` does the same, but the plugin of January 2026 ignores
+ * it. The plugin supports the annotation.
  * Source: pulumi-kubernetes's pkg/await/await.go, patchForce, for creates and updates of any object
  */
 export const overwriteFields: pulumi.ResourceTransformation = ({ type, props, opts }) => {

@@ -11,15 +11,15 @@ type EnvVar = kubernetes.types.input.core.v1.EnvVar;
 type PodSpec = kubernetes.types.input.core.v1.PodSpec;
 type Values = Readonly<Record<string, string | number>>;
 
-/** Calls of a service, and their pace. */
+/** Outgoing calls of a service, and their interval. */
 export interface Reference extends Calls {
-  /** Time from one call's start to the next, milliseconds; undefined for a service with a pace of its own. */
+  /** Time from one call's start to the next, milliseconds; undefined if the application decides. */
   readonly intervalMs?: number | undefined;
   /** DNS suffix of the cluster's Services. */
   readonly clusterDomain: string;
 }
 
-/** A Dubbo application, as its runtime is told of it. */
+/** Dubbo application, as its runtime is configured. */
 export interface DubboApplication {
   /** Dubbo application name. */
   readonly application: string;
@@ -27,27 +27,30 @@ export interface DubboApplication {
   readonly version: string;
   /** Triple port. */
   readonly port: number;
-  /** How long an ending pod stays open for those who have not noticed yet, seconds. */
+  /** Time in which a terminating pod stays open for callers that have not noticed yet, seconds. */
   readonly drainSeconds: number;
-  /** How long its calls in flight may take after that, seconds. */
+  /** Time for calls in flight after the drain, seconds. */
   readonly finishSeconds: number;
-  /** What it calls; undefined where it calls nothing. */
+  /** Outgoing calls; undefined if there are none. */
   readonly reference?: Reference | undefined;
   /** Further Dubbo properties. */
   readonly properties: DubboProperties;
 }
 
-/** What a runtime needs of a pod. */
+/** Parts of a pod that depend on the runtime. */
 export interface RuntimeParts {
-  /** Of the application's container. */
+  /** Fields of the application's container. */
   container: Pick<Container, "env" | "securityContext" | "lifecycle" | "volumeMounts">;
-  /** Of the pod. */
+  /** Fields of the pod's spec. */
   pod: Pick<PodSpec, "volumes">;
   /** Annotations of the pod. */
   annotations: Readonly<Record<string, string>>;
 }
 
-/** Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted */
+/**
+ * Security context that Pod Security `restricted` accepts, with a read-only root file system.
+ * Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted
+ */
 const RESTRICTED = {
   allowPrivilegeEscalation: false,
   capabilities: { drop: ["ALL"] },
@@ -56,12 +59,15 @@ const RESTRICTED = {
   seccompProfile: { type: "RuntimeDefault" },
 };
 
-/** An environment variable; Kubernetes takes text only. */
+/** Returns an environment variable. Kubernetes accepts only text. */
 function env(name: string, value: string | number): EnvVar {
   return { name, value: String(value) };
 }
 
-/** Where Dubbo finds a provider in mesh mode. Source: Dubbo's ReferenceConfig.java, meshModeHandleUrl. */
+/**
+ * Returns the variables from which Dubbo builds a provider's address in mesh mode.
+ * Source: Dubbo's ReferenceConfig.java, meshModeHandleUrl
+ */
 function meshVariables({ reference }: DubboApplication): EnvVar[] {
   if (reference === undefined) return [];
   return [
@@ -70,7 +76,10 @@ function meshVariables({ reference }: DubboApplication): EnvVar[] {
   ];
 }
 
-/** One provider is that of all references; of several, each is that of its gRPC services. */
+/**
+ * Returns the properties of outgoing calls. A single callee serves all references. Of several
+ * callees, each serves the references to its gRPC services.
+ */
 function nodeReference({ reference }: DubboApplication): Values {
   if (reference === undefined) return {};
   const { callees, intervalMs, timeoutMs } = reference;
@@ -85,8 +94,10 @@ function nodeReference({ reference }: DubboApplication): Values {
 }
 
 /**
- * Where Prometheus finds the metrics. Istio's agent asks there, inside the pod, and puts them out with the sidecar's own on 15020, so that
- * they can be had under STRICT mTLS. Source: https://istio.io/latest/docs/ops/integrations/prometheus/#option-1-metrics-merging
+ * Annotations that tell Prometheus where to scrape. Istio's agent scrapes the application inside
+ * the pod. It serves these metrics together with the sidecar's on 15020, so Prometheus can scrape
+ * under STRICT mTLS.
+ * Source: https://istio.io/latest/docs/ops/integrations/prometheus/#option-1-metrics-merging
  */
 const SCRAPED = {
   "prometheus.io/scrape": "true",
@@ -94,10 +105,13 @@ const SCRAPED = {
   "prometheus.io/path": "/metrics",
 };
 
-/** What holds where the stack's properties do not say otherwise: Prometheus asks from another pod. Anybody may call the probes. */
+/**
+ * Defaults of Dubbo properties. Prometheus reads the metrics from another pod, so the command
+ * `metrics` must be allowed. The probes are always allowed.
+ */
 const NODE_DEFAULTS: Values = { "dubbo.application.qos-anonymous-allow-commands": "metrics" };
 
-/** What the stack sets of one of this project's own applications. */
+/** Returns the properties that the stack sets for an application on dubbo-node. */
 export function nodeProperties(application: DubboApplication): Values {
   return {
     ...commonProperties<string | number>(application),
@@ -108,12 +122,12 @@ export function nodeProperties(application: DubboApplication): Values {
   };
 }
 
-/** What this project's own applications need: their properties as variables. */
+/** Returns the parts for dubbo-node. The application reads its properties from variables. */
 function nodeRuntime(application: DubboApplication): RuntimeParts {
   const properties = [NODE_DEFAULTS, nodeProperties(application), application.properties].flatMap(
     Object.entries<string | number>,
   );
-  // By variable, so that a default gives way in any spelling.
+  // The key is the variable, so a property replaces its default in any spelling.
   const variables = new Map(properties.map(([name, value]) => [variableOf(name), value]));
   return {
     container: {
@@ -126,15 +140,21 @@ function nodeRuntime(application: DubboApplication): RuntimeParts {
 }
 
 /**
- * A Java application never answers NOT_SERVING, so the kubelet waits before it ends it; that needs no shell in the image. What is in
- * flight after that, Dubbo finishes within its shutdown wait under Spring, as in Apache's images; without Spring 3.3.6 drops it.
+ * Returns a sleep before SIGTERM. A Java application never answers NOT_SERVING, so the kubelet
+ * delays its end. The sleep needs no shell in the image.
+ *
+ * Under Spring, as in Apache's images, Dubbo then finishes calls in flight within its shutdown
+ * wait. Without Spring, Dubbo 3.3.6 drops them.
  */
 function sleepFirst({ drainSeconds }: DubboApplication): Pick<Container, "lifecycle"> {
   if (drainSeconds === 0) return {};
   return { lifecycle: { preStop: { sleep: { seconds: Math.ceil(drainSeconds) } } } };
 }
 
-/** What an application on Dubbo's Java SDK needs: its properties as options of the JVM, and a folder to write to. */
+/**
+ * Returns the parts for Dubbo's Java SDK. The application reads its properties from JVM options,
+ * and needs a writable folder.
+ */
 function javaRuntime(given: DubboApplication): RuntimeParts {
   const { application, version, port, finishSeconds, reference, properties } = given;
   const finishMs = inMilliseconds(finishSeconds);
@@ -142,7 +162,7 @@ function javaRuntime(given: DubboApplication): RuntimeParts {
   return {
     container: {
       env: [env("JAVA_TOOL_OPTIONS", options), ...meshVariables(given)],
-      // An image that jib has made runs as root unless it is told otherwise.
+      // By default, an image that jib builds runs as root.
       securityContext: { ...RESTRICTED, runAsUser: 1000, runAsGroup: 1000 },
       ...sleepFirst(given),
       volumeMounts: [{ name: "tmp", mountPath: "/tmp" }],
@@ -152,7 +172,7 @@ function javaRuntime(given: DubboApplication): RuntimeParts {
   };
 }
 
-/** What each runtime needs of a pod. */
+/** Functions that return the parts of a pod, by runtime. */
 export const RUNTIME_PARTS: Readonly<Record<Runtime, (application: DubboApplication) => RuntimeParts>> = {
   node: nodeRuntime,
   java: javaRuntime,

@@ -4,25 +4,25 @@ import type { Security } from "../settings/security.ts";
 import type { AuthorizationPolicySpec, PeerAuthenticationSpec } from "./generated/istio.ts";
 import { istioResource } from "./istio-resource.ts";
 
-/** Who may call a service. */
+/** Calls that one caller may make to a service. */
 export interface AllowedCalls {
-  /** Label `app` of the pods that are called. */
+  /** Label `app` of the callee's pods. */
   callee: string;
-  /** Port that is called. */
+  /** Triple port of the callee. */
   port: number;
-  /** Namespace of the callers. */
+  /** Namespace of the caller. */
   namespace: string;
-  /** ServiceAccount of the callers; without one, nobody may call. */
+  /** ServiceAccount of the caller; undefined to refuse every call. */
   caller?: string | undefined;
-  /** gRPC services that they may call, each of its methods. */
+  /** gRPC services that the caller may call, with all their methods. */
   services: readonly string[];
-  /** The active check, which the callers' Envoys make under the same identity. */
+  /** Active health check of the callee. The caller's Envoy makes it under the same identity. */
   healthCheck: HealthCheck;
 }
 
-/** A service, and all who may call it. Plain, since resources are named after the callers. */
+/** Service and its permitted callers. Plain, since resources are named after the callers. */
 export interface ServiceCallers extends Omit<AllowedCalls, "namespace" | "caller"> {
-  /** ServiceAccounts of its callers; where there are none, nobody may call. */
+  /** ServiceAccounts of the callers. If there are none, the service refuses every call. */
   callers: readonly string[];
 }
 
@@ -30,11 +30,17 @@ export interface ServiceCallers extends Omit<AllowedCalls, "namespace" | "caller
 export interface MeshSecurityArgs {
   /** Namespace of the mesh. */
   namespace: pulumi.Input<string>;
-  /** Whether pods refuse plaintext; Istio's default is PERMISSIVE. */
+  /** STRICT makes pods refuse plaintext. Istio's default is PERMISSIVE. */
   mtls: Security["mtls"];
-  /** Who may call each service, by its name; a service that is not named answers everybody. Plain, since a policy is there or is not. */
+  /**
+   * Permitted callers of each service, by its name. A service without an entry accepts every
+   * caller. Plain, since it decides which policies exist.
+   */
   allowed: ReadonlyMap<string, ServiceCallers>;
-  /** Whether all other pods of the namespace refuse every call; plain, since a policy is there or is not. */
+  /**
+   * Makes all other pods of the namespace refuse every call. Plain, since it decides whether a
+   * policy exists.
+   */
   defaultDeny: boolean;
 }
 
@@ -43,7 +49,10 @@ type Operation = NonNullable<Rule["to"]>[number];
 
 const HEALTH_PATH = "/grpc.health.v1.Health/Check";
 
-/** A check over HTTP asks at a path of its own; one over gRPC where every caller may ask. */
+/**
+ * Returns the permission for a check over HTTP, which has its own path. A check over gRPC needs
+ * none, because every caller may call the health service.
+ */
 function checkOperations({ http_health_check: http }: HealthCheck, port: string): Operation[] {
   if (http === undefined) return [];
   const path = http.path.replace(/[?#].*$/, "");
@@ -51,15 +60,18 @@ function checkOperations({ http_health_check: http }: HealthCheck, port: string)
 }
 
 /**
- * Lets an identity call the services and ask for health, on the Triple port; whatever no policy allows that arrives at the pods through their
- * Envoy is refused. The kubelet's probes do not: Istio has them answered by its agent on 15020, which asks the application inside the pod.
- * `cluster.local` stands for the mesh's trust domain, whatever its name. Source: Istio's trustdomain/bundle.go;
+ * Returns a policy that lets an identity call the services and the health check, on the Triple
+ * port. Envoy refuses all other calls to the pods unless another policy allows them.
+ *
+ * The kubelet's probes bypass Envoy. Istio's agent answers them on 15020, and asks the application
+ * inside the pod. `cluster.local` stands for the mesh's trust domain, whatever its name is.
+ * Source: Istio's trustdomain/bundle.go;
  * https://istio.io/latest/docs/reference/config/security/authorization-policy/
  */
 export function authorizationPolicySpec(calls: AllowedCalls): AuthorizationPolicySpec {
   const { callee, namespace, caller, services, healthCheck } = calls;
   const selected: AuthorizationPolicySpec = { selector: { matchLabels: { app: callee } }, action: "ALLOW" };
-  // Without a rule, nobody may call.
+  // A policy without rules refuses every call.
   if (caller === undefined) return selected;
   const port = String(calls.port);
   const paths = [...services.map((service) => `/${service}/*`), HEALTH_PATH];
@@ -82,11 +94,11 @@ function peerAuthenticationSpec(mode: Security["mtls"]): PeerAuthenticationSpec 
   return { mtls: { mode } };
 }
 
-/** Mutual TLS of the namespace, and who may call whom in it. */
+/** Mutual TLS of the namespace, and the policies of the calls in it. */
 export class MeshSecurity extends pulumi.ComponentResource {
-  /** Rules of every call: mutual TLS and, if there is one, the default deny. */
+  /** Rules of every call: mutual TLS and, if enabled, the default deny. */
   readonly common: readonly pulumi.Resource[];
-  /** AuthorizationPolicies by callee, then by the ServiceAccount that may call. */
+  /** AuthorizationPolicies by callee, then by the caller's ServiceAccount. */
   readonly #allowed: ReadonlyMap<string, ReadonlyMap<string, pulumi.Resource>>;
 
   constructor(name: string, args: MeshSecurityArgs, opts?: pulumi.ComponentResourceOptions) {
@@ -121,7 +133,8 @@ export class MeshSecurity extends pulumi.ComponentResource {
 
   /**
    * Refuses calls that no other policy allows.
-   * Source: https://istio.io/latest/docs/concepts/security/#allow-nothing-deny-all-and-allow-all-policy
+   * Source:
+   * https://istio.io/latest/docs/concepts/security/#allow-nothing-deny-all-and-allow-all-policy
    */
   #denyOthers(name: string, namespace: pulumi.Input<string>): pulumi.Resource {
     const policies = [...this.#allowed.keys()].flatMap((callee) => this.policiesOf(callee));
@@ -129,9 +142,9 @@ export class MeshSecurity extends pulumi.ComponentResource {
   }
 
   /**
-   * Declares a policy for each identity that may call: Pulumi creates new ones before the callers' pods and
-   * deletes old ones after them, and a call passes if any policy allows it. In one shared list, an identity would
-   * be removed while pods still have it.
+   * Declares a policy for each identity that may call. Pulumi creates new policies before the
+   * callers' pods, and deletes old ones after them. A call passes if any policy allows it. A shared
+   * list would lose an identity while pods still have it.
    */
   #allow(
     name: string,
@@ -146,7 +159,7 @@ export class MeshSecurity extends pulumi.ComponentResource {
     if (callers.length === 0)
       return new Map([["", this.#policy(`${name}-calls`, namespace, callee, specOf())]]);
     const policies = callers.map((caller) => {
-      // The name of a Service has no dot.
+      // A Service's name has no dot, so this name is unique.
       const policy = `${callee}.${caller}`;
       const resource = this.#policy(`${name}.${caller}-calls`, namespace, policy, specOf(caller));
       return [caller, resource] as const;

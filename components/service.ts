@@ -7,11 +7,11 @@ import type { Scale } from "../settings/scale.ts";
 import type { Reference } from "./runtime.ts";
 import { deploy, type ProxyConfig, service } from "./workload.ts";
 
-/** One version of a service: a Deployment, and a subset of the calls to it. */
+/** Version of a service: one Deployment and one subset. */
 export interface ServiceVersion extends Scale {
-  /** Label `version`; plain, since resources are named after it. */
+  /** Label `version` of the pods. Plain, since resources are named after it. */
   name: string;
-  /** The image, by digest. */
+  /** Image, with a digest or with a tag other than latest. */
   image: pulumi.Input<string>;
 }
 
@@ -19,23 +19,32 @@ export interface ServiceVersion extends Scale {
 export interface DubboServiceArgs {
   /** Dubbo application name and name of the Service. */
   application: string;
-  /** Namespace of the service, and of those that it calls. */
+  /** Namespace of the service and of its callees. */
   namespace: pulumi.Input<string>;
-  /** Account the pods run as. */
+  /** ServiceAccount that the pods run as. */
   serviceAccount: pulumi.Input<string>;
-  /** What the images run on; plain, since the pods' shape follows from it. */
+  /** Runtime of the images. Plain, since the pod template depends on it. */
   runtime: Runtime;
-  /** Triple port, 1 to 65535. A Java application that offers nothing serves nothing there. */
+  /** Triple port, 1 to 65535. A Java application without offers serves nothing on it. */
   port: number;
   /** DNS suffix of the cluster's Services, such as `cluster.local`. */
   clusterDomain: string;
-  /** Whether others call it: its Deployments are then named after their versions. Plain, since that is replaced, not changed. */
+  /**
+   * True for a service that offers gRPC services. Its Deployments are then named after their
+   * versions. Plain, since a new name replaces a Deployment.
+   */
   called: boolean;
-  /** What it calls; undefined for nothing. */
+  /** Outgoing calls. Default: none. */
   calls?: Omit<Reference, "clusterDomain"> | undefined;
-  /** How long an ending pod answers NOT_SERVING before it closes, seconds; longer than its callers need to notice. */
+  /**
+   * Time in which a terminating pod answers NOT_SERVING before it closes, seconds. It must be
+   * longer than the callers' detection time.
+   */
   drainSeconds: number;
-  /** How long calls in flight may take after the drain, seconds: the longest deadline of its callers and its own. */
+  /**
+   * Time for calls in flight after the drain, seconds. It is the longest deadline of the service's
+   * incoming and outgoing calls.
+   */
   finishSeconds: number;
   /** Further Dubbo properties. */
   properties: DubboProperties;
@@ -43,15 +52,19 @@ export interface DubboServiceArgs {
   resources: Resources;
   /** Further annotations of the pods. */
   annotations: Readonly<Record<string, string>>;
-  /** The versions that run, at least one. */
+  /** Versions of the service, at least one. */
   versions: readonly ServiceVersion[];
-  /** Whether Pulumi refuses to delete or replace the Service; plain, since it is an option of the resource. Default: false. */
+  /**
+   * Makes Pulumi refuse to delete or replace the Service. Plain, since it is a resource option.
+   * Default: false.
+   */
   protect?: boolean;
 }
 
 /**
- * What a caller's Envoy counts beside Istio's defaults. Without `upstream_cx_total` Envoy believes that a cluster
- * has no traffic and checks it at `no_traffic_interval` all the time; the others are what `make verify` reads.
+ * Envoy statistics of a caller, in addition to Istio's defaults. Without `upstream_cx_total`, Envoy
+ * finds no traffic on a cluster and always checks it at `no_traffic_interval`. `make verify` reads
+ * the other statistics.
  * Source: https://istio.io/latest/docs/ops/configuration/telemetry/envoy-stats/
  */
 export const PROXY_CONFIG: ProxyConfig = {
@@ -62,11 +75,14 @@ export const PROXY_CONFIG: ProxyConfig = {
   },
 };
 
-/** A Dubbo application of the mesh, provider, consumer or both: its Service, and one Deployment a version. */
+/**
+ * Dubbo application of the mesh: one Service, and one Deployment for each version. It may be a
+ * provider, a consumer or both.
+ */
 export class DubboService extends pulumi.ComponentResource {
-  /** The Service's name in DNS. */
+  /** DNS name of the Service. */
   readonly host: pulumi.Output<string>;
-  /** Where it is called in the cluster, `host:port`. */
+  /** Address of the Service in the cluster, `host:port`. */
   readonly address: pulumi.Output<string>;
 
   constructor(name: string, args: DubboServiceArgs, opts?: pulumi.ComponentResourceOptions) {

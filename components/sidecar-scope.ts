@@ -6,11 +6,14 @@ import { istioResource } from "./istio-resource.ts";
 export interface SidecarScopeArgs {
   /** Label `app` of the pods, and name of the Sidecar. */
   application: string;
-  /** Namespace of the pods and of what they call. */
+  /** Namespace of the pods and of their callees. */
   namespace: pulumi.Input<string>;
-  /** DNS names of the Services that they call. */
+  /** DNS names of the callees' Services. */
   calls: readonly string[];
-  /** DNS names of what the proxies themselves call, in any namespace, such as a collector of traces. Default: none. */
+  /**
+   * DNS names of hosts that the proxies call, in any namespace, such as a trace collector. Default:
+   * none.
+   */
   proxyCalls?: readonly string[];
 }
 
@@ -23,8 +26,10 @@ function sidecarSpec({ application, calls, proxyCalls = [] }: SidecarScopeArgs):
 }
 
 /**
- * Keeps the configuration of an application's proxies as small as what it calls, however many services the mesh has. Calls to others still
- * go out, but without the mesh. Source: https://istio.io/latest/docs/reference/config/networking/sidecar/
+ * Limits the configuration of an application's proxies to its callees. Its size then does not
+ * depend on the number of services in the mesh. Calls to other services still leave the pod, but
+ * outside the mesh.
+ * Source: https://istio.io/latest/docs/reference/config/networking/sidecar/
  */
 export class SidecarScope extends pulumi.ComponentResource {
   constructor(name: string, args: SidecarScopeArgs, opts?: pulumi.ComponentResourceOptions) {

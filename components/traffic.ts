@@ -4,19 +4,19 @@ import type { Traffic } from "../settings/traffic.ts";
 import type { DestinationRuleSpec, VirtualServiceSpec } from "./generated/istio.ts";
 import { istioResource } from "./istio-resource.ts";
 
-/** A subset of the provider's pods, and its share of the calls. */
+/** Subset of the provider's pods, and its share of the calls. */
 export interface Subset {
-  /** Label `version` of its pods, and name of the subset. */
+  /** Label `version` of the pods, and name of the subset. */
   name: string;
   /** Share of the calls, percent. */
   weight: number;
 }
 
-/** Calls with certain headers, and who answers them. */
+/** Route of calls with certain headers. */
 export interface HeaderRoute {
-  /** Values by name; a call that has all of them takes this route. */
+  /** Header values by name. A call that has all of them takes this route. */
   headers: Readonly<Record<string, string>>;
-  /** The subset that answers it. */
+  /** Subset that answers the call. */
   version: string;
 }
 
@@ -24,30 +24,33 @@ export interface HeaderRoute {
 export interface TrafficRules extends Traffic {
   /** DNS name of the provider's Service. */
   host: string;
-  /** The subsets; their weights add up to 100. */
+  /** Subsets of the pods. Their weights add up to 100. */
   subsets: readonly Subset[];
-  /** What is to know of its methods, by gRPC path. */
+  /** Properties of the methods, by gRPC path. */
   methods: Readonly<Record<string, Method>>;
-  /** Calls with certain headers. */
+  /** Routes of calls with certain headers. They come before the weighted routes. */
   routes: readonly HeaderRoute[];
 }
 
 /** Arguments of {@link ProviderTraffic} and {@link ProviderRoutes}. */
 export interface ProviderTrafficArgs {
-  /** Name of the VirtualService and the DestinationRule: the provider's application name. */
+  /** Name of the VirtualService and the DestinationRule. It is the provider's application name. */
   name: string;
   /** Namespace of the rules. */
   namespace: pulumi.Input<string>;
-  /** The rules. Plain, since resources are named after the subsets. */
+  /** Traffic rules. Plain, since resources are named after the subsets. */
   rules: TrafficRules;
 }
 
-/** Failures before the provider has seen the call: safe to retry for any method. */
+/** Failures before the provider sees the call. A retry is safe for any method. */
 const RETRY_UNSEEN = "connect-failure,refused-stream,reset-before-request";
 /**
- * With `reset`, without which Envoy does not retry a try that timed out, and `deadline-exceeded`: the try's time goes to the provider's
- * Envoy too (grpc-timeout), and where that one is the first to end it, the try's end is an answer. Source: Envoy's x-envoy-retry-on and
- * x-envoy-retry-grpc-on; seen live with a hung provider.
+ * Failures after which an idempotent method is retried.
+ * - `reset`: without it, Envoy does not retry a try that timed out.
+ * - `deadline-exceeded`: the provider's Envoy receives the try's timeout, too (grpc-timeout). If it
+ *   ends the try first, the caller's Envoy sees an answer with this status.
+ *
+ * Source: Envoy's x-envoy-retry-on and x-envoy-retry-grpc-on; a live test with a hung provider
  */
 const RETRY_IDEMPOTENT = "connect-failure,refused-stream,unavailable,cancelled,deadline-exceeded,reset";
 
@@ -59,12 +62,11 @@ type Retries = NonNullable<HttpRoute["retries"]>;
 type RoutePolicy = Pick<HttpRoute, "retries" | "timeout">;
 type LoadBalancer = NonNullable<NonNullable<DestinationRuleSpec["trafficPolicy"]>["loadBalancer"]>;
 
-/** What holds for some methods, or for all others. */
+/** Route policy of some methods, or of all others. */
 interface MethodRoute {
   readonly name: string;
-  /** The methods' paths; undefined for all that have no other route. */
+  /** Paths of the methods; undefined for all methods without another route. */
   readonly paths?: readonly string[];
-  /** Retries and timeout. */
   readonly policy: RoutePolicy;
 }
 
@@ -74,9 +76,10 @@ function retries(attempts: number, retryOn: string, perTryTimeout?: string): Ret
 }
 
 /**
- * One route for the methods that are retried and limited alike: idempotent unary methods are retried on any failure and after
- * `perTryTimeout`; all others, streams among them, only when the provider has not seen the call, and without a timeout of the route, which
- * would cut a stream.
+ * Groups the methods by retries and timeout, one route for each group.
+ * - Idempotent unary methods are retried on any failure, and after `perTryTimeout`.
+ * - All others, such as streams, are retried only if the provider has not seen the call.
+ * - The default route has no timeout, because a timeout would cut a stream.
  */
 function methodRoutes({ attempts, perTryTimeout, methods }: TrafficRules): MethodRoute[] {
   const idempotent = retries(attempts, RETRY_IDEMPOTENT, perTryTimeout);
@@ -93,7 +96,7 @@ function methodRoutes({ attempts, perTryTimeout, methods }: TrafficRules): Metho
   return [...own.values(), { name: "default", policy: { retries: others } }];
 }
 
-/** The routes of the calls that have `headers`, or of all, to `destinations`. */
+/** Returns the routes to `destinations`, for calls with `headers` or for all calls. */
 function httpRoutes(
   methods: readonly MethodRoute[],
   destinations: Destination[],
@@ -114,7 +117,8 @@ function httpRoutes(
 }
 
 /**
- * The routes to the provider: first those of calls with certain headers, then those of all others by weight.
+ * Returns the routes to the provider. The routes by header come first. All other calls are routed
+ * by weight.
  * Source: https://istio.io/latest/docs/reference/config/networking/virtual-service/
  */
 export function virtualServiceSpec(rules: TrafficRules): VirtualServiceSpec {
@@ -131,8 +135,10 @@ export function virtualServiceSpec(rules: TrafficRules): VirtualServiceSpec {
 }
 
 /**
- * The provider's load balancing and bounds. It sets no TLS mode, so that Istio picks mTLS wherever the peer has a sidecar. Locality
- * is turned off by name: outlier detection would turn it on. Source: Istio's loadbalancer.go, LocalityLBSettings.ApplyToCluster;
+ * Returns the load balancing and the limits of calls to the provider. The TLS mode is not set, so
+ * Istio uses mTLS if the endpoint has a sidecar. Locality load balancing is set explicitly, because
+ * outlier detection enables it by default.
+ * Source: Istio's loadbalancer.go, LocalityLBSettings.ApplyToCluster;
  * https://istio.io/latest/docs/reference/config/networking/destination-rule/
  */
 export function destinationRuleSpec(rules: Omit<TrafficRules, "subsets">): DestinationRuleSpec {
@@ -159,13 +165,13 @@ export function destinationRuleSpec(rules: Omit<TrafficRules, "subsets">): Desti
   };
 }
 
-/** A version's pods as a subset, which has the host's load balancing and bounds. */
+/** Returns the subset of a version. It inherits the load balancing and the limits of the host. */
 function subsetSpec(host: string, name: string): DestinationRuleSpec {
   return { host, subsets: [{ name, labels: { version: name } }] };
 }
 
 /**
- * Rejects weights that do not share out all calls.
+ * Rejects weights that do not add up to 100.
  * @throws pulumi.ResourceError that names the versions and their weights
  */
 function checkWeights({ name, rules }: ProviderTrafficArgs, component: pulumi.ComponentResource): void {
@@ -176,9 +182,11 @@ function checkWeights({ name, rules }: ProviderTrafficArgs, component: pulumi.Co
 }
 
 /**
- * How a provider's pods are called: a DestinationRule for all of them, and one a subset, which Istio makes one of. A subset of its own comes
- * before the routes to it and goes after them, where one in a list could do only one of the two; a route to a subset that does not exist
- * answers 503. Source: https://istio.io/latest/docs/ops/best-practices/traffic-management/#split-virtual-services
+ * Traffic policy of a provider: one DestinationRule for all pods, and one for each subset. Istio
+ * merges them. Pulumi creates a subset before the routes to it, and deletes it after them. A shared
+ * list cannot do both. A route to a missing subset answers 503.
+ * Source:
+ * https://istio.io/latest/docs/ops/best-practices/traffic-management/#split-virtual-services
  */
 export class ProviderTraffic extends pulumi.ComponentResource {
   constructor(name: string, args: ProviderTrafficArgs, opts?: pulumi.ComponentResourceOptions) {
@@ -189,7 +197,7 @@ export class ProviderTraffic extends pulumi.ComponentResource {
       istioResource(
         `${name}.${subset.name}-subset`,
         "DestinationRule",
-        // The name of a Service has no dot.
+        // A Service's name has no dot, so this name is unique.
         { name: `${provider}.${subset.name}`, namespace, spec: subsetSpec(rules.host, subset.name) },
         { parent: this },
       ),
@@ -198,14 +206,17 @@ export class ProviderTraffic extends pulumi.ComponentResource {
       `${name}-destination-rule`,
       "DestinationRule",
       { name: provider, namespace, spec: destinationRuleSpec(rules) },
-      // A rule that held the subsets itself keeps them until they are there.
+      // In older stacks, this rule lists the subsets. Its update waits until the new objects exist.
       { parent: this, dependsOn: subsets },
     );
     this.registerOutputs({});
   }
 }
 
-/** The routes to a provider: a VirtualService. Where it changes, it has to come after the pods that it routes to are ready. */
+/**
+ * Routes to a provider: a VirtualService. It must change after the pods that it routes to are
+ * ready.
+ */
 export class ProviderRoutes extends pulumi.ComponentResource {
   constructor(name: string, args: ProviderTrafficArgs, opts?: pulumi.ComponentResourceOptions) {
     super("dubbo-mesh:traffic:ProviderRoutes", name, {}, opts);

@@ -12,11 +12,11 @@ type Container = kubernetes.types.input.core.v1.Container;
 type Probe = kubernetes.types.input.core.v1.Probe;
 type TopologySpreadConstraint = kubernetes.types.input.core.v1.TopologySpreadConstraint;
 
-/** Name of the Triple port. The prefix `grpc-` tells Istio the protocol. Source: the seed, 7. */
+/** Name of the Triple port. The prefix `grpc-` tells Istio the protocol. Source: the sample, 7. */
 export const TRIPLE_PORT = "grpc-tri";
-/** Seconds that a pod may take to end when its drain and its calls are over. */
+/** Time for a pod to end after its drain and its calls, seconds. */
 const END_SECONDS = 5;
-/** Seconds that a proxy waits before it counts open connections, at least: Istio's default. */
+/** Shortest time before a proxy counts open connections, seconds. It equals Istio's default. */
 const MIN_PROXY_DRAIN_SECONDS = 5;
 
 /**
@@ -27,25 +27,28 @@ export interface ProxyConfig {
   holdApplicationUntilProxyStarts?: boolean;
   /** Environment variables of the proxy. */
   proxyMetadata?: Readonly<Record<string, string>>;
-  /** Statistics of Envoy beside Istio's defaults. */
+  /** Envoy statistics in addition to Istio's defaults. */
   proxyStatsMatcher?: { inclusionRegexps: readonly string[] };
 }
 
-/** What a Deployment of a Dubbo application is made of; its scale is plain, since a budget or an autoscaler is there or is not. */
+/**
+ * Values of a Dubbo application's Deployment. The scale is plain, since it decides whether a budget
+ * or an autoscaler exists.
+ */
 export interface Workload extends DubboApplication, Scale {
   /** Name of the Deployment. */
   name: string;
   /** Namespace of the Deployment. */
   namespace: pulumi.Input<string>;
-  /** Account the pods run as. */
+  /** ServiceAccount that the pods run as. */
   serviceAccount: pulumi.Input<string>;
-  /** The image, by digest. */
+  /** Image, with a digest or with a tag other than latest. */
   image: pulumi.Input<string>;
-  /** What the image runs on. */
+  /** Runtime of the image. */
   runtime: Runtime;
   /** Resources of the application's container. */
   resources: Resources;
-  /** Configuration of the proxy, in addition to the fields that every proxy gets. */
+  /** Proxy configuration in addition to the fields that every proxy gets. Default: none. */
   proxyConfig?: ProxyConfig;
   /** Further annotations of the pods. */
   annotations: Readonly<Record<string, string>>;
@@ -56,8 +59,9 @@ function httpProbe(path: string): Probe {
 }
 
 /**
- * The seed's probes (4.1), except that the startup probe looks every second instead of every ten, for the same
- * 300 s: a pod that has missed the first look is not kept waiting. Istio rewrites them, so they pass under STRICT mTLS.
+ * Probes of the sample (4.1), with one change. The startup probe runs every second instead of every
+ * ten, so a pod that fails the first one is ready sooner. The limit of 300 s is the same. Istio
+ * rewrites the probes, so they pass under STRICT mTLS.
  */
 export const PROBES = {
   startupProbe: { ...httpProbe("/startup"), periodSeconds: 1, failureThreshold: 300 },
@@ -83,16 +87,23 @@ function applicationContainer(
   };
 }
 
-/** Time from SIGTERM, or the sleep before it, to SIGKILL, seconds: no call in flight is cut. */
+/**
+ * Returns the time from SIGTERM, or from the sleep before it, to SIGKILL, seconds. It is long
+ * enough for all calls in flight.
+ */
 function gracePeriod({ drainSeconds, finishSeconds }: Workload): number {
   return Math.ceil(drainSeconds) + Math.ceil(finishSeconds) + END_SECONDS;
 }
 
 /**
- * What every proxy is told. Native sidecars start before the application and end after it by themselves. Where the kubelet knows none
- * (before 1.33), the application waits for its proxy, and the proxy, which gets SIGTERM with the application and would go after 5 s, stays
- * for the drain and for as long as calls are open.
- * Source: Istio's injection-template.yaml and pkg/envoy/agent.go; https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#ProxyConfig
+ * Returns the ProxyConfig of a pod, as YAML. A native sidecar starts before the application and
+ * ends after it. Without native sidecars (kubelet before 1.33), these fields keep the same order:
+ * - The application starts after its proxy.
+ * - The proxy gets SIGTERM together with the application, and would exit after 5 s. It now stays
+ *   for the drain, and then until no connection is open.
+ *
+ * Source: Istio's injection-template.yaml and pkg/envoy/agent.go;
+ * https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#ProxyConfig
  */
 function proxyConfigOf({ proxyConfig, drainSeconds }: Workload): string {
   const config: ProxyConfig = {
@@ -106,7 +117,10 @@ function proxyConfigOf({ proxyConfig, drainSeconds }: Workload): string {
   return toYaml(config);
 }
 
-/** Pods of a version go to different nodes and zones where there is room; those of an older template do not count. */
+/**
+ * Spreads the pods of a version over nodes and zones if there is room. Pods of an older template do
+ * not count.
+ */
 function spread(labels: Readonly<Record<string, string>>): TopologySpreadConstraint[] {
   return ["kubernetes.io/hostname", "topology.kubernetes.io/zone"].map((topologyKey) => ({
     maxSkew: 1,
@@ -117,24 +131,31 @@ function spread(labels: Readonly<Record<string, string>>): TopologySpreadConstra
   }));
 }
 
-/** A rollout starts a pod before it ends one: as many serve as before. */
+/** Rollout that starts a pod before it ends one. The number of serving pods never drops. */
 const STRATEGY = { type: "RollingUpdate", rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } };
 
 /**
- * When Pulumi takes a rollout for done: when every pod is new and available, as `kubectl rollout status` does. By itself it may take the state
- * before the rollout for that after it, and then removes what the old pods still need.
- * Source: pulumi-kubernetes's pkg/await/deployment.go, which does not look at observedGeneration, and condition/jsonpath.go, which does.
+ * Returns the condition for the end of a rollout: every pod is new and available. `kubectl rollout
+ * status` waits for the same.
+ *
+ * Pulumi's own check ignores observedGeneration. It may read the status from before the rollout,
+ * and then delete objects that the old pods still need.
+ * Source: pulumi-kubernetes's pkg/await/deployment.go; condition/jsonpath.go, which respects
+ * observedGeneration
  */
 function rolledOut(workload: Workload): string {
   const available = ['@.type=="Available"', '@.status=="True"'];
   const counts = ["replicas", "updatedReplicas"].map((count) => `$.status.${count}==$.spec.replicas`);
-  // A status does not say that there are none.
+  // With zero pods, the status has no counts.
   const conditions = fewest(workload) === 0 ? available : [...available, ...counts];
-  // No spaces: with them, its parser takes two conditions at most.
+  // Pulumi's parser accepts more than two conditions only without spaces.
   return `jsonpath={.status.conditions[?${conditions.join("&&")}]}`;
 }
 
-/** The Deployment of a Dubbo application, as Kubernetes takes it. Where an autoscaler decides on its pods, it starts with the fewest. */
+/**
+ * Returns the Deployment of a Dubbo application. With an autoscaler, it starts with the smallest
+ * number of pods.
+ */
 function deployment(workload: Workload): DeploymentArgs {
   const { name, namespace, application, version, annotations } = workload;
   const labels = { app: application, version };
@@ -152,12 +173,13 @@ function deployment(workload: Workload): DeploymentArgs {
         },
         spec: {
           serviceAccountName: workload.serviceAccount,
-          // The applications do not talk to the API server; the sidecar has a token of its own.
+          // The applications do not call the API server. The sidecar mounts a separate token.
           automountServiceAccountToken: false,
-          // A Service named dubbo-protocol would set DUBBO_PROTOCOL_PORT.
+          // Otherwise, a Service named dubbo-protocol would set DUBBO_PROTOCOL_PORT.
           enableServiceLinks: false,
           terminationGracePeriodSeconds: gracePeriod(workload),
-          // For the sidecar as well, which Istio gives none: Pod Security `restricted` asks for it.
+          // Set for the whole pod: Istio gives the sidecar no profile, and Pod Security
+          // `restricted` requires one.
           securityContext: { seccompProfile: { type: "RuntimeDefault" } },
           topologySpreadConstraints: spread(labels),
           containers: [applicationContainer(workload, container)],
@@ -169,15 +191,17 @@ function deployment(workload: Workload): DeploymentArgs {
 }
 
 /**
- * Keeps Pulumi from waiting 10 s for endpoints that do not change: the Deployments behind the Service are waited
- * for. A delete is waited for all the same.
+ * Skips Pulumi's wait of 10 s for stable endpoints, because Pulumi waits for the Deployments behind
+ * the Service. Pulumi still waits for a deletion.
  * Source: pulumi-kubernetes's pkg/await/service.go and pkg/metadata/overrides.go
  */
 const NO_WAIT = { "pulumi.com/skipAwait": "true" };
 
 /**
- * The Service of a Dubbo application: never headless, selected by `app` alone so that every version is behind it.
- * `appProtocol` and the port's name both say gRPC; `appProtocol` wins. Source: the seed, 7.
+ * Returns the Service of a Dubbo application. It is never headless. It selects by `app` alone, so
+ * it includes every version. Both `appProtocol` and the port's name say gRPC; `appProtocol` takes
+ * precedence.
+ * Source: the sample, 7
  */
 export function service(application: string, namespace: pulumi.Input<string>, port: number): ServiceArgs {
   return {
@@ -191,7 +215,8 @@ export function service(application: string, namespace: pulumi.Input<string>, po
 }
 
 /**
- * One pod at a time may be evicted, and one that is not ready in any case: it serves nobody, and would hold up a node's drain.
+ * Returns a budget that lets one pod at a time be evicted. A pod that is not ready may always be
+ * evicted: it serves no calls, and would delay a node's drain.
  * Source: https://kubernetes.io/docs/tasks/run-application/configure-pdb/
  */
 function budget({
@@ -211,8 +236,10 @@ function budget({
 }
 
 /**
- * Scales by what the application's container uses, without its sidecar, which may have no request to measure by.
- * Source: https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/#container-resource-metrics
+ * Returns an autoscaler by the CPU of the application's container. It ignores the sidecar, which
+ * may have no CPU request to compare with.
+ * Source: https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/ (container
+ * resource metrics)
  */
 function autoscaler(
   { name, namespace }: Workload,
@@ -236,9 +263,10 @@ function autoscaler(
 }
 
 /**
- * Declares a Deployment, with a budget of evictions where there is more than one pod, and with an autoscaler where it is scaled.
+ * Declares a Deployment. More than one pod adds a PodDisruptionBudget. `autoscale` adds an
+ * autoscaler.
  * @param resource name of the Deployment's resource
- * @param component that they belong to, and whose arguments the workload is made of
+ * @param component parent of all these resources
  */
 export function deploy(resource: string, workload: Workload, component: pulumi.ComponentResource): void {
   const opts = { parent: component };
