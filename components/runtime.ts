@@ -20,7 +20,7 @@ export interface Reference extends Calls {
 }
 
 /** Dubbo application, as its runtime is configured. */
-export interface DubboApplication {
+export interface RuntimeApplication {
   /** Dubbo application name. */
   readonly application: string;
   /** Version of the application. */
@@ -68,7 +68,7 @@ function env(name: string, value: string | number): EnvVar {
  * Returns the variables from which Dubbo builds a provider's address in mesh mode.
  * Source: Dubbo's ReferenceConfig.java, meshModeHandleUrl
  */
-function meshVariables({ reference }: DubboApplication): EnvVar[] {
+function meshVariables({ reference }: RuntimeApplication): EnvVar[] {
   if (reference === undefined) return [];
   return [
     env("CLUSTER_DOMAIN", reference.clusterDomain),
@@ -80,7 +80,7 @@ function meshVariables({ reference }: DubboApplication): EnvVar[] {
  * Returns the properties of outgoing calls. A single callee serves all references. Of several
  * callees, each serves the references to its gRPC services.
  */
-function nodeReference({ reference }: DubboApplication): Values {
+function nodeReference({ reference }: RuntimeApplication): Values {
   if (reference === undefined) return {};
   const { callees, intervalMs, timeoutMs } = reference;
   const [only, ...others] = callees;
@@ -112,7 +112,7 @@ const SCRAPED = {
 const NODE_DEFAULTS: Values = { "dubbo.application.qos-anonymous-allow-commands": "metrics" };
 
 /** Returns the properties that the stack sets for an application on dubbo-node. */
-export function nodeProperties(application: DubboApplication): Values {
+export function nodeProperties(application: RuntimeApplication): Values {
   return {
     ...commonProperties<string | number>(application),
     "dubbo.application.qos-accept-foreign-ip": "true",
@@ -123,7 +123,7 @@ export function nodeProperties(application: DubboApplication): Values {
 }
 
 /** Returns the parts for dubbo-node. The application reads its properties from variables. */
-function nodeRuntime(application: DubboApplication): RuntimeParts {
+function nodeRuntime(application: RuntimeApplication): RuntimeParts {
   const properties = [NODE_DEFAULTS, nodeProperties(application), application.properties].flatMap(
     Object.entries<string | number>,
   );
@@ -146,7 +146,7 @@ function nodeRuntime(application: DubboApplication): RuntimeParts {
  * Under Spring, as in Apache's images, Dubbo then finishes calls in flight within its shutdown
  * wait. Without Spring, Dubbo 3.3.6 drops them.
  */
-function sleepFirst({ drainSeconds }: DubboApplication): Pick<Container, "lifecycle"> {
+function sleepFirst({ drainSeconds }: RuntimeApplication): Pick<Container, "lifecycle"> {
   if (drainSeconds === 0) return {};
   return { lifecycle: { preStop: { sleep: { seconds: Math.ceil(drainSeconds) } } } };
 }
@@ -155,7 +155,7 @@ function sleepFirst({ drainSeconds }: DubboApplication): Pick<Container, "lifecy
  * Returns the parts for Dubbo's Java SDK. The application reads its properties from JVM options,
  * and needs a writable folder.
  */
-function javaRuntime(given: DubboApplication): RuntimeParts {
+function javaRuntime(given: RuntimeApplication): RuntimeParts {
   const { application, version, port, finishSeconds, reference, properties } = given;
   const finishMs = inMilliseconds(finishSeconds);
   const options = javaToolOptions({ application, version, port, finishMs, reference, properties });
@@ -173,7 +173,7 @@ function javaRuntime(given: DubboApplication): RuntimeParts {
 }
 
 /** Functions that return the parts of a pod, by runtime. */
-export const RUNTIME_PARTS: Readonly<Record<Runtime, (application: DubboApplication) => RuntimeParts>> = {
+export const RUNTIME_PARTS: Readonly<Record<Runtime, (application: RuntimeApplication) => RuntimeParts>> = {
   node: nodeRuntime,
   java: javaRuntime,
 };

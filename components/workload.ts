@@ -4,7 +4,7 @@ import { APPLICATION_CONTAINER, PROBE_PORT, type Runtime } from "../settings/nam
 import type { Resources } from "../settings/resources.ts";
 import { fewest, type Scale } from "../settings/scale.ts";
 import { toYaml } from "../common/yaml.ts";
-import { type DubboApplication, RUNTIME_PARTS, type RuntimeParts } from "./runtime.ts";
+import { type RuntimeApplication, RUNTIME_PARTS, type RuntimeParts } from "./runtime.ts";
 
 type DeploymentArgs = kubernetes.apps.v1.DeploymentArgs;
 type ServiceArgs = kubernetes.core.v1.ServiceArgs;
@@ -35,7 +35,7 @@ export interface ProxyConfig {
  * Values of a Dubbo application's Deployment. The scale is plain, since it decides whether a budget
  * or an autoscaler exists.
  */
-export interface Workload extends DubboApplication, Scale {
+export interface Workload extends RuntimeApplication, Scale {
   /** Name of the Deployment. */
   name: string;
   /** Namespace of the Deployment. */
