@@ -6,6 +6,7 @@ import { loadOf } from "./settings/graph.ts";
 import type { HealthCheckLoad } from "./settings/health-check.ts";
 import { parseSettings, PROJECT, type Settings } from "./settings/settings.ts";
 import { checkStack } from "./stack/checks.ts";
+import { keepFormerNames } from "./stack/former-names.ts";
 import { type Builds, builtImages, imageBuilds, imageOutputs, type Images } from "./stack/images.ts";
 import { hasSecrets, hideSpec } from "./stack/secrets.ts";
 
@@ -67,7 +68,7 @@ function deploy(settings: Settings, builds: Builds): Outputs {
     { ...settings, images },
     {
       providers: { kubernetes: kubernetesProvider(settings) },
-      transformations: hasSecrets(process.env) ? [hideSpec] : [],
+      transformations: [keepFormerNames, ...(hasSecrets(process.env) ? [hideSpec] : [])],
     },
   );
   return {

@@ -18,7 +18,7 @@ export interface MeshParts {
   /** Resource name of a part of the mesh. */
   readonly nameOf: (part: string) => string;
   /** Options of a part of the mesh. */
-  readonly optsOf: (part: string) => pulumi.ComponentResourceOptions;
+  readonly opts: pulumi.ComponentResourceOptions;
 }
 
 /** Rules of the calls in the mesh. The maps have a service's name as key. */
@@ -44,7 +44,7 @@ export function trafficArgs(service: Service, parts: MeshParts): ProviderTraffic
 
 function providerTraffic(service: Service, parts: MeshParts): ProviderTraffic {
   const part = `${service.name}-traffic`;
-  return new ProviderTraffic(parts.nameOf(part), trafficArgs(service, parts), parts.optsOf(part));
+  return new ProviderTraffic(parts.nameOf(part), trafficArgs(service, parts), parts.opts);
 }
 
 /** Limits the configuration of a service's proxies to its callees. */
@@ -55,7 +55,7 @@ function sidecarScope(service: Service, parts: MeshParts): SidecarScope {
   const proxyCalls = collector === undefined ? [] : [collector];
   const args = { application: service.name, namespace: namespace.namespace, calls, proxyCalls };
   const part = `${service.name}-scope`;
-  return new SidecarScope(parts.nameOf(part), args, parts.optsOf(part));
+  return new SidecarScope(parts.nameOf(part), args, parts.opts);
 }
 
 /** Declares the active health check of a caller's callees. */
@@ -76,10 +76,10 @@ function healthCheck(caller: Service, parts: MeshParts): ActiveHealthCheck {
     operation: listOperation(model.istio),
   };
   const part = `${caller.name}-health-check`;
-  return new ActiveHealthCheck(parts.nameOf(part), args, parts.optsOf(part));
+  return new ActiveHealthCheck(parts.nameOf(part), args, parts.opts);
 }
 
-function meshSecurity({ model, namespace: home, nameOf, optsOf }: MeshParts): MeshSecurity {
+function meshSecurity({ model, namespace: home, nameOf, opts }: MeshParts): MeshSecurity {
   const { security, services } = model;
   const { mtls, authorization, defaultDeny } = security;
   const { namespace } = home;
@@ -91,7 +91,7 @@ function meshSecurity({ model, namespace: home, nameOf, optsOf }: MeshParts): Me
     return [callee, { callee, port, callers, services: offers, healthCheck }] as const;
   });
   const args = { namespace, mtls, allowed: new Map(allowed), defaultDeny };
-  return new MeshSecurity(nameOf("security"), args, optsOf("security"));
+  return new MeshSecurity(nameOf("security"), args, opts);
 }
 
 /** Returns the namespaces of this cluster that traces are sent to. */
@@ -100,7 +100,7 @@ function collectorsOf({ observability: { tracing }, clusterDomain }: MeshModel):
   return namespace === undefined ? [] : [namespace];
 }
 
-function networkPolicy({ model, namespace, nameOf, optsOf }: MeshParts): MeshNetworkPolicy | undefined {
+function networkPolicy({ model, namespace, nameOf, opts }: MeshParts): MeshNetworkPolicy | undefined {
   const { security, services } = model;
   if (!security.networkPolicy) return undefined;
   const networked = services.map(
@@ -112,7 +112,7 @@ function networkPolicy({ model, namespace, nameOf, optsOf }: MeshParts): MeshNet
     collectors: collectorsOf(model),
     defaultDeny: security.defaultDeny,
   };
-  return new MeshNetworkPolicy(nameOf("network"), args, optsOf("network"));
+  return new MeshNetworkPolicy(nameOf("network"), args, opts);
 }
 
 function byName<T>(services: readonly Service[], declare: (service: Service) => T): ReadonlyMap<string, T> {

@@ -31,39 +31,34 @@ export class DubboMesh extends pulumi.ComponentResource {
   /** Name of the EnvoyFilter with a caller's active health checks, by caller. */
   readonly envoyFilterNames: Readonly<Record<string, pulumi.Output<string>>>;
 
-  /** @throws pulumi.ResourceError if a version has no image, or if weights do not add up to 100 */
+  /** @throws pulumi.ResourceError if a version has no image */
   constructor(
     name: string,
     { images = {}, ...model }: DubboMeshArgs,
-    opts?: pulumi.ComponentResourceOptions,
+    given?: pulumi.ComponentResourceOptions,
   ) {
     super(
       "dubbo-mesh:mesh:DubboMesh",
       name,
       {},
-      pulumi.mergeOptions(opts, { transformations: [overwriteFields] }),
+      pulumi.mergeOptions(given, { transformations: [overwriteFields] }),
     );
     const nameOf = (part: string): string => `${name}-${part}`;
-    const optsOf = (part: string): pulumi.ComponentResourceOptions => ({
-      parent: this,
-      dependsOn: [...istio],
-      // In stacks from before DubboMesh, the parts have no component around them.
-      aliases: [{ name: part === "namespace" ? "mesh" : part, parent: pulumi.rootStackResource }],
-    });
     const istio: pulumi.Resource[] = [];
     const installation = installationOf(model.istio, model.revision);
     // All other resources are created after Istio, and deleted before it.
     if (installation !== undefined)
-      istio.push(new IstioControlPlane(nameOf("istio"), installation, optsOf("istio")));
+      istio.push(new IstioControlPlane(nameOf("istio"), installation, { parent: this }));
+    const opts = { parent: this, dependsOn: istio };
     const parts = {
       model,
-      namespace: meshNamespace(model, nameOf("namespace"), optsOf("namespace")),
+      namespace: meshNamespace(model, nameOf("namespace"), opts),
       nameOf,
-      optsOf,
+      opts,
     };
     const rules = callRules(parts);
     if (model.observability.dashboard)
-      new MeshDashboard(nameOf("dashboard"), { namespace: parts.namespace.namespace }, optsOf("dashboard"));
+      new MeshDashboard(nameOf("dashboard"), { namespace: parts.namespace.namespace }, opts);
     const versions = (service: Service): ServiceVersion[] => this.#versions(service, images);
     const services = dubboServices(parts, rules, versions);
     this.namespace = parts.namespace.namespace;
@@ -110,7 +105,7 @@ function serviceCalls(service: Service, { services }: MeshModel): DubboServiceAr
 function dubboService(
   service: Service,
   versions: readonly ServiceVersion[],
-  { model, namespace, nameOf, optsOf }: MeshParts,
+  { model, namespace, nameOf, opts }: MeshParts,
   dependsOn: pulumi.Resource[],
 ): DubboService {
   const { name, offers } = service;
@@ -126,7 +121,7 @@ function dubboService(
     versions,
     protect: model.production,
   };
-  return new DubboService(nameOf(name), args, { ...optsOf(name), dependsOn });
+  return new DubboService(nameOf(name), args, { ...opts, dependsOn });
 }
 
 /**
@@ -134,9 +129,9 @@ function dubboService(
  */
 function routesTo(service: Service, dependsOn: pulumi.Resource[], parts: MeshParts): pulumi.Resource[] {
   if (service.offers.length === 0) return [];
-  const { nameOf, optsOf } = parts;
+  const { nameOf, opts } = parts;
   const part = `${service.name}-routes`;
-  return [new ProviderRoutes(nameOf(part), trafficArgs(service, parts), { ...optsOf(part), dependsOn })];
+  return [new ProviderRoutes(nameOf(part), trafficArgs(service, parts), { ...opts, dependsOn })];
 }
 
 /**

@@ -171,17 +171,6 @@ function subsetSpec(host: string, name: string): DestinationRuleSpec {
 }
 
 /**
- * Rejects weights that do not add up to 100.
- * @throws pulumi.ResourceError that names the versions and their weights
- */
-function checkWeights({ name, rules }: ProviderTrafficArgs, component: pulumi.ComponentResource): void {
-  if (rules.subsets.reduce((sum, { weight }) => sum + weight, 0) === 100) return;
-  const weights = rules.subsets.map((subset) => `${subset.name}: ${subset.weight}`).join(", ");
-  const message = `the weights of ${name}'s versions must add up to 100 (${weights})`;
-  throw new pulumi.ResourceError(message, component, true);
-}
-
-/**
  * Traffic policy of a provider: one DestinationRule for all pods, and one for each subset. Istio
  * merges them. Pulumi creates a subset before the routes to it, and deletes it after them. A shared
  * list cannot do both. A route to a missing subset answers 503.
@@ -191,7 +180,6 @@ function checkWeights({ name, rules }: ProviderTrafficArgs, component: pulumi.Co
 export class ProviderTraffic extends pulumi.ComponentResource {
   constructor(name: string, args: ProviderTrafficArgs, opts?: pulumi.ComponentResourceOptions) {
     super("dubbo-mesh:traffic:ProviderTraffic", name, {}, opts);
-    checkWeights(args, this);
     const { name: provider, namespace, rules } = args;
     const subsets = rules.subsets.map((subset) =>
       istioResource(

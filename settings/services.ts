@@ -90,6 +90,10 @@ const version = z
   .superRefine(rejectTwoScales)
   .transform((given) => withPods(given, 2));
 
+function weightsAddUp(versions: readonly z.infer<typeof version>[]): boolean {
+  return versions.reduce((sum, { weight }) => sum + weight, 0) === 100;
+}
+
 function namesDiffer(versions: readonly z.infer<typeof version>[]): boolean {
   return new Set(versions.map(({ name }) => name)).size === versions.length;
 }
@@ -142,6 +146,7 @@ export const serviceKeys = z.strictObject({
   versions: z
     .array(version)
     .min(1)
+    .refine(weightsAddUp, "the weights must add up to 100")
     .refine(namesDiffer, "two versions have the same name")
     .optional()
     .describe("one Deployment and one subset each (default: v1 alone)"),

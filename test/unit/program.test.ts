@@ -461,18 +461,6 @@ describe("the program of other stacks", () => {
     );
   });
 
-  it("refuses weights that do not add up to 100", async () => {
-    const versions = [
-      { name: "v1", weight: 80 },
-      { name: "v2", weight: 30 },
-    ];
-    await expect(
-      declaredBy({ cluster: "local", services: [{ app: "provider", versions }, { app: "consumer" }] }),
-    ).rejects.toThrow(
-      /^the weights of dubbo-samples-mesh-provider's versions must add up to 100 \(v1: 80, v2: 30\)$/,
-    );
-  });
-
   it("does not wait for itself where services call each other", async () => {
     const services = [
       { name: "a", image: "r/a:1", port: 50052, offers: ["x.A"], calls: ["b"] },

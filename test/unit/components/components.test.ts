@@ -1289,19 +1289,3 @@ describe("an image that a preview does not know yet", () => {
     expect(errors).toEqual([]);
   });
 });
-
-describe("weights that do not add up to 100", () => {
-  it("are refused by the component that routes, with each version", async () => {
-    const subsets = [
-      { name: "v1", weight: 80 },
-      { name: "v2", weight: 30 },
-    ];
-    const args = { name: "mesh-provider", namespace: "demo", rules: { ...trafficRules, subsets } };
-    const [error, ...more] = await unhandled(() => register(() => new ProviderTraffic("traffic", args)));
-    expect(more).toEqual([]);
-    expect(error).toBeInstanceOf(pulumi.ResourceError);
-    expect((error as Error).message).toBe(
-      "the weights of mesh-provider's versions must add up to 100 (v1: 80, v2: 30)",
-    );
-  });
-});

@@ -892,6 +892,10 @@ describe("wrong settings", () => {
       "dubbo-mesh:healthCheck: takes one of grpc_health_check, http_health_check, tcp_health_check, custom_health_check",
     ],
     [
+      { services: pair({ provider: "versions: [{name: v1, weight: 80}]" }) },
+      "dubbo-mesh:services[0].versions: the weights must add up to 100",
+    ],
+    [
       { services: pair({ provider: "versions: [{name: v1, weight: 50}, {name: v1, weight: 50}]" }) },
       "dubbo-mesh:services[0].versions: two versions have the same name",
     ],
