@@ -10,7 +10,8 @@ import { asText } from "../../stack/files.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 const DOCS = readdirSync(join(ROOT, "docs")).map((name) => `docs/${name}`);
-const PAGES = ["README.md", "apps/README.md", "packages/dubbo-node/README.md", "policy/README.md", ...DOCS];
+const PACKAGES = ["packages/dubbo-mesh/README.md", "packages/dubbo-node/README.md"];
+const PAGES = ["README.md", "apps/README.md", ...PACKAGES, "policy/README.md", ...DOCS];
 
 const read = (path: string): string => readFileSync(join(ROOT, path), "utf8");
 
@@ -69,6 +70,7 @@ const OTHERS: readonly (readonly [RegExp, Tried])[] = [
     /^(DUBBO_APPLICATION_NAME=hello )?node (provider|caller)\.ts$/,
     by("packages/dubbo-node/test/readme.test.ts", "caller.ts"),
   ],
+  [/^npm pack$/, by("test/e2e/library.test.ts", '"pack"')],
   [/^npm run reference$/, by("test/unit/docs.test.ts", "regenerated(")],
   [/^npm run istio-types$/, by("test/unit/components/istio-types.test.ts", "istioTypes(")],
   [/^npm run plugin-schema$/, by("test/unit/library/plugin.test.ts", "`npm run plugin-schema`")],
