@@ -14,14 +14,15 @@ class ByName extends BaseSequencer {
   }
 }
 
+/** Tests for releases only (make soak): two nodes, and all twelve changes of environment. */
+const BEFORE_RELEASE = ["test/e2e/locality.test.ts", "test/e2e/environments.test.ts"];
+
 // All tests share one mesh, so they run in sequence. After a failure, later results would be
 // meaningless.
 export default defineConfig({
   test: {
     include: ["test/e2e/**/*.test.ts"],
-    // The locality test needs a second cluster of two nodes. It runs only before a release (make
-    // soak).
-    exclude: process.env["SOAK"] === undefined ? ["test/e2e/locality.test.ts"] : [],
+    exclude: process.env["SOAK"] === undefined ? BEFORE_RELEASE : [],
     sequence: { sequencer: ByName },
     testTimeout: 45 * 60_000,
     // The first `make up` on a machine builds the cluster.

@@ -58,7 +58,7 @@ const TARGETS: Readonly<Record<string, Tried>> = {
   test: by(".ci/run", "make test"),
   interop: by(".ci/run", "make interop"),
   e2e: by(".ci/run", "make e2e"),
-  soak: by("test/e2e/environments.test.ts", '"SOAK"'),
+  soak: by("test/e2e/configurations.test.ts", '"SOAK"'),
   bench: { notRun: "minutes of measurement, which is no test" },
   "bench-apps": { notRun: "minutes of measurement, which is no test" },
   generate: { notRun: "makes files anew that are committed; the applications' tests use them" },
