@@ -1,6 +1,9 @@
 const SDK = "packages/dubbo-node/src";
 
-/** Rooms of the program, and the rooms that each may import beside common/. Data flows from settings to components. */
+/**
+ * Folders of the program, and the folders that each may import beside common/. Data flows from
+ * settings to components.
+ */
 const ROOMS = {
   common: [],
   policy: ["settings"],

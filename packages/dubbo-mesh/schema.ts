@@ -34,7 +34,6 @@ interface TypeSpec {
 
 interface PropertySpec extends TypeSpec {
   readonly description?: string;
-  readonly plain?: boolean;
 }
 
 interface ObjectSpec {
