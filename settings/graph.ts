@@ -32,7 +32,7 @@ const EXTERNAL_DEADLINE = 30;
 
 /** Returns the time in which calls to the service and its own calls end, seconds. */
 function finishOf(service: ServiceSettings, services: readonly ServiceSettings[]): number {
-  const callers = services.filter(({ calls }) => calls.includes(service.name));
+  const callers = callersOf(services, service);
   const deadlines = [...callers, ...(service.calls.length > 0 ? [service] : [])].map(({ timeout }) =>
     seconds(timeout),
   );

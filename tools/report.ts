@@ -1,7 +1,6 @@
 import type { DownReport } from "./down.ts";
 import type { Change, Preview, Repair } from "./engine/engine.ts";
-import type { Operation } from "./engine/warnings.ts";
-import type { Warning } from "./engine/warnings.ts";
+import type { Operation, Warning } from "./engine/warnings.ts";
 
 const SIGNS: Readonly<Record<Operation, string>> = { create: "+", update: "~", replace: "!", delete: "-" };
 
