@@ -1,15 +1,15 @@
 import type * as pulumi from "@pulumi/pulumi";
 import { calleesOf, callersOf, type Service } from "../settings/graph.ts";
 import { listOperation } from "../settings/istio.ts";
-import { accountName, type MeshModel } from "../settings/model.ts";
+import { accountName, hostOf, type MeshModel } from "../settings/model.ts";
 import { envoyFilterName } from "../settings/names.ts";
 import { namespaceOfHost } from "../settings/observability.ts";
-import { ActiveHealthCheck } from "./health-check.ts";
+import { ActiveHealthCheck, type CheckedProvider } from "./health-check.ts";
 import type { MeshNamespace } from "./namespace.ts";
 import { MeshNetworkPolicy } from "./network-policy.ts";
 import { MeshSecurity } from "./security.ts";
 import { SidecarScope } from "./sidecar-scope.ts";
-import { ProviderTraffic, type ProviderTrafficArgs } from "./traffic.ts";
+import { ProviderTraffic, type ProviderTrafficArgs, type TrafficRules } from "./traffic.ts";
 
 /** Model, namespace and naming that the parts of a mesh share. */
 export interface MeshParts {
@@ -30,16 +30,16 @@ export interface CallRules {
   readonly network: MeshNetworkPolicy | undefined;
 }
 
-function hostOf({ name }: Service, { model: { namespace, clusterDomain } }: MeshParts): string {
-  return `${name}.${namespace}.svc.${clusterDomain}`;
+/** Returns the traffic rules of a service. */
+export function trafficRules(service: Service, model: MeshModel): TrafficRules {
+  const { versions, methods, routes, traffic } = service;
+  const subsets = versions.map(({ name, weight }) => ({ name, weight }));
+  return { host: hostOf(service, model), subsets, methods, routes, ...traffic };
 }
 
 /** Returns the subsets of a service and the routes to them. */
-export function trafficArgs(service: Service, parts: MeshParts): ProviderTrafficArgs {
-  const { name, versions, methods, routes, traffic } = service;
-  const subsets = versions.map(({ name: subset, weight }) => ({ name: subset, weight }));
-  const rules = { host: hostOf(service, parts), subsets, methods, routes, ...traffic };
-  return { name, namespace: parts.namespace.namespace, rules };
+export function trafficArgs(service: Service, { model, namespace }: MeshParts): ProviderTrafficArgs {
+  return { name: service.name, namespace: namespace.namespace, rules: trafficRules(service, model) };
 }
 
 function providerTraffic(service: Service, parts: MeshParts): ProviderTraffic {
@@ -47,27 +47,41 @@ function providerTraffic(service: Service, parts: MeshParts): ProviderTraffic {
   return new ProviderTraffic(parts.nameOf(part), trafficArgs(service, parts), parts.opts);
 }
 
-/** Limits the configuration of a service's proxies to its callees. */
-function sidecarScope(service: Service, parts: MeshParts): SidecarScope {
-  const { model, namespace } = parts;
-  const calls = calleesOf(model.services, service).map((callee) => hostOf(callee, parts));
+/** Returns the hosts that a service's proxies know besides those of Istio. */
+export function knownHosts(
+  service: Service,
+  model: MeshModel,
+): { readonly calls: string[]; readonly proxyCalls: string[] } {
   const { service: collector } = model.observability.tracing ?? {};
-  const proxyCalls = collector === undefined ? [] : [collector];
-  const args = { application: service.name, namespace: namespace.namespace, calls, proxyCalls };
-  const part = `${service.name}-scope`;
-  return new SidecarScope(parts.nameOf(part), args, parts.opts);
+  return {
+    calls: calleesOf(model.services, service).map((callee) => hostOf(callee, model)),
+    proxyCalls: collector === undefined ? [] : [collector],
+  };
+}
+
+/** Limits the configuration of a service's proxies to its callees. */
+function sidecarScope(service: Service, { model, namespace, nameOf, opts }: MeshParts): SidecarScope {
+  const { name: application } = service;
+  const args = { application, namespace: namespace.namespace, ...knownHosts(service, model) };
+  return new SidecarScope(nameOf(`${application}-scope`), args, opts);
+}
+
+/** Returns the service as its callers check it. */
+export function checkedProvider(callee: Service, model: MeshModel): CheckedProvider {
+  return {
+    host: hostOf(callee, model),
+    port: callee.port,
+    subsets: callee.versions.map(({ name }) => name),
+    service: callee.offers[0] ?? "",
+    healthCheck: callee.healthCheck,
+    outlierDetection: true,
+  };
 }
 
 /** Declares the active health check of a caller's callees. */
 function healthCheck(caller: Service, parts: MeshParts): ActiveHealthCheck {
   const { model, namespace } = parts;
-  const providers = calleesOf(model.services, caller).map((callee) => ({
-    host: hostOf(callee, parts),
-    port: callee.port,
-    subsets: callee.versions.map(({ name }) => name),
-    service: callee.offers[0] ?? "",
-    healthCheck: callee.healthCheck,
-  }));
+  const providers = calleesOf(model.services, caller).map((callee) => checkedProvider(callee, model));
   const args = {
     name: envoyFilterName(caller.name),
     namespace: namespace.namespace,
@@ -79,6 +93,12 @@ function healthCheck(caller: Service, parts: MeshParts): ActiveHealthCheck {
   return new ActiveHealthCheck(parts.nameOf(part), args, parts.opts);
 }
 
+/** Returns the ServiceAccounts of a service's callers. Several callers may share one. */
+export function callerAccounts(service: Service, model: MeshModel): string[] {
+  const accounts = callersOf(model.services, service).map(({ name }) => accountName(name, model));
+  return [...new Set(accounts)];
+}
+
 function meshSecurity({ model, namespace: home, nameOf, opts }: MeshParts): MeshSecurity {
   const { security, services } = model;
   const { mtls, authorization, defaultDeny } = security;
@@ -86,8 +106,7 @@ function meshSecurity({ model, namespace: home, nameOf, opts }: MeshParts): Mesh
   const called = services.filter(({ offers }) => authorization && offers.length > 0);
   const allowed = called.map((service) => {
     const { name: callee, port, offers, healthCheck } = service;
-    // Several callers may share an account.
-    const callers = [...new Set(callersOf(services, service).map(({ name }) => accountName(name, model)))];
+    const callers = callerAccounts(service, model);
     return [callee, { callee, port, callers, services: offers, healthCheck }] as const;
   });
   const args = { namespace, mtls, allowed: new Map(allowed), defaultDeny };

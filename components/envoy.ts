@@ -9,4 +9,9 @@ export interface ClusterPatch {
   health_checks: HealthCheck[];
   /** Removes an endpoint as soon as discovery drops it, before its checks fail. Default: false. */
   ignore_health_on_host_removal?: boolean;
+  /** Passive checks of the cluster. Istio fills in all other fields from the DestinationRule. */
+  outlier_detection?: {
+    /** Returns an ejected endpoint when its active check passes. Default: true. */
+    successful_active_health_check_uneject_host: boolean;
+  };
 }

@@ -17,6 +17,12 @@ export interface CheckedProvider {
   service: string;
   /** Health check, with Envoy's fields. */
   healthCheck: HealthCheck;
+  /**
+   * True if a DestinationRule sets outlier detection for these clusters. An ejected endpoint then
+   * stays out for its time, even if its check passes. Must be false otherwise, because Envoy would
+   * detect outliers by its own defaults.
+   */
+  outlierDetection: boolean;
 }
 
 /** Arguments of {@link ActiveHealthCheck}. */
@@ -48,13 +54,24 @@ function healthCheckOf({ host, service, healthCheck }: CheckedProvider): HealthC
   return { ...healthCheck, grpc_health_check: { ...named, ...grpc } };
 }
 
-function patchesOf(provider: CheckedProvider, operation: ListOperation): ConfigPatch[] {
-  const { host, port, subsets } = provider;
-  const value: ClusterPatch = {
+/** Returns the fields that a check adds to a cluster of the provider. */
+export function clusterPatch(provider: CheckedProvider): ClusterPatch {
+  // By default, the next passing check would return an endpoint whose calls fail. Source: Envoy's
+  // OutlierDetection.successful_active_health_check_uneject_host
+  const lasting: Pick<ClusterPatch, "outlier_detection"> = provider.outlierDetection
+    ? { outlier_detection: { successful_active_health_check_uneject_host: false } }
+    : {};
+  return {
     health_checks: [healthCheckOf(provider)],
     // Otherwise, a deleted pod stays in the cluster while its checks pass.
     ignore_health_on_host_removal: true,
+    ...lasting,
   };
+}
+
+function patchesOf(provider: CheckedProvider, operation: ListOperation): ConfigPatch[] {
+  const { host, port, subsets } = provider;
+  const value = clusterPatch(provider);
   return subsets.map((subset): ConfigPatch => ({
     applyTo: "CLUSTER",
     match: { context: "SIDECAR_OUTBOUND", cluster: { service: host, portNumber: port, subset } },

@@ -90,6 +90,14 @@ export function authorizationPolicySpec(calls: AllowedCalls): AuthorizationPolic
   };
 }
 
+/**
+ * Returns the name of the policy that lets an account call a service. A Service's name has no dot,
+ * so this name is unique.
+ */
+export function policyName(callee: string, caller: string): string {
+  return `${callee}.${caller}`;
+}
+
 function peerAuthenticationSpec(mode: Security["mtls"]): PeerAuthenticationSpec {
   return { mtls: { mode } };
 }
@@ -159,8 +167,7 @@ export class MeshSecurity extends pulumi.ComponentResource {
     if (callers.length === 0)
       return new Map([["", this.#policy(`${name}-calls`, namespace, callee, specOf())]]);
     const policies = callers.map((caller) => {
-      // A Service's name has no dot, so this name is unique.
-      const policy = `${callee}.${caller}`;
+      const policy = policyName(callee, caller);
       const resource = this.#policy(`${name}.${caller}-calls`, namespace, policy, specOf(caller));
       return [caller, resource] as const;
     });

@@ -35,6 +35,14 @@ export function modelOf(given: Given): MeshModel {
 /** Name of the shared ServiceAccount and of its Role. Source: the sample, 3.2. */
 export const SHARED_ACCOUNT = "dubbo-sa";
 
+/** Returns the DNS name of a service's Service. */
+export function hostOf(
+  { name }: Pick<Service, "name">,
+  { namespace, clusterDomain }: Pick<MeshModel, "namespace" | "clusterDomain">,
+): string {
+  return `${name}.${namespace}.svc.${clusterDomain}`;
+}
+
 /** Returns the name of the ServiceAccount that a service's pods run as. */
 export function accountName(service: string, { security }: Pick<MeshModel, "security">): string {
   return security.identities === "shared" ? SHARED_ACCOUNT : service;

@@ -4,7 +4,13 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { APPLICATION_CONTAINER, GREETER } from "../../settings/names.ts";
 import type { UpReport } from "../../tools/up.ts";
 import { callFrom, type Outcome } from "./call.ts";
-import { applicationProcess } from "./host.ts";
+import {
+  failCalls,
+  LONGEST_OUT_SECONDS,
+  nodeSwitch,
+  SHORT_EJECTION,
+  SHORTEST_OUT_SECONDS,
+} from "./ejection.ts";
 import { buildFaultyProvider } from "./image.ts";
 import { CONFIRM, make, writeStack } from "./make.ts";
 import { CONSUMER, nameOf, PROVIDER, Scene } from "./scene.ts";
@@ -19,7 +25,7 @@ const HEALTH = "/grpc.health.v1.Health/Check";
 const SPLIT_CALLS = 4000;
 
 /** Retries and timeouts of the stack; `greet` is idempotent. */
-const TRAFFIC = { attempts: 2, perTryTimeout: "1s" };
+const TRAFFIC = { attempts: 2, perTryTimeout: "1s", ...SHORT_EJECTION };
 const METHODS = { [`/${GREETER}/UpperCaseGreet`]: { timeout: "2s" } };
 
 let images: Record<string, string>;
@@ -120,13 +126,19 @@ describe("STRICT mTLS with authorization", () => {
 });
 
 describe("with a provider that fails as it is asked to", () => {
-  beforeAll(async () => {
-    const image = await buildFaultyProvider();
+  let image: string;
+
+  async function faultyMesh(settings: object): Promise<void> {
     const [provider, caller] = [{ image, methods: METHODS }, { interval: "0.05s" }];
-    writeStack({ namespace: NAMESPACE, provider, consumer: caller, traffic: TRAFFIC });
-    // CONFIRM, because the change removes a version that answers calls.
+    writeStack({ namespace: NAMESPACE, provider, consumer: caller, traffic: TRAFFIC, ...settings });
+    // CONFIRM, because the first change removes a version that answers calls.
     await make<UpReport>("up", "JSON=1", CONFIRM);
     await (await Scene.now()).settled();
+  }
+
+  beforeAll(async () => {
+    image = await buildFaultyProvider();
+    await faultyMesh({});
   });
 
   /** Calls once from the pod of the consumer, and counts the tries that arrive. */
@@ -172,24 +184,19 @@ describe("with a provider that fails as it is asked to", () => {
     expect(await tried("greetServerStream", "abort")).toMatchObject({ grpc: status.UNAVAILABLE, tries: 1 });
   });
 
-  it("takes out an endpoint whose calls fail, though its check passes, and no call of the consumer fails", async () => {
-    const scene = await Scene.now();
-    await scene.settled();
-    const [victim] = await scene.mesh.pods(PROVIDER);
-    const watch = await Watch.begin(scene);
-    const pid = applicationProcess(victim?.metadata?.uid ?? "");
-    process.kill(pid, "SIGUSR2");
-    await sleep(15_000);
-    process.kill(pid, "SIGUSR2");
-    await scene.settled();
-    const seen = await watch.end();
-    process.stdout.write(`  figure  failing endpoint: ${JSON.stringify(seen)}\n`);
-    expect(seen).toMatchObject({ failed: [], unaccounted: 0 });
-    expect(seen.answered).toBeGreaterThan(100);
-    expect(seen.envoy["health_check.failure"]).toBeUndefined();
-    expect(seen.envoy["outlier_detection.ejections_enforced_total"]).toBeGreaterThan(0);
-    const address = `${victim?.status?.podIP ?? ""}:50052`;
-    const states = seen.changes.map((change) => `${change.address} ${change.state}`);
-    expect(new Set(states)).toEqual(new Set([`${address} failed_outlier_check`, `${address} healthy`]));
-  });
+  it.each(["seed", "fast"])(
+    "keeps an endpoint whose calls fail out for its time, though its check %s passes, and no call of the consumer fails",
+    async (healthCheck) => {
+      await faultyMesh({ healthCheck });
+      const { outFor, others, seen } = await failCalls(await Scene.now(), nodeSwitch);
+      expect(seen).toMatchObject({ failed: [], unaccounted: 0 });
+      expect(seen.answered).toBeGreaterThan(100);
+      expect(seen.envoy["health_check.failure"]).toBeUndefined();
+      expect(seen.envoy["outlier_detection.ejections_enforced_total"]).toBe(1);
+      expect(others).toEqual([]);
+      expect(outFor).toHaveLength(1);
+      expect(outFor[0]).toBeGreaterThan(SHORTEST_OUT_SECONDS);
+      expect(outFor[0]).toBeLessThan(LONGEST_OUT_SECONDS);
+    },
+  );
 });

@@ -18,6 +18,9 @@ function processes(): number[] {
     .map(Number);
 }
 
+/** Command lines of the applications on Node.js, and of the Java peer. */
+const APPLICATION = /main\.mjs|mesh\.dubbo\.interop/;
+
 /**
  * Returns the id of an application's process on this machine.
  * The process is in the cgroup of the pod and runs the bundle.
@@ -26,7 +29,7 @@ export function applicationProcess(podUid: string): number {
   // In systemd's names of cgroups, a dash separates the parts only.
   const group = podUid.replaceAll("-", "_");
   const found = processes().filter(
-    (pid) => read(`/proc/${pid}/cgroup`).includes(group) && read(`/proc/${pid}/cmdline`).includes("main.mjs"),
+    (pid) => read(`/proc/${pid}/cgroup`).includes(group) && APPLICATION.test(read(`/proc/${pid}/cmdline`)),
   );
   const [pid] = found;
   if (found.length !== 1 || pid === undefined) throw new Error(`pod ${podUid} has ${found.length} processes`);

@@ -6,10 +6,18 @@ import { detectionBounds, drainSeconds } from "../../settings/health-check.ts";
 import type { UpReport } from "../../tools/up.ts";
 import { LiveMesh } from "../../tools/mesh.ts";
 import { readStackFile } from "../../stack/stack-file.ts";
+import {
+  failCalls,
+  javaSwitch,
+  LONGEST_OUT_SECONDS,
+  SHORT_EJECTION,
+  SHORTEST_OUT_SECONDS,
+} from "./ejection.ts";
 import { hang, lastReply, terminate } from "./fault.ts";
 import { applicationFiles, type Traces, traces, wayOut } from "./host.ts";
 import { buildJavaImages } from "./java-image.ts";
 import { figure, make, pairOf, PROJECT_DIRECTORY, STACK, writeStack } from "./make.ts";
+import { Scene } from "./scene.ts";
 
 /**
  * Settings for 20 calls per second. Health check and try timeout detect a hanging provider long
@@ -164,10 +172,10 @@ describe("a mesh on the local cluster", () => {
     expect(seen.callsPerSecond).toBeGreaterThan(150);
   });
 
-  it("runs Java images in place of its own, each side in turn, and their health check succeeds", async () => {
+  it("runs Java images in place of its own, each side in turn: their check succeeds, and an endpoint whose calls fail stays out", async () => {
     const images = await buildJavaImages();
     const run = async (settings: object): Promise<string> => {
-      writeStack({ ...settings });
+      writeStack({ traffic: SHORT_EJECTION, ...settings });
       await make<UpReport>("up", "JSON=1");
       expect((await make<{ ok: boolean }>("verify", "JSON=1")).result.ok).toBe(true);
       const file = await readStackFile(PROJECT_DIRECTORY, STACK);
@@ -175,9 +183,18 @@ describe("a mesh on the local cluster", () => {
     };
     const callers =
       "client: [\\d.]+, local: dubbo-samples-mesh-provider, remote: dubbo-samples-mesh-consumer";
-    expect(await run({ provider: { runtime: "java", image: images.provider } })).toMatch(
+    const provider = { runtime: "java", image: images.provider };
+    expect(await run({ provider, consumer: { interval: "0.05s" } })).toMatch(
       new RegExp(`response from provider-v1: [\\d.]+:50052, ${callers}`),
     );
+    const { outFor, others, seen } = await failCalls(await Scene.now(), javaSwitch);
+    expect(seen).toMatchObject({ failed: [], unaccounted: 0 });
+    expect(seen.envoy["health_check.failure"]).toBeUndefined();
+    expect(seen.envoy["outlier_detection.ejections_enforced_total"]).toBe(1);
+    expect(others).toEqual([]);
+    expect(outFor).toHaveLength(1);
+    expect(outFor[0]).toBeGreaterThan(SHORTEST_OUT_SECONDS);
+    expect(outFor[0]).toBeLessThan(LONGEST_OUT_SECONDS);
     expect(await run({ consumer: { runtime: "java", image: images.consumer } })).toMatch(
       new RegExp(`response from provider: [\\d.]+:50052, ${callers}`),
     );

@@ -104,6 +104,7 @@ const checkedProvider = {
   subsets: ["v1", "v2"],
   service: "a.B",
   healthCheck: healthCheckSettings.parse({}),
+  outlierDetection: true,
 };
 const namespaceArgs = { name: "demo", injection: true, accessLogs: true, serviceAccount: "sa" };
 

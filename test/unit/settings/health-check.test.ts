@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { envoyFilterSpec } from "../../../components/health-check.ts";
+import { clusterPatch, envoyFilterSpec } from "../../../components/health-check.ts";
 import { validateObject } from "../../schemas/validate.ts";
 import {
   detectionBounds,
@@ -11,7 +11,14 @@ import {
 const SEED = healthCheckSettings.parse({});
 const HOST = "dubbo-samples-mesh-provider.dubbo-demo.svc.cluster.local";
 const GREETER = "org.apache.dubbo.samples.Greeter";
-const PROVIDER = { host: HOST, port: 50052, subsets: ["v1", "v2"], service: GREETER, healthCheck: SEED };
+const PROVIDER = {
+  host: HOST,
+  port: 50052,
+  subsets: ["v1", "v2"],
+  service: GREETER,
+  healthCheck: SEED,
+  outlierDetection: true,
+};
 const CALLER = "dubbo-samples-mesh-consumer";
 
 describe("detection bounds", () => {
@@ -144,7 +151,11 @@ describe("the EnvoyFilter", () => {
     match: { context: "SIDECAR_OUTBOUND", cluster: { service, portNumber, subset } },
     patch: {
       operation: "MERGE",
-      value: { health_checks: [healthCheck], ignore_health_on_host_removal: true },
+      value: {
+        health_checks: [healthCheck],
+        ignore_health_on_host_removal: true,
+        outlier_detection: { successful_active_health_check_uneject_host: false },
+      },
     },
   });
 
@@ -164,6 +175,14 @@ describe("the EnvoyFilter", () => {
     expect(validateObject(object)).toEqual([]);
   });
 
+  it("leaves out what would turn on Envoy's own outlier detection where no DestinationRule has any", () => {
+    const provider = { ...PROVIDER, outlierDetection: false };
+    expect(clusterPatch(provider)).toEqual({
+      health_checks: [{ ...SEED, grpc_health_check: { service_name: GREETER, authority: HOST } }],
+      ignore_health_on_host_removal: true,
+    });
+  });
+
   it("patches the cluster of each subset once, without plaintext criteria", () => {
     const healthCheck = { ...SEED_CHECK, grpc_health_check: { service_name: GREETER, authority: HOST } };
     expect(envoyFilterSpec({ operation: "MERGE", caller: CALLER, providers: [PROVIDER] })).toEqual({
@@ -181,6 +200,7 @@ describe("the EnvoyFilter", () => {
       subsets: ["blue"],
       service: "b.B",
       healthCheck: healthCheckSettings.parse({ interval, grpc_health_check }),
+      outlierDetection: true,
     };
     expect(
       envoyFilterSpec({

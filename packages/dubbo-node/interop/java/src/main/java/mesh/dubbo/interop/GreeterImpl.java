@@ -1,6 +1,8 @@
 package mesh.dubbo.interop;
 
 import com.google.protobuf.TextFormat;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.Locale;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
@@ -10,6 +12,7 @@ import java.util.stream.IntStream;
 import org.apache.dubbo.common.stream.StreamObserver;
 import org.apache.dubbo.rpc.RpcContext;
 import org.apache.dubbo.rpc.RpcServiceContext;
+import org.apache.dubbo.rpc.TriRpcStatus;
 import org.apache.dubbo.rpc.protocol.tri.ServerStreamObserver;
 import org.apache.dubbo.samples.DubboGreeterTriple;
 import org.apache.dubbo.samples.GreeterReply;
@@ -24,6 +27,8 @@ public final class GreeterImpl extends DubboGreeterTriple.GreeterImplBase {
     private static final TextFormat.Printer PRINTER =
             TextFormat.printer().escapingNonAscii(false);
     private static final String ATTACHMENT = "user-attachment";
+    /** While this file exists, greet fails, but the health service still answers SERVING. */
+    private static final Path FAILING = Path.of("/dev/shm/failing");
     private static final int REPLIES = 10;
     private static final int NUMBERS = 8000;
 
@@ -41,6 +46,9 @@ public final class GreeterImpl extends DubboGreeterTriple.GreeterImplBase {
     public GreeterReply greet(GreeterRequest request) {
         if (!quiet) {
             LOG.info("Server test dubbo tri k8s received greet request {}", PRINTER.printToString(request).strip());
+        }
+        if (Files.exists(FAILING)) {
+            throw TriRpcStatus.UNAVAILABLE.withDescription("as asked for").asException();
         }
         pause();
         RpcServiceContext context = RpcContext.getServiceContext();
