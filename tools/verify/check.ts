@@ -2,6 +2,13 @@
 export type CheckName =
   | "ready"
   | "config"
+  | "sync"
+  | "scope"
+  | "transport"
+  | "authorization"
+  | "routes"
+  | "traffic policy"
+  | "check settings"
   | "addresses"
   | "calls"
   | "outbound log"
@@ -22,6 +29,31 @@ export interface Check {
   /** True if the observed state is as expected. */
   readonly ok: boolean;
 }
+
+const COMPARE = "`make drift` shows what differs from the stack; `make up` takes it back";
+
+/** Remedy for each check that fails. */
+export const FIXES: Readonly<Record<CheckName, string>> = {
+  ready:
+    "`kubectl describe pod` and `kubectl logs` tell why a pod is not ready; `make up` sets the number of pods",
+  config: "mend what the proxy's reason names, such as a host that its scope lacks",
+  sync: "`istioctl proxy-status` names the proxies; `kubectl logs -n istio-system deployment/istiod` has the reason",
+  scope: COMPARE,
+  transport: COMPARE,
+  authorization: COMPARE,
+  routes: COMPARE,
+  "traffic policy": COMPARE,
+  "check settings": COMPARE,
+  addresses: "look at `sync`; `kubectl get endpointslices` shows what Kubernetes has",
+  calls: "the callee's log tells why calls fail; `make explain` shows the path of a call",
+  "outbound log":
+    "the response flags tell why: https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage",
+  "inbound log":
+    "the response flags tell why: https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage",
+  "health check": "look at `check settings`, and whether the callee offers grpc.health.v1.Health",
+  "check log": "look at `authorization` and `transport`",
+  mtls: COMPARE,
+};
 
 /** Maximum number of list items to name in a table. */
 const MAX_NAMED = 4;

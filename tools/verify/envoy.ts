@@ -96,25 +96,6 @@ export function parseStats(text: string): ReadonlyMap<string, number> {
   return new Map(entries);
 }
 
-const configDump = z.object({
-  configs: z
-    .array(
-      z.object({ cluster: z.object({ name: z.string(), health_checks: z.array(z.unknown()).default([]) }) }),
-    )
-    .default([]),
-});
-
-/**
- * Returns the names of the clusters with an active health check. It parses Envoy's `/config_dump`
- * of clusters.
- */
-export function parseCheckedClusters(json: string): string[] {
-  return configDump
-    .parse(JSON.parse(json))
-    .configs.filter(({ cluster }) => cluster.health_checks.length > 0)
-    .map(({ cluster }) => cluster.name);
-}
-
 const listenerDump = z.object({
   configs: z.array(z.object({ error_state: z.object({ details: z.string() }).optional() })).default([]),
 });

@@ -3,7 +3,7 @@ import { callCheck, carriers, clusterWindows, healthCheck } from "./clusters.ts"
 import type { Expected } from "./expected.ts";
 import { shortName } from "./expected.ts";
 import { checkLog, callLog, type LogWindow, mtlsCheck, newLines } from "./logs.ts";
-import { addressChecks, configChecks, readinessChecks } from "./pods.ts";
+import { addressChecks, readinessChecks } from "./pods.ts";
 import type { CallerSample, MeshSample } from "./sample.ts";
 
 /** Returns the checks of one caller's Envoy. */
@@ -59,10 +59,10 @@ function providerChecks(expected: Expected, before: MeshSample, after: MeshSampl
 
 /**
  * Compares two samples of a mesh: the state in the second, and the events between them. If no
- * caller's proxy runs, it returns only readiness and configuration.
+ * caller's proxy runs, it returns only readiness.
  */
 export function judge(expected: Expected, before: MeshSample, after: MeshSample): Check[] {
-  const readiness = [...readinessChecks(expected, after), ...configChecks(expected, after)];
+  const readiness = readinessChecks(expected, after);
   if (after.callers.length === 0) return readiness;
   return [
     ...readiness,
@@ -92,21 +92,11 @@ export function judgeAll(edges: readonly Watched[]): Check[] {
       isOfPods(check) ? check : { ...check, of: edge + check.of },
     );
   });
-  const [ofPods, others] = [checks.filter(isOfPods), checks.filter((check) => !isOfPods(check))];
-  return [...withoutDuplicates(ofPods), ...others];
-}
-
-/** Removes duplicate checks of the same pods. A failed check wins. */
-function withoutDuplicates(checks: readonly Check[]): Check[] {
-  const results = new Map<string, Check>();
-  for (const check of checks) {
-    const key = `${check.check} ${check.of}`;
-    if (results.get(key)?.ok !== false) results.set(key, check);
-  }
-  return [...results.values()];
+  const ofPods = new Map(checks.filter(isOfPods).map((check) => [check.of, check]));
+  return [...ofPods.values(), ...checks.filter((check) => !isOfPods(check))];
 }
 
 /** Reports whether a check is about pods, not about calls between them. */
 function isOfPods({ check }: Check): boolean {
-  return check === "ready" || check === "config";
+  return check === "ready";
 }

@@ -39,31 +39,6 @@ export function readinessChecks({ deployments }: Expected, { providers, consumer
   });
 }
 
-/**
- * Checks that the proxies of each application accept istiod's configuration. Only the proxies log
- * rejections.
- */
-export function configChecks({ provider, consumer }: Expected, { configs }: MeshSample): Check[] {
-  return [provider, consumer].flatMap((of) => {
-    const own = configs.filter(({ application }) => application === of);
-    if (own.length === 0) return [];
-    const refusing = own.filter(({ listeners }) => listeners.refused.length > 0);
-    const reasons = refusing.map(({ pod, listeners }) => `${pod}: ${list(listeners.refused)}`);
-    const total = own.reduce((sum, { listeners }) => sum + listeners.count, 0);
-    const clusters = own.reduce((sum, { refusedClusters }) => sum + refusedClusters, 0);
-    const taken = `${count(total, "listener")} of ${count(own.length, "proxy", "proxies")}`;
-    return [
-      {
-        check: "config",
-        of,
-        seen: `${refusing.length === 0 ? taken : list(reasons)}; ${count(clusters, "update")} of clusters refused so far`,
-        expected: "no listener is refused",
-        ok: refusing.length === 0 && own.every(({ listeners }) => listeners.count > 0),
-      },
-    ];
-  });
-}
-
 function difference(
   found: readonly string[],
   wanted: readonly string[],

@@ -4,6 +4,22 @@ import type { LiveMesh } from "../mesh.ts";
 /** The methods of a mesh that verification needs. */
 export type MeshReader = Pick<LiveMesh, "namespace" | "pods" | "log" | "exec">;
 
+/** Returns a reader that asks each proxy the same question only once. */
+export function askedOnce(mesh: MeshReader): MeshReader {
+  const answers = new Map<string, Promise<string>>();
+  const once = (key: string, ask: () => Promise<string>): Promise<string> => {
+    const answer = answers.get(key) ?? ask();
+    answers.set(key, answer);
+    return answer;
+  };
+  return {
+    namespace: mesh.namespace,
+    pods: (application) => mesh.pods(application),
+    log: (...question) => once(`log ${question.join(" ")}`, () => mesh.log(...question)),
+    exec: (...question) => once(`exec ${question.flat().join(" ")}`, () => mesh.exec(...question)),
+  };
+}
+
 /** Name of the sidecar's container. */
 export const PROXY_CONTAINER = "istio-proxy";
 

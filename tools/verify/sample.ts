@@ -1,13 +1,7 @@
 import type { V1ContainerStatus, V1Pod } from "@kubernetes/client-node";
 import { type AccessLogLine, parseAccessLog } from "./access-log.ts";
-import {
-  type EnvoyCluster,
-  type Listeners,
-  parseCheckedClusters,
-  parseClusters,
-  parseListeners,
-  parseStats,
-} from "./envoy.ts";
+import { type EnvoyCluster, parseClusters, parseStats } from "./envoy.ts";
+import { CLUSTER_CONFIGS, parseClusterConfigs } from "./envoy-config.ts";
 import { type Expected, isProviderCluster } from "./expected.ts";
 import { askProxy, type MeshReader, PROXY_CONTAINER } from "./proxy.ts";
 
@@ -63,20 +57,6 @@ export interface CalleeSample {
   readonly log: readonly AccessLogLine[];
 }
 
-/** State of the configuration that a proxy received from istiod. */
-export interface ConfigSample {
-  /** Name of the pod. */
-  readonly pod: string;
-  /** Label `app` of the pod. */
-  readonly application: string;
-  readonly listeners: Listeners;
-  /**
-   * Rejected cluster updates since the proxy started. Envoy does not report if it accepted a later
-   * one.
-   */
-  readonly refusedClusters: number;
-}
-
 /** A sample of the mesh at one moment. */
 export interface MeshSample {
   /** Pods of the callee. */
@@ -87,8 +67,6 @@ export interface MeshSample {
   readonly callers: readonly CallerSample[];
   /** Callee pods with a running proxy. */
   readonly callees: readonly CalleeSample[];
-  /** Configuration of all these proxies. */
-  readonly configs: readonly ConfigSample[];
 }
 
 function isReady({ status }: V1Pod): boolean {
@@ -130,13 +108,12 @@ async function proxyLog(mesh: MeshReader, pod: string): Promise<AccessLogLine[]>
 
 // Older Envoys do not support this filter and return all clusters.
 const CLUSTERS = "clusters?format=json&filter=^outbound";
-const CHECKED = "config_dump?resource=dynamic_active_clusters&mask=cluster.name,cluster.health_checks";
 const STATS = "stats?filter=^cluster\\.outbound.*\\.(health_check\\.|ssl\\.handshake)";
 
 async function callerSample(mesh: MeshReader, pod: string, expected: Expected): Promise<CallerSample> {
-  const [clusters, checked, stats, log] = await Promise.all([
+  const [clusters, configs, stats, log] = await Promise.all([
     askProxy(mesh, pod, CLUSTERS),
-    askProxy(mesh, pod, CHECKED),
+    askProxy(mesh, pod, CLUSTER_CONFIGS),
     askProxy(mesh, pod, STATS),
     proxyLog(mesh, pod),
   ]);
@@ -144,26 +121,35 @@ async function callerSample(mesh: MeshReader, pod: string, expected: Expected): 
   return {
     pod,
     clusters: parseClusters(clusters, wanted),
-    checked: parseCheckedClusters(checked).filter(wanted),
+    checked: parseClusterConfigs(configs)
+      .filter(({ name, health_checks: checks }) => wanted(name) && checks.length > 0)
+      .map(({ name }) => name),
     counters: parseStats(stats),
     log,
   };
 }
 
-const LISTENERS = "config_dump?resource=dynamic_listeners&mask=name,error_state.details";
-const REFUSED_CLUSTERS = "cluster_manager.cds.update_rejected";
-
-async function configSample(mesh: MeshReader, application: string, pod: string): Promise<ConfigSample> {
-  const [listeners, stats] = await Promise.all([
-    askProxy(mesh, pod, LISTENERS),
-    askProxy(mesh, pod, `stats?filter=^${REFUSED_CLUSTERS}$`),
-  ]);
-  const refusedClusters = parseStats(stats).get(REFUSED_CLUSTERS) ?? 0;
-  return { pod, application, listeners: parseListeners(listeners), refusedClusters };
+/** Returns the pods of an application. */
+export async function podsOf(mesh: MeshReader, application: string): Promise<PodSample[]> {
+  return (await mesh.pods(application)).map(podSample);
 }
 
-async function podsOf(mesh: MeshReader, application: string): Promise<PodSample[]> {
-  return (await mesh.pods(application)).map(podSample);
+/**
+ * Returns the answer of a pod; undefined if the pod has ended meanwhile. A pod may end at any time,
+ * such as during a rollout.
+ * @throws the error of the answer if the pod and its proxy still run
+ */
+export async function whileAlive<T>(
+  mesh: MeshReader,
+  application: string,
+  pod: string,
+  answer: Promise<T>,
+): Promise<T | undefined> {
+  return answer.catch(async (error: unknown) => {
+    const pods = (await mesh.pods(application)).map(podSample);
+    if (pods.some(({ name, proxyRuns }) => name === pod && proxyRuns)) throw error;
+    return undefined;
+  });
 }
 
 /**
@@ -175,15 +161,21 @@ export async function sampleMesh(mesh: MeshReader, expected: Expected): Promise<
   const [providers, consumers] = await Promise.all([podsOf(mesh, provider), podsOf(mesh, consumer)]);
   const calling = consumers.filter(({ proxyRuns }) => proxyRuns);
   const called = providers.filter(({ proxyRuns }) => proxyRuns);
-  const [callers, callees, configs] = await Promise.all([
-    Promise.all(calling.map(({ name }) => callerSample(mesh, name, expected))),
+  const [callers, callees] = await Promise.all([
     Promise.all(
-      called.map(async ({ name: pod, version }) => ({ pod, version, log: await proxyLog(mesh, pod) })),
+      calling.map(({ name }) => whileAlive(mesh, consumer, name, callerSample(mesh, name, expected))),
     ),
-    Promise.all([
-      ...called.map(({ name }) => configSample(mesh, provider, name)),
-      ...calling.map(({ name }) => configSample(mesh, consumer, name)),
-    ]),
+    Promise.all(
+      called.map(async ({ name: pod, version }) => {
+        const log = await whileAlive(mesh, provider, pod, proxyLog(mesh, pod));
+        return log === undefined ? undefined : { pod, version, log };
+      }),
+    ),
   ]);
-  return { providers, consumers, callers, callees, configs };
+  return {
+    providers,
+    consumers,
+    callers: callers.filter((caller) => caller !== undefined),
+    callees: callees.filter((callee) => callee !== undefined),
+  };
 }

@@ -7,12 +7,15 @@ import type { Settings } from "../../settings/settings.ts";
 import { LiveMesh } from "../mesh.ts";
 import { table } from "../report.ts";
 import type { StackFile } from "../../stack/stack-file.ts";
-import { type Check, count } from "./check.ts";
+import { ISTIO_NAMESPACE } from "../../settings/istio.ts";
+import { type Check, type CheckName, count, FIXES } from "./check.ts";
 import { type Expected, expectedOf, windowSeconds } from "./expected.ts";
 import { judgeAll, type Watched } from "./judge.ts";
 import { readinessChecks } from "./pods.ts";
-import type { MeshReader } from "./proxy.ts";
+import { judgeProxies, type ProxySample, sampleProxies } from "./proxies.ts";
+import { askedOnce, type MeshReader } from "./proxy.ts";
 import { type MeshSample, sampleMesh } from "./sample.ts";
+import { type ControlPlane, sampleSync, syncCheck, type SyncSample } from "./sync.ts";
 
 /** Returns a monotonic time, seconds. */
 function now(): number {
@@ -31,6 +34,8 @@ export interface VerifyReport {
   /** Maximum rate of health checks. */
   readonly healthCheckLoad: HealthCheckLoad;
   readonly checks: readonly Check[];
+  /** Remedies of the checks that fail, by check. */
+  readonly fixes: Readonly<Partial<Record<CheckName, string>>>;
 }
 
 /**
@@ -59,8 +64,22 @@ export function requireVerifiable(settings: Settings): void {
   }
 }
 
-async function takeSamples(mesh: MeshReader, edges: readonly Expected[]): Promise<MeshSample[]> {
-  return Promise.all(edges.map((expected) => sampleMesh(mesh, expected)));
+/** A look at the mesh. */
+interface Look {
+  /** A sample for each edge of the call graph. */
+  readonly edges: readonly MeshSample[];
+  readonly proxies: readonly ProxySample[];
+  readonly sync: SyncSample;
+}
+
+async function takeLook(live: LiveStack, settings: Settings, expected: readonly Expected[]): Promise<Look> {
+  const mesh = askedOnce(live.mesh);
+  const [edges, proxies, sync] = await Promise.all([
+    Promise.all(expected.map((edge) => sampleMesh(mesh, edge))),
+    sampleProxies(mesh, settings),
+    sampleSync(live.istio),
+  ]);
+  return { edges, proxies, sync };
 }
 
 function allReady(edges: readonly Expected[], samples: readonly MeshSample[]): boolean {
@@ -82,6 +101,34 @@ function pairs(
   });
 }
 
+/** Pods of a stack, and of the Istio that it uses. */
+export interface LiveStack {
+  readonly mesh: MeshReader;
+  readonly istio: ControlPlane;
+}
+
+function judgeLook(
+  settings: Settings,
+  expected: readonly Expected[],
+  before: Look,
+  { edges, proxies, sync }: Look,
+): Check[] {
+  const ofPods = (check: Check): boolean => check.check === "ready";
+  const checks = judgeAll(pairs(expected, before.edges, edges));
+  const pods = proxies.map(({ pod }) => pod);
+  return [
+    ...checks.filter(ofPods),
+    syncCheck(sync, pods, settings.namespace),
+    ...judgeProxies(settings, proxies),
+    ...checks.filter((check) => !ofPods(check)),
+  ];
+}
+
+function fixesOf(checks: readonly Check[]): VerifyReport["fixes"] {
+  const failed = checks.filter(({ ok }) => !ok).map(({ check }) => check);
+  return Object.fromEntries(failed.map((check) => [check, FIXES[check]]));
+}
+
 /**
  * Samples a mesh until every check is ok, or until the time limit. The limit depends on the
  * configured health check and pace of calls. Pods that are not ready first get the same time,
@@ -89,24 +136,24 @@ function pairs(
  * @param pause time between two samples, ms
  * @throws UserError if the stack has no pods, or the cluster or a proxy does not answer
  */
-export async function watch(mesh: MeshReader, settings: Settings, pause = PAUSE_MS): Promise<VerifyReport> {
-  const edges = expectedOf(settings);
+export async function watch(live: LiveStack, settings: Settings, pause = PAUSE_MS): Promise<VerifyReport> {
+  const expected = expectedOf(settings);
   const limit = windowSeconds(settings);
   const begin = now();
-  const first = await takeSamples(mesh, edges);
-  if (first.every(({ providers, consumers }) => providers.length + consumers.length === 0)) {
+  const first = await takeLook(live, settings, expected);
+  if (first.edges.every(({ providers, consumers }) => providers.length + consumers.length === 0)) {
     throw new UserError(`namespace ${settings.namespace} has no pods of the stack`, "Run `make up` first.");
   }
-  let before: readonly MeshSample[] | undefined = first;
+  let before: Look | undefined = first;
   let start = begin;
-  for (let after = first; ; after = await takeSamples(mesh, edges)) {
-    if (!allReady(edges, after)) before = undefined;
+  for (let after = first; ; after = await takeLook(live, settings, expected)) {
+    if (!allReady(expected, after.edges)) before = undefined;
     else if (before === undefined) [before, start] = [after, now()];
-    const checks = judgeAll(pairs(edges, before ?? first, after));
+    const checks = judgeLook(settings, expected, before ?? first, after);
     const ok = checks.every((check) => check.ok);
     if (ok || now() - (before === undefined ? begin : start) > limit) {
-      const watched = Math.round((now() - begin) * 10) / 10;
-      return { ok, seconds: watched, healthCheckLoad: loadOf(settings.services), checks };
+      const seconds = Math.round((now() - begin) * 10) / 10;
+      return { ok, seconds, healthCheckLoad: loadOf(settings.services), checks, fixes: fixesOf(checks) };
     }
     await sleep(pause);
   }
@@ -118,14 +165,15 @@ export async function watch(mesh: MeshReader, settings: Settings, pause = PAUSE_
  */
 export async function verify({ settings }: StackFile): Promise<VerifyReport> {
   requireVerifiable(settings);
-  const mesh = new LiveMesh(settings);
+  const istio = new LiveMesh({ ...settings, namespace: ISTIO_NAMESPACE });
+  const live = { mesh: new LiveMesh(settings), istio };
   return step(`watch the mesh, for ${Math.ceil(windowSeconds(settings))} s at most`, () =>
-    watch(mesh, settings),
+    watch(live, settings),
   );
 }
 
 /** Formats a report: one check per line, then the load of health checks and the total. */
-export function verifyText({ checks, seconds, healthCheckLoad }: VerifyReport): string {
+export function verifyText({ checks, seconds, healthCheckLoad, fixes }: VerifyReport): string {
   const rows = checks.map(({ check, of, seen, expected, ok }) => [
     ok ? "ok" : "FAIL",
     check,
@@ -137,5 +185,10 @@ export function verifyText({ checks, seconds, healthCheckLoad }: VerifyReport): 
   const { checksPerSecond, perProviderPod } = healthCheckLoad;
   const load = `health checks: at most ${checksPerSecond.toFixed(2)} a second in all, ${perProviderPod.toFixed(2)} a provider pod`;
   const sum = `${count(checks.length - failed, "check")} ok, ${failed} failed (watched for ${seconds} s)`;
-  return `${table([["", "check", "of", "seen", "expected"], ...rows])}\n\n${load}\n${sum}`;
+  const remedies = Object.entries(fixes).map(([check, fix]) => `${check}: ${fix}`);
+  return [
+    table([["", "check", "of", "seen", "expected"], ...rows]),
+    ...(remedies.length === 0 ? [] : [remedies.join("\n")]),
+    `${load}\n${sum}`,
+  ].join("\n\n");
 }

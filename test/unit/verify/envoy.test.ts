@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { parseCheckedClusters, parseClusters, parseStats } from "../../../tools/verify/envoy.ts";
+import { parseClusters, parseStats } from "../../../tools/verify/envoy.ts";
 import { recording } from "./recorded.ts";
 
 const HOST = "dubbo-samples-mesh-provider.dubbo-demo.svc.cluster.local";
@@ -56,14 +56,6 @@ describe("Envoy's clusters", () => {
 
   it("may be none", () => {
     expect(parseClusters("{}", () => true)).toEqual([]);
-    expect(parseCheckedClusters("{}")).toEqual([]);
-  });
-
-  it("with an active health check are those of the EnvoyFilter", () => {
-    const checked = (name: "good" | "sample"): string[] =>
-      parseCheckedClusters(JSON.stringify(recording(name, "after").checked));
-    expect(checked("good")).toEqual([V1]);
-    expect(checked("sample")).toEqual([`outbound|50052||${HOST}`]);
   });
 });
 

@@ -9,7 +9,7 @@ const [POD] = recording("good", "after").pods.filter(
 const READY = podSample(podOf(POD ?? {}));
 
 function readiness(...providers: PodSample[]): string[] {
-  const looked = { providers, consumers: [READY], callers: [], callees: [], configs: [] };
+  const looked = { providers, consumers: [READY], callers: [], callees: [] };
   return readinessChecks(EXPECTED, looked).map(({ ok, seen }) => `${ok ? "ok" : "FAIL"} ${seen}`);
 }
 

@@ -2,24 +2,39 @@ import { describe, expect, it } from "vitest";
 import { loadOf } from "../../../settings/graph.ts";
 import { parseSettings } from "../../../settings/settings.ts";
 import { windowSeconds } from "../../../tools/verify/expected.ts";
-import { requireVerifiable, verify, verifyText, watch } from "../../../tools/verify/verify.ts";
+import {
+  type LiveStack,
+  requireVerifiable,
+  verify,
+  verifyText,
+  watch,
+} from "../../../tools/verify/verify.ts";
+import { sampleProxies } from "../../../tools/verify/proxies.ts";
+import { sampleMesh } from "../../../tools/verify/sample.ts";
 import { userError } from "../tools/user-error.ts";
 import { pair } from "../pair.ts";
-import { RecordedMesh, recording, SETTINGS } from "./recorded.ts";
+import { EXPECTED, istiodOf, RecordedMesh, recording, SETTINGS } from "./recorded.ts";
+
+const SOUND = recording("good", "before");
+
+/** A stack with this mesh, and an istiod to which all of its pods are connected. */
+function live(mesh: RecordedMesh, look = SOUND): LiveStack {
+  return { mesh, istio: istiodOf(look) };
+}
 
 describe("verify", () => {
   it("ends as soon as every check is ok", async () => {
     const before = recording("good", "before");
     const mesh = new RecordedMesh(before, before, recording("good", "after"));
-    const { ok, seconds, checks, healthCheckLoad } = await watch(mesh, SETTINGS, 1);
-    expect({ ok, checks: checks.length, quick: seconds < 2 }).toEqual({ ok: true, checks: 12, quick: true });
+    const { ok, seconds, checks, healthCheckLoad } = await watch(live(mesh), SETTINGS, 1);
+    expect({ ok, checks: checks.length, quick: seconds < 2 }).toEqual({ ok: true, checks: 20, quick: true });
     expect(healthCheckLoad).toEqual(loadOf(SETTINGS.services));
   });
 
   it("begins anew when the pods are ready, since checks fail before", async () => {
     const before = recording("good", "before");
     const mesh = new RecordedMesh(recording("starting", "after"), before, recording("good", "after"));
-    expect(await watch(mesh, SETTINGS, 1)).toMatchObject({ ok: true });
+    expect(await watch(live(mesh), SETTINGS, 1)).toMatchObject({ ok: true });
   });
 
   it("gives up when the configured check and calls had time enough", async () => {
@@ -33,7 +48,7 @@ describe("verify", () => {
     const limit = windowSeconds(settings);
     expect(limit).toBeCloseTo(3.01);
     const look = recording("good", "after");
-    const { ok, seconds } = await watch(new RecordedMesh(look), settings, 200);
+    const { ok, seconds } = await watch(live(new RecordedMesh(look), look), settings, 200);
     expect(ok).toBe(false);
     expect(seconds).toBeGreaterThanOrEqual(3);
     expect(seconds).toBeLessThan(5);
@@ -41,7 +56,7 @@ describe("verify", () => {
 
   it("refuses a stack that is not there", async () => {
     const nothing = { ...recording("good", "before"), pods: [] };
-    expect(await userError(watch(new RecordedMesh(nothing), SETTINGS, 1))).toEqual({
+    expect(await userError(watch(live(new RecordedMesh(nothing)), SETTINGS, 1))).toEqual({
       message: "namespace dubbo-demo has no pods of the stack",
       fix: "Run `make up` first.",
     });
@@ -50,10 +65,31 @@ describe("verify", () => {
   it("says that a proxy does not answer", async () => {
     const mesh = new RecordedMesh(recording("good", "before"));
     mesh.exec = () => Promise.reject(new Error("no route"));
-    expect(await userError(watch(mesh, SETTINGS, 1))).toEqual({
-      message: "the proxy of pod dubbo-samples-mesh-consumer-5cf59dcb4b-z42cp does not answer: no route",
-      fix: "Look at `kubectl logs dubbo-samples-mesh-consumer-5cf59dcb4b-z42cp -n dubbo-demo -c istio-proxy`; if the pod was just replaced, run the command again.",
+    expect(await userError(watch(live(mesh), SETTINGS, 1))).toEqual({
+      message: "the proxy of pod dubbo-samples-mesh-provider-v1-cc5f8654d-cw9kq does not answer: no route",
+      fix: "Look at `kubectl logs dubbo-samples-mesh-provider-v1-cc5f8654d-cw9kq -n dubbo-demo -c istio-proxy`; if the pod was just replaced, run the command again.",
     });
+  });
+
+  it("leaves out a pod that ends while it is asked", async () => {
+    const [before, after] = [recording("good", "before"), recording("good", "after")];
+    const [gone] = after.pods.filter(({ metadata }) => metadata?.labels?.["app"] === EXPECTED.provider);
+    const name = gone?.metadata?.name ?? "";
+    const mesh = new RecordedMesh(before, after);
+    const [exec, pods] = [mesh.exec.bind(mesh), mesh.pods.bind(mesh)];
+    let ended = false;
+    mesh.exec = (pod, ...rest) => {
+      if (pod !== name) return exec(pod, ...rest);
+      ended = true;
+      return Promise.reject(new Error("container not found"));
+    };
+    mesh.pods = async (application) =>
+      (await pods(application)).filter(({ metadata }) => !ended || metadata?.name !== name);
+    const sample = await sampleMesh(mesh, EXPECTED);
+    expect(sample.callees.map(({ pod }) => pod)).toHaveLength(2);
+    const proxies = await sampleProxies(mesh, SETTINGS);
+    expect(proxies.map(({ pod }) => pod)).not.toContain(name);
+    expect(proxies).toHaveLength(2);
   });
 
   it.each<[Record<string, string>, RegExp]>([
@@ -123,12 +159,15 @@ describe("a report", () => {
         { check: "ready", ...row, ok: true },
         { check: "calls", ...row, ok: false },
       ],
+      fixes: { calls: "look at the log" },
     } as const;
     expect(verifyText(report)).toBe(
       [
         "      check  of  seen  expected",
         "ok    ready  x   1     2",
         "FAIL  calls  x   1     2",
+        "",
+        "calls: look at the log",
         "",
         "health checks: at most 0.36 a second in all, 0.18 a provider pod",
         "1 check ok, 1 failed (watched for 1.5 s)",
