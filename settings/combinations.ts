@@ -12,7 +12,7 @@ import {
   servicesOf,
 } from "./graph.ts";
 import { detectionBounds, foreignAlpn, isPlaintext } from "./health-check.ts";
-import { DEFAULT_PROXY_RESOURCES, istioNamespaces, rejectIstioConflicts, valuesOfProxies } from "./istio.ts";
+import { DEFAULT_PROXY_RESOURCES, istioNamespaces, rejectIstioConflicts, sidecarResources } from "./istio.ts";
 import { JAVA_8_OPTIONS_BYTES, javaToolOptions } from "./java.ts";
 import { GREETER } from "./names.ts";
 import { GREETER_CALLERS, isPublished } from "./presets.ts";
@@ -312,7 +312,7 @@ function rejectExcessProxyRequests({ given: { proxy, istio } }: Configuration, r
   rejectRequestsOverLimits(proxy, { requests: {}, limits: {} }, (path, message) => {
     report(["proxy", ...path], message);
   });
-  const values = valuesOfProxies(istio);
+  const values = sidecarResources(istio);
   if (values === undefined || Object.keys(proxyAnnotations(proxy)).length > 0) return;
   rejectRequestsOverLimits(values, DEFAULT_PROXY_RESOURCES, (path, message) => {
     report(["istio", "values", "global", "proxy", "resources", ...path], message);

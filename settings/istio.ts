@@ -207,7 +207,7 @@ export const DEFAULT_PROXY_RESOURCES: Resources = {
  * Returns the resources of sidecars in the values of the chart istiod; undefined if there are none,
  * or if a profile sets other defaults.
  */
-export function valuesOfProxies({ values: given = {} }: Istio): Resources | undefined {
+export function sidecarResources({ values: given = {} }: Istio): Resources | undefined {
   const { profile, global } = knownValues.parse(given);
   return profile === undefined ? global?.proxy?.resources : undefined;
 }
