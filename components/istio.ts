@@ -1,6 +1,6 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
-import { ISTIO_NAMESPACE, type IstioInstallation } from "../settings/istio.ts";
+import { ISTIO_NAMESPACE, type IstioInstallation, releaseName } from "../settings/istio.ts";
 
 type ReleaseArgs = kubernetes.helm.v3.ReleaseArgs;
 type Values = Readonly<Record<string, unknown>>;
@@ -81,7 +81,7 @@ export class IstioControlPlane extends pulumi.ComponentResource {
     { name: revision, version }: IstioInstallation["revisions"][number],
     base: pulumi.Resource,
   ): void {
-    const release = revision === "" ? "istiod" : `istiod-${revision}`;
+    const release = releaseName(revision);
     new kubernetes.helm.v3.Release(
       `${name}-${release}`,
       {

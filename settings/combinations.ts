@@ -12,10 +12,11 @@ import {
   servicesOf,
 } from "./graph.ts";
 import { detectionBounds, foreignAlpn, isPlaintext } from "./health-check.ts";
-import { rejectIstioConflicts } from "./istio.ts";
+import { DEFAULT_PROXY_RESOURCES, istioNamespaces, rejectIstioConflicts, sidecarResources } from "./istio.ts";
 import { JAVA_8_OPTIONS_BYTES, javaToolOptions } from "./java.ts";
 import { GREETER } from "./names.ts";
 import { GREETER_CALLERS, isPublished } from "./presets.ts";
+import { proxyAnnotations, rejectRequestsOverLimits } from "./resources.ts";
 import { most } from "./scale.ts";
 import { securityOf } from "./security.ts";
 
@@ -200,6 +201,27 @@ function rejectInvalidAlpn({ healthCheck }: Service, _: Configuration, report: R
   report(["healthCheck", "tls_options", "alpn_protocols"], `${fault}; leave tls_options out`);
 }
 
+/** HTTP status of dubbo-node's answer to a request that is not gRPC. Source: grpc-js's server.ts */
+const NOT_GRPC = 415;
+
+/** Rejects HTTP checks of the applications of apps/. They would find every endpoint unhealthy. */
+function rejectUnansweredChecks(
+  { app, offers, versions, healthCheck }: Service,
+  _: Configuration,
+  report: Report,
+): void {
+  const { http_health_check: http } = healthCheck;
+  const isOwn = app !== undefined && versions.some(({ image }) => image === undefined);
+  if (http === undefined || !isOwn || offers.length === 0) return;
+  const { expected_statuses: expected = [], request_headers_to_add: added = [] } = http;
+  if (expected.some(({ start, end }) => start <= NOT_GRPC && NOT_GRPC < end)) return;
+  if (added.some(({ header }) => header.key.toLowerCase() === "content-type")) return;
+  report(
+    ["healthCheck", "http_health_check"],
+    `is no gRPC, so app ${app} answers it with ${NOT_GRPC} and would never be healthy: use grpc_health_check`,
+  );
+}
+
 /**
  * Rejects properties that make JAVA_TOOL_OPTIONS too long for Apache's images. They run Java 8,
  * which would ignore the whole variable.
@@ -222,6 +244,31 @@ function rejectLongJavaOptions(service: Service, { services }: Configuration, re
   }
 }
 
+/** Longest TLS server name that Envoy accepts. Source: Envoy's UpstreamTlsContext.sni */
+const LONGEST_SERVER_NAME = 255;
+
+/**
+ * Rejects names that make a TLS server name too long. The callers' Envoys would reject all
+ * clusters.
+ * Source: Istio's pilot/pkg/model/push_context.go, BuildDNSSrvSubsetKey
+ */
+function rejectLongServerNames(
+  { name, port, offers, versions }: Service,
+  { given: { namespace, clusterDomain, injection } }: Configuration,
+  report: Report,
+): void {
+  if (offers.length === 0 || !injection) return;
+  for (const { name: version } of versions) {
+    const { length } = `outbound_.${port}_.${version}_.${name}.${namespace}.svc.${clusterDomain}`;
+    if (length <= LONGEST_SERVER_NAME) continue;
+    report(
+      ["name"],
+      `makes a TLS server name of ${length} characters with version ${version}, namespace and clusterDomain, and Envoy accepts ${LONGEST_SERVER_NAME}: shorten one of them`,
+    );
+    return;
+  }
+}
+
 const CHECKS: readonly Check[] = [
   rejectDuplicateNames,
   rejectInvalidCalls,
@@ -234,8 +281,43 @@ const CHECKS: readonly Check[] = [
   rejectShortDrain,
   rejectPlaintextChecks,
   rejectInvalidAlpn,
+  rejectUnansweredChecks,
   rejectLongJavaOptions,
+  rejectLongServerNames,
 ];
+
+/**
+ * Rejects namespaces that the stack must not own. Its policies are for all pods of its namespace,
+ * and `down` removes the namespace.
+ * Source: Kubernetes' plugin/pkg/admission/namespace/lifecycle for `default`
+ */
+function rejectSystemNamespaces({ given: { namespace, istio } }: Configuration, report: Report): void {
+  const key = ["namespace"];
+  if (namespace === "default")
+    report(key, "is default, which Kubernetes never deletes, so down would fail: choose another");
+  else if (namespace.startsWith("kube-"))
+    report(key, `is ${namespace}, and kube- stands for Kubernetes' own namespaces: choose another`);
+  else if (istioNamespaces(istio).includes(namespace))
+    report(
+      key,
+      `is ${namespace}, Istio's own: policies there are for the whole mesh, and down would remove istiod; choose another`,
+    );
+}
+
+/**
+ * Rejects resources of sidecars that Kubernetes would not accept. `proxy` takes the place of all
+ * values of the mesh.
+ */
+function rejectExcessProxyRequests({ given: { proxy, istio } }: Configuration, report: Report): void {
+  rejectRequestsOverLimits(proxy, { requests: {}, limits: {} }, (path, message) => {
+    report(["proxy", ...path], message);
+  });
+  const values = sidecarResources(istio);
+  if (values === undefined || Object.keys(proxyAnnotations(proxy)).length > 0) return;
+  rejectRequestsOverLimits(values, DEFAULT_PROXY_RESOURCES, (path, message) => {
+    report(["istio", "values", "global", "proxy", "resources", ...path], message);
+  });
+}
 
 function rejectExcessiveLoad({ given, services }: Configuration, report: Report): void {
   const budget = given.healthCheckBudget;
@@ -302,10 +384,17 @@ function rejectInvalidServices(configuration: Configuration, report: Report): vo
   }
 }
 
+const CHECKS_OF_STACK = [
+  rejectSystemNamespaces,
+  rejectInvalidServices,
+  rejectExcessProxyRequests,
+  rejectExcessiveLoad,
+  rejectMissingPrerequisites,
+];
+
 /** Rejects invalid combinations of keys. Each error names one key. */
 export function rejectCombinations(given: Given, report: Report): void {
   const configuration = { given, services: servicesOf(given) };
-  for (const check of [rejectInvalidServices, rejectExcessiveLoad, rejectMissingPrerequisites])
-    check(configuration, report);
+  for (const check of CHECKS_OF_STACK) check(configuration, report);
   rejectIstioConflicts(given, report);
 }

@@ -59,7 +59,9 @@ const httpHealthCheck = z
     request_headers_to_remove: z.array(visible).optional(),
     expected_statuses: z.array(statusRange).optional(),
     retriable_statuses: z.array(statusRange).optional(),
-    codec_client_type: z.enum(["HTTP1", "HTTP2", "HTTP3"]).optional(),
+    codec_client_type: z
+      .enum(["HTTP2"], "must be HTTP2, all that a Triple port speaks: Envoy's default is HTTP1")
+      .describe("protocol of the check: checks go to Triple ports"),
     service_name_matcher: stringMatcher.optional(),
   })
   .refine(({ send, method }) => send === undefined || METHODS_WITH_BODY.includes(method ?? "GET"), {

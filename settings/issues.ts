@@ -15,6 +15,17 @@ export function checkCombinations(given: Given, context: z.RefinementCtx): void 
 }
 
 /**
+ * Error of a parse for text that YAML reads as a number or as true and false; undefined for other
+ * errors.
+ */
+export function unquoted(issue: z.core.$ZodRawIssue): string | undefined {
+  if (issue.code !== "invalid_type" || issue.expected !== "string") return undefined;
+  const kind = typeof issue.input;
+  if (kind !== "number" && kind !== "boolean") return undefined;
+  return `is a ${kind} in YAML, not text: put it in quotes`;
+}
+
+/**
  * Returns a sentence about a schema issue. The sentence begins with the key.
  * @param prefix text before each key, such as `dubbo-mesh:`
  */

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { type Resources, resourcesSettings } from "./resources.ts";
 import { dnsLabel } from "./services.ts";
 
 /**
@@ -53,6 +54,23 @@ function hasGlobal(given: Readonly<Record<string, unknown>>, key: string): boole
   return typeof global === "object" && global !== null && key in global;
 }
 
+/** Returns a schema for which a value of another type counts as unset. */
+function lenient<T extends z.ZodType>(schema: T): z.ZodCatch<z.ZodOptional<T>> {
+  return schema.optional().catch(undefined);
+}
+
+/** Values of the chart istiod that other keys depend on. */
+const knownValues = z.object({
+  profile: z.unknown().optional(),
+  global: lenient(
+    z.object({
+      istioNamespace: lenient(z.string()),
+      proxy: lenient(z.object({ resources: lenient(resourcesSettings) })),
+    }),
+  ),
+  meshConfig: lenient(z.object({ rootNamespace: lenient(z.string()) })),
+});
+
 const fields = z.strictObject({
   mode: z
     .enum(ISTIO_MODES)
@@ -88,6 +106,9 @@ const fields = z.strictObject({
 
 type Fields = z.infer<typeof fields>;
 
+/** Reports a fault of the key at `path`. */
+type Report = (path: (string | number)[], message: string) => void;
+
 /** Keys that have no effect in a mode. */
 const UNUSED: Readonly<Record<IstioMode, readonly (keyof Fields)[]>> = {
   existing: ["charts", "hub", "tag", "values", "revisions"],
@@ -101,7 +122,7 @@ const UNUSED: Readonly<Record<IstioMode, readonly (keyof Fields)[]>> = {
  */
 function rejectInvalidChartVersions(
   { version = DEFAULT_VERSION, revisions = [] }: Fields,
-  report: (path: (string | number)[], message: string) => void,
+  report: Report,
 ): void {
   const partial = (text: string): boolean => !/^\d+\.\d+\.\d+/.test(text);
   const message = (text: string): string =>
@@ -119,7 +140,7 @@ function rejectInvalidChartVersions(
 
 /** Source of Istio: mode, version, charts and their values. */
 export const istioSettings = fields.superRefine((given, context) => {
-  const report = (path: (string | number)[], message: string): void => {
+  const report: Report = (path, message) => {
     context.addIssue({ code: "custom", path, message });
   };
   for (const key of UNUSED[given.mode]) {
@@ -166,6 +187,36 @@ export function installationOf(
   return { mode, version, charts, hub, tag, values: own, revisions: running, current };
 }
 
+/** Returns the namespaces of istiod and of the rules for the whole mesh. */
+export function istioNamespaces({ values: given = {} }: Istio): string[] {
+  const { global, meshConfig } = knownValues.parse(given);
+  const named = [global?.istioNamespace, meshConfig?.rootNamespace];
+  return [ISTIO_NAMESPACE, ...named.filter((name) => name !== undefined)];
+}
+
+/**
+ * Istio's default resources of sidecars.
+ * Source: Istio's manifests/charts/istio-control/istio-discovery/values.yaml
+ */
+export const DEFAULT_PROXY_RESOURCES: Resources = {
+  requests: { cpu: "100m", memory: "128Mi" },
+  limits: { cpu: "2000m", memory: "1024Mi" },
+};
+
+/**
+ * Returns the resources of sidecars in the values of the chart istiod; undefined if there are none,
+ * or if a profile sets other defaults.
+ */
+export function sidecarResources({ values: given = {} }: Istio): Resources | undefined {
+  const { profile, global } = knownValues.parse(given);
+  return profile === undefined ? global?.proxy?.resources : undefined;
+}
+
+/** Returns the name of a revision's Helm release. The default revision has an empty name. */
+export function releaseName(revision: string): string {
+  return revision === "" ? "istiod" : `istiod-${revision}`;
+}
+
 /** Operation with which an EnvoyFilter changes a list of a cluster. */
 export type ListOperation = "MERGE" | "MERGE_AND_REPLACE_LIST";
 
@@ -188,13 +239,26 @@ interface IstioPlace {
   readonly revision?: string | undefined;
 }
 
+/** Longest name of a Helm release. Source: Helm's pkg/chartutil/validate_name.go */
+const LONGEST_RELEASE_NAME = 53;
+
+function rejectLongRevisions({ istio, revision: current }: IstioPlace, report: Report): void {
+  for (const [index, { name }] of (installationOf(istio, current)?.revisions ?? []).entries()) {
+    if (releaseName(name).length <= LONGEST_RELEASE_NAME) continue;
+    report(
+      istio.revisions === undefined ? ["revision"] : ["istio", "revisions", index, "name"],
+      `makes the Helm release ${releaseName(name)}, and Helm accepts ${LONGEST_RELEASE_NAME} characters: shorten it`,
+    );
+  }
+}
+
 /**
- * Rejects installing Istio on the local cluster, which has it, and a revision that no istiod runs.
+ * Rejects installing Istio on the local cluster, which has it, a revision that no istiod runs, and
+ * one whose name is too long to install.
  */
-export function rejectIstioConflicts(
-  { istio, cluster, revision: current }: IstioPlace,
-  report: (path: (string | number)[], message: string) => void,
-): void {
+export function rejectIstioConflicts(place: IstioPlace, report: Report): void {
+  const { istio, cluster, revision: current } = place;
+  rejectLongRevisions(place, report);
   if (cluster === "local" && istio.mode !== "existing")
     report(["istio", "mode"], `is ${istio.mode}, but cluster is local, which comes with Istio: leave it out`);
   const { revisions } = istio;

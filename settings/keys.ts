@@ -69,7 +69,8 @@ export const keys = z.strictObject({
     .describe("DNS suffix of the cluster's Services"),
   registry: z
     .string()
-    .regex(/^[\w.-]+(:\d+)?(\/[\w./-]+)?$/, "must be host[:port][/organisation]")
+    // Docker accepts no image name with an upper-case letter after the host.
+    .regex(/^[\w.-]+(:\d+)?(\/[a-z0-9._-]+)*$/, "must be host[:port][/organisation], in lower case")
     .optional()
     .describe(
       "registry and organisation that the images are pushed to; required where an image is built, unless cluster is local",

@@ -1,7 +1,7 @@
 /** Settings of a mesh that a program passes in, without a stack file. */
 import type { z } from "zod";
 import { UserError } from "../common/errors.ts";
-import { checkCombinations, describeIssue } from "./issues.ts";
+import { checkCombinations, describeIssue, unquoted } from "./issues.ts";
 import { keys } from "./keys.ts";
 import { type MeshModel, modelOf } from "./model.ts";
 import type { serviceKeys } from "./services.ts";
@@ -42,7 +42,7 @@ export function meshModel(given: MeshInput, built: readonly string[] = []): Mesh
   const services = given.services.map((service) =>
     built.includes(service.name) ? { ...service, build: { context: service.name } } : service,
   );
-  const { error, data } = meshSchema.safeParse({ ...given, services });
+  const { error, data } = meshSchema.safeParse({ ...given, services }, { error: unquoted });
   if (error !== undefined) {
     throw new UserError(
       error.issues.map((issue) => describeIssue(issue)).join("; "),

@@ -5,7 +5,13 @@ import { PROBE_PORT, RUNTIMES } from "./names.ts";
 import { portNumber } from "./port.ts";
 import { PRESETS, publishedImage, publishedVersions, defaultInterval } from "./presets.ts";
 import { applicationProperties, type DubboProperties } from "./properties.ts";
-import { resourcesOf, resourcesSettings } from "./resources.ts";
+import {
+  billionths,
+  DEFAULT_RESOURCES,
+  rejectRequestsOverLimits,
+  resourcesOf,
+  resourcesSettings,
+} from "./resources.ts";
 import { rejectTwoScales, type Scale, scaleKeys, withPods } from "./scale.ts";
 import { trafficSettings } from "./traffic.ts";
 import { unset } from "./unset.ts";
@@ -293,6 +299,34 @@ function rejectDuplicateScales(entry: Entry, report: Report): void {
   }
 }
 
+function rejectExcessRequests({ runtime, resources }: Entry, report: Report): void {
+  rejectRequestsOverLimits(resources, DEFAULT_RESOURCES[runtime], (path, message) => {
+    report(["resources", ...path], message);
+  });
+}
+
+/** Rejects autoscalers whose pods cannot use as much CPU as would add a pod. */
+function rejectIdleAutoscalers(entry: Entry, report: Report): void {
+  const { requests, limits } = resourcesOf(entry.runtime, entry.resources);
+  const { cpu: request = "0" } = requests;
+  const versions = (entry.versions ?? []).map((version, index) => ({
+    path: ["versions", index],
+    ...version,
+  }));
+  for (const { path, autoscale } of [{ path: [], autoscale: entry.autoscale }, ...versions]) {
+    if (autoscale === undefined) continue;
+    const target = billionths(request) * BigInt(autoscale.cpu);
+    const key = [...path, "autoscale", "cpu"];
+    if (target === 0n)
+      report(key, `is in percent of resources.requests.cpu, which is ${request}: set the request`);
+    else if (limits.cpu !== undefined && billionths(limits.cpu) * 100n <= target)
+      report(
+        key,
+        `is ${autoscale.cpu} percent of ${request}, and limits.cpu, ${limits.cpu}, is no more: no pod would be added`,
+      );
+  }
+}
+
 const CHECKS = [
   rejectUnusedCallKeys,
   rejectStreamOptions,
@@ -300,6 +334,8 @@ const CHECKS = [
   rejectImageSources,
   rejectDuplicateScales,
   rejectReservedPorts,
+  rejectExcessRequests,
+  rejectIdleAutoscalers,
 ];
 
 /** Dubbo application of a stack: provider, consumer or both. */

@@ -2,7 +2,8 @@ import yaml from "js-yaml";
 import { z } from "zod";
 import { messageOf, UserError } from "../common/errors.ts";
 import * as local from "../common/local-cluster.ts";
-import { checkCombinations, describeIssue } from "./issues.ts";
+import { faultIn } from "../common/plain.ts";
+import { checkCombinations, describeIssue, unquoted } from "./issues.ts";
 import { type ImageLoad, imageLoad, LOADED_REGISTRY } from "./image-load.ts";
 import { modelOf, type MeshModel } from "./model.ts";
 import { keys, PLATFORMS, PROJECT, PUBLIC_BASE_IMAGE } from "./keys.ts";
@@ -50,6 +51,30 @@ const TEXT_KEYS = new Set(
   Object.entries(settingsSchema.shape).flatMap(([key, schema]) => (isText(schema) ? [key] : [])),
 );
 
+/** Returns an error of the stack's configuration. */
+function configurationError(issues: readonly z.core.$ZodIssue[]): UserError {
+  return new UserError(
+    issues.map((issue) => describeIssue(issue, `${PROJECT}:`)).join("; "),
+    `Mend the stack's configuration; the keys are ${Object.keys(settingsSchema.shape).join(", ")}.`,
+  );
+}
+
+/**
+ * Checks values that YAML has typed, before they become text.
+ * @throws UserError that names each value that JSON does not have, and each key whose text is a
+ *   number or another type in YAML
+ */
+export function checkTyped(values: readonly (readonly [string, unknown])[]): void {
+  const issues = values.flatMap(([key, value]): z.core.$ZodIssue[] => {
+    const fault = faultIn(value);
+    if (fault !== undefined) return [{ code: "custom", message: fault.message, path: [key, ...fault.path] }];
+    if (!TEXT_KEYS.has(key) || value === null || typeof value === "string") return [];
+    const { error } = settingsSchema.shape[key as keyof Shape].safeParse(value, { error: unquoted });
+    return (error?.issues ?? []).map((issue) => ({ ...issue, path: [key] }));
+  });
+  if (issues.length > 0) throw configurationError(issues);
+}
+
 /**
  * Decodes the value of a key. Pulumi passes every value as text. Values of other types are YAML,
  * which includes JSON.
@@ -66,6 +91,18 @@ function decode(key: string, text: string): unknown {
       { cause: error },
     );
   }
+}
+
+/**
+ * Decodes values that Pulumi passes as text. Pulumi.yaml cannot declare a key without a default, so
+ * empty text stands for unset.
+ * @throws UserError that names a key whose text is not YAML, or has a value that JSON does not have
+ */
+export function decoded(raw: Readonly<Record<string, string>>): Record<string, unknown> {
+  const given = Object.entries(raw).filter(([, text]) => text !== "");
+  const values = given.map(([key, text]) => [key, decode(key, text)] as const);
+  checkTyped(values);
+  return Object.fromEntries(values);
 }
 
 /** Returns the platform of this machine, and of a cluster on it. */
@@ -120,16 +157,8 @@ function existingPlacement(configured: Configured): Placement {
  * @throws UserError that names each wrong or unknown key
  */
 export function parseSettings(raw: Readonly<Record<string, string>>): Settings {
-  // Pulumi.yaml cannot declare a key without a default. An empty default stands for unset.
-  const given = Object.entries(raw).filter(([, text]) => text !== "");
-  const decoded = Object.fromEntries(given.map(([key, text]) => [key, decode(key, text)]));
-  const parsed = settingsSchema.safeParse(decoded);
-  if (!parsed.success) {
-    throw new UserError(
-      parsed.error.issues.map((issue) => describeIssue(issue, `${PROJECT}:`)).join("; "),
-      `Mend the stack's configuration; the keys are ${Object.keys(settingsSchema.shape).join(", ")}.`,
-    );
-  }
+  const parsed = settingsSchema.safeParse(decoded(raw), { error: unquoted });
+  if (!parsed.success) throw configurationError(parsed.error.issues);
   const configured = parsed.data;
   const place = configured.cluster === "local" ? localPlacement : existingPlacement;
   const { cluster, healthCheckBudget } = configured;

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { positiveDuration } from "./duration.ts";
 
 const percent = z.int().min(0).max(100);
+const errorCount = z.int().min(0).max(4_294_967_295);
 
 /** Traffic policy of a provider after defaults. Durations are in Envoy's form. */
 export interface Traffic {
@@ -65,18 +66,12 @@ const DEFAULTS: Traffic = {
 
 const outlierDetection = z
   .strictObject({
-    consecutiveGatewayErrors: z
-      .int()
-      .min(0)
-      .describe(
-        "calls in a row that end with UNAVAILABLE or DEADLINE_EXCEEDED, or reach nobody (default: 5); 0: not counted",
-      ),
-    consecutive5xxErrors: z
-      .int()
-      .min(0)
-      .describe(
-        "calls in a row that fail in any way, exceptions of the application too (default: 0); 0: not counted",
-      ),
+    consecutiveGatewayErrors: errorCount.describe(
+      "calls in a row that end with UNAVAILABLE or DEADLINE_EXCEEDED, or reach nobody (default: 5); 0: not counted",
+    ),
+    consecutive5xxErrors: errorCount.describe(
+      "calls in a row that fail in any way, exceptions of the application too (default: 0); 0: not counted",
+    ),
     interval: positiveDuration.describe("time between two looks at who comes back (default: 10s)"),
     baseEjectionTime: positiveDuration.describe(
       "time that an endpoint is out, times how often it was (default: 30s)",

@@ -6,7 +6,7 @@ import { messageOf, UserError } from "../common/errors.ts";
 import { minorOf, OLDEST_ISTIO } from "../settings/istio.ts";
 import { ApiServer } from "../common/kubeconfig.ts";
 import type { Settings } from "../settings/settings.ts";
-import { type Placed, refuseCollision } from "./files.ts";
+import { type Placed, readContent, refuseCollision, stackNames } from "./files.ts";
 
 /** Istio kinds that a stack can declare, by API group and version. */
 export const ISTIO_KINDS: Readonly<Record<string, readonly string[]>> = {
@@ -222,21 +222,33 @@ function refuseVersion(istiod: string, running: string | undefined, expected: st
   );
 }
 
+/** Refuses to share the namespace of an istiod. `down` would remove it. */
+function refuseControlPlane({ context, namespace }: Settings, injectors: readonly Injector[]): void {
+  if (injectors.every(({ webhook }) => webhook.clientConfig.service?.namespace !== namespace)) return;
+  throw new UserError(
+    `context ${context} has an istiod in namespace ${namespace}: the stack's policies would be for the whole mesh, and down would remove istiod`,
+    "Set another namespace (dubbo-mesh:namespace).",
+  );
+}
+
 /**
- * Checks an existing Istio. It must serve the kinds that the stack declares and have a webhook for
- * its namespace. The istiod behind that webhook must have a supported version.
+ * Checks an existing Istio. It must serve the kinds that the stack declares, run in another
+ * namespace, and have a webhook for the stack's namespace. The istiod behind that webhook must have
+ * a supported version.
  * @throws UserError for the first fault
  */
 async function checkIstio(settings: Settings, reader: ClusterReader): Promise<void> {
   const { context, injection, istio } = settings;
   if (istio.mode !== "existing") return;
-  const injectors = injection ? reader.injectors() : Promise.resolve([]);
+  const webhooks = reader.injectors();
   // Missing kinds are reported first. A failed request for webhooks is thrown where its answer is
   // needed.
-  injectors.catch(() => undefined);
+  webhooks.catch(() => undefined);
   refuseMissingKinds(context, await reader.missingKinds());
+  const injectors = await webhooks;
+  refuseControlPlane(settings, injectors);
   if (!injection) return;
-  const { service } = injectorOf(settings, await injectors).clientConfig;
+  const { service } = injectorOf(settings, injectors).clientConfig;
   // The webhook reaches an istiod outside the cluster by URL. There is no way to ask for its
   // version.
   if (service === undefined) return;
@@ -252,16 +264,33 @@ const PULUMI_MANAGER = /^pulumi-(resource-)?kubernetes/;
 const MANAGED_BY = "app.kubernetes.io/managed-by";
 
 /**
- * Checks that Pulumi created the namespace, if it exists. `down` removes the namespace and all of
- * its objects.
- * @throws UserError if Pulumi did not create it
+ * Refuses a namespace in ambient mode.
+ * Source: https://istio.io/latest/docs/ambient/migrate/
  */
-async function checkNamespace({ context, namespace }: Settings, reader: ClusterReader): Promise<void> {
+function refuseAmbient({ context, namespace }: Settings, labels: Labels): void {
+  if (labels["istio.io/dataplane-mode"] !== "ambient") return;
+  throw new UserError(
+    `namespace ${namespace} of context ${context} is in ambient mode (istio.io/dataplane-mode=ambient), and the stack needs sidecars: ` +
+      "waypoints support no EnvoyFilter, so nothing would check health",
+    `Remove its label (kubectl label namespace ${namespace} istio.io/dataplane-mode-), or set another namespace (dubbo-mesh:namespace).`,
+  );
+}
+
+/**
+ * Checks that Pulumi created the namespace, if it exists, and that it is not in ambient mode.
+ * `down` removes the namespace and all of its objects.
+ * @throws UserError for the first fault
+ */
+async function checkNamespace(settings: Settings, reader: ClusterReader): Promise<void> {
+  const { context, namespace } = settings;
   const found = await reader.namespace(namespace);
   if (found === undefined) return;
   const { labels = {}, managedFields = [] } = found;
-  if (labels[MANAGED_BY] === "pulumi") return;
-  if (managedFields.some(({ manager = "" }) => PULUMI_MANAGER.test(manager))) return;
+  const isOwn = managedFields.some(({ manager = "" }) => PULUMI_MANAGER.test(manager));
+  if (isOwn || labels[MANAGED_BY] === "pulumi") {
+    refuseAmbient(settings, labels);
+    return;
+  }
   throw new UserError(
     `context ${context} has a namespace ${namespace} that no stack has made`,
     `Set another namespace (dubbo-mesh:namespace), delete that one if nobody needs it, or let the stack take it over and ` +
@@ -300,11 +329,14 @@ export async function checkCluster(settings: Settings, warn: Warn): Promise<void
 }
 
 /**
- * Rejects a stack that conflicts with its cluster or with another stack. Runs before the program
- * declares a resource.
+ * Rejects a stack whose file has other values than Pulumi makes of it, or that conflicts with its
+ * cluster or with another stack. Runs before the program declares a resource.
  * @throws UserError for the first fault
  */
 export async function checkStack(placed: Placed): Promise<void> {
+  const { directory, stack } = placed;
+  // Pulumi reads the file less strictly. With `--config-file`, there may be none.
+  if ((await stackNames(directory)).includes(stack)) await readContent(directory, stack);
   await refuseCollision(placed);
   await checkCluster(placed.settings, (message) => void pulumi.log.warn(message));
 }

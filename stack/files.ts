@@ -4,7 +4,7 @@ import { join } from "node:path";
 import yaml from "js-yaml";
 import { z } from "zod";
 import { messageOf, UserError } from "../common/errors.ts";
-import { parseSettings, PROJECT, type Settings } from "../settings/settings.ts";
+import { checkTyped, parseSettings, PROJECT, type Settings } from "../settings/settings.ts";
 
 const fileSchema = z.looseObject({ config: z.record(z.string(), z.unknown()).nullish() });
 
@@ -41,9 +41,13 @@ export function asRaw(values: readonly (readonly [string, unknown])[]): Record<s
   return Object.fromEntries(values.map(([key, value]) => [key, asText(value)]));
 }
 
+function isSecret(value: unknown): boolean {
+  return typeof value === "object" && value !== null && "secure" in value;
+}
+
 function isEncrypted(value: unknown): boolean {
   if (typeof value !== "object" || value === null) return false;
-  return "secure" in value || Object.values(value).some(isEncrypted);
+  return isSecret(value) || Object.values(value).some(isEncrypted);
 }
 
 /**
@@ -73,30 +77,63 @@ export async function stackNames(directory: string): Promise<string[]> {
   return files.flatMap((file) => /^Pulumi\.(.+)\.yaml$/.exec(file)?.[1] ?? []).sort();
 }
 
-/**
- * Reads a stack file.
- * @throws UserError if the file is missing, or is not YAML with a `config` map
- */
-export async function readContent(directory: string, stack: string): Promise<FileContent> {
-  const path = join(directory, `Pulumi.${stack}.yaml`);
-  const text = await readFile(path, "utf8").catch(async (error: unknown) => {
-    throw new UserError(
-      `stack ${stack} has no file Pulumi.${stack}.yaml`,
-      `Choose one of the stacks ${(await stackNames(directory)).join(", ")} (STACK=...), or write that file.`,
-      { cause: error },
-    );
-  });
+function parseFile(text: string, file: string): z.infer<typeof fileSchema> {
   try {
-    const content = fileSchema.parse(yaml.load(text) ?? {});
-    return { ...content, config: prefixed(content.config ?? {}) };
+    return fileSchema.parse(yaml.load(text) ?? {});
   } catch (error) {
     const reason = error instanceof z.ZodError ? z.prettifyError(error) : messageOf(error);
     throw new UserError(
-      `Pulumi.${stack}.yaml cannot be read: ${reason}`,
+      `${file} cannot be read: ${reason}`,
       "Mend the file: it is YAML with a `config:` map.",
       { cause: error },
     );
   }
+}
+
+/** Rejects a key that the file has with and without the project's prefix. Pulumi picks either. */
+function rejectTwoSpellings(config: FileContent["config"], file: string): void {
+  const twice = Object.keys(config).find((key) => Object.hasOwn(config, `${PROJECT}:${key}`));
+  if (twice === undefined) return;
+  throw new UserError(
+    `${file} has ${twice} and ${PROJECT}:${twice}, which are the same key`,
+    "Remove one of them.",
+  );
+}
+
+/**
+ * Reads a stack file. It may lack values that Pulumi has: those of ESC environments.
+ * @throws UserError if the file is missing, is not YAML with a `config` map, or has a value that
+ *   would reach the program as another one
+ */
+export async function readContent(directory: string, stack: string): Promise<FileContent> {
+  const file = `Pulumi.${stack}.yaml`;
+  const text = await readFile(join(directory, file), "utf8").catch(async (error: unknown) => {
+    throw new UserError(
+      `stack ${stack} has no file ${file}`,
+      `Choose one of the stacks ${(await stackNames(directory)).join(", ")} (STACK=...), or write that file.`,
+      { cause: error },
+    );
+  });
+  const content = parseFile(text, file);
+  const given = content.config ?? {};
+  rejectTwoSpellings(given, file);
+  const config = prefixed(given);
+  checkTyped(ownValues(config).filter(([, value]) => !isSecret(value)));
+  return { ...content, config };
+}
+
+/**
+ * Reads a stack file that has all values of its stack.
+ * @throws UserError as {@link readContent} does, and if the stack imports ESC environments
+ */
+export async function readComplete(directory: string, stack: string): Promise<FileContent> {
+  const content = await readContent(directory, stack);
+  const environments = [content["environment"] ?? []].flat();
+  if (environments.length === 0) return content;
+  throw new UserError(
+    `Pulumi.${stack}.yaml imports Pulumi ESC environments (environment), whose values only Pulumi itself reads`,
+    `Use plain Pulumi (\`pulumi up -s ${stack}\`), or move the values to config and remove environment.`,
+  );
 }
 
 /** Stack of a folder, with its settings. */
@@ -113,14 +150,14 @@ function placeOf({ context, kubeconfig, namespace }: Settings): string {
 
 /**
  * Rejects a stack that deploys to the same namespace as another stack of the folder. Each stack
- * would take over the other's objects. Stacks with an invalid file are ignored.
+ * would take over the other's objects. Stacks whose file is invalid or incomplete are ignored.
  * @throws UserError that names the other stack
  */
 export async function refuseCollision({ directory, stack, settings }: Placed): Promise<void> {
   const others = (await stackNames(directory)).filter((name) => name !== stack);
   const places = await Promise.allSettled(
     others.map(async (name) => {
-      const { config } = await readContent(directory, name);
+      const { config } = await readComplete(directory, name);
       return { name, place: placeOf(parseSettings(readable(config).raw)) };
     }),
   );

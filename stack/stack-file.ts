@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { toYaml } from "../common/yaml.ts";
 import { parseSettings, type Settings } from "../settings/settings.ts";
-import { asRaw, type FileContent, ownValues, prefixed, readable, readContent } from "./files.ts";
+import { asRaw, type FileContent, ownValues, prefixed, readable, readComplete } from "./files.ts";
 
 /** Configuration values that a command sets for one run, by key without prefix. */
 export type Overrides = Readonly<Record<string, string>>;
@@ -46,15 +46,14 @@ async function writeCopy(stack: string, content: FileContent): Promise<string> {
 /**
  * Reads a stack file as {@link readStackFile} does, but masks encrypted values. The result is safe
  * to print.
- * @throws UserError if the file is missing, its configuration is invalid, or an encrypted value is
- * not text
+ * @throws UserError if the file is missing, invalid or incomplete, or an encrypted value is not text
  */
 export async function readMaskedStackFile(
   directory: string,
   stack: string,
   overrides: Overrides = {},
 ): Promise<StackFile> {
-  const { config } = await readContent(directory, stack);
+  const { config } = await readComplete(directory, stack);
   const values = ownValues({ ...config, ...prefixed(overrides) });
   const raw = asRaw(values.map(([key, value]) => [key, masked(value)]));
   const path = join(directory, `Pulumi.${stack}.yaml`);
@@ -64,14 +63,14 @@ export async function readMaskedStackFile(
 /**
  * Reads a stack file and checks its configuration.
  * @param overrides values that replace the file's for this run; the file does not change
- * @throws UserError if the file is missing or its configuration is invalid
+ * @throws UserError if the file is missing, invalid or incomplete
  */
 export async function readStackFile(
   directory: string,
   stack: string,
   overrides: Overrides = {},
 ): Promise<StackFile> {
-  const file = await readContent(directory, stack);
+  const file = await readComplete(directory, stack);
   const content = { ...file, config: { ...file.config, ...prefixed(overrides) } };
   const { raw, encrypted } = readable(content.config);
   const settings = parseSettings(raw);

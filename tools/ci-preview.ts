@@ -1,13 +1,13 @@
 import { isDeepStrictEqual } from "node:util";
 import { createTwoFilesPatch } from "diff";
 import { execa, ExecaError } from "execa";
-import yaml from "js-yaml";
 import { messageOf, UserError } from "../common/errors.ts";
 import { toYaml } from "../common/yaml.ts";
 import { check, type Finding } from "../policy/rules.ts";
 import type { Operation } from "./engine/warnings.ts";
-import { type KubernetesObject, kubernetesObject } from "../common/kubernetes-object.ts";
+import type { KubernetesObject } from "../common/kubernetes-object.ts";
 import { builtImages, committedStacks, GOLDEN, goldenObjects, type GoldenObjects } from "./golden.ts";
+import { parseObjects } from "./lint.ts";
 
 /** An object that a pull request changes. */
 export interface ObjectChange {
@@ -98,7 +98,8 @@ async function committedObjects(directory: string, commit: string): Promise<Map<
   paths.forEach((path, index) => {
     const [stack = "", name = ""] = path.slice(GOLDEN.length + 1).split("/");
     const objects = stacks.get(stack) ?? new Map<string, KubernetesObject>();
-    stacks.set(stack, objects.set(name, kubernetesObject.parse(yaml.load(texts[index] ?? ""))));
+    for (const object of parseObjects(texts[index] ?? "", `${commit}:${path}`)) objects.set(name, object);
+    stacks.set(stack, objects);
   });
   return stacks;
 }

@@ -51,14 +51,24 @@ function placeholder(reference: string): string {
   return `${REGISTRY}/${reference.slice(reference.lastIndexOf("/") + 1)}`;
 }
 
+/** Adds the stack to an error: a command reads several. */
+function ofStack(stack: string, error: unknown): unknown {
+  if (!(error instanceof UserError)) return error;
+  return new UserError(`stack ${stack}: ${error.message}`, error.fix, { cause: error });
+}
+
 /**
  * Returns the objects of a stack in a form that is the same on every machine. Images that the stack
  * builds keep their name and tag. The tag changes with the application's code, its libraries, the
  * Dockerfile and the base image's name. Encrypted values are `[secret]`.
- * @throws UserError if the stack's configuration is wrong
+ * @throws UserError that names the stack if its configuration is wrong
  */
 export async function goldenObjects(directory: string, stack: string): Promise<GoldenObjects> {
-  const { images, objects } = await runProgram(await readMaskedStackFile(directory, stack));
+  const { images, objects } = await readMaskedStackFile(directory, stack)
+    .then(runProgram)
+    .catch((error: unknown) => {
+      throw ofStack(stack, error);
+    });
   const places = new Map(images.map(({ reference }) => [reference, placeholder(reference)]));
   const named = new Map<string, KubernetesObject>();
   for (const object of replaced(objects, places)) {

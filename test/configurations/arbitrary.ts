@@ -18,11 +18,24 @@ const long = fc.constantFrom("10s", "30s", "60s", "3600s");
 const percent = fc.integer({ min: 0, max: 100 });
 const label = fc.constantFrom("a", "0", "dubbo-demo", "a-1", "x".repeat(63));
 const image = fc.constantFrom("x:1", "localhost:5000/a/b:v1", `registry.example/x@sha256:${"0".repeat(64)}`);
-const amounts = optional({
+const low = optional({
   cpu: fc.constantFrom("50m", 1, 0.5, "1.5"),
-  memory: fc.constantFrom("64Mi", "1Gi", "500M", 1_000_000),
+  memory: fc.constantFrom("64Mi", "65536Ki", "200M", 1_000_000),
 });
-const resources = optional({ requests: amounts, limits: amounts });
+const high = optional({
+  cpu: fc.constantFrom("1500m", 2, 2.5),
+  memory: fc.constantFrom("1Gi", "600M", 1_000_000_000),
+});
+/** Some ask for more than their limit, or than the default of the other: they are refused. */
+const resources = fc.oneof(
+  { arbitrary: optional({ requests: low, limits: high }), weight: 3 },
+  { arbitrary: optional({ requests: high, limits: low }), weight: 1 },
+);
+/** Some are Kubernetes' or Istio's own: they are refused. */
+const namespace = fc.oneof(
+  { arbitrary: label, weight: 12 },
+  { arbitrary: fc.constantFrom("default", "kube-system", "istio-system"), weight: 1 },
+);
 
 const payload = fc.constantFrom({ text: "00ff" }, { binary: "AAEC" });
 const header = fc.constantFrom(
@@ -48,7 +61,7 @@ const httpCheck = fc.record(
     request_headers_to_remove: fc.constant(["x-envoy-internal"]),
     expected_statuses: fc.constant([{ start: 200, end: 300 }]),
     retriable_statuses: fc.constant([{ start: 429, end: 430 }]),
-    codec_client_type: fc.constantFrom("HTTP1", "HTTP2"),
+    codec_client_type: fc.constantFrom("HTTP2", "HTTP1"),
     service_name_matcher: fc.constantFrom<object>(
       { exact: "a", ignore_case: true },
       { prefix: "a" },
@@ -57,7 +70,8 @@ const httpCheck = fc.record(
       { safe_regex: { regex: "a.*" } },
     ),
   },
-  { requiredKeys: ["path"] },
+  // One without a codec is refused, as HTTP1 is.
+  { requiredKeys: ["path", "codec_client_type"] },
 );
 
 const tcpCheck = optional({
@@ -311,13 +325,14 @@ const place = fc.constantFrom<object>(
  * are refused, and must be.
  */
 const keys = optional({
-  namespace: label,
+  namespace,
   production: fc.constantFrom(false, true),
   injection: fc.constantFrom(true, true, true, false),
   revision: label,
   accessLogs: fc.boolean(),
   observability,
-  clusterDomain: fc.constantFrom("cluster.local", "example.org"),
+  // The last one is too long beside the longest names.
+  clusterDomain: fc.constantFrom("cluster.local", "example.org", `${"x".repeat(60)}.${"y".repeat(49)}`),
   baseImage: image,
   platform: fc.constantFrom("linux/amd64", "linux/arm64"),
   proxy: resources,

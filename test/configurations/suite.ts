@@ -1,5 +1,4 @@
 import fc from "fast-check";
-import * as pulumi from "@pulumi/pulumi";
 import { isDeepStrictEqual } from "node:util";
 import { UserError } from "../../common/errors.ts";
 import { healthCheckSettings, isPlaintext } from "../../settings/health-check.ts";
@@ -8,6 +7,7 @@ import { parseSettings, PROJECT, type Settings, settingsSchema } from "../../set
 import { check } from "../../policy/rules.ts";
 import { type Declared, runProgram } from "../../tools/engine/program.ts";
 import { validateObject } from "../schemas/validate.ts";
+import { admissionFaults } from "./admission.ts";
 import { sensible } from "./arbitrary.ts";
 import { brokenReferences } from "./references.ts";
 import { asText, type Attempt, garbled, spoilt } from "./spoil.ts";
@@ -102,7 +102,7 @@ async function declared(attempt: Attempt, settings: Settings): Promise<Declared 
   try {
     return await runProgram({ ...file, raw: attempt.raw, settings });
   } catch (error) {
-    if (error instanceof pulumi.RunError && ON_DISK.test(error.message)) return undefined;
+    if (error instanceof UserError && ON_DISK.test(error.message)) return undefined;
     return fail("the program throws", attempt, error);
   }
 }
@@ -115,7 +115,12 @@ function judgeObjects(attempt: Attempt, { objects, images }: Declared, settings:
   const broken = check(objects, { built })
     .filter(({ severity, rule }) => severity === "error" && !knowingly.includes(rule))
     .map(({ rule, object, path, message }) => `${rule}: ${object} ${path ?? ""} ${message}`);
-  const faults = [...objects.flatMap(validateObject), ...brokenReferences(objects, host), ...broken];
+  const faults = [
+    ...objects.flatMap(validateObject),
+    ...brokenReferences(objects, host),
+    ...admissionFaults(objects),
+    ...broken,
+  ];
   if (faults.length > 0) fail(faults.join("\n"), attempt);
 }
 

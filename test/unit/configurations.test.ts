@@ -1,4 +1,9 @@
+import fc from "fast-check";
 import { expect, test, vi } from "vitest";
+import { UserError } from "../../common/errors.ts";
+import { parseSettings } from "../../settings/settings.ts";
+import { sensible } from "../configurations/arbitrary.ts";
+import { asText } from "../configurations/spoil.ts";
 import { tryConfigurations } from "../configurations/suite.ts";
 
 // What the applications' images are made of is no matter of the configuration, and takes longer than all else.
@@ -19,3 +24,30 @@ test(
     expect(meantAccepted).toBeGreaterThan(meant / 3);
   },
 );
+
+/** Errors that random configurations must include. */
+const REFUSED = [
+  /resources\.requests\.(cpu|memory): is \S+, more than the default limit/,
+  /resources\.limits\.(cpu|memory): is \S+, less than the default request/,
+  /resources\.requests\.(cpu|memory): is \S+, more than limits\./,
+  /proxy\.requests\.(cpu|memory): is \S+, more than limits\./,
+  /namespace: is default/,
+  /namespace: is kube-system/,
+  /namespace: is istio-system/,
+  /codec_client_type: must be HTTP2/,
+  /http_health_check: is no gRPC/,
+  /name: makes a TLS server name of/,
+];
+
+test("random configurations include those that pass every type, and yet cannot run", () => {
+  const errors = fc.sample(sensible, { numRuns: 1500, seed: 1 }).flatMap((given) => {
+    try {
+      parseSettings(asText(given));
+      return [];
+    } catch (error) {
+      return error instanceof UserError ? [error.message] : [];
+    }
+  });
+  const missing = REFUSED.filter((pattern) => !errors.some((message) => pattern.test(message)));
+  expect(missing).toEqual([]);
+});

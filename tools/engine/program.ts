@@ -94,6 +94,13 @@ async function outputsOf(program: () => Promise<object>): Promise<Record<string,
   }
 }
 
+/** Converts an error that the program made for Pulumi back. Its last line is the fix. */
+function fromRunError(error: unknown): unknown {
+  if (!pulumi.RunError.isInstance(error)) return error;
+  const [fix = "", ...lines] = error.message.split("\n").reverse();
+  return lines.length === 0 ? error : new UserError(lines.reverse().join("\n"), fix, { cause: error });
+}
+
 /** Rejects stacks whose objects only Pulumi's engine knows. */
 function rejectUnknown(file: StackFile): void {
   if (file.encrypted.length > 0) {
@@ -113,7 +120,8 @@ function rejectUnknown(file: StackFile): void {
 
 /**
  * Runs the program without an engine and returns its declarations.
- * @throws UserError if the stack has encrypted values or installs Istio, which need Pulumi's engine
+ * @throws UserError if the stack has encrypted values or installs Istio, which need Pulumi's engine,
+ *   or if the program rejects it
  */
 export async function runProgram(file: StackFile): Promise<Declared> {
   rejectUnknown(file);
@@ -126,6 +134,8 @@ export async function runProgram(file: StackFile): Promise<Declared> {
     import("../../index.ts"),
     import("../../stack/checks.ts"),
   ]);
-  const outputs = await outputsOf(() => program(unchecked));
+  const outputs = await outputsOf(() => program(unchecked)).catch((error: unknown) => {
+    throw fromRunError(error);
+  });
   return { objects, images, outputs };
 }

@@ -1,10 +1,8 @@
-import yaml from "js-yaml";
-import { RunError } from "@pulumi/pulumi";
 import { messageOf, UserError } from "../../common/errors.ts";
 import { drainSeconds } from "../../settings/health-check.ts";
 import { PRESETS } from "../../settings/presets.ts";
 import { trafficOf } from "../../settings/traffic.ts";
-import { parseSettings, PROJECT, settingsSchema } from "../../settings/settings.ts";
+import { decoded, parseSettings, PROJECT, settingsSchema } from "../../settings/settings.ts";
 import { asText } from "../../stack/files.ts";
 import { type Declared, runProgram } from "../engine/program.ts";
 import type { StackFile } from "../../stack/stack-file.ts";
@@ -56,25 +54,6 @@ function at(tree: unknown, path: Path): unknown {
     if (typeof part === "number") return Array.isArray(value) ? (value as unknown[])[part] : undefined;
     return isTree(value) && Object.hasOwn(value, part) ? value[part] : undefined;
   }, tree);
-}
-
-/** Returns the values in the stack's file, by key. */
-function givenOf({ raw }: StackFile): Tree {
-  const text = (key: string): boolean => {
-    const { shape } = settingsSchema;
-    return ["enum", "string"].includes(kindOf(shape[key as keyof typeof shape]));
-  };
-  const entries = Object.entries(raw).filter(([, value]) => value !== "");
-  return Object.fromEntries(
-    entries.map(([key, value]) => [key, text(key) ? value : yaml.load(value, { schema: yaml.CORE_SCHEMA })]),
-  );
-}
-
-/** Returns the type of a key without the wrappers for optional keys and defaults. */
-function kindOf(schema: { readonly def: { readonly type: string } }): string {
-  const { type } = schema.def;
-  const { innerType } = schema.def as { readonly innerType?: { readonly def: { readonly type: string } } };
-  return innerType === undefined ? type : kindOf(innerType);
 }
 
 /** Returns all effective values by key. A derived value appears under the key that sets it. */
@@ -206,7 +185,7 @@ async function tryValue(
     const keys = Object.fromEntries(together.map(([each, other]) => [pathText(each), other]));
     return { value, together: keys, differences: differences(declared, after) };
   } catch (error) {
-    if (!(error instanceof UserError) && !RunError.isInstance(error)) throw error;
+    if (!(error instanceof UserError)) throw error;
     return { value, error: messageOf(error).split("\n")[0] ?? "" };
   }
 }
@@ -243,7 +222,7 @@ export async function explain(
 ): Promise<Explanation> {
   const asked = askedKey(text);
   const { path, key } = asked;
-  const given = givenOf(file);
+  const given = decoded(file.raw);
   const effective = effectiveOf(file, given);
   checkIndexes(asked, effective);
   // A health check given as a profile shows the profile's name.

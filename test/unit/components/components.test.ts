@@ -1154,10 +1154,11 @@ describe("security", () => {
   });
 
   it.each([
-    [{ http_health_check: { path: "/live?a=b" } }, "GET", "/live"],
-    [{ http_health_check: { path: "/live", method: "HEAD" } }, "HEAD", "/live"],
+    [{ path: "/live?a=b" }, "GET", "/live"],
+    [{ path: "/live", method: "HEAD" }, "HEAD", "/live"],
   ])("allows a check over HTTP its path, too: %j", (check, method, path) => {
-    const healthCheck = healthCheckSettings.parse(check);
+    const http_health_check = { ...check, codec_client_type: "HTTP2" };
+    const healthCheck = healthCheckSettings.parse({ http_health_check });
     const { rules } = authorizationPolicySpec({ ...allowed, caller: "sa", healthCheck });
     expect(rules?.map(({ to }) => to)).toEqual([
       [grpc, { operation: { ports: ["50052"], methods: [method], paths: [path] } }],

@@ -259,7 +259,14 @@ describe("every field of Envoy's message", () => {
     { tls_options: { alpn_protocols: ["http1.1", "h2"] } },
     { transport_socket_match_criteria: { useMTLS: true } },
     { grpc_health_check: { service_name: "", initial_metadata: [{ header: { key: "a", value: "b" } }] } },
-    { http_health_check: { path: "/ready", expected_statuses: [{ start: 200, end: 300 }], method: "GET" } },
+    {
+      http_health_check: {
+        path: "/ready",
+        expected_statuses: [{ start: 200, end: 300 }],
+        method: "GET",
+        codec_client_type: "HTTP2",
+      },
+    },
     { tcp_health_check: { send: { text: "00ff" }, receive: [{ binary: "AAAA" }] } },
     { custom_health_check: { name: "redis", typed_config: { "@type": "type.googleapis.com/redis" } } },
   ])("can be set: %j", (given) => {
@@ -268,13 +275,19 @@ describe("every field of Envoy's message", () => {
 
   it.each([
     [
-      { http_health_check: { path: "/", send: { text: "00" } } },
+      { http_health_check: { path: "/", send: { text: "00" }, codec_client_type: "HTTP2" } },
       "send needs a method of POST, PUT, PATCH, OPTIONS",
     ],
     [{ tcp_health_check: { send: { text: "zz" } } }, "must be hexadecimal digits, two a byte"],
     [{ tcp_health_check: { send: { hex: "00" } } }, "must be {text: HEX} or {binary: BASE64}"],
     [
-      { http_health_check: { path: "/", expected_statuses: [{ start: 300, end: 200 }] } },
+      {
+        http_health_check: {
+          path: "/",
+          expected_statuses: [{ start: 300, end: 200 }],
+          codec_client_type: "HTTP2",
+        },
+      },
       "must start below its end, which is not part of it",
     ],
     [{ unhealthy_threshold: 0 }, "Too small: expected number to be >=1"],
@@ -283,4 +296,17 @@ describe("every field of Envoy's message", () => {
       message,
     ]);
   });
+
+  it.each([{}, { codec_client_type: "HTTP1" }, { codec_client_type: "HTTP3" }])(
+    "asks a Triple port over HTTP/2, not with %j",
+    (codec) => {
+      const given = { http_health_check: { path: "/", ...codec } };
+      expect(healthCheckSettings.safeParse(given).error?.issues).toMatchObject([
+        {
+          path: ["http_health_check", "codec_client_type"],
+          message: "must be HTTP2, all that a Triple port speaks: Envoy's default is HTTP1",
+        },
+      ]);
+    },
+  );
 });

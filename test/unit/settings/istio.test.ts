@@ -82,6 +82,57 @@ describe("settings of Istio", () => {
     );
   });
 
+  it("refuse the namespaces of the Istio that is installed", () => {
+    const values = "{ global: { istioNamespace: mesh }, meshConfig: { rootNamespace: mesh-rules } }";
+    const own = (namespace: string): string =>
+      errorOf({ ...EXISTING, istio: `{ mode: install, values: ${values} }`, namespace });
+    for (const namespace of ["mesh", "mesh-rules", "istio-system"]) {
+      expect(own(namespace)).toBe(
+        `dubbo-mesh:namespace: is ${namespace}, Istio's own: policies there are for the whole mesh, and down would remove istiod; choose another`,
+      );
+    }
+    expect(own("other")).toBe("accepted");
+  });
+
+  const SIDECARS = "dubbo-mesh:istio.values.global.proxy.resources";
+  it.each([
+    [
+      "{ global: { proxy: { resources: { limits: { memory: 64Mi } } } } }",
+      {},
+      `${SIDECARS}.limits.memory: is 64Mi, less than the default request, 128Mi: set requests.memory, too`,
+    ],
+    [
+      "{ global: { proxy: { resources: { requests: { cpu: 3 } } } } }",
+      {},
+      `${SIDECARS}.requests.cpu: is 3, more than the default limit, 2000m: set limits.cpu, too`,
+    ],
+    [
+      "{ global: { proxy: { resources: { requests: { cpu: 3 } } } } }",
+      { proxy: "requests: { cpu: 1 }" },
+      "accepted",
+    ],
+    ["{ profile: demo, global: { proxy: { resources: { limits: { memory: 64Mi } } } } }", {}, "accepted"],
+    // Helm's way to take a default away.
+    ["{ global: { proxy: { resources: { requests: { cpu: 3 }, limits: { cpu: null } } } } }", {}, "accepted"],
+    ["{ global: 1, meshConfig: [] }", {}, "accepted"],
+  ])("compare the resources of sidecars with Istio's defaults: %s, %j", (values, raw, message) => {
+    expect(errorOf({ ...EXISTING, istio: `{ mode: install, values: ${values} }`, ...raw })).toBe(message);
+  });
+
+  it("refuse a revision whose Helm release has too long a name", () => {
+    const [longest, over] = ["r".repeat(46), "r".repeat(47)];
+    const message = `makes the Helm release istiod-${over}, and Helm accepts 53 characters: shorten it`;
+    expect(errorOf({ ...EXISTING, istio: "mode: install", revision: longest })).toBe("accepted");
+    expect(errorOf({ ...EXISTING, istio: "mode: install", revision: over })).toBe(
+      `dubbo-mesh:revision: ${message}`,
+    );
+    expect(errorOf({ ...EXISTING, revision: over })).toBe("accepted");
+    const istio = `{ mode: install, revisions: [{ name: a }, { name: ${over} }] }`;
+    expect(errorOf({ ...EXISTING, istio, revision: "a" })).toBe(
+      `dubbo-mesh:istio.revisions[1].name: ${message}`,
+    );
+  });
+
   it("refuse a revision that nobody runs", () => {
     const istio = "{ mode: install, revisions: [{ name: a }, { name: b }] }";
     expect(errorOf({ ...EXISTING, istio, revision: "c" })).toBe(

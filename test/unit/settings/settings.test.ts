@@ -476,8 +476,97 @@ describe("pods", () => {
       "dubbo-mesh:services[1].resources.requests.cpu: must be a quantity such as 100m, 0.5 or 256Mi",
     ],
     [{ proxy: "requests: {gpu: 1}" }, "dubbo-mesh:proxy.requests.gpu: no such key"],
+    [
+      {
+        services: pair({ consumer: "resources: {requests: {cpu: 0}}, autoscale: {min: 1, max: 2, cpu: 80}" }),
+      },
+      "dubbo-mesh:services[1].autoscale.cpu: is in percent of resources.requests.cpu, which is 0: set the request",
+    ],
+    [
+      {
+        services: pair({
+          provider:
+            "resources: {limits: {cpu: 75m}}, versions: [{name: v1, autoscale: {min: 2, max: 3, cpu: 150}}]",
+        }),
+      },
+      "dubbo-mesh:services[0].versions[0].autoscale.cpu: is 150 percent of 50m, and limits.cpu, 75m, is no more: no pod would be added",
+    ],
+    [
+      {
+        services: pair({
+          provider:
+            "resources: {limits: {cpu: 76m}}, versions: [{name: v1, autoscale: {min: 2, max: 3, cpu: 150}}]",
+        }),
+      },
+      "accepted",
+    ],
   ])("of %j are refused", (raw, message) => {
     expect(errorOf({ ...LOCAL, ...raw })).toBe(message);
+  });
+
+  const resources = (given: string, runtime = "node"): string =>
+    errorOf({ ...LOCAL, services: pair({ provider: `runtime: ${runtime}, resources: ${given}` }) });
+  const KEY = "dubbo-mesh:services[0].resources";
+
+  it.each([
+    ["{requests: {memory: 256Mi}}", "accepted"],
+    ["{requests: {memory: 0.25Gi}}", "accepted"],
+    [
+      "{requests: {memory: 262145Ki}}",
+      `${KEY}.requests.memory: is 262145Ki, more than the default limit, 256Mi: set limits.memory, too`,
+    ],
+    ["{requests: {memory: 268435456}}", "accepted"],
+    [
+      "{requests: {memory: 268435457}}",
+      `${KEY}.requests.memory: is 268435457, more than the default limit, 256Mi: set limits.memory, too`,
+    ],
+    ["{limits: {memory: 101M}}", "accepted"],
+    [
+      "{limits: {memory: 100M}}",
+      `${KEY}.limits.memory: is 100M, less than the default request, 96Mi: set requests.memory, too`,
+    ],
+    ["{limits: {cpu: 0.05}}", "accepted"],
+    [
+      "{limits: {cpu: 49.9m}}",
+      `${KEY}.limits.cpu: is 49.9m, less than the default request, 50m: set requests.cpu, too`,
+    ],
+    ["{requests: {cpu: 1001m}, limits: {cpu: 1.001}}", "accepted"],
+    [
+      "{requests: {cpu: 1.0011}, limits: {cpu: 1001m}}",
+      `${KEY}.requests.cpu: is 1.0011, more than limits.cpu, 1001m: lower it, or raise the limit`,
+    ],
+    ["{requests: {memory: 2Ti}, limits: {memory: 3T}}", "accepted"],
+    [
+      "{requests: {memory: 2Gi}, limits: {memory: 2G}}",
+      `${KEY}.requests.memory: is 2Gi, more than limits.memory, 2G: lower it, or raise the limit`,
+    ],
+    ["{requests: {memory: 1ki}}", `${KEY}.requests.memory: must be a quantity such as 100m, 0.5 or 256Mi`],
+    [
+      "{requests: {memory: 128m}}",
+      `${KEY}.requests.memory: must be bytes such as 256Mi: m stands for thousandths`,
+    ],
+    ["{limits: {cpu: 1k}}", `${KEY}.limits.cpu: must be a number of CPUs such as 100m or 0.5`],
+  ])("request no more than their limit: %s", (given, message) => {
+    expect(resources(given)).toBe(message);
+  });
+
+  it("are compared with their runtime's defaults", () => {
+    expect(resources("{requests: {memory: 512Mi}}", "java")).toBe("accepted");
+    expect(resources("{limits: {cpu: 50m}}", "java")).toBe(
+      `${KEY}.limits.cpu: is 50m, less than the default request, 100m: set requests.cpu, too`,
+    );
+  });
+
+  it.each([
+    // Istio's defaults are for sidecars without any annotation.
+    ["{requests: {cpu: 3}}", "accepted"],
+    ["{limits: {memory: 64Mi}}", "accepted"],
+    [
+      "{requests: {cpu: 1}, limits: {cpu: 999m}}",
+      "dubbo-mesh:proxy.requests.cpu: is 1, more than limits.cpu, 999m: lower it, or raise the limit",
+    ],
+  ])("of sidecars request no more than their limit: %s", (proxy, message) => {
+    expect(errorOf({ ...LOCAL, proxy })).toBe(message);
   });
 
   it("have resources of their own, or their runtime's", () => {
@@ -643,6 +732,25 @@ describe("security settings", () => {
   });
 });
 
+const HTTP_CHECKS = (
+  [
+    ["", "", false],
+    ["", "image: 'r/p:1'", true],
+    [", expected_statuses: [{start: 415, end: 416}]", "", true],
+    [", expected_statuses: [{start: 200, end: 415}, {start: 416, end: 500}]", "", false],
+    [", request_headers_to_add: [{header: {key: Content-Type, value: application/grpc}}]", "", true],
+    [", request_headers_to_add: [{header: {key: accept, value: application/grpc}}]", "", false],
+  ] as const
+).map(([fields, provider, accepted]): [Record<string, string>, string] => [
+  {
+    healthCheck: `http_health_check: {path: /live, codec_client_type: HTTP2${fields}}`,
+    services: pair(provider === "" ? {} : { provider }),
+  },
+  accepted
+    ? "accepted"
+    : "dubbo-mesh:healthCheck.http_health_check: is no gRPC, so app provider answers it with 415 and would never be healthy: use grpc_health_check",
+]);
+
 describe("what cannot work", () => {
   const GREETER_PATH = "/org.apache.dubbo.samples.Greeter";
   const method = (name: string, said: string): Record<string, string> => ({
@@ -781,6 +889,7 @@ describe("what cannot work", () => {
       "dubbo-mesh:services[0].healthCheck.tls_options.alpn_protocols: h2: not what a sidecar takes for mTLS; leave tls_options out",
     ],
     [{ healthCheck: "tls_options: {alpn_protocols: [istio, h2]}" }, "accepted"],
+    ...HTTP_CHECKS,
     [
       {
         healthCheck:
@@ -811,6 +920,43 @@ describe("what cannot work", () => {
   it("streams are those of the proto", () => {
     const streams = Greeter.methods.filter(({ methodKind }) => methodKind !== "unary");
     expect(STREAMS).toEqual(streams.map(({ name }) => name));
+  });
+});
+
+describe("a namespace", () => {
+  it.each([
+    ["default", "is default, which Kubernetes never deletes, so down would fail: choose another"],
+    ["kube-system", "is kube-system, and kube- stands for Kubernetes' own namespaces: choose another"],
+    ["kube-mine", "is kube-mine, and kube- stands for Kubernetes' own namespaces: choose another"],
+    [
+      "istio-system",
+      "is istio-system, Istio's own: policies there are for the whole mesh, and down would remove istiod; choose another",
+    ],
+  ])("is not %s", (namespace, message) => {
+    expect(errorOf({ ...LOCAL, namespace })).toBe(`dubbo-mesh:namespace: ${message}`);
+  });
+
+  it.each(["kube", "istio", "default-x", "istio-system-x"])("may be %s", (namespace) => {
+    expect(errorOf({ ...LOCAL, namespace })).toBe("accepted");
+  });
+});
+
+describe("the longest names", () => {
+  // "outbound_.50052_.v1_." and ".svc." are 26 characters.
+  const named = (name: number, raw: Record<string, string> = {}): string => {
+    const names = { provider: `name: ${"p".repeat(name)}`, consumer: `calls: [${"p".repeat(name)}]` };
+    const long = { namespace: "n".repeat(63), clusterDomain: `${"a".repeat(60)}.${"b".repeat(60)}` };
+    return errorOf({ ...LOCAL, ...long, services: pair(names), ...raw });
+  };
+
+  it("fit into the name that a caller's Envoy asks for over TLS", () => {
+    expect(named(44)).toBe("accepted");
+    expect(named(45)).toBe(
+      "dubbo-mesh:services[0].name: makes a TLS server name of 256 characters with version v1, namespace and clusterDomain, " +
+        "and Envoy accepts 255: shorten one of them",
+    );
+    expect(named(63, { injection: "false" })).toBe("accepted");
+    expect(named(63, { namespace: "n" })).toBe("accepted");
   });
 });
 
@@ -878,6 +1024,30 @@ describe("wrong settings", () => {
     [{ services: pair({ consumer: "replica: 1" }) }, "dubbo-mesh:services[1].replica: no such key"],
     [{ provider: "name: x" }, "dubbo-mesh:provider: no such key"],
     [{ healthCheck: "intervall: 1s" }, "dubbo-mesh:healthCheck.intervall: no such key"],
+    [
+      { healthCheck: "interval: 5" },
+      "dubbo-mesh:healthCheck.interval: must be a duration in seconds such as 5s or 0.25s",
+    ],
+    [
+      { services: pair({ provider: "versions: [{name: 1}]" }) },
+      "dubbo-mesh:services[0].versions[0].name: is a number in YAML, not text: put it in quotes",
+    ],
+    [
+      { services: pair({ provider: "routes: [{headers: {x-canary: true}, version: v1}]" }) },
+      "dubbo-mesh:services[0].routes[0].headers.x-canary: is a boolean in YAML, not text: put it in quotes",
+    ],
+    [
+      { services: "&s [{app: provider, versions: *s}]" },
+      "dubbo-mesh:services[0].versions: is an alias of what contains it: write it out",
+    ],
+    [
+      { traffic: "outlierDetection: {consecutiveGatewayErrors: 4294967296}" },
+      "dubbo-mesh:traffic.outlierDetection.consecutiveGatewayErrors: Too big: expected number to be <=4294967295",
+    ],
+    ...["r.test/Team", "r.test/a//b", "r.test/"].map((registry): [Record<string, string>, string] => [
+      { registry },
+      "dubbo-mesh:registry: must be host[:port][/organisation], in lower case",
+    ]),
     [
       { healthCheck: "grpc_health_check: {servicename: a}" },
       "dubbo-mesh:healthCheck.grpc_health_check.servicename: no such key",

@@ -1,4 +1,4 @@
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdtempSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -157,7 +157,7 @@ describe("an Istio that can serve the stack", () => {
 
   it("need not inject where no sidecar is asked for", async () => {
     const { asked } = await check({ webhooks: [] }, { injection: "false" });
-    expect(asked).toEqual([...KINDS_ASKED, NAMESPACE_ASKED].sort());
+    expect(asked).toEqual([...KINDS_ASKED, WEBHOOKS_ASKED, NAMESPACE_ASKED].sort());
   });
 
   it("may run outside of the cluster", async () => {
@@ -214,6 +214,18 @@ describe("an Istio that cannot serve the stack", () => {
     expect(await userError(check({}))).toEqual({
       message: "istio-system/istiod, which injects the sidecars, does not answer: no pod could start",
       fix: "See why: kubectl get pods --namespace istio-system --selector app=istiod.",
+    });
+  });
+
+  it.each(["true", "false"])("runs in the stack's namespace: injection %s", async (injection) => {
+    const webhooks = [
+      configuration({}, webhook([], { service: { name: "istiod", namespace: "dubbo-demo" } })),
+      ...ALL,
+    ];
+    expect(await userError(check({ ...SERVING, webhooks }, { injection }))).toEqual({
+      message:
+        "context x has an istiod in namespace dubbo-demo: the stack's policies would be for the whole mesh, and down would remove istiod",
+      fix: "Set another namespace (dubbo-mesh:namespace).",
     });
   });
 
@@ -307,6 +319,25 @@ describe("a namespace that is there", () => {
   });
 });
 
+describe("a namespace in ambient mode", () => {
+  const namespace = (mode: string): object => ({
+    labels: { "app.kubernetes.io/managed-by": "pulumi", "istio.io/dataplane-mode": mode },
+  });
+
+  it("is refused", async () => {
+    expect(await userError(check({ ...SERVING, namespace: namespace("ambient") }))).toEqual({
+      message:
+        "namespace dubbo-demo of context x is in ambient mode (istio.io/dataplane-mode=ambient), and the stack needs sidecars: " +
+        "waypoints support no EnvoyFilter, so nothing would check health",
+      fix: "Remove its label (kubectl label namespace dubbo-demo istio.io/dataplane-mode-), or set another namespace (dubbo-mesh:namespace).",
+    });
+  });
+
+  it("is not one that is kept out of it", async () => {
+    expect((await check({ ...SERVING, namespace: namespace("none") })).warnings).toEqual([]);
+  });
+});
+
 const CONFIGURED = {
   context: "elsewhere",
   services: "[{ app: provider, image: 'r/p:1' }, { app: consumer, image: 'r/c:1' }]",
@@ -382,6 +413,37 @@ describe("a stack", () => {
       message: "stacks a and b both go to namespace dubbo-demo of x",
       fix: "Give one of them another namespace: dubbo-mesh:namespace in Pulumi.a.yaml.",
     });
+  });
+
+  const NOWHERE =
+    "the kubeconfig cannot be read: ENOENT: no such file or directory, open '/nowhere/kubeconfig'";
+  const checked = async (added: string, other = ""): Promise<string> => {
+    const directory = project("/nowhere/kubeconfig", { a: "x", b: "x" });
+    appendFileSync(join(directory, "Pulumi.a.yaml"), added);
+    appendFileSync(join(directory, "Pulumi.b.yaml"), `  dubbo-mesh:namespace: other\n${other}`);
+    const raw = { context: "x", kubeconfig: "/nowhere/kubeconfig", registry: "r.test/org" };
+    return (await userError(checkStack({ directory, settings: parseSettings(raw), stack: "a" }))).message;
+  };
+
+  it("whose file Pulumi reads as something else is refused by plain Pulumi, too", async () => {
+    expect(await checked("  dubbo-mesh:namespace: 0123\n")).toBe(
+      "dubbo-mesh:namespace: is a number in YAML, not text: put it in quotes",
+    );
+    expect(await checked("---\nconfig: {}\n")).toBe(
+      "Pulumi.a.yaml cannot be read: expected a single document in the stream, but found more",
+    );
+  });
+
+  it("may import ESC environments under plain Pulumi, and may stand beside one that does", async () => {
+    expect(await checked("environment: [prod]\n")).toBe(NOWHERE);
+    expect(await checked("", "environment: [prod]\n")).toBe(NOWHERE);
+  });
+
+  it("need not have a file of its own", async () => {
+    const directory = project("/nowhere/kubeconfig", { b: "y" });
+    const raw = { context: "x", kubeconfig: "/nowhere/kubeconfig", registry: "r.test/org" };
+    const placed = { directory, settings: parseSettings(raw), stack: "a" };
+    expect((await userError(checkStack(placed))).message).toBe(NOWHERE);
   });
 
   it("that goes nowhere is refused", async () => {

@@ -120,6 +120,51 @@ config:
     expect(error.fix).toBe("Mend the file: it is YAML with a `config:` map.");
   });
 
+  it.each([
+    ["environment: [prod]\n", true],
+    ["environment:\n  values: { pulumiConfig: { dubbo-mesh:namespace: n } }\n", true],
+    ["environment: []\n", false],
+    ["environment:\n", false],
+  ])("that imports ESC environments is incomplete: %j", async (text, imports) => {
+    const read = readStackFile(project({ test: LOCAL + text }), "test");
+    if (!imports) {
+      expect((await read).settings.namespace).toBe("dubbo-demo");
+      return;
+    }
+    expect(await errorOf(read)).toEqual(
+      new UserError(
+        "Pulumi.test.yaml imports Pulumi ESC environments (environment), whose values only Pulumi itself reads",
+        "Use plain Pulumi (`pulumi up -s test`), or move the values to config and remove environment.",
+      ),
+    );
+  });
+
+  it.each([
+    ["namespace: true", "namespace: is a boolean in YAML, not text: put it in quotes"],
+    ["revision: 1.30", "revision: is a number in YAML, not text: put it in quotes"],
+    ["context: 2026-01-31", "context: is a date in YAML, not text: put it in quotes"],
+    ["registry: [a]", "registry: Invalid input: expected string, received array"],
+    ["drain: 5", "drain: must be a duration in seconds such as 5s or 0.25s"],
+    ["platform: 64", 'platform: Invalid option: expected one of "linux/amd64"|"linux/arm64"'],
+  ])("with %s where text belongs", async (text, message) => {
+    const error = await errorOf(readStackFile(project({ test: `config: { ${text} }\n` }), "test"));
+    expect(error.message).toBe(`dubbo-mesh:${message}`);
+  });
+
+  it("may repeat parts by aliases and merge keys", async () => {
+    const text = `config:
+  cluster: local
+  services:
+    - { app: provider, resources: &r { requests: &q { cpu: 60m } } }
+    - { app: consumer, resources: { <<: *r, limits: *q } }
+`;
+    const { settings } = await readStackFile(project({ test: text }), "test");
+    expect(settings.services[1]?.resources).toEqual({
+      requests: { cpu: "60m", memory: "96Mi" },
+      limits: { cpu: "60m", memory: "256Mi" },
+    });
+  });
+
   it("with wrong values: one error names each", async () => {
     const text =
       "config:\n  dubbo-mesh:namespace: Upper\n  dubbo-mesh:services: [{ app: consumer, replicas: -1, colour: red }]\n";
@@ -215,7 +260,7 @@ config:
         registry: "no way",
       }),
     );
-    expect(error.message).toBe("dubbo-mesh:registry: must be host[:port][/organisation]");
+    expect(error.message).toBe("dubbo-mesh:registry: must be host[:port][/organisation], in lower case");
   });
 });
 

@@ -1,4 +1,4 @@
-import { rmSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import type { Finding } from "../../../policy/rules.ts";
@@ -128,6 +128,32 @@ describe("ci-preview", { timeout: 120_000 }, () => {
     expect(a?.findings).toEqual(NONE);
     expect(c?.findings.fresh.map(({ object }) => object)).toContain("PeerAuthentication dubbo-demo/default");
     expect([c?.findings.mended, c?.findings.staying]).toEqual([[], []]);
+  });
+
+  it("names the stack, and the committed object, that is wrong", async () => {
+    const repository = await committed();
+    const { directory } = repository;
+    repository.stack("b", { cluster: "local", namespace: "default" });
+    expect((await userError(ciPreview(directory, "main"))).message).toBe(
+      "stack b: dubbo-mesh:namespace: is default, which Kubernetes never deletes, so down would fail: choose another",
+    );
+    repository.stack("b", {
+      cluster: "local",
+      services: [{ name: "x", port: 1, build: { context: "nowhere" } }],
+    });
+    expect((await userError(ciPreview(directory, "main"))).message).toMatch(
+      /^stack b: dubbo-mesh:services\[0\]\.build: the image's build context nowhere cannot be read: ENOENT /,
+    );
+    writeFileSync(
+      join(directory, "test/golden/a/service-dubbo-samples-mesh-provider.yaml"),
+      "kind: Service\n",
+    );
+    await repository.commit();
+    const commit = await repository.git("rev-parse", "main");
+    expect((await userError(ciPreview(directory, "main"))).message).toBe(
+      `document 1 of ${commit}:test/golden/a/service-dubbo-samples-mesh-provider.yaml is no Kubernetes object: ` +
+        "apiVersion: Invalid input: expected string, received undefined; metadata: Invalid input: expected object, received undefined",
+    );
   });
 
   it("says what to do where the base is not there", async () => {

@@ -7,6 +7,7 @@ import { toYaml } from "../../../common/yaml.ts";
 import { render } from "../../../tools/render.ts";
 import { readStackFile, type StackFile } from "../../../stack/stack-file.ts";
 import { declaredBy } from "../program.ts";
+import { userError } from "./user-error.ts";
 
 const CONFIG = {
   context: "minikube",
@@ -114,5 +115,18 @@ describe("a rendered stack", () => {
       "stack test has encrypted values (namespace), which only Pulumi can read",
     );
     expect(contents(directory)).toEqual(once);
+  });
+
+  it("that the program rejects is an error with its fix", async () => {
+    const services = [{ name: "x", port: 1024, build: { context: "nowhere" } }];
+    const { message, fix } = await userError(
+      render(await stack({ cluster: "local", services }), newFolder()),
+    );
+    expect(message).toMatch(
+      /^dubbo-mesh:services\[0\]\.build: the image's build context nowhere cannot be read: ENOENT \S+\/nowhere$/,
+    );
+    expect(fix).toBe(
+      "Set build.context to a folder of the project, and build.dockerfile to a Dockerfile if it has none.",
+    );
   });
 });
