@@ -14,7 +14,7 @@ class ByName extends BaseSequencer {
   }
 }
 
-/** Tests for releases only (make soak), so that CI fits a machine that has to build everything. */
+/** Tests that run only before a release (make soak), because CI also builds everything. */
 const BEFORE_RELEASE = ["collector", "configuration-size", "environments", "locality"].map(
   (name) => `test/e2e/${name}.test.ts`,
 );

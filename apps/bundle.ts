@@ -106,7 +106,7 @@ async function bundle(application: string): Promise<Record<string, Uint8Array>> 
     outfile: "main.mjs",
   });
   const [main] = outputFiles;
-  if (main === undefined) throw new Error(`esbuild made nothing of ${application}`);
+  if (main === undefined) throw new Error(`esbuild produced no output for ${application}`);
   return { "main.mjs": main.contents, "LICENCES.txt": Buffer.from(licences(Object.keys(metafile.inputs))) };
 }
 
@@ -148,8 +148,8 @@ function fill(folder: string, files: Readonly<Record<string, Uint8Array>>): void
 export async function bundleApplication(application: string, options: ImageOptions): Promise<ImageBuild> {
   if (!existsSync(join(APPS, application, "main.ts"))) {
     throw new UserError(
-      `there is no application apps/${application}: main.ts is not there`,
-      "Write it as apps/README.md says, or set app to one of its folders.",
+      `there is no application apps/${application}: main.ts is missing`,
+      "Write it as apps/README.md describes, or set app to an existing folder of apps/.",
     );
   }
   const context = join(APPS, "dist", application);

@@ -148,7 +148,7 @@ function count(text: string, counts: readonly number[] | undefined): number[] {
 
 const json = process.argv.includes("--json");
 await new Command("bench-preview")
-  .description("time previews of many services; exit code 1 when a goal is missed")
+  .description("time previews of many services; exit code 1 if a goal is missed")
   .argument("[services...]", `numbers of services (default: ${SIZES.join(", ")})`, count)
   .option("--json", "print one JSON array", false)
   .action((sizes: number[]) => main(sizes.length === 0 ? SIZES : sizes, json))

@@ -157,8 +157,8 @@ export function stackKubeconfig(settings: ClusterSettings): Kubeconfig {
   const found = clusters.find((entry) => entry.name === context.context["cluster"]);
   if (found === undefined) {
     throw new UserError(
-      `the kubeconfig's context ${name} names a cluster that it does not have`,
-      "Mend the kubeconfig, or choose another context.",
+      `the kubeconfig's context ${name} refers to a cluster that it does not define`,
+      "Correct the kubeconfig, or choose another context.",
     );
   }
   const cluster = {
@@ -255,7 +255,7 @@ export class ApiServer {
     } catch (error) {
       throw new UserError(
         `the kubeconfig's context ${settings.context} cannot be used: ${messageOf(error)}`,
-        `Mend its cluster or user: kubectl version --context ${settings.context} must answer.`,
+        `Correct its cluster or user: kubectl version --context ${settings.context} must answer.`,
         { cause: error },
       );
     }

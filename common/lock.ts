@@ -19,7 +19,7 @@ export async function exclusively({ name, work }: Lock, run: () => Promise<void>
   const lock = createServer().unref();
   await new Promise<void>((resolve, reject) => {
     lock.once("error", () => {
-      const fix = "Wait until it has ended, then run the same command again.";
+      const fix = "Wait until it ends, then run the command again.";
       reject(new UserError(`another process is ${work}`, fix));
     });
     lock.listen(`\0${name}`, resolve);

@@ -49,7 +49,7 @@ function meshRow(namespace: string): Row {
       {
         title: "Calls a second",
         unit: "reqps",
-        description: "counted by the callers' proxies, retries not",
+        description: "counted by the callers' proxies, without retries",
         queries: [{ query: all, legend }],
       },
       {
@@ -85,7 +85,7 @@ function methodRow(namespace: string): Row {
       {
         title: "Calls a second",
         unit: "reqps",
-        description: "begun by consumers and by providers",
+        description: "started by consumers and by providers",
         queries: [...side("consumer"), ...side("provider")],
       },
       {
@@ -102,13 +102,13 @@ function methodRow(namespace: string): Row {
       {
         title: "Time of a call",
         unit: "ms",
-        description: "as the consumers see it, retries and all",
+        description: "measured by the consumers, retries included",
         queries: quantiles(by, `dubbo_consumer_rt_milliseconds_histogram_bucket{${where}}`, legend),
       },
       {
         title: "Calls in flight",
         unit: "short",
-        description: "that providers are answering now",
+        description: "which providers are answering now",
         queries: [{ query: `sum by (${by}) (dubbo_provider_requests_processing_total{${where}})`, legend }],
       },
     ],
@@ -136,19 +136,19 @@ function healthRow(namespace: string): Row {
       {
         title: "Active checks a second",
         unit: "ops",
-        description: "that passed, failed, and of those the ones that reached nobody",
+        description: "passed and failed checks, and the failed ones without a connection",
         queries: ["success", "failure", "network_failure"].map(checks),
       },
       {
         title: "Endpoints",
         unit: "short",
-        description: "healthy ones and all, as the caller that sees fewest does",
+        description: "healthy endpoints and all endpoints, by the caller with the fewest",
         queries: ["membership_healthy", "membership_total"].map(endpoints),
       },
       {
         title: "Ejected by outlier detection",
         unit: "short",
-        description: "endpoints that are out now, for failed calls",
+        description: "endpoints that are ejected now because of failed calls",
         queries: [
           {
             query: `max by (cluster_name) (envoy_cluster_outlier_detection_ejections_active{${where}})`,
@@ -192,7 +192,7 @@ function processRow(namespace: string): Row {
       {
         title: "Event loop lag, p99",
         unit: "s",
-        description: "how long the application does nothing else",
+        description: "time in which the application's event loop is blocked",
         queries: [of("nodejs_eventloop_lag_p99_seconds")],
       },
     ],

@@ -127,7 +127,7 @@ export class ActiveHealthCheck extends pulumi.ComponentResource {
 
   #warnOfPlaintext(): void {
     void pulumi.log.warn(
-      "healthCheck.transport_socket_match_criteria: unless it matches Istio's own tlsMode: istio, the check goes out in plaintext " +
+      "healthCheck.transport_socket_match_criteria: without tlsMode: istio, the check is sent in plaintext " +
         "and fails under STRICT mTLS; leave it out to check over mTLS",
       this,
     );

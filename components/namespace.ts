@@ -132,7 +132,7 @@ export class MeshNamespace extends pulumi.ComponentResource {
   accountOf(application: string): pulumi.Output<string> {
     const account = this.#own.get(application) ?? this.#shared;
     if (account === undefined)
-      throw new pulumi.ResourceError(`identities: ${application} is none of them`, this, true);
+      throw new pulumi.ResourceError(`identities: ${application} is not in the list`, this, true);
     return account;
   }
 

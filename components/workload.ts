@@ -2,7 +2,7 @@ import * as kubernetes from "@pulumi/kubernetes";
 import type * as pulumi from "@pulumi/pulumi";
 import { APPLICATION_CONTAINER, PROBE_PORT, type Runtime } from "../settings/names.ts";
 import type { Resources } from "../settings/resources.ts";
-import { fewest, type Scale } from "../settings/scale.ts";
+import { minReplicas, type Scale } from "../settings/scale.ts";
 import { toYaml } from "../common/yaml.ts";
 import { type RuntimeApplication, RUNTIME_PARTS, type RuntimeParts } from "./runtime.ts";
 
@@ -147,7 +147,7 @@ function rolledOut(workload: Workload): string {
   const available = ['@.type=="Available"', '@.status=="True"'];
   const counts = ["replicas", "updatedReplicas"].map((count) => `$.status.${count}==$.spec.replicas`);
   // With zero pods, the status has no counts.
-  const conditions = fewest(workload) === 0 ? available : [...available, ...counts];
+  const conditions = minReplicas(workload) === 0 ? available : [...available, ...counts];
   // Pulumi's parser accepts more than two conditions only without spaces.
   return `jsonpath={.status.conditions[?${conditions.join("&&")}]}`;
 }
@@ -163,7 +163,7 @@ function deployment(workload: Workload): DeploymentArgs {
   return {
     metadata: { name, namespace, labels, annotations: { "pulumi.com/waitFor": rolledOut(workload) } },
     spec: {
-      replicas: fewest(workload),
+      replicas: minReplicas(workload),
       strategy: STRATEGY,
       selector: { matchLabels: labels },
       template: {
@@ -274,7 +274,7 @@ export function deploy(resource: string, workload: Workload, component: pulumi.C
     ...opts,
     ...(workload.autoscale !== undefined && { ignoreChanges: ["spec.replicas"] }),
   });
-  if (fewest(workload) > 1)
+  if (minReplicas(workload) > 1)
     new kubernetes.policy.v1.PodDisruptionBudget(`${resource}-budget`, budget(workload), opts);
   if (workload.autoscale !== undefined) {
     const args = autoscaler(workload, workload.autoscale);

@@ -7,7 +7,7 @@ import {
   callsOf,
   deploymentName,
   loadOn,
-  mostPods,
+  maxPods,
   type Service,
   servicesOf,
 } from "./graph.ts";
@@ -17,7 +17,7 @@ import { JAVA_8_OPTIONS_BYTES, javaToolOptions } from "./java.ts";
 import { GREETER } from "./names.ts";
 import { GREETER_CALLERS, isPublished } from "./presets.ts";
 import { proxyAnnotations, rejectRequestsOverLimits } from "./resources.ts";
-import { most } from "./scale.ts";
+import { maxReplicas } from "./scale.ts";
 import { securityOf } from "./security.ts";
 
 type Path = (string | number)[];
@@ -44,15 +44,15 @@ function deploymentsOf(service: Service): string[] {
 
 function rejectDuplicateNames(service: Service, { services }: Configuration, report: Report): void {
   if (RESERVED.includes(service.name))
-    report(["name"], `is ${service.name}, which the namespace has already`);
+    report(["name"], `is ${service.name}, which is reserved: choose another name`);
   const earlier = services.slice(0, services.indexOf(service));
   if (earlier.some(({ name }) => name === service.name)) {
-    report(["name"], `is ${service.name}, as another service's`);
+    report(["name"], `is ${service.name}, the name of another service`);
     return;
   }
   const taken = new Set(earlier.flatMap(deploymentsOf));
   const twice = deploymentsOf(service).find((name) => taken.has(name));
-  if (twice !== undefined) report(["name"], `makes a second Deployment ${twice}`);
+  if (twice !== undefined) report(["name"], `would create a second Deployment ${twice}`);
 }
 
 /** Rejects calls to unknown services, to services without offers, and to the caller. */
@@ -63,9 +63,9 @@ function rejectInvalidCalls(
 ): void {
   for (const [index, name] of calls.entries()) {
     const callee = services.find((each) => each.name === name);
-    if (callee === undefined) report(["calls", index], `is ${name}, which is the name of no service`);
+    if (callee === undefined) report(["calls", index], `is ${name}, but no service has this name`);
     else if (callee.offers.length === 0) report(["calls", index], `is ${name}, which offers nothing`);
-    else if (calls.indexOf(name) < index) report(["calls", index], `is ${name}, which is named twice`);
+    else if (calls.indexOf(name) < index) report(["calls", index], `is ${name}, which is listed twice`);
     else if (callee.name === self) report(["calls", index], `is ${name}, the service itself`);
   }
 }
@@ -93,7 +93,7 @@ function rejectDuplicateProviders(service: Service, { services }: Configuration,
       const index = service.calls.indexOf(name);
       if (other === undefined) seen.set(variableOf(offer), name);
       else if (other !== name)
-        report(["calls", index], `is ${name}, which offers ${offer}, as ${other} does, which it calls too`);
+        report(["calls", index], `is ${name}, which offers ${offer} as ${other} does: call only one of them`);
     }
   }
 }
@@ -107,8 +107,7 @@ function rejectReservedReferences(service: Service, { services }: Configuration,
       .map(variableOf),
   );
   for (const name of Object.keys(service.properties)) {
-    if (taken.has(variableOf(name)))
-      report(["properties", name], "is set by the stack itself: calls says what is called");
+    if (taken.has(variableOf(name))) report(["properties", name], "is set by the stack: use calls");
   }
 }
 
@@ -116,15 +115,15 @@ function rejectReservedReferences(service: Service, { services }: Configuration,
 function rejectEmptySubsets({ versions, routes, offers }: Service, _: Configuration, report: Report): void {
   if (offers.length === 0) return;
   for (const [index, { weight, ...scale }] of versions.entries()) {
-    if (most(scale) === 0 && weight > 0)
-      report(["versions", index, "replicas"], `is 0, but its weight is ${weight}: nobody would answer`);
+    if (maxReplicas(scale) === 0 && weight > 0)
+      report(["versions", index, "replicas"], `is 0, but its weight is ${weight}: these calls would fail`);
   }
   for (const [index, { version: name }] of routes.entries()) {
     const target = versions.find((each) => each.name === name);
     const path = ["routes", index, "version"];
     const known = versions.map((each) => each.name).join(", ");
-    if (target === undefined) report(path, `is ${name}, which versions does not have (${known})`);
-    else if (most(target) === 0) report(path, `is ${name}, which has no replicas: nobody would answer`);
+    if (target === undefined) report(path, `is ${name}, which is not in versions (${known})`);
+    else if (maxReplicas(target) === 0) report(path, `is ${name}, which has no pods: these calls would fail`);
   }
 }
 
@@ -137,7 +136,7 @@ function rejectLongTries(service: Service, { services }: Configuration, report: 
     if (timeout === undefined || seconds(timeout) > seconds(perTryTimeout)) continue;
     report(
       ["methods", path, "timeout"],
-      `must be longer than perTryTimeout, ${perTryTimeout}, or no try follows the first`,
+      `must be longer than perTryTimeout, ${perTryTimeout}, to leave time for a retry`,
     );
   }
   const hasty = callersOf(services, service).find(
@@ -146,7 +145,7 @@ function rejectLongTries(service: Service, { services }: Configuration, report: 
   if (methods.length === 0 || hasty === undefined) return;
   report(
     ["traffic", "perTryTimeout"],
-    `is ${perTryTimeout}, but a call of ${hasty.name} ends after its timeout, ${hasty.timeout}: a provider that hangs would never be retried`,
+    `is ${perTryTimeout}, but calls of ${hasty.name} time out after ${hasty.timeout}: a call to a hung provider would never be retried`,
   );
 }
 
@@ -158,7 +157,7 @@ function rejectRandomWarmup(
   if (warmup !== undefined && loadBalancer === "RANDOM")
     report(
       ["traffic", "warmup"],
-      "needs loadBalancer ROUND_ROBIN or LEAST_REQUEST: Envoy's RANDOM knows none",
+      "needs loadBalancer ROUND_ROBIN or LEAST_REQUEST: Envoy has no warmup for RANDOM",
     );
 }
 
@@ -172,7 +171,7 @@ function rejectShortDrain(
   if (offers.length === 0 || drainSeconds >= answering) return;
   report(
     ["drain"],
-    `is ${drainSeconds} s, but callers may notice only after ${answering} s: healthCheck says when`,
+    `is ${drainSeconds} s, but callers may need ${answering} s to notice: raise it, or shorten the intervals of healthCheck`,
   );
 }
 
@@ -186,7 +185,7 @@ function rejectPlaintextChecks({ healthCheck }: Service, { given }: Configuratio
   if (!isPlaintext(criteria) || (mtls === "PERMISSIVE" && !authorization)) return;
   report(
     ["healthCheck", "transport_socket_match_criteria"],
-    "make the check plaintext, which security.mtls STRICT and security.authorization refuse: leave it out",
+    "make the check plaintext, which security.mtls STRICT and security.authorization reject: leave them out",
   );
 }
 
@@ -238,7 +237,7 @@ function rejectLongJavaOptions(service: Service, { services }: Configuration, re
     if (bytes < JAVA_8_OPTIONS_BYTES) continue;
     report(
       ["properties"],
-      `make a JAVA_TOOL_OPTIONS of ${bytes} bytes for ${image}, whose Java 8 ignores one of ${JAVA_8_OPTIONS_BYTES} or more: leave some out, or run an image on a later Java`,
+      `make JAVA_TOOL_OPTIONS ${bytes} bytes long, but the Java 8 of ${image} ignores ${JAVA_8_OPTIONS_BYTES} bytes or more: remove some, or run an image with a later Java`,
     );
     return;
   }
@@ -328,11 +327,11 @@ function rejectExcessiveLoad({ given, services }: Configuration, report: Report)
       load: budget,
     });
   if (busiest.service === undefined) return;
-  const callers = callersOf(services, busiest.service).reduce((sum, caller) => sum + mostPods(caller), 0);
+  const callers = callersOf(services, busiest.service).reduce((sum, caller) => sum + maxPods(caller), 0);
   report(
     ["healthCheckBudget"],
-    `the health check asks each pod of ${busiest.service.name} for ${busiest.load.toFixed(1)} checks/s (${callers} pods call it), more than ${budget}: ` +
-      "choose a longer interval, such as healthCheck: gentle, or raise the budget",
+    `is ${budget}, but each pod of ${busiest.service.name} would get ${busiest.load.toFixed(1)} checks/s from ${callers} pods: ` +
+      "choose longer intervals, such as healthCheck: gentle, or raise the budget",
   );
 }
 
@@ -345,11 +344,14 @@ function rejectMissingPrerequisites({ given }: Configuration, report: Report): v
   if (!injection && security.mtls === "STRICT")
     report(["security", "mtls"], "is STRICT, but injection is false: pods without a sidecar speak plaintext");
   if (!injection && security.authorization)
-    report(["security", "authorization"], "is true, but injection is false: nobody would enforce it");
+    report(
+      ["security", "authorization"],
+      "is true, but injection is false: without sidecars nothing enforces it",
+    );
   if (security.defaultDeny && !(security.authorization && security.networkPolicy))
     report(
       ["security", "defaultDeny"],
-      "needs authorization and networkPolicy, else nothing could be called",
+      "needs authorization and networkPolicy: without them, all calls would be denied",
     );
   const { podSecurity } = security;
   if (cluster === "local" && injection && podSecurity !== undefined && podSecurity !== "privileged")

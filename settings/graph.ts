@@ -1,6 +1,6 @@
 import { milliseconds, seconds } from "./duration.ts";
 import { drainSeconds, type HealthCheck, type HealthCheckLoad, healthCheckLoad } from "./health-check.ts";
-import { most, type Scale } from "./scale.ts";
+import { maxReplicas, type Scale } from "./scale.ts";
 import type { ServiceSettings } from "./services.ts";
 import { type Traffic, trafficOf, type TrafficSettings } from "./traffic.ts";
 
@@ -133,14 +133,14 @@ export function deploymentName(
 }
 
 /** Returns the largest number of pods of a service. */
-export function mostPods({ versions }: { readonly versions: readonly Scale[] }): number {
-  return versions.reduce((sum, scale) => sum + most(scale), 0);
+export function maxPods({ versions }: { readonly versions: readonly Scale[] }): number {
+  return versions.reduce((sum, scale) => sum + maxReplicas(scale), 0);
 }
 
 /** Returns the highest health check load of a service, with the most pods of it and its callers. */
 export function loadOn(service: Service, services: readonly Service[]): HealthCheckLoad {
-  const callers = callersOf(services, service).reduce((sum, caller) => sum + mostPods(caller), 0);
-  return healthCheckLoad(service.healthCheck, callers, mostPods(service));
+  const callers = callersOf(services, service).reduce((sum, caller) => sum + maxPods(caller), 0);
+  return healthCheckLoad(service.healthCheck, callers, maxPods(service));
 }
 
 /**

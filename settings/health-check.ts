@@ -7,12 +7,12 @@ const uint32 = z.int().min(0).max(4_294_967_295);
 const visible = z.string().regex(/^[^\0\n\r]*$/, "must not contain NUL, CR or LF");
 const statusRange = z
   .strictObject({ start: z.int().min(100), end: z.int().max(600) })
-  .refine(({ start, end }) => start < end, "must start below its end, which is not part of it");
+  .refine(({ start, end }) => start < end, "must have a start below end, which is exclusive");
 
 const payload = z.union(
   [
     z.strictObject({
-      text: z.string().regex(/^([0-9a-fA-F]{2})+$/, "must be hexadecimal digits, two a byte"),
+      text: z.string().regex(/^([0-9a-fA-F]{2})+$/, "must be hexadecimal, two digits for each byte"),
     }),
     z.strictObject({ binary: z.base64() }),
   ],
@@ -42,7 +42,7 @@ const stringMatcher = z.union(
     z.strictObject({ contains: z.string().min(1), ignore_case: ignoreCase }),
     z.strictObject({ safe_regex: z.strictObject({ regex: z.string().min(1) }) }),
   ],
-  "must be one of exact, prefix, suffix, contains and safe_regex",
+  "must have one of exact, prefix, suffix, contains or safe_regex",
 );
 
 const METHODS_WITH_BODY = ["POST", "PUT", "PATCH", "OPTIONS"];
@@ -65,7 +65,7 @@ const httpHealthCheck = z
     service_name_matcher: stringMatcher.optional(),
   })
   .refine(({ send, method }) => send === undefined || METHODS_WITH_BODY.includes(method ?? "GET"), {
-    error: `send needs a method of ${METHODS_WITH_BODY.join(", ")}`,
+    error: `send needs one of the methods ${METHODS_WITH_BODY.join(", ")}`,
   });
 
 const proxyProtocolConfig = z.strictObject({
@@ -88,10 +88,8 @@ const grpcHealthCheck = z.strictObject({
   service_name: z
     .string()
     .optional()
-    .describe("the gRPC service asked for, empty for the whole server (default: the first that is offered)"),
-  authority: visible
-    .optional()
-    .describe("the authority that is asked for (default: the provider's DNS name)"),
+    .describe("gRPC service to check; empty for the whole server (default: the first of offers)"),
+  authority: visible.optional().describe("authority of the check (default: DNS name of the provider)"),
   initial_metadata: z.array(headerOption).max(1000).optional().describe("headers of the check"),
 });
 
@@ -172,69 +170,73 @@ export const profileName = z.enum(["seed", "fast", "gentle"]);
  * ignores them.
  */
 export const healthCheckFields = z.strictObject({
-  timeout: positiveDuration.describe("time that an answer may take"),
-  interval: positiveDuration.describe(
-    "time between two checks of a healthy endpoint whose cluster has carried calls",
+  timeout: positiveDuration.describe("timeout of a check"),
+  interval: positiveDuration.describe("interval for a healthy endpoint on a cluster that has carried calls"),
+  initial_jitter: duration.describe("maximum delay of the first check"),
+  interval_jitter: duration.describe("maximum time that is added to each interval at random"),
+  interval_jitter_percent: uint32.describe(
+    "maximum part of each interval that is added to it at random, percent",
   ),
-  initial_jitter: duration.describe("the first check comes within this time"),
-  interval_jitter: duration.describe("each wait is longer by up to this time"),
-  interval_jitter_percent: uint32.describe("and by up to this part of itself, percent"),
   unhealthy_threshold: uint32
     .min(1)
-    .describe("checks without an answer that take an endpoint out; an answered failure does at once"),
+    .describe("consecutive unanswered checks that remove an endpoint; one answered failure is enough"),
   healthy_threshold: uint32
     .min(1)
-    .describe("checks that pass that take it back in; at the start one is enough"),
-  reuse_connection: z.boolean().describe("whether one connection serves all checks of an endpoint"),
+    .describe("consecutive passes needed to rejoin; a new endpoint needs only one"),
+  reuse_connection: z.boolean().describe("use one connection for all checks of an endpoint"),
   no_traffic_interval: positiveDuration.describe(
-    "the interval on a cluster that has carried no calls, of an endpoint that is out",
+    "interval for a removed endpoint on a cluster that has carried no calls",
   ),
   no_traffic_healthy_interval: positiveDuration.describe(
-    "the interval on a cluster that has carried no calls, of a healthy endpoint",
+    "interval for a healthy endpoint on a cluster that has carried no calls",
   ),
-  unhealthy_interval: positiveDuration.describe("the interval of an endpoint that is out"),
+  unhealthy_interval: positiveDuration.describe("interval for a removed endpoint"),
   unhealthy_edge_interval: positiveDuration.describe(
-    "the wait after a check that failed, while the threshold is not reached",
+    "interval after a failed check, until unhealthy_threshold is reached",
   ),
   healthy_edge_interval: positiveDuration.describe(
-    "the wait after a check that passed, while the threshold is not reached",
+    "interval after a passed check, until healthy_threshold is reached",
   ),
-  event_log_path: z.string().min(1).optional().describe("file that Envoy logs changes of health to"),
+  event_log_path: z.string().min(1).optional().describe("file to which Envoy logs health changes"),
   event_logger: z
     .array(
       z.strictObject({
         name: z.string().min(1).describe("name of the extension"),
-        typed_config: typedConfig.describe("its message, with `@type`"),
+        typed_config: typedConfig.describe("configuration of the extension, with `@type`"),
       }),
     )
     .optional()
-    .describe("sinks of these events, in place of the file"),
-  always_log_health_check_failures: z.boolean().optional().describe("log each failure, not the first alone"),
-  always_log_health_check_success: z.boolean().optional().describe("log each success, not the first alone"),
+    .describe("sinks of the health changes, instead of a file"),
+  always_log_health_check_failures: z.boolean().optional().describe("log every failure, not only the first"),
+  always_log_health_check_success: z.boolean().optional().describe("log every success, not only the first"),
   tls_options: z
-    .strictObject({ alpn_protocols: z.array(z.string().min(1)).describe("ALPN ids, in order") })
+    .strictObject({ alpn_protocols: z.array(z.string().min(1)).describe("ALPN ids in order of preference") })
     .optional()
-    .describe("ALPN ids of the check's connection; Istio's sidecars look for their own, so leave it out"),
+    .describe(
+      "ALPN ids of the check's connection; leave it out, because Istio's sidecars require their own ids",
+    ),
   transport_socket_match_criteria: z
     .looseObject({})
     .optional()
     .describe(
-      "labels that pick the check's transport socket; leave it out, and endpoints with a sidecar are asked over mTLS",
+      "labels that select the check's transport socket; leave it out to check endpoints with a sidecar over mTLS",
     ),
   grpc_health_check: grpcHealthCheck
     .optional()
-    .describe("ask grpc.health.v1.Health/Check, as where no other way is given"),
-  http_health_check: httpHealthCheck.optional().describe("ask a path over HTTP, in Envoy's words"),
-  tcp_health_check: tcpHealthCheck.optional().describe("connect, and compare bytes, in Envoy's words"),
+    .describe("check by grpc.health.v1.Health/Check, which is the default"),
+  http_health_check: httpHealthCheck.optional().describe("check by an HTTP request, in Envoy's fields"),
+  tcp_health_check: tcpHealthCheck
+    .optional()
+    .describe("check by a TCP connection that compares bytes, in Envoy's fields"),
   custom_health_check: customHealthCheck
     .optional()
-    .describe("an extension of Envoy, by name and typed_config"),
+    .describe("check by an Envoy extension: name, typed_config"),
 });
 
 /** Health check with one checker (default: gRPC). */
 const message = healthCheckFields
   .refine((check) => CHECKERS.filter((checker) => check[checker] !== undefined).length <= 1, {
-    error: `takes one of ${CHECKERS.join(", ")}`,
+    error: `takes only one of ${CHECKERS.join(", ")}`,
   })
   .transform((check) =>
     CHECKERS.every((checker) => check[checker] === undefined) ? { ...check, grpc_health_check: {} } : check,
@@ -255,7 +257,7 @@ function withProfile(given: string | Fields, context: z.RefinementCtx<string | F
  * Active health check: a profile's name, or Envoy's fields over those of `profile` (default: seed).
  */
 export const healthCheckSettings = z
-  .union([profileName, z.looseObject({})], "must be seed, fast, gentle, or fields in Envoy's words")
+  .union([profileName, z.looseObject({})], "must be seed, fast, gentle, or Envoy's fields")
   .transform(withProfile)
   .pipe(message);
 

@@ -39,15 +39,15 @@ const versionText = z
   .refine((version) => !(minorOf(version) < minorOf(OLDEST_ISTIO)), `must be ${OLDEST_ISTIO} or newer`);
 
 const revision = z.strictObject({
-  name: dnsLabel.describe("the revision: label istio.io/rev of the namespaces that it injects"),
-  version: versionText.optional().describe("its version (default: istio.version)"),
+  name: dnsLabel.describe("name of the revision: label istio.io/rev of the namespaces into which it injects"),
+  version: versionText.optional().describe("version of this istiod (default: istio.version)"),
 });
 
 const values = z
   .record(z.string(), z.unknown().describe("a value of the chart istiod"))
-  .refine((given) => !("revision" in given), "takes no revision: use revision or istio.revisions")
-  .refine((given) => !hasGlobal(given, "hub"), "takes no global.hub: use istio.hub")
-  .refine((given) => !hasGlobal(given, "tag"), "takes no global.tag: use istio.tag");
+  .refine((given) => !("revision" in given), "must not have revision: use revision or istio.revisions")
+  .refine((given) => !hasGlobal(given, "hub"), "must not have global.hub: use istio.hub")
+  .refine((given) => !hasGlobal(given, "tag"), "must not have global.tag: use istio.tag");
 
 function hasGlobal(given: Readonly<Record<string, unknown>>, key: string): boolean {
   const { global } = given;
@@ -76,23 +76,23 @@ const fields = z.strictObject({
     .enum(ISTIO_MODES)
     .default("existing")
     .describe(
-      "existing: Istio is there, and is checked before anything is applied; crds: the stack installs its definitions alone; install: istiod as well",
+      "existing: Istio is installed, and is checked before anything is applied; crds: the stack installs only Istio's CRDs; install: the CRDs and istiod",
     ),
   version: versionText
     .optional()
     .describe(
-      `version that is installed (default: ${DEFAULT_VERSION}), or that is there (default: any from ${OLDEST_ISTIO} on)`,
+      `version to install (default: ${DEFAULT_VERSION}), or version of the existing Istio (default: ${OLDEST_ISTIO} or newer)`,
     ),
   charts: z
     .string()
     .min(1)
     .optional()
     .describe(
-      `where the Helm charts are: a repository's URL (default: ${DEFAULT_CHARTS}), oci://..., or the folder manifests/charts of an Istio release`,
+      `source of the Helm charts: a repository's URL (default: ${DEFAULT_CHARTS}), oci://..., or the folder manifests/charts of an Istio release`,
     ),
   hub: z.string().min(1).optional().describe("registry of Istio's images (default: the chart's)"),
   tag: z.string().min(1).optional().describe("tag of Istio's images (default: the chart's)"),
-  values: values.optional().describe("further values of the chart istiod, such as meshConfig"),
+  values: values.optional().describe("additional values of the chart istiod, such as meshConfig"),
   revisions: z
     .array(revision)
     .min(1)
@@ -101,7 +101,7 @@ const fields = z.strictObject({
       "two revisions have the same name",
     )
     .optional()
-    .describe("an istiod for each, side by side, to upgrade by (default: one, of `revision`)"),
+    .describe("istiods that run side by side during an upgrade (default: one, for `revision`)"),
 });
 
 type Fields = z.infer<typeof fields>;
@@ -126,14 +126,14 @@ function rejectInvalidChartVersions(
 ): void {
   const partial = (text: string): boolean => !/^\d+\.\d+\.\d+/.test(text);
   const message = (text: string): string =>
-    `is ${text}, but a chart has a whole version, such as ${DEFAULT_VERSION}`;
+    `is ${text}, but a chart needs a full version, such as ${DEFAULT_VERSION}`;
   if (partial(version)) report(["version"], message(version));
   for (const [index, { version: own = version }] of revisions.entries()) {
     if (partial(own)) report(["revisions", index, "version"], message(own));
     if (minorOf(own) > minorOf(version))
       report(
         ["revisions", index, "version"],
-        `is ${own}, newer than istio.version, of which the definitions are: ${version}`,
+        `is ${own}, newer than istio.version, ${version}: Istio's CRDs must be as new as the newest istiod`,
       );
   }
 }
@@ -144,8 +144,7 @@ export const istioSettings = fields.superRefine((given, context) => {
     context.addIssue({ code: "custom", path, message });
   };
   for (const key of UNUSED[given.mode]) {
-    if (given[key] !== undefined)
-      report([key], `is set, but istio.mode is ${given.mode}, which has no use for it`);
+    if (given[key] !== undefined) report([key], `has no effect if istio.mode is ${given.mode}: remove it`);
   }
   if (given.mode !== "existing") rejectInvalidChartVersions(given, report);
 });
@@ -260,12 +259,12 @@ export function rejectIstioConflicts(place: IstioPlace, report: Report): void {
   const { istio, cluster, revision: current } = place;
   rejectLongRevisions(place, report);
   if (cluster === "local" && istio.mode !== "existing")
-    report(["istio", "mode"], `is ${istio.mode}, but cluster is local, which comes with Istio: leave it out`);
+    report(["istio", "mode"], `is ${istio.mode}, but cluster is local, which has Istio: remove it`);
   const { revisions } = istio;
   if (revisions === undefined || revisions.some(({ name }) => name === current)) return;
   const names = revisions.map(({ name }) => name).join(", ");
   report(
     ["revision"],
-    `is ${current ?? "not set"}, but istio.revisions has ${names} only: nobody would inject`,
+    `is ${current ?? "not set"}, but istio.revisions has only ${names}: no istiod would inject sidecars`,
   );
 }

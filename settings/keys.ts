@@ -26,9 +26,7 @@ export const keys = z.strictObject({
   cluster: z
     .enum(["local", "existing"])
     .default("existing")
-    .describe(
-      "local: the cluster that `make up` starts on this machine; existing: the one that `context` names",
-    ),
+    .describe("local: the cluster that `make up` starts on this machine; existing: the cluster of `context`"),
   context: z
     .string()
     .min(1)
@@ -38,7 +36,7 @@ export const keys = z.strictObject({
     .string()
     .min(1)
     .optional()
-    .describe("path of the kubeconfig that holds the context (default: $KUBECONFIG, else ~/.kube/config)"),
+    .describe("path of the kubeconfig with the context (default: $KUBECONFIG, else ~/.kube/config)"),
   namespace: dnsLabel
     .default("dubbo-demo")
     .describe("namespace of the mesh; created and removed with the stack"),
@@ -46,20 +44,20 @@ export const keys = z.strictObject({
     .boolean()
     .default(false)
     .describe(
-      "refuse what is too weak for production: anything but STRICT mTLS, authorization, identities per workload, networkPolicy and defaultDeny; a " +
-        "single pod; an image by tag; and let Pulumi refuse to delete or replace the namespace and the Services",
+      "require STRICT mTLS, authorization, identities per workload, networkPolicy, defaultDeny, two pods of each called version, and images by " +
+        "digest; protect the namespace and the Services from deletion and replacement",
     ),
-  injection: z.boolean().default(true).describe("inject the Istio sidecar into the namespace's new pods"),
+  injection: z.boolean().default(true).describe("inject the Istio sidecar into new pods of the namespace"),
   revision: dnsLabel
     .optional()
-    .describe("Istio revision that injects (label istio.io/rev instead of istio-injection)"),
+    .describe("Istio revision that injects the sidecars (label istio.io/rev instead of istio-injection)"),
   istio: istioSettings
     .prefault({})
-    .describe("where Istio comes from: mode, version, charts, hub, tag, values, revisions"),
-  accessLogs: z.boolean().default(true).describe("let the proxies log each call (Istio's Telemetry)"),
+    .describe("source of Istio: mode, version, charts, hub, tag, values, revisions"),
+  accessLogs: z.boolean().default(true).describe("log each call in the proxies (Istio's Telemetry)"),
   observability: observabilitySettings
     .prefault({})
-    .describe("what can be seen of the mesh beside access logs and metrics: tracing, dashboard"),
+    .describe("observability besides access logs and metrics: tracing, dashboard"),
   clusterDomain: z
     .string()
     .regex(DNS_NAME, "must be a DNS domain such as cluster.local")
@@ -73,55 +71,55 @@ export const keys = z.strictObject({
     .regex(/^[\w.-]+(:\d+)?(\/[a-z0-9._-]+)*$/, "must be host[:port][/organisation], in lower case")
     .optional()
     .describe(
-      "registry and organisation that the images are pushed to; required where an image is built, unless cluster is local",
+      "registry and organisation to push images to; required to build an image, except for the local cluster, kind and minikube",
     ),
   baseImage: imageReference
     .optional()
     .describe(
-      `image that the applications' images take Node.js from (default: ${PUBLIC_BASE_IMAGE}; the local cluster has its own)`,
+      `image from which the applications' images take Node.js (default: ${PUBLIC_BASE_IMAGE}; the local cluster has its own)`,
     ),
   platform: z
     .enum(PLATFORMS)
     .optional()
     .describe(
-      "operating system and architecture of the images (default: linux/amd64; where the cluster runs on this machine, this machine's)",
+      "operating system and architecture of the images (default: linux/amd64; for a cluster on this machine, that of the machine)",
     ),
   services: z
     .array(serviceSettings)
     .min(1)
     .prefault(SAMPLE_PAIR)
     .describe(
-      "the Dubbo applications of the mesh: app, build or image, name, port, runtime, offers, methods, calls, versions (or replicas, autoscale), " +
+      "Dubbo applications of the mesh: app, build or image, name, port, runtime, offers, methods, calls, versions (or replicas, autoscale), " +
         "interval, timeout, routes, traffic, healthCheck, drain, properties, resources",
     ),
   proxy: resourcesSettings
     .prefault({})
-    .describe(
-      "requests and limits of the sidecars; one of them takes the place of all of the mesh's own (default)",
-    ),
+    .describe("requests and limits of the sidecars; setting any of them replaces all mesh defaults"),
   traffic: trafficSettings
     .default({})
     .describe(
-      "calls to every service: loadBalancer, warmup, locality, attempts, perTryTimeout, outlierDetection, connectionPool",
+      "traffic policy of the calls to all services: loadBalancer, warmup, locality, attempts, perTryTimeout, outlierDetection, connectionPool",
     ),
   security: securitySettings
     .prefault({})
-    .describe("who may call whom: mtls, authorization, identities, networkPolicy, defaultDeny, podSecurity"),
+    .describe(
+      "mTLS, identities and permitted calls: mtls, authorization, identities, networkPolicy, defaultDeny, podSecurity",
+    ),
   healthCheck: healthCheckSettings
     .prefault("seed")
     .describe(
-      "the callers' active check of what they call: seed (its numbers), fast (a hung peer out within 1.6 s), gentle (large meshes), or fields " +
-        "in Envoy's words (envoy.config.core.v3.HealthCheck) over those of `profile`",
+      "active health check by the callers: seed (the sample's values), fast (removes a hung endpoint within 1.6 s), gentle (for large meshes), " +
+        "or fields of envoy.config.core.v3.HealthCheck, which override those of `profile`",
     ),
   healthCheckBudget: z
     .int()
     .min(1)
     .default(100)
-    .describe("checks a second that a pod may be asked to answer by all callers together"),
+    .describe("maximum health checks of one pod by all of its callers, checks a second"),
   drain: duration
     .optional()
     .describe(
-      "how long a pod that ends answers NOT_SERVING before it closes (default: what the health check needs to notice, and 1 s)",
+      "time in which a terminating pod answers NOT_SERVING before it closes (default: detection time of the health check plus 1 s)",
     ),
 });
 

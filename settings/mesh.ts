@@ -46,7 +46,7 @@ export function meshModel(given: MeshInput, built: readonly string[] = []): Mesh
   if (error !== undefined) {
     throw new UserError(
       error.issues.map((issue) => describeIssue(issue)).join("; "),
-      "Mend the arguments of the mesh; docs/configuration.md has all keys.",
+      "Correct the arguments of the mesh; docs/configuration.md lists all keys.",
     );
   }
   return modelOf({ ...data, cluster: "existing" });

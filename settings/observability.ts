@@ -1,16 +1,16 @@
 import { z } from "zod";
 import { DNS_NAME } from "./names.ts";
 
-const IN_FULL = "must be a host in full, such as collector.observability.svc.cluster.local";
+const IN_FULL = "must be a full host name, such as collector.observability.svc.cluster.local";
 
 const tracing = z
   .strictObject({
-    sampling: z.number().min(0).max(100).default(1).describe("share of the calls that are traced, percent"),
+    sampling: z.number().min(0).max(100).default(1).describe("share of traced calls, percent"),
     provider: z
       .string()
       .min(1)
       .optional()
-      .describe("name of one of the mesh's extensionProviders (default: the mesh's own choice)"),
+      .describe("name of one of Istio's extensionProviders (default: that of the mesh configuration)"),
     service: z
       .string()
       .regex(DNS_NAME, IN_FULL)
@@ -18,7 +18,7 @@ const tracing = z
       .refine((host) => host.includes(".") && !host.endsWith(".svc"), IN_FULL)
       .optional()
       .describe(
-        "host that the provider sends traces to, its `service` without a namespace; required beside provider",
+        "host to which the provider sends traces: its `service` without a namespace; required with provider",
       ),
   })
   // A sidecar only knows the hosts of its scope. If a tracer's host is unknown, it rejects all
@@ -26,7 +26,7 @@ const tracing = z
   .refine(({ provider, service }) => provider === undefined || service !== undefined, {
     path: ["service"],
     error:
-      "is not set: proxies that are not told of the host that the provider sends traces to refuse their listeners",
+      "is required with provider: proxies reject their listeners if they do not know the host of the traces",
   });
 
 /**
@@ -45,9 +45,9 @@ export type Tracing = z.infer<typeof tracing>;
 export const observabilitySettings = z.strictObject({
   tracing: tracing
     .optional()
-    .describe("traces of calls: sampling, provider, service (default: as the mesh is set up)"),
+    .describe("traces of calls: sampling, provider, service (default: those of the mesh configuration)"),
   dashboard: z
     .boolean()
     .default(false)
-    .describe("a Grafana dashboard of the mesh, as a ConfigMap that Grafana's Helm chart finds"),
+    .describe("create a Grafana dashboard of the mesh, as a ConfigMap for Grafana's Helm chart"),
 });

@@ -71,7 +71,7 @@ export function isPublished(image: string): boolean {
 /** Describes the published Java images of an application, for an error message. */
 export function publishedVersions(app: string | undefined): string {
   const versions = [...(PUBLISHED.get(app ?? "")?.keys() ?? [])];
-  if (versions.length === 0) return "Apache publishes no Java image of it";
+  if (versions.length === 0) return "Apache publishes no Java image of this application";
   return `Apache publishes Java images of ${versions.join(" and ")} only`;
 }
 

@@ -1,6 +1,6 @@
 import type { Given } from "./keys.ts";
 import { servicesOf, type Service } from "./graph.ts";
-import { fewest } from "./scale.ts";
+import { minReplicas } from "./scale.ts";
 import { securityOf } from "./security.ts";
 
 /** Reports a fault of the key at `path`. */
@@ -8,11 +8,11 @@ type Report = (path: (string | number)[], message: string) => void;
 
 /** Values that production requires of `security`, each with the consequence of another value. */
 const STRONG = [
-  ["mtls", "STRICT", "pods would take plaintext"],
-  ["authorization", true, "any pod of the mesh could call"],
-  ["identities", "per-workload", "each application could call whatever another one may"],
-  ["networkPolicy", true, "pods without a sidecar could reach them"],
-  ["defaultDeny", true, "what no policy names would be allowed"],
+  ["mtls", "STRICT", "pods would accept plaintext"],
+  ["authorization", true, "any pod of the mesh could call the services"],
+  ["identities", "per-workload", "each application would have the rights of all applications"],
+  ["networkPolicy", true, "pods without a sidecar could reach the services"],
+  ["defaultDeny", true, "traffic without a policy would be allowed"],
 ] as const;
 
 function rejectWeakSecurity({ security, injection }: Given, report: Report): void {
@@ -33,11 +33,11 @@ function rejectWeakSecurity({ security, injection }: Given, report: Report): voi
 function rejectSinglePods({ offers, versions }: Service, report: Report): void {
   if (offers.length === 0) return;
   for (const [index, { weight, ...scale }] of versions.entries()) {
-    if (weight === 0 || fewest(scale) >= 2) continue;
+    if (weight === 0 || minReplicas(scale) >= 2) continue;
     const key = scale.autoscale === undefined ? ["replicas"] : ["autoscale", "min"];
     report(
       ["versions", index, ...key],
-      `is ${fewest(scale)}, but production needs 2: nobody would answer for one that ends`,
+      `is ${minReplicas(scale)}, but production needs 2: calls fail while a single pod restarts`,
     );
   }
 }
@@ -57,7 +57,7 @@ function rejectImageTags({ versions }: Service, report: Report): void {
 export function rejectWeakProduction(given: Given, report: Report): void {
   if (!given.production) return;
   if (!given.injection)
-    report(["injection"], "is false, but production needs the sidecar: there would be no mesh");
+    report(["injection"], "is false, but production needs sidecars: without them there is no mesh");
   else rejectWeakSecurity(given, report);
   for (const [index, service] of servicesOf(given).entries()) {
     for (const check of [rejectSinglePods, rejectImageTags]) {

@@ -55,7 +55,7 @@ const propertyValue = z
   .union([z.string(), z.number(), z.boolean()], "must be text, a number, true or false")
   .transform(String)
   .refine((text) => !/\p{Cc}/u.test(text), "must be one line without control characters")
-  .describe("the value of one of them");
+  .describe("value of one header");
 
 function duplicateNames(names: readonly string[]): string[] {
   return names.filter((name, index) =>
@@ -79,9 +79,9 @@ export function applicationProperties(
     for (const name of names) {
       const advice = instead.get(variableOf(name));
       if (!NAME.test(name))
-        report(name, "is no name of a Dubbo property such as dubbo.application.log-format");
-      else if (advice !== undefined) report(name, `is set by the stack itself: ${advice}`);
+        report(name, "is not the name of a Dubbo property such as dubbo.application.log-format");
+      else if (advice !== undefined) report(name, `is set by the stack: ${advice}`);
     }
-    for (const name of duplicateNames(names)) report(name, "is there twice, in two spellings");
+    for (const name of duplicateNames(names)) report(name, "is set twice, in two spellings: remove one");
   });
 }

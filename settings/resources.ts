@@ -43,8 +43,8 @@ const amounts = z
 
 /** Resources of a container, in Kubernetes' form. */
 export const resourcesSettings = z.strictObject({
-  requests: amounts.describe("what is set aside: cpu, memory"),
-  limits: amounts.describe("what may be used: cpu, memory"),
+  requests: amounts.describe("reserved resources: cpu, memory"),
+  limits: amounts.describe("maximum resources: cpu, memory"),
 });
 
 /** Resources of a container. */

@@ -3,15 +3,15 @@ import { z } from "zod";
 /** Bounds and CPU target of a HorizontalPodAutoscaler. */
 export const autoscaleSettings = z
   .strictObject({
-    min: z.int().min(1).max(1000).describe("pods at least"),
-    max: z.int().min(1).max(1000).describe("pods at most"),
+    min: z.int().min(1).max(1000).describe("minimum number of pods"),
+    max: z.int().min(1).max(1000).describe("maximum number of pods"),
     cpu: z
       .int()
       .min(1)
       .max(1000)
-      .describe("CPU that the application's container is to use, percent of its request"),
+      .describe("target CPU use of the application's container, percent of its request"),
   })
-  .refine(({ min, max }) => min <= max, { path: ["max"], error: "must be min or more" });
+  .refine(({ min, max }) => min <= max, { path: ["max"], error: "must not be less than min" });
 
 /** Scale of a Deployment: a fixed number of pods, or an autoscaler. */
 export interface Scale {
@@ -22,12 +22,12 @@ export interface Scale {
 }
 
 /** Returns the smallest number of pods. */
-export function fewest({ replicas, autoscale }: Scale): number {
+export function minReplicas({ replicas, autoscale }: Scale): number {
   return autoscale?.min ?? replicas ?? 0;
 }
 
 /** Returns the largest number of pods. */
-export function most({ replicas, autoscale }: Scale): number {
+export function maxReplicas({ replicas, autoscale }: Scale): number {
   return autoscale?.max ?? replicas ?? 0;
 }
 
@@ -40,8 +40,10 @@ export function scaleKeys(usual: number | string): {
   autoscale: z.ZodOptional<typeof autoscaleSettings>;
 } {
   return {
-    replicas: z.int().min(0).max(1000).optional().describe(`pods (default: ${usual})`),
-    autoscale: autoscaleSettings.optional().describe("pods by CPU, in place of replicas: min, max, cpu"),
+    replicas: z.int().min(0).max(1000).optional().describe(`number of pods (default: ${usual})`),
+    autoscale: autoscaleSettings
+      .optional()
+      .describe("number of pods by CPU use, instead of replicas: min, max, cpu"),
   };
 }
 
@@ -51,11 +53,11 @@ export function rejectTwoScales({ replicas, autoscale }: Scale, context: z.Refin
   context.addIssue({
     code: "custom",
     path: ["replicas"],
-    message: "is set beside autoscale, which decides on it",
+    message: "cannot be set together with autoscale, which sets the number of pods",
   });
 }
 
 /** Sets `replicas` to `usual` if the scale is empty. */
-export function withPods<T extends Scale>(given: T, usual: number): T {
+export function withDefaultReplicas<T extends Scale>(given: T, usual: number): T {
   return given.autoscale === undefined ? { ...given, replicas: given.replicas ?? usual } : given;
 }

@@ -11,39 +11,43 @@ export const securitySettings = z.strictObject({
   mtls: z
     .enum(["STRICT", "PERMISSIVE"])
     .optional()
-    .describe("whether pods refuse plaintext (default: STRICT where the sidecar is injected)"),
+    .describe(
+      "STRICT: pods reject plaintext; PERMISSIVE: they accept it (default: STRICT if the sidecar is injected)",
+    ),
   authorization: z
     .boolean()
     .optional()
     .describe(
-      "let a service answer the identities of its callers alone, what it offers and the health check (default: where the sidecar is injected)",
+      "allow only the identities of a service's callers, and only the health check and calls to its offers (default: true if the sidecar is injected)",
     ),
   identities: z
     .enum(["shared", "per-workload"])
     .default("shared")
-    .describe("shared: dubbo-sa for all; per-workload: a ServiceAccount each, of the application's name"),
+    .describe(
+      "shared: ServiceAccount dubbo-sa for all; per-workload: a ServiceAccount for each application, with its name",
+    ),
   networkPolicy: z
     .boolean()
     .default(false)
     .describe(
-      "let the pod network, too, pass the calls alone, with metrics, DNS, istiod and traces; needs a CNI that enforces it",
+      "allow only calls, metrics, DNS, istiod and traces on the pod network; needs a CNI that enforces it",
     ),
   defaultDeny: z
     .boolean()
     .default(false)
     .describe(
-      "refuse whatever no policy allows, in the whole namespace; needs authorization and networkPolicy",
+      "deny everything that no policy allows, in the whole namespace; needs authorization and networkPolicy",
     ),
   podSecurity: podSecurity
     .optional()
     .describe(
-      "Pod Security level that the namespace enforces; baseline and restricted need Istio's CNI plugin, since istio-init has NET_ADMIN (default: the cluster's)",
+      "Pod Security level that the namespace enforces; baseline and restricted need Istio's CNI plugin, because istio-init has NET_ADMIN (default: the cluster's)",
     ),
 });
 
 /** Security settings after defaults. */
 export type Security = Omit<z.infer<typeof securitySettings>, "mtls" | "authorization"> & {
-  /** STRICT if pods refuse plaintext. */
+  /** STRICT if pods reject plaintext. */
   mtls: "STRICT" | "PERMISSIVE";
   /** Lets a service answer only the identities of its callers. */
   authorization: boolean;

@@ -12,14 +12,14 @@ import {
   resourcesOf,
   resourcesSettings,
 } from "./resources.ts";
-import { rejectTwoScales, type Scale, scaleKeys, withPods } from "./scale.ts";
+import { rejectTwoScales, type Scale, scaleKeys, withDefaultReplicas } from "./scale.ts";
 import { trafficSettings } from "./traffic.ts";
-import { unset } from "./unset.ts";
-import { without } from "./without.ts";
+import { missingKeyError } from "./missing-key.ts";
+import { omit } from "./omit.ts";
 
 /** DNS label, at most 63 characters. */
 export const dnsLabel = z
-  .string({ error: unset })
+  .string({ error: missingKeyError })
   .regex(
     /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/,
     "must be a DNS label: lower-case letters, digits and dashes, at most 63",
@@ -60,28 +60,34 @@ const RESERVED_PROPERTIES: DubboProperties = {
   "dubbo.application.version": "use versions",
   "dubbo.application.qos-enable": "the probes need it",
   "dubbo.application.qos-accept-foreign-ip":
-    "the probes need it; dubbo.application.qos-anonymous-allow-commands says what else may be called",
-  "dubbo.application.qos-port": "the probes ask port 22222",
+    "the probes need it; use dubbo.application.qos-anonymous-allow-commands to allow commands",
+  "dubbo.application.qos-port": "the probes use port 22222",
   "dubbo.protocol.port": "use port",
   "dubbo.service.shutdown.wait": "use drain",
   "dubbo.service.shutdown.wait.seconds": "use drain",
-  "dubbo.service.shutdown.timeout": "it is the longest timeout of its callers, and its own",
+  "dubbo.service.shutdown.timeout": "it is the longest timeout of the service and its callers",
   "dubbo.tri.builtin.service.init": "the health check needs it",
   "dubbo.consumer.interval": "use interval",
   "dubbo.consumer.timeout": "use timeout",
   "dubbo.consumer.retries": "use traffic.attempts",
   "dubbo.consumer.mesh-enable": "the mesh needs it",
   "dubbo.reference.provided-by": "use calls",
-  "dubbo.reference.provider-port": "it is the port of what calls names",
+  "dubbo.reference.provider-port": "use calls",
 };
 
 const method = z
   .strictObject({
-    kind: z.enum(["unary", "streaming"]).default("unary").describe("whether it streams, in either direction"),
-    idempotent: z.boolean().default(false).describe("whether it may run twice, so that it may be retried"),
-    timeout: positiveDuration.optional().describe("time that a call may take, all tries together"),
+    kind: z
+      .enum(["unary", "streaming"])
+      .default("unary")
+      .describe("streaming if the requests or the replies are a stream"),
+    idempotent: z
+      .boolean()
+      .default(false)
+      .describe("true if the method may run twice, so that the mesh may retry it"),
+    timeout: positiveDuration.optional().describe("timeout of a call, all tries included"),
   })
-  .describe("what is to know of one of them");
+  .describe("properties of one method");
 
 /** Properties of one method. */
 export type Method = z.infer<typeof method>;
@@ -89,12 +95,12 @@ export type Method = z.infer<typeof method>;
 const version = z
   .strictObject({
     name: dnsLabel.describe("label `version` of the pods and name of the subset"),
-    image: imageReference.optional().describe("an image of this version alone"),
+    image: imageReference.optional().describe("image of this version"),
     ...scaleKeys(2),
     weight: z.int().min(0).max(100).default(100).describe("share of the calls, percent"),
   })
   .superRefine(rejectTwoScales)
-  .transform((given) => withPods(given, 2));
+  .transform((given) => withDefaultReplicas(given, 2));
 
 function weightsAddUp(versions: readonly z.infer<typeof version>[]): boolean {
   return versions.reduce((sum, { weight }) => sum + weight, 0) === 100;
@@ -106,13 +112,13 @@ function namesDiffer(versions: readonly z.infer<typeof version>[]): boolean {
 
 const route = z.strictObject({
   headers: z
-    .record(z.string(), z.string().min(1).describe("the value of one of them"))
-    .refine((headers) => Object.keys(headers).length > 0, "must name a header")
+    .record(z.string(), z.string().min(1).describe("value of one header"))
+    .refine((headers) => Object.keys(headers).length > 0, "must have at least one header")
     .refine((headers) => Object.keys(headers).every((name) => headerName.test(name)), {
-      error: "must be names of headers in lower case",
+      error: "must be header names in lower case",
     })
-    .describe("values by name; a call that has all of them takes this route"),
-  version: z.string().min(1).describe("the version that answers it"),
+    .describe("header values by name; the route takes the calls that have all of them"),
+  version: z.string().min(1).describe("version that gets these calls"),
 });
 
 /** Keys of a service in a stack, before the preset of its `app` applies. */
@@ -122,17 +128,17 @@ export const serviceKeys = z.strictObject({
     .regex(/^[a-z][-a-z0-9]*$/, "must be a folder of apps/")
     .optional()
     .describe(
-      "folder of apps/ that the image is built from; provider, consumer and relay bring the sample's values",
+      "folder of apps/ to build the image from; provider, consumer and relay set the sample's values",
     ),
   build: z
     .strictObject({
-      context: projectPath.describe("folder that the image is built from"),
-      dockerfile: projectPath.optional().describe("the Dockerfile (default: the one in the context)"),
+      context: projectPath.describe("folder to build the image from"),
+      dockerfile: projectPath.optional().describe("path of the Dockerfile (default: the one in the context)"),
     })
     .optional()
-    .describe("how an image of your own is built"),
-  image: imageReference.optional().describe("an image to run instead of building one"),
-  name: serviceName.describe("Dubbo application name, Service and label `app`"),
+    .describe("build of your own image: context, dockerfile"),
+  image: imageReference.optional().describe("existing image to run instead of building one"),
+  name: serviceName.describe("name of the Dubbo application and its Service, and label `app`"),
   port: portNumber.describe("Triple port"),
   runtime: z
     .enum(RUNTIMES)
@@ -147,36 +153,37 @@ export const serviceKeys = z.strictObject({
       method,
     )
     .default({})
-    .describe("what is to know of methods, by gRPC path; one that is not named is never repeated nor cut"),
-  calls: z.array(serviceName).default([]).describe("names of the services that it calls"),
+    .describe(
+      "properties of methods by gRPC path; a method without an entry has no timeout, and is not retried once the service may have seen the call",
+    ),
+  calls: z.array(serviceName).default([]).describe("names of the services that the service calls"),
   versions: z
     .array(version)
     .min(1)
     .refine(weightsAddUp, "the weights must add up to 100")
     .refine(namesDiffer, "two versions have the same name")
     .optional()
-    .describe("one Deployment and one subset each (default: v1 alone)"),
-  ...scaleKeys("2; 1 of a service that offers nothing"),
+    .describe("versions of the service, each with a Deployment and a subset (default: only v1)"),
+  ...scaleKeys("2; 1 for a service that offers nothing"),
   interval: positiveDuration
     .optional()
     .describe(
-      "time from one call's start to the next, of an application that calls by itself (default: 1s of app consumer, 5s of its Java image)",
+      "time from the start of one call to the next, for an application that starts calls (default: 1s for app consumer, 5s for its Java image)",
     ),
-  timeout: positiveDuration.default("30s").describe("deadline of its calls"),
-  routes: z
-    .array(route)
-    .default([])
-    .describe("calls with certain headers, and the version that answers them"),
-  traffic: trafficSettings.default({}).describe("calls to it, over what the stack's traffic says of all"),
+  timeout: positiveDuration.default("30s").describe("deadline of the calls that the service makes"),
+  routes: z.array(route).default([]).describe("routes for calls with certain headers: headers, version"),
+  traffic: trafficSettings
+    .default({})
+    .describe("traffic policy of the calls to the service; overrides that of the stack"),
   healthCheck: healthCheckSettings
     .optional()
-    .describe("the active check of its pods, in place of the stack's healthCheck"),
+    .describe("active health check of the service's pods; replaces that of the stack"),
   drain: duration
     .optional()
-    .describe("time that an ending pod answers NOT_SERVING, in place of the stack's drain"),
+    .describe("time in which a terminating pod answers NOT_SERVING; replaces that of the stack"),
   properties: applicationProperties(RESERVED_PROPERTIES)
     .default({})
-    .describe("further Dubbo properties of the application"),
+    .describe("additional Dubbo properties of the application"),
   resources: resourcesSettings
     .prefault({})
     .describe("requests and limits of the application's container (default: by runtime)"),
@@ -230,7 +237,7 @@ export interface Version extends Scale {
 /** Returns the versions with their images (default: v1 alone). */
 function versionsOf({ app, runtime, build, image, offers, replicas, autoscale, versions }: Entry): Version[] {
   const usual = offers.length === 0 ? 1 : 2;
-  const one = { name: "v1", weight: 100, ...withPods({ replicas, autoscale }, usual) };
+  const one = { name: "v1", weight: 100, ...withDefaultReplicas({ replicas, autoscale }, usual) };
   return (versions ?? [one]).map((each: Version) => {
     const published = runtime === "java" && build === undefined ? publishedImage(app, each.name) : undefined;
     return { ...each, image: each.image ?? image ?? published };
@@ -245,7 +252,7 @@ function rejectUnusedCallKeys(entry: Entry, report: Report): void {
   for (const key of CALL_KEYS) {
     const value = entry[key];
     if (value === undefined || Object.keys(value).length === 0) continue;
-    report([key], "is about calls to the service, which offers nothing: say in offers what it does");
+    report([key], "configures calls to the service, which offers nothing: list its gRPC services in offers");
   }
 }
 
@@ -253,9 +260,12 @@ function rejectStreamOptions({ methods }: Entry, report: Report): void {
   for (const [path, { kind, idempotent, timeout }] of Object.entries(methods)) {
     if (kind === "unary") continue;
     if (idempotent)
-      report(["methods", path, "idempotent"], "is of a stream, which cannot be repeated once it has begun");
+      report(
+        ["methods", path, "idempotent"],
+        "cannot be true for a streaming method: a stream cannot be retried",
+      );
     if (timeout !== undefined)
-      report(["methods", path, "timeout"], "is of a stream, which a timeout would cut");
+      report(["methods", path, "timeout"], "cannot be set for a streaming method: it would cut the stream");
   }
 }
 
@@ -264,7 +274,7 @@ function rejectUnofferedMethods({ offers, methods }: Entry, report: Report): voi
   if (offers.length === 0) return;
   for (const path of Object.keys(methods)) {
     if (offers.includes(path.split("/")[1] ?? "")) continue;
-    report(["methods", path], `is of a gRPC service that offers does not have (${offers.join(", ")})`);
+    report(["methods", path], `belongs to a gRPC service that is not in offers (${offers.join(", ")})`);
   }
 }
 
@@ -272,14 +282,14 @@ function rejectUnofferedMethods({ offers, methods }: Entry, report: Report): voi
 function rejectImageSources(entry: Entry, report: Report): void {
   const { app, build, image, runtime, versions } = entry;
   if (build !== undefined && image !== undefined)
-    report(["build"], "is set beside image, which runs as it is");
+    report(["build"], "cannot be set together with image, which is not built");
   if (build !== undefined && app !== undefined && !PRESETS.has(app))
-    report(["build"], "is set beside app, which the project builds by itself");
+    report(["build"], "cannot be set together with app, which the project builds");
   for (const [index, each] of versionsOf(entry).entries()) {
     if (each.image !== undefined || build !== undefined) continue;
     const path = versions === undefined ? ["image"] : ["versions", index, "image"];
-    if (runtime === "java") report(path, `is not set, and ${publishedVersions(app)}`);
-    else if (app === undefined) report(path, "is not set, nor is app or build: nothing says what to run");
+    if (runtime === "java") report(path, `is required: ${publishedVersions(app)}`);
+    else if (app === undefined) report(path, "is required unless app or build is set");
   }
 }
 
@@ -288,14 +298,16 @@ function rejectImageSources(entry: Entry, report: Report): void {
  * Source: https://istio.io/latest/docs/ops/deployment/application-requirements/
  */
 function rejectReservedPorts({ port }: Entry, report: Report): void {
-  if (port === PROBE_PORT) report(["port"], `is ${port}, at which the probes are answered`);
-  if (port >= 15_000 && port <= 15_090) report(["port"], `is ${port}, one of Istio's sidecar`);
+  if (port === PROBE_PORT) report(["port"], `is ${port}, the port of the probes: choose another one`);
+  if (port >= 15_000 && port <= 15_090)
+    report(["port"], `is ${port}, a port of Istio's sidecar: choose another one`);
 }
 
 function rejectDuplicateScales(entry: Entry, report: Report): void {
   if (entry.versions === undefined) return;
   for (const key of ["replicas", "autoscale"] as const) {
-    if (entry[key] !== undefined) report([key], "is set beside versions, which have their own");
+    if (entry[key] !== undefined)
+      report([key], "cannot be set together with versions: set it for each version");
   }
 }
 
@@ -355,7 +367,7 @@ export const serviceSettings = z
   .transform((entry) => {
     const { app, runtime, interval, resources } = entry;
     return {
-      ...without(entry, "image", "replicas", "autoscale"),
+      ...omit(entry, "image", "replicas", "autoscale"),
       versions: versionsOf(entry),
       interval: interval ?? defaultInterval(app, runtime),
       resources: resourcesOf(runtime, resources),

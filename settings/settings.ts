@@ -55,7 +55,7 @@ const TEXT_KEYS = new Set(
 function configurationError(issues: readonly z.core.$ZodIssue[]): UserError {
   return new UserError(
     issues.map((issue) => describeIssue(issue, `${PROJECT}:`)).join("; "),
-    `Mend the stack's configuration; the keys are ${Object.keys(settingsSchema.shape).join(", ")}.`,
+    `Correct the stack's configuration; the keys are ${Object.keys(settingsSchema.shape).join(", ")}.`,
   );
 }
 
@@ -142,7 +142,7 @@ function existingPlacement(configured: Configured): Placement {
   const load = registry === undefined && !production ? imageLoad(context) : undefined;
   if (images.includes(undefined) && registry === undefined && load === undefined) {
     throw new UserError(
-      `${PROJECT}:registry is not set: the stack does not say where its images are pushed to`,
+      `${PROJECT}:registry is not set: the stack does not say where to push its images`,
       `Set it (\`pulumi config set registry HOST/ORGANISATION\`, or \`make up REGISTRY=...\`), or give every service an image.`,
     );
   }

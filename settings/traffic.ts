@@ -67,30 +67,32 @@ const DEFAULTS: Traffic = {
 const outlierDetection = z
   .strictObject({
     consecutiveGatewayErrors: errorCount.describe(
-      "calls in a row that end with UNAVAILABLE or DEADLINE_EXCEEDED, or reach nobody (default: 5); 0: not counted",
+      "consecutive calls that end with UNAVAILABLE or DEADLINE_EXCEEDED, or cannot connect (default: 5); 0 turns the rule off",
     ),
     consecutive5xxErrors: errorCount.describe(
-      "calls in a row that fail in any way, exceptions of the application too (default: 0); 0: not counted",
+      "consecutive calls that fail in any way, exceptions of the application included (default: 0); 0 turns the rule off",
     ),
-    interval: positiveDuration.describe("time between two looks at who comes back (default: 10s)"),
+    interval: positiveDuration.describe(
+      "interval at which Envoy looks for ejections that have ended (default: 10s)",
+    ),
     baseEjectionTime: positiveDuration.describe(
-      "time that an endpoint is out, times how often it was (default: 30s)",
+      "ejection time, multiplied by the endpoint's number of ejections (default: 30s)",
     ),
-    maxEjectionPercent: percent.describe("endpoints that may be out, percent (default: 50)"),
+    maxEjectionPercent: percent.describe("maximum share of ejected endpoints, percent (default: 50)"),
     minHealthPercent: percent.describe(
-      "calls go to all endpoints where fewer are healthy, percent (default: 50)",
+      "share of healthy endpoints below which calls go to all of them, percent (default: 50)",
     ),
   })
   .partial();
 
 const connectionPool = z
   .strictObject({
-    connectTimeout: positiveDuration.describe("time that a connection may take to open (default: 2s)"),
+    connectTimeout: positiveDuration.describe("maximum time to open a connection (default: 2s)"),
     maxRequests: z
       .int()
       .min(1)
       .max(2_147_483_647)
-      .describe("calls at a time, and as many retries (default: 1024)"),
+      .describe("maximum concurrent calls, and maximum concurrent retries (default: 1024)"),
   })
   .partial();
 
@@ -99,27 +101,23 @@ export const trafficSettings = z
   .strictObject({
     loadBalancer: z
       .enum(["ROUND_ROBIN", "LEAST_REQUEST", "RANDOM"])
-      .describe("how Envoy picks an endpoint (default: ROUND_ROBIN)"),
+      .describe("load balancing algorithm (default: ROUND_ROBIN)"),
     warmup: positiveDuration.describe(
-      "time in which a new endpoint's share of the calls grows to a full one (default: none)",
+      "time in which a new endpoint's share of the calls grows to a full share (default: none)",
     ),
     locality: z
       .boolean()
-      .describe(
-        "prefer endpoints of the caller's zone, then of its region, as long as they are healthy (default: false)",
-      ),
+      .describe("prefer healthy endpoints of the caller's zone, then of its region (default: false)"),
     attempts: z
       .int()
       .min(0)
       .max(10)
-      .describe("retries of a call on another endpoint (default: 2); 0 turns them off"),
-    perTryTimeout: positiveDuration.describe(
-      "how long one try of an idempotent method may take before the next one (default: 5s)",
-    ),
+      .describe("maximum retries of a call, on other endpoints (default: 2); 0 turns them off"),
+    perTryTimeout: positiveDuration.describe("timeout of one try of an idempotent method (default: 5s)"),
     outlierDetection: outlierDetection.describe(
-      "when an endpoint whose calls fail is taken out; no errors of either kind (0): never",
+      "rules that eject an endpoint whose calls fail; none if both counts are 0",
     ),
-    connectionPool: connectionPool.describe("bounds of one caller's Envoy"),
+    connectionPool: connectionPool.describe("limits in each caller's Envoy"),
   })
   .partial();
 

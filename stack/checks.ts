@@ -6,7 +6,7 @@ import { messageOf, UserError } from "../common/errors.ts";
 import { minorOf, OLDEST_ISTIO } from "../settings/istio.ts";
 import { ApiServer } from "../common/kubeconfig.ts";
 import type { Settings } from "../settings/settings.ts";
-import { type Placed, readContent, refuseCollision, stackNames } from "./files.ts";
+import { type Placed, readContent, rejectCollision, stackNames } from "./files.ts";
 
 /** Istio kinds that a stack can declare, by API group and version. */
 export const ISTIO_KINDS: Readonly<Record<string, readonly string[]>> = {
@@ -144,7 +144,7 @@ class ClusterReader {
     if (body === undefined) return undefined;
     const parsed = schema.safeParse(parseJson(body));
     if (parsed.success) return parsed.data;
-    throw this.#unreadable(`${path} is not what Kubernetes answers`, parsed.error);
+    throw this.#unreadable(`${path} has an unexpected answer`, parsed.error);
   }
 
   /** @returns the body; undefined for a status code in `absent` */
@@ -161,7 +161,7 @@ class ClusterReader {
   #unreadable(reason: string, cause?: unknown): UserError {
     return new UserError(
       `the cluster of context ${this.#context} refuses or does not answer: ${reason.split("\n")[0] ?? ""}`,
-      "Check that it runs and that the context's credentials are valid (kubectl version), then run it again.",
+      "Check that it runs and that the context's credentials are valid (kubectl version), then run the command again.",
       { cause },
     );
   }
@@ -174,10 +174,10 @@ interface Injector {
   readonly webhook: Webhook;
 }
 
-function refuseMissingKinds(context: string, missing: readonly string[]): void {
+function rejectMissingKinds(context: string, missing: readonly string[]): void {
   if (missing.length === 0) return;
   throw new UserError(
-    `the cluster of context ${context} does not know ${missing.join(", ")}: Istio is not installed there, or older than ${OLDEST_ISTIO}`,
+    `the cluster of context ${context} does not serve ${missing.join(", ")}: Istio is not installed there, or is older than ${OLDEST_ISTIO}`,
     `Install Istio ${OLDEST_ISTIO} or newer, or let the stack do it (dubbo-mesh:istio, mode: install).`,
   );
 }
@@ -193,37 +193,37 @@ function injectorOf({ context, revision }: Settings, injectors: readonly Injecto
   const label = Object.entries(labels).map(([key, value]) => `${key}=${value}`);
   const known = [...new Set(injectors.map((injector) => injector.revision))].sort().join(", ");
   throw new UserError(
-    `no webhook of context ${context} injects sidecars into a namespace with ${label.join()}: pods would start outside of the mesh`,
+    `no webhook of context ${context} injects sidecars into a namespace with ${label.join()}: pods would start outside the mesh`,
     known === ""
       ? "Install istiod, or let the stack do it (dubbo-mesh:istio, mode: install)."
-      : `Set dubbo-mesh:revision to one that is there (${known}); default needs none.`,
+      : `Set dubbo-mesh:revision to an existing one (${known}); for default, leave it out.`,
   );
 }
 
-function refuseVersion(istiod: string, running: string | undefined, expected: string | undefined): void {
+function rejectVersion(istiod: string, running: string | undefined, expected: string | undefined): void {
   if (running === undefined) {
     throw new UserError(
       `${istiod}, which injects the sidecars, does not answer: no pod could start`,
-      `See why: kubectl get pods --namespace ${istiod.split("/")[0] ?? ""} --selector app=istiod.`,
+      `Look at its pods: kubectl get pods --namespace ${istiod.split("/")[0] ?? ""} --selector app=istiod.`,
     );
   }
   // A custom build may have another version text. Its minor version is NaN and passes both checks.
   if (minorOf(running) < minorOf(OLDEST_ISTIO)) {
     throw new UserError(
-      `${istiod} is Istio ${running}, older than ${OLDEST_ISTIO}: it does not know all that the stack declares`,
-      `Upgrade Istio to ${OLDEST_ISTIO} or newer, or set dubbo-mesh:revision to one that is.`,
+      `${istiod} is Istio ${running}, older than ${OLDEST_ISTIO}: it does not support everything that the stack declares`,
+      `Upgrade Istio to ${OLDEST_ISTIO} or newer, or set dubbo-mesh:revision to a newer istiod.`,
     );
   }
   if (expected === undefined || Number.isNaN(minorOf(running)) || minorOf(running) === minorOf(expected))
     return;
   throw new UserError(
     `dubbo-mesh:istio.version is ${expected}, but ${istiod} is Istio ${running}`,
-    "Set istio.version to what is there, or leave it out.",
+    "Set istio.version to the installed version, or leave it out.",
   );
 }
 
 /** Refuses to share the namespace of an istiod. `down` would remove it. */
-function refuseControlPlane({ context, namespace }: Settings, injectors: readonly Injector[]): void {
+function rejectControlPlane({ context, namespace }: Settings, injectors: readonly Injector[]): void {
   if (injectors.every(({ webhook }) => webhook.clientConfig.service?.namespace !== namespace)) return;
   throw new UserError(
     `context ${context} has an istiod in namespace ${namespace}: the stack's policies would be for the whole mesh, and down would remove istiod`,
@@ -244,16 +244,16 @@ async function checkIstio(settings: Settings, reader: ClusterReader): Promise<vo
   // Missing kinds are reported first. A failed request for webhooks is thrown where its answer is
   // needed.
   webhooks.catch(() => undefined);
-  refuseMissingKinds(context, await reader.missingKinds());
+  rejectMissingKinds(context, await reader.missingKinds());
   const injectors = await webhooks;
-  refuseControlPlane(settings, injectors);
+  rejectControlPlane(settings, injectors);
   if (!injection) return;
   const { service } = injectorOf(settings, injectors).clientConfig;
   // The webhook reaches an istiod outside the cluster by URL. There is no way to ask for its
   // version.
   if (service === undefined) return;
   const { name, namespace } = service;
-  refuseVersion(`${namespace}/${name}`, await reader.version(name, namespace), istio.version);
+  rejectVersion(`${namespace}/${name}`, await reader.version(name, namespace), istio.version);
 }
 
 /**
@@ -267,7 +267,7 @@ const MANAGED_BY = "app.kubernetes.io/managed-by";
  * Refuses a namespace in ambient mode.
  * Source: https://istio.io/latest/docs/ambient/migrate/
  */
-function refuseAmbient({ context, namespace }: Settings, labels: Labels): void {
+function rejectAmbient({ context, namespace }: Settings, labels: Labels): void {
   if (labels["istio.io/dataplane-mode"] !== "ambient") return;
   throw new UserError(
     `namespace ${namespace} of context ${context} is in ambient mode (istio.io/dataplane-mode=ambient), and the stack needs sidecars: ` +
@@ -288,13 +288,13 @@ async function checkNamespace(settings: Settings, reader: ClusterReader): Promis
   const { labels = {}, managedFields = [] } = found;
   const isOwn = managedFields.some(({ manager = "" }) => PULUMI_MANAGER.test(manager));
   if (isOwn || labels[MANAGED_BY] === "pulumi") {
-    refuseAmbient(settings, labels);
+    rejectAmbient(settings, labels);
     return;
   }
   throw new UserError(
-    `context ${context} has a namespace ${namespace} that no stack has made`,
-    `Set another namespace (dubbo-mesh:namespace), delete that one if nobody needs it, or let the stack take it over and ` +
-      `remove it in the end: kubectl label namespace ${namespace} ${MANAGED_BY}=pulumi.`,
+    `context ${context} has a namespace ${namespace} that Pulumi did not create`,
+    `Set another namespace (dubbo-mesh:namespace), delete this one if it is not needed, or let the stack take it over ` +
+      `(\`down\` then deletes it): kubectl label namespace ${namespace} ${MANAGED_BY}=pulumi.`,
   );
 }
 
@@ -337,7 +337,7 @@ export async function checkStack(placed: Placed): Promise<void> {
   const { directory, stack } = placed;
   // Pulumi reads the file less strictly. With `--config-file`, there may be none.
   if ((await stackNames(directory)).includes(stack)) await readContent(directory, stack);
-  await refuseCollision(placed);
+  await rejectCollision(placed);
   await checkCluster(placed.settings, (message) => void pulumi.log.warn(message));
 }
 

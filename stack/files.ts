@@ -84,7 +84,7 @@ function parseFile(text: string, file: string): z.infer<typeof fileSchema> {
     const reason = error instanceof z.ZodError ? z.prettifyError(error) : messageOf(error);
     throw new UserError(
       `${file} cannot be read: ${reason}`,
-      "Mend the file: it is YAML with a `config:` map.",
+      "Correct the file: it must be YAML with a `config:` map.",
       { cause: error },
     );
   }
@@ -153,7 +153,7 @@ function placeOf({ context, kubeconfig, namespace }: Settings): string {
  * would take over the other's objects. Stacks whose file is invalid or incomplete are ignored.
  * @throws UserError that names the other stack
  */
-export async function refuseCollision({ directory, stack, settings }: Placed): Promise<void> {
+export async function rejectCollision({ directory, stack, settings }: Placed): Promise<void> {
   const others = (await stackNames(directory)).filter((name) => name !== stack);
   const places = await Promise.allSettled(
     others.map(async (name) => {
@@ -164,7 +164,7 @@ export async function refuseCollision({ directory, stack, settings }: Placed): P
   for (const other of places) {
     if (other.status === "rejected" || other.value.place !== placeOf(settings)) continue;
     throw new UserError(
-      `stacks ${stack} and ${other.value.name} both go to namespace ${settings.namespace} of ${settings.context}`,
+      `stacks ${stack} and ${other.value.name} both deploy to namespace ${settings.namespace} of ${settings.context}`,
       `Give one of them another namespace: dubbo-mesh:namespace in Pulumi.${stack}.yaml.`,
     );
   }

@@ -16,13 +16,13 @@ export async function loadImage(reference: string, load: ImageLoad): Promise<str
   } catch (error) {
     if (error instanceof ExecaError && error.code === "ENOENT")
       throw new UserError(
-        `${tool} is not installed, which loads images into the cluster ${load.cluster}`,
+        `${tool}, which loads images into the cluster ${load.cluster}, is not installed`,
         `Install ${tool}, or push the images to a registry: REGISTRY=HOST/ORGANISATION.`,
         { cause: error },
       );
     throw new UserError(
-      `${tool} does not load ${reference} into the cluster ${load.cluster}: ${reasonOf(error)}`,
-      "Mend what it names, or push the images to a registry: REGISTRY=HOST/ORGANISATION.",
+      `${tool} could not load ${reference} into the cluster ${load.cluster}: ${reasonOf(error)}`,
+      "Fix the reported problem, or push the images to a registry: REGISTRY=HOST/ORGANISATION.",
       { cause: error },
     );
   }

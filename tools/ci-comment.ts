@@ -78,7 +78,7 @@ function summary(environments: readonly EnvironmentChange[]): string {
       ...[findings.fresh, findings.mended, findings.staying].map(({ length }) => String(length)),
     ),
   );
-  const heads = ["environment", "new", "changed", "gone", "findings: new", "mended", "staying"];
+  const heads = ["environment", "new", "changed", "removed", "findings: new", "fixed", "unchanged"];
   return [row(...heads), row("---", ...heads.slice(1).map(() => "--:")), ...rows].join("\n");
 }
 
@@ -100,10 +100,10 @@ function findingTable(findings: readonly StackFinding[]): string {
     );
   const more = findings.length - rows.length;
   return [
-    row("environment", "severity", "rule", "where", "what, and what to do"),
+    row("environment", "severity", "rule", "where", "finding and fix"),
     row("---", "---", "---", "---", "---"),
     ...rows,
-    ...(more > 0 ? [`\n${plural(more, "finding")} more: \`make ci-preview JSON=1\` tells all.`] : []),
+    ...(more > 0 ? [`\n${plural(more, "finding")} more: \`make ci-preview JSON=1\` shows all.`] : []),
   ].join("\n");
 }
 
@@ -112,24 +112,24 @@ function findingSections({ environments }: CiPreview): string[] {
     environments.flatMap(({ stack, findings }) => findings[kind].map((finding) => ({ ...finding, stack })));
   const [fresh, mended, staying] = [all("fresh"), all("mended"), all("staying")];
   return [
-    fresh.length === 0 ? "The policy finds nothing new." : `### New findings\n\n${findingTable(fresh)}`,
-    ...(mended.length === 0 ? [] : [details(plural(mended.length, "mended finding"), findingTable(mended))]),
+    fresh.length === 0 ? "The policy has no new findings." : `### New findings\n\n${findingTable(fresh)}`,
+    ...(mended.length === 0 ? [] : [details(plural(mended.length, "fixed finding"), findingTable(mended))]),
     ...(staying.length === 0
       ? []
-      : [details(plural(staying.length, "staying finding"), findingTable(staying))]),
+      : [details(plural(staying.length, "unchanged finding"), findingTable(staying))]),
   ];
 }
 
 function engineSections(previews: EnginePreviews): string[] {
   return [...previews].map(([stack, text]) =>
     details(
-      `What \`make up STACK=${stack}\` would do`,
+      `Preview of \`make up STACK=${stack}\``,
       fenced("", firstLines(text, ENGINE_LIMIT / previews.size)),
     ),
   );
 }
 
-const VERBS = { create: "new", update: "changed", delete: "gone" } as const;
+const VERBS = { create: "new", update: "changed", delete: "removed" } as const;
 
 function diffSections(environments: readonly EnvironmentChange[]): string[] {
   return environments.flatMap(({ stack, changes }) =>
@@ -149,7 +149,10 @@ function fitting(sections: readonly string[], room: number): string[] {
   });
   const missing = sections.length - kept.length;
   if (missing === 0) return kept;
-  return [...kept, `${plural(missing, "part")} of this found no room: \`make ci-preview JSON=1\` shows all.`];
+  return [
+    ...kept,
+    `${plural(missing, "part")} did not fit into this comment: \`make ci-preview JSON=1\` shows all.`,
+  ];
 }
 
 /**
@@ -161,8 +164,8 @@ export function ciComment(preview: CiPreview, previews: EnginePreviews): string 
   const diffs = diffSections(environments);
   const head = [
     MARKER,
-    "## What this changes",
-    `Rendered without a cluster, beside ${base.slice(0, 12)}.`,
+    "## Changes",
+    `Rendered without a cluster, compared with ${base.slice(0, 12)}.`,
     summary(environments),
   ];
   const sections = [

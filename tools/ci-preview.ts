@@ -57,7 +57,7 @@ async function forkPoint(directory: string, base: string): Promise<string> {
   const printed = await git(directory, "merge-base", base, "HEAD").catch((error: unknown) => {
     throw new UserError(
       `${base} and HEAD have no commit in common here${reasonOf(error)}`,
-      "Name a base that is there (BASE=main), or fetch it with its history (git fetch --unshallow origin).",
+      "Set BASE to an existing branch (BASE=main), or fetch its history (git fetch --unshallow origin).",
       { cause: error },
     );
   });

@@ -50,9 +50,9 @@ async function stackFile(options: CommonOptions): Promise<StackFile> {
  * too, but `up` may first take minutes to start the cluster.
  */
 async function deployable(options: CommonOptions): Promise<StackFile> {
-  const { refuseCollision } = await import("../stack/files.ts");
+  const { rejectCollision } = await import("../stack/files.ts");
   const file = await stackFile(options);
-  await refuseCollision(file);
+  await rejectCollision(file);
   return file;
 }
 
@@ -223,7 +223,7 @@ async function runEnv({ json }: { readonly json: boolean }): Promise<void> {
 
 function nodesOf(text: string): number {
   if (text === "1" || text === "2") return Number(text);
-  throw new UserError(`the local cluster has 1 or 2 nodes, not ${text}`, "Say NODES=1 or NODES=2.");
+  throw new UserError(`the local cluster has 1 or 2 nodes, not ${text}`, "Set NODES=1 or NODES=2.");
 }
 
 async function runClusterUp({ nodes }: { readonly nodes?: number }): Promise<void> {
@@ -255,7 +255,7 @@ function stackCommand(program: Command, name: string, description: string): Comm
     .option("--context <name>", "kubectl context to use instead of the stack's")
     .option("--registry <host/organisation>", "registry to push to instead of the stack's")
     .addOption(
-      new Option("--istio <mode>", "where Istio comes from, instead of the stack's").choices([
+      new Option("--istio <mode>", "source of Istio to use instead of the stack's").choices([
         "existing",
         "crds",
         "install",
@@ -278,19 +278,22 @@ function clusterCommands(program: Command): void {
   const cluster = program.command("cluster").description("the local cluster");
   cluster
     .command("up")
-    .description("start it, building what is missing")
-    .option("--nodes <number>", "1, or 2 (default: those that there are, else 1)", nodesOf)
+    .description("start it, and build missing parts")
+    .option("--nodes <number>", "number of nodes, 1 or 2 (default: the current number, else 1)", nodesOf)
     .action(runClusterUp);
   cluster
     .command("down")
-    .description("stop it and remove all that it has made; what was built is kept")
+    .description("remove it, but keep what was built")
     .action(async () => (await import("../packages/local-cluster/cluster.ts")).clusterDown());
   cluster
     .command("status")
     .description("its components")
     .option("--json", "print one JSON object", false)
     .action(runClusterStatus);
-  cluster.command("clean").description("remove it, and all that was built for it").action(runClusterClean);
+  cluster
+    .command("clean")
+    .description("remove it and everything that was built for it")
+    .action(runClusterClean);
 }
 
 function pullRequestCommands(program: Command): void {
@@ -300,9 +303,9 @@ function pullRequestCommands(program: Command): void {
     .action(runGolden);
   program
     .command("ci-preview")
-    .description("tell what the checkout changes in the committed stacks, as Markdown")
-    .option("--base <revision>", "what it is compared with", "origin/main")
-    .option("--preview <stacks>", "stacks whose clusters can be asked, too", "")
+    .description("show what the checkout changes in the committed stacks, as Markdown")
+    .option("--base <revision>", "branch or commit to compare with", "origin/main")
+    .option("--preview <stacks>", "stacks to preview on their clusters as well", "")
     .option("--json", "print one JSON object", false)
     .action(runCiPreview);
   program
@@ -315,34 +318,34 @@ function pullRequestCommands(program: Command): void {
 
 function commands(): Command {
   const program = new Command("dubbo-mesh").exitOverride().configureOutput({ outputError: () => undefined });
-  stackCommand(program, "up", "bring the stack up and wait for the consumer's first reply")
-    .option("--confirm <stack>", "its name, where calls would feel the change")
+  stackCommand(program, "up", "deploy the stack and wait for the consumer's first reply")
+    .option("--confirm <stack>", "name of the stack, to confirm changes that callers notice")
     .action(runUp);
   stackCommand(program, "preview", "show what up would change").action(runPreview);
   stackCommand(program, "render", "write the stack's objects as YAML, without docker or cluster")
     .requiredOption("--out <directory>", "folder to write to")
     .action(runRender);
-  stackCommand(program, "explain", "show where a setting comes from and which fields change with it")
+  stackCommand(program, "explain", "show where a setting comes from and which fields it changes")
     .requiredOption("--key <key>", "configuration key, such as services[0].port")
     .action(runExplain);
-  stackCommand(program, "graph", "print the mesh as a picture, a flowchart of Mermaid").action(runGraph);
-  stackCommand(program, "lint", "judge manifests, or the stack's own, by the rules of policy/")
+  stackCommand(program, "graph", "print the mesh as a Mermaid flowchart").action(runGraph);
+  stackCommand(program, "lint", "check manifests, or the stack's objects, by the rules of policy/")
     .argument(
       "[files...]",
       "files or folders of YAML, or - for standard input (default: the stack's objects)",
     )
     .action(runLint);
-  stackCommand(program, "down", "remove the stack, and tell what stays")
-    .option("--confirm <stack>", "its name, where it is production")
-    .option("--images", "remove the images that it builds from docker, too", false)
+  stackCommand(program, "down", "remove the stack, and list what stays")
+    .option("--confirm <stack>", "name of the stack, to confirm the removal of production")
+    .option("--images", "also remove the stack's images from docker", false)
     .action(runDown);
-  stackCommand(program, "drift", "tell how the cluster differs from what up left there").action(runDrift);
-  stackCommand(program, "repair", "make the state fit the cluster after an interrupted command").action(
+  stackCommand(program, "drift", "show how the cluster differs from what up left there").action(runDrift);
+  stackCommand(program, "repair", "update the state from the cluster after an interrupted command").action(
     runRepair,
   );
   program
     .command("env")
-    .description("print the environment in which plain pulumi works as the commands here do")
+    .description("print the environment for plain pulumi")
     .option("--json", "print one JSON object", false)
     .action(runEnv);
   pullRequestCommands(program);
@@ -358,7 +361,7 @@ function report(error: unknown): number {
   // Commander throws after it has printed the help. It has not printed errors.
   if (error.code.startsWith("commander.help")) return error.exitCode;
   const message = error.message.replace(/^error: /, "");
-  return reportError(new UserError(message, "Add --help to see what there is, or see `make help`."), json);
+  return reportError(new UserError(message, "Run the command with --help, or run `make help`."), json);
 }
 
 try {

@@ -35,8 +35,8 @@ export async function confirmRemoval(
   const question = `${stack} is production. Type its name to remove it: `;
   if ((confirmed ?? (await typedName(question))) === stack) return;
   throw new UserError(
-    `${stack} is production: it is removed only with its name typed`,
-    `Run \`make down STACK=${stack} CONFIRM=${stack}\` if you mean it.`,
+    `${stack} is production: its removal needs confirmation`,
+    `Run \`make down STACK=${stack} CONFIRM=${stack}\` to confirm.`,
   );
 }
 
@@ -53,10 +53,10 @@ export async function confirmWarnings(
 ): Promise<void> {
   if (warnings.length === 0 || confirmed === stack) return;
   const text = warningsText(warnings);
-  const question = `Calls would feel this:\n${text}\nType the stack's name, ${stack}, to do it: `;
+  const question = `Callers would notice this:\n${text}\nType the stack's name, ${stack}, to continue: `;
   if (confirmed === undefined && (await typedName(question)) === stack) return;
   throw new UserError(
-    `nothing is changed, since calls would feel it:\n${text}`,
-    `Run \`make up STACK=${stack} CONFIRM=${stack}\` if you mean it.`,
+    `nothing was changed, because callers would notice:\n${text}`,
+    `Run \`make up STACK=${stack} CONFIRM=${stack}\` to confirm.`,
   );
 }

@@ -41,8 +41,8 @@ function remainders(file: StackFile, images: readonly string[], kept: boolean): 
           {
             what: `images in the registry: ${list}`,
             why: local
-              ? "other stacks may run them; they go with `make cluster-clean`"
-              : "other stacks may run them; delete them there, by the registry's own means",
+              ? "other stacks may use them; `make cluster-clean` removes them"
+              : "other stacks may use them; delete them in the registry",
           },
         ]
       : []),
@@ -53,7 +53,7 @@ function remainders(file: StackFile, images: readonly string[], kept: boolean): 
       ? [
           {
             what: "the stack's state and history",
-            why: `the next \`up\` goes on with them; \`pulumi stack rm ${stack} --preserve-config\` removes them`,
+            why: `the next \`up\` continues with them; \`pulumi stack rm ${stack} --preserve-config\` removes them`,
           },
         ]
       : []),
@@ -61,7 +61,7 @@ function remainders(file: StackFile, images: readonly string[], kept: boolean): 
 }
 
 function unknownImages({ encrypted }: StackFile): Remainder {
-  const why = `which they are cannot be told without the encrypted values of ${encrypted.join(", ")}`;
+  const why = `their names depend on the encrypted values of ${encrypted.join(", ")}`;
   return { what: "images, if it built any", why };
 }
 

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { V1Pod } from "@kubernetes/client-node";
 import { UserError } from "../common/errors.ts";
-import { mostPods, type Service } from "../settings/graph.ts";
+import { maxPods, type Service } from "../settings/graph.ts";
 import { APPLICATION_CONTAINER } from "../settings/names.ts";
 import { logMessages } from "./log-line.ts";
 import type { LiveMesh } from "./mesh.ts";
@@ -17,7 +17,7 @@ const REPLY = /consumer Unary reply <-message:\s*".*"/;
  * if none runs.
  */
 export function loggingConsumer(services: readonly Service[]): Service | undefined {
-  return services.find((service) => service.app === "consumer" && mostPods(service) > 0);
+  return services.find((service) => service.app === "consumer" && maxPods(service) > 0);
 }
 
 /** Returns the first reply in a consumer's log. */
@@ -42,7 +42,7 @@ function waitReasons({ status }: V1Pod): string[] {
   );
   const containers = [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])];
   return [
-    ...nodeless.map(({ message }) => message ?? "no node takes it"),
+    ...nodeless.map(({ message }) => message ?? "no node can run it"),
     ...containers.flatMap(({ name, state, ready }) => {
       if (state?.waiting?.reason !== undefined) return [`${name} ${state.waiting.reason}`];
       const unready = name === APPLICATION_CONTAINER && state?.running !== undefined && !ready;
@@ -52,7 +52,7 @@ function waitReasons({ status }: V1Pod): string[] {
 }
 
 /** Describes why a pod does not run yet. */
-export function whyNot(pod: V1Pod): string {
+export function describeWait(pod: V1Pod): string {
   const reasons = waitReasons(pod);
   const text = reasons.length === 0 ? (pod.status?.phase ?? "no status") : reasons.join(", ");
   return `${pod.metadata?.name ?? "pod"}: ${text}`;
@@ -62,10 +62,12 @@ export function whyNot(pod: V1Pod): string {
  * Adds to an error the reasons why pods wait. The engine reports only that a Deployment is late.
  * @param pods the stack's pods, as far as the cluster lists them
  */
-export function withPods(error: UserError, pods: readonly V1Pod[]): UserError {
-  const late = pods.filter((pod) => waitReasons(pod).length > 0).map(whyNot);
+export function withWaitReasons(error: UserError, pods: readonly V1Pod[]): UserError {
+  const late = pods.filter((pod) => waitReasons(pod).length > 0).map(describeWait);
   if (late.length === 0) return error;
-  return new UserError(`${error.message}\npods that wait: ${late.join("; ")}`, error.fix, { cause: error });
+  return new UserError(`${error.message}\npods that are not ready: ${late.join("; ")}`, error.fix, {
+    cause: error,
+  });
 }
 
 /**
@@ -82,10 +84,10 @@ export async function firstReply(mesh: LiveMesh, consumer: Service): Promise<str
     if (reply !== undefined) return reply;
     await sleep(POLL_MS);
   }
-  const reasons = pods.length === 0 ? `${consumer.name} has no pods` : pods.map(whyNot).join("; ");
+  const reasons = pods.length === 0 ? `${consumer.name} has no pods` : pods.map(describeWait).join("; ");
   const logs = `kubectl logs -n ${mesh.namespace} -l app=${consumer.name}`;
   throw new UserError(
-    `the consumer was not answered within ${TIMEOUT_MS / 1000} s (${reasons})`,
+    `the consumer got no reply within ${TIMEOUT_MS / 1000} s (${reasons})`,
     `Look at \`${logs}\`, and with \`-c istio-proxy\` at its proxy's; then run \`make up\` again.`,
   );
 }

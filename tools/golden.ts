@@ -73,7 +73,7 @@ export async function goldenObjects(directory: string, stack: string): Promise<G
   const named = new Map<string, KubernetesObject>();
   for (const object of replaced(objects, places)) {
     const name = `${object.kind.toLowerCase()}-${object.metadata.name}.yaml`;
-    if (named.has(name)) throw new Error(`two objects of stack ${stack} would be ${name}`);
+    if (named.has(name)) throw new Error(`stack ${stack} has two objects for the file ${name}`);
     named.set(name, object);
   }
   return named;

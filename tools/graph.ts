@@ -1,5 +1,5 @@
 import { edgesOf, type Service } from "../settings/graph.ts";
-import { fewest, most } from "../settings/scale.ts";
+import { minReplicas, maxReplicas } from "../settings/scale.ts";
 import type { Settings } from "../settings/settings.ts";
 import { accountName } from "../settings/model.ts";
 
@@ -61,8 +61,8 @@ function serviceNode(service: Service, settings: Settings): ServiceNode {
     versions: versions.map((each) => ({
       name: each.name,
       weight: each.weight,
-      minPods: fewest(each),
-      maxPods: most(each),
+      minPods: minReplicas(each),
+      maxPods: maxReplicas(each),
     })),
   };
 }

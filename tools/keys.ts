@@ -51,7 +51,7 @@ export type Schema = z.infer<typeof schemaShape>;
 
 const profileKey = profileName
   .optional()
-  .describe("the numbers of the fields that are not given (default: seed)");
+  .describe("profile with the values of all other fields (default: seed)");
 
 /**
  * Replacements for schemas that start with a transformation. JSON Schema cannot describe their

@@ -59,7 +59,7 @@ function toUserError(error: unknown, { cluster, context }: Target): unknown {
   }
   return new UserError(
     `kubectl failed: ${stderr.trim()}`,
-    "Mend what it names and run the command again.",
+    "Fix the reported problem and run the command again.",
     cause,
   );
 }

@@ -44,12 +44,7 @@ function defaultText({ path, default: value, required }: Key): string {
 
 /** Returns table rows for keys, with paths relative to `prefix`. */
 function keyRows(keys: readonly Key[], prefix: string): string[][] {
-  return keys.map((key) => [
-    code(key.path.slice(prefix.length)),
-    key.type,
-    defaultText(key),
-    key.meaning === "" ? "as Envoy has it" : key.meaning,
-  ]);
+  return keys.map((key) => [code(key.path.slice(prefix.length)), key.type, defaultText(key), key.meaning]);
 }
 
 const KEY_HEAD = ["key", "type", "default", "meaning"];
@@ -67,9 +62,10 @@ function serviceKeys(): string {
   return markdownTable(KEY_HEAD, keyRows(keys, prefix));
 }
 
+/** Returns the table of the health check, without keys that only Envoy documents. */
 function healthCheckKeys(): string {
   const prefix = "healthCheck.";
-  const keys = allKeys().filter(({ path }) => path.startsWith(prefix));
+  const keys = allKeys().filter(({ path, meaning }) => path.startsWith(prefix) && meaning !== "");
   const numbers = ({ path }: Key): string[] => {
     const name = path.slice(prefix.length);
     const fields = PROFILE_NAMES.map((profile): Readonly<Record<string, unknown>> => PROFILES[profile]);
@@ -123,10 +119,10 @@ function bounds(): string {
   });
   const head = [
     "profile",
-    "hung: out within",
-    "NOT_SERVING: out within",
-    "back within",
-    "unused: checked within",
+    "hung: removed within",
+    "NOT_SERVING: removed within",
+    "returns within",
+    "no calls: checked within",
   ];
   return markdownTable([...head, "`drain`"], rows);
 }
@@ -139,19 +135,15 @@ const SIZES = [
 ] as const;
 
 function load(): string {
-  const rows = SIZES.flatMap(([callers, providers]) =>
-    CHECKS.map(([name, check]) => {
-      const { checksPerSecond, perProviderPod } = healthCheckLoad(check, callers, providers);
-      return [
-        code(name),
-        String(callers),
-        String(providers),
-        String(checksPerSecond),
-        String(perProviderPod),
-      ];
+  const rows = SIZES.map(([callers, callees]) => [
+    String(callers),
+    String(callees),
+    ...CHECKS.map(([, check]) => {
+      const { checksPerSecond, perProviderPod } = healthCheckLoad(check, callers, callees);
+      return `${checksPerSecond}, ${perProviderPod}`;
     }),
-  );
-  return markdownTable(["profile", "callers", "called", "checks/s in all", "checks/s of a called pod"], rows);
+  ]);
+  return markdownTable(["caller pods", "callee pods", ...PROFILE_NAMES.map(code)], rows);
 }
 
 const PARTS: Readonly<Record<string, () => string>> = {
@@ -172,7 +164,7 @@ const PART = /(<!-- generated: ([a-z ]+) -->)[^]*?(<!-- end -->)/g;
 export async function regenerated(page: string): Promise<string> {
   const text = readFileSync(page, "utf8").replaceAll(PART, (_, begin: string, name: string, end: string) => {
     const part = PARTS[name];
-    if (part === undefined) throw new Error(`${basename(page)}: nothing makes the part ${name}`);
+    if (part === undefined) throw new Error(`${basename(page)}: no generator for the part ${name}`);
     return `${begin}\n\n${part()}\n\n${end}`;
   });
   return prettier.format(text, { ...(await prettier.resolveConfig(page)), filepath: page });

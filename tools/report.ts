@@ -25,7 +25,7 @@ export function warningsText(warnings: readonly Warning[]): string {
  */
 export function previewText(stack: string, { changes, warnings }: Preview): string {
   if (warnings.length === 0) return changesText(changes);
-  const title = `calls would feel this; \`make up\` does it only with CONFIRM=${stack}:`;
+  const title = `callers would notice this; \`make up\` requires CONFIRM=${stack}:`;
   return [changesText(changes), "", title, warningsText(warnings)].join("\n");
 }
 
@@ -39,14 +39,14 @@ export function downText({ removed, images, remains }: DownReport): string {
 /** Formats a repair. */
 export function repairText(stack: string, { unlocked, interrupted, changes }: Repair): string {
   return [
-    ...(unlocked ? ["the lock of an interrupted command is released"] : []),
+    ...(unlocked ? ["the lock of an interrupted command was released"] : []),
     ...(interrupted.length > 0
       ? ["interrupted:", ...interrupted.map((operation) => `  ${operation}`)]
       : ["nothing was interrupted"]),
     changes.length === 0
-      ? "the state fits the cluster"
-      : `the state now fits the cluster; ${changesText(changes)}`,
-    `\`make up STACK=${stack}\` goes on`,
+      ? "the state matches the cluster"
+      : `the state now matches the cluster; ${changesText(changes)}`,
+    `continue with \`make up STACK=${stack}\``,
   ].join("\n");
 }
 

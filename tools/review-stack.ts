@@ -25,7 +25,7 @@ export async function writeReviewStack(
   { context, registry }: ReviewTarget,
 ): Promise<string> {
   if (!/^[1-9]\d*$/.test(pullRequest)) {
-    throw new UserError(`${pullRequest} is no pull request's number`, "Give it as PR=7.");
+    throw new UserError(`${pullRequest} is not the number of a pull request`, "Set it, as in PR=7.");
   }
   const stack = `pr-${pullRequest}`;
   const config = {

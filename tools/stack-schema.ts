@@ -3,7 +3,7 @@ import { healthCheckFields, healthCheckSettings, profileName } from "../settings
 import { PRESETS } from "../settings/presets.ts";
 import { serviceKeys, serviceSettings } from "../settings/services.ts";
 import { PROJECT, settingsSchema } from "../settings/settings.ts";
-import { without } from "../settings/without.ts";
+import { omit } from "../settings/omit.ts";
 
 /** Path of the committed JSON Schema of stack files, relative to the project. */
 export const STACK_SCHEMA = "settings/stack.schema.json";
@@ -27,7 +27,7 @@ interface JsonSchema {
 
 /** Fields of a health check. All are optional, since the profile has defaults. */
 const checkFields = healthCheckFields.partial().extend({
-  profile: profileName.optional().describe("numbers of the fields that are not given (default: seed)"),
+  profile: profileName.optional().describe("profile with the values of all other fields (default: seed)"),
 });
 
 function definition(name: string): JsonSchema {
@@ -76,11 +76,11 @@ function inputSchema(schema: z.ZodType): JsonSchema {
         delete jsonSchema.anyOf;
         Object.assign(jsonSchema, HEALTH_CHECK);
       }
-      // Zod limits every integer to this value, which is no limit of the setting.
+      // Zod adds this maximum to every integer. It is not a limit of the setting.
       if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
     },
   });
-  return without(json, "$schema");
+  return omit(json, "$schema");
 }
 
 /** A value that `pulumi config set --secret` has encrypted. */
@@ -120,7 +120,7 @@ function withSecrets(schema: JsonSchema): JsonSchema {
   return isScalar ? orSecret(schema) : secretsUnder(schema);
 }
 
-/** Returns a schema that accepts encrypted values below it, but not in its place. */
+/** Returns a schema that accepts encrypted nested values, but not an encrypted whole value. */
 function secretsUnder(schema: JsonSchema): JsonSchema {
   const { properties, items, additionalProperties: others, anyOf } = schema;
   const fields = Object.entries(properties ?? {}).map(([name, each]) => [name, withSecrets(each)] as const);
@@ -162,7 +162,7 @@ export function stackSchema(): JsonSchema {
         patternProperties: { [`^(?!${PROJECT}:)[^:]+:`]: true },
         additionalProperties: false,
       },
-      secretsprovider: { description: "who encrypts the stack's secrets", type: "string" },
+      secretsprovider: { description: "provider that encrypts the stack's secrets", type: "string" },
       encryptedkey: { description: "key of the secrets, encrypted by that provider", type: "string" },
       encryptionsalt: { description: "salt of the passphrase", type: "string" },
       environment: { description: "Pulumi ESC environments that the stack imports" },

@@ -5,7 +5,7 @@ import { step } from "../common/steps.ts";
 import { confirmWarnings } from "./confirm.ts";
 import { type Change, Engine, type UpResult } from "./engine/engine.ts";
 import { findEngine } from "./engine/find.ts";
-import { firstReply, loggingConsumer, withPods } from "./first-reply.ts";
+import { firstReply, loggingConsumer, withWaitReasons } from "./first-reply.ts";
 import { LiveMesh } from "./mesh.ts";
 import type { StackFile } from "../stack/stack-file.ts";
 
@@ -35,7 +35,7 @@ export async function change(
   await confirmWarnings(file, warnings, confirmed);
   if (warnings.length > 0) await engine.unprotect();
   return engine.up().catch(async (error: unknown) => {
-    throw error instanceof UserError ? withPods(error, await pods()) : error;
+    throw error instanceof UserError ? withWaitReasons(error, await pods()) : error;
   });
 }
 

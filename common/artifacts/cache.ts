@@ -32,7 +32,7 @@ export function checkDisk(
   if (freeGib >= neededGib) return;
   throw new UserError(
     `${disk.path} has ${freeGib.toFixed(1)} GiB free, ${purpose} needs ${neededGib.toFixed(1)} GiB`,
-    "free some room there, or set DUBBO_MESH_CACHE to a folder on a larger disk",
+    "Free some space there, or set DUBBO_MESH_CACHE to a folder on a larger disk.",
   );
 }
 

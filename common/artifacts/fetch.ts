@@ -49,7 +49,7 @@ export async function fetching(job: Fetch, pauses: readonly number[] = PAUSES_MS
       if (pause === undefined) {
         throw new UserError(
           `${job.registry} does not answer: ${reasonIn(output)}`,
-          "check the network and run the same command again; what is finished is kept",
+          "Check the network and run the command again; finished parts are kept.",
           { cause: error },
         );
       }

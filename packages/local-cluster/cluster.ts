@@ -212,8 +212,8 @@ async function makeNodes(wanted: Shape): Promise<void> {
   const there = await nodeNames();
   if (there.length > 0 && knownShape() === undefined) {
     throw new UserError(
-      `docker has a kind cluster ${NAME} that this project has not made`,
-      `Remove it (kind delete cluster --name ${NAME}), or use it as it is: CONTEXT=kind-${NAME}.`,
+      `docker has a kind cluster ${NAME} that this project did not create`,
+      `Remove it (kind delete cluster --name ${NAME}), or deploy to it: CONTEXT=kind-${NAME}.`,
     );
   }
   if (there.length === wanted.nodes && isComplete(wanted)) {

@@ -94,17 +94,17 @@ const FAILURES: readonly (readonly [RegExp, string, string])[] = [
   [
     /privileged mode is incompatible|operation not permitted|unable to apply caps/i,
     "the docker engine may not run privileged containers, which kind's nodes are",
-    "Use an engine with root's rights (https://kind.sigs.k8s.io/docs/user/known-issues/), or a cluster of your own: CONTEXT=NAME.",
+    "Use an engine that runs as root (https://kind.sigs.k8s.io/docs/user/known-issues/), or another cluster: CONTEXT=NAME.",
   ],
   [
     /no space left on device/i,
     "the disk of the docker engine is full",
-    "Free some room (docker system df), and run the command again.",
+    "Free some space (docker system df), and run the command again.",
   ],
   [
     /port is already allocated|address already in use/i,
-    "a port that the cluster needs is taken",
-    "Stop the program that holds it, and run the command again.",
+    "a port that the cluster needs is in use",
+    "Stop the program that uses it, and run the command again.",
   ],
 ];
 
@@ -118,7 +118,8 @@ export function explained(error: unknown, problem: string): UserError {
     const line = text.split("\n").find((each) => pattern.test(each));
     if (line !== undefined) return new UserError(`${known}: ${line.trim()}`, fix, { cause: error });
   }
-  const fix = "Mend what it names, and run the command again; `make cluster-down` removes what is half made.";
+  const fix =
+    "Fix the reported problem, and run the command again; `make cluster-down` removes an incomplete cluster.";
   return new UserError(`${problem}: ${text}`, fix, { cause: error });
 }
 

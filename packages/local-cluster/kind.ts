@@ -102,7 +102,7 @@ export async function nodeNames(which: "all" | "running" = "all"): Promise<strin
 export async function createNodes(shape: Shape): Promise<void> {
   const configuration = toYaml(kindConfiguration(shape, isOwnEngine()));
   await kind(["create", "cluster", "--config", "-"], configuration).catch((error: unknown) => {
-    throw explained(error, "kind does not make the cluster");
+    throw explained(error, "kind could not create the cluster");
   });
 }
 
@@ -161,7 +161,7 @@ export async function connectPods(): Promise<void> {
   if (nodes === undefined)
     throw new UserError(
       `the local cluster's API server does not answer within ${START_SECONDS} s`,
-      `Look at it (docker exec ${NAME}-control-plane journalctl), or make the cluster again: make cluster-down, make up.`,
+      `Look at it (docker exec ${NAME}-control-plane journalctl), or create the cluster again: make cluster-down, make up.`,
     );
   for (const { name, range } of nodes) {
     const file = "/etc/cni/net.d/10-pods.conflist";

@@ -3,7 +3,7 @@ import { BlockList } from "node:net";
 import { UserError } from "../../common/errors.ts";
 
 const INSTEAD =
-  "Where docker pulls images by another way, set DUBBO_MESH_IMAGES=public; or use a cluster of your own: CONTEXT=NAME.";
+  "If docker can pull images, for example from a mirror, set DUBBO_MESH_IMAGES=public; or use another cluster: CONTEXT=NAME.";
 
 /**
  * Requires Linux on x86-64, for which Envoy is built, and root.
@@ -30,7 +30,7 @@ export function checkMemory(bytes: number): void {
   if (gib >= NEEDED_GIB) return;
   throw new UserError(
     `the docker engine has ${gib.toFixed(1)} GiB of memory, the local cluster needs ${NEEDED_GIB} GiB`,
-    "Give Docker Desktop more memory (Settings, Resources), or use a cluster of your own: CONTEXT=NAME.",
+    "Give Docker Desktop more memory (Settings, Resources), or use another cluster: CONTEXT=NAME.",
   );
 }
 
@@ -56,7 +56,7 @@ export function checkRoutes(
     if (!contains(route.dst, own) && !contains(own, route.dst)) continue;
     throw new UserError(
       `the route to ${route.dst} by ${route.dev ?? "?"} overlaps the local cluster's addresses ${own}`,
-      "disconnect that network (a VPN?), or use another cluster",
+      "Disconnect that network (a VPN?), or use another cluster: CONTEXT=NAME.",
     );
   }
 }

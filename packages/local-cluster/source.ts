@@ -25,8 +25,5 @@ export async function chooseSource(forced = process.env["DUBBO_MESH_IMAGES"]): P
   if (forced === undefined || forced === "") return (await registryAnswers()) ? "public" : "packages";
   const found = SOURCES.find((source) => source === forced);
   if (found !== undefined) return found;
-  throw new UserError(
-    `DUBBO_MESH_IMAGES is ${forced}`,
-    `Set it to ${SOURCES.join(" or ")}, or leave it out.`,
-  );
+  throw new UserError(`DUBBO_MESH_IMAGES is ${forced}`, `Set it to ${SOURCES.join(" or ")}, or unset it.`);
 }

@@ -1,10 +1,10 @@
 import fc from "fast-check";
 import { GREETER } from "../../settings/names.ts";
 
-/** A stack's configuration, by key without the project's prefix. */
+/** Configuration of a stack, by key without the project's prefix. */
 export type Configuration = Readonly<Record<string, unknown>>;
 
-/** Some of these keys, about a third. */
+/** Picks about a third of these keys. */
 function optional(fields: Readonly<Record<string, fc.Arbitrary<unknown>>>): fc.Arbitrary<Configuration> {
   const each = Object.entries(fields).map(([key, value]) => {
     const entry = value.map((given) => [key, given] as const);
@@ -163,7 +163,7 @@ const scale = fc.oneof(
   fc.constantFrom<object>({}, { autoscale: { min: 1, max: 5, cpu: 80 } }),
 );
 
-/** Versions whose weights add up to 100; only those without weight may be without pods. */
+/** Generates versions whose weights add up to 100. Only a version without weight may lack pods. */
 const versions = fc.constantFrom([100], [80, 20], [100, 0], [0, 100], [50, 25, 25]).chain((weights) =>
   fc.tuple(
     ...weights.map((weight, index) =>
@@ -182,7 +182,10 @@ const method = fc.oneof(
   optional({ kind: fc.constant("unary"), idempotent: fc.boolean(), timeout: long }),
 );
 
-/** What an own service says beside who it is; keys of the called only are taken away from those that offer nothing. */
+/**
+ * Generates the further keys of a service with an image. A service that offers nothing gets no keys
+ * about calls to it.
+ */
 const further = optional({
   interval: short,
   timeout: long,
@@ -245,7 +248,7 @@ function serviceOf(
     ...given.source,
     name: names[index],
     port: given.port,
-    // One of apps/ would bring its own.
+    // An application of apps/ would set its own.
     methods: given.methods && offers[0] !== undefined ? { [`/${offers[0]}/m`]: given.method } : {},
     offers,
     calls: [...callees].map((callee) => names[callee]),
@@ -286,7 +289,7 @@ const services = fc.oneof(
   { arbitrary: ownServices.filter((own) => own.length > 0), weight: 3 },
 );
 
-/** A provider of the greeter under another name, which a consumer of apps/ is told to call. */
+/** A provider of the greeter under another name, for a consumer of apps/. */
 const renamed = fc.constant([
   { name: "greeter", image: "x:1", port: 1024, offers: [GREETER] },
   { app: "consumer", calls: ["greeter"] },
@@ -321,8 +324,8 @@ const place = fc.constantFrom<object>(
 );
 
 /**
- * A stack's keys, each with values that it takes. A new key is one line here. Not all that comes of it can work: values that do not go together
- * are refused, and must be.
+ * Keys of a stack, each with valid values. A new key is one line here. The program must reject
+ * invalid combinations of these values.
  */
 const keys = optional({
   namespace,
@@ -343,10 +346,10 @@ const keys = optional({
   drain: fc.constantFrom("20s", "60.5s"),
 });
 
-/** What production asks for. */
+/** Values that production requires. */
 const strong = { identities: "per-workload", networkPolicy: true, defaultDeny: true };
 
-/** A stack as somebody would write it. */
+/** Generates a sensible stack. */
 export const sensible: fc.Arbitrary<Configuration> = fc
   .tuple(place, keys, fc.oneof({ arbitrary: services, weight: 9 }, { arbitrary: renamed, weight: 1 }))
   .map(([where, own, all]) => {

@@ -5,8 +5,9 @@ import { execa } from "execa";
 import { type Fields, fields } from "../../policy/fields.ts";
 import type { KubernetesObject } from "../../common/kubernetes-object.ts";
 
-// What istiod makes of a stack's objects for the Envoy of a caller, as far as health checks go. Names of functions are Istio's, in
-// pilot/pkg/networking/core: cluster_builder.go, cluster_traffic_policy.go, cluster_tls.go, envoyfilter/cluster_patch.go.
+// Computes the clusters that istiod generates for a caller's Envoy, as far as health checks need.
+// The names in the comments are functions of Istio in pilot/pkg/networking/core:
+// cluster_builder.go, cluster_traffic_policy.go, cluster_tls.go, envoyfilter/cluster_patch.go.
 
 interface Rule {
   readonly host: string;
@@ -35,7 +36,7 @@ interface Patch {
   readonly patch: { readonly operation: string; readonly value: Fields };
 }
 
-/** Where a cluster leads to. */
+/** Destination of a cluster. */
 interface Target {
   readonly host: string;
   readonly port: number;
@@ -57,7 +58,7 @@ function grpcSource(cluster: string): object {
   };
 }
 
-/** A secret that pilot-agent hands over. */
+/** Returns a secret that pilot-agent serves. */
 function secret(name: string): object {
   const source = { api_config_source: grpcSource("sds-grpc") };
   return { name, sds_config: { ...source, initial_fetch_timeout: "0s", resource_api_version: "V3" } };
@@ -79,7 +80,7 @@ function mutualTls(sni: string, identity: string): object {
   };
 }
 
-/** The sockets of automatic mTLS; applyUpstreamTLSSettings. */
+/** Returns the sockets of automatic mTLS. Source: applyUpstreamTLSSettings. */
 function sockets({ host, port, subset }: Target, identity: string): object[] {
   const tls = mutualTls(`outbound_.${port}_.${subset}_.${host}`, identity);
   return [
@@ -96,7 +97,10 @@ function sockets({ host, port, subset }: Target, identity: string): object[] {
   ];
 }
 
-/** What of the load balancer is not Envoy's default; applyLoadBalancer, setWarmup. Localities are those of endpoints. */
+/**
+ * Returns the load balancer's fields that differ from Envoy's defaults. Localities are part of the
+ * endpoints. Source: applyLoadBalancer, setWarmup.
+ */
 function loadBalancing({ simple, warmup }: Rule["trafficPolicy"]["loadBalancer"]): object {
   const policy = simple === "ROUND_ROBIN" ? {} : { lb_policy: simple };
   if (warmup === undefined) return policy;
@@ -108,7 +112,7 @@ function loadBalancing({ simple, warmup }: Rule["trafficPolicy"]["loadBalancer"]
   return { ...policy, [`${simple.toLowerCase()}_lb_config`]: { slow_start_config } };
 }
 
-/** applyOutlierDetection: a percentage of 0 is left to Envoy. */
+/** Istio does not set a percentage of 0. Source: applyOutlierDetection. */
 function outlierDetection(given: Rule["trafficPolicy"]["outlierDetection"]): object {
   const enforced = (errors: number): number => (errors > 0 ? 100 : 0);
   const { consecutive5xxErrors: any, consecutiveGatewayErrors: gateway, maxEjectionPercent: most } = given;
@@ -154,7 +158,7 @@ function clusterOf(target: Target, { trafficPolicy }: Rule, identity: string): F
   };
 }
 
-/** A message over another one: lists are appended to, unless they are to be replaced. */
+/** Merges a message over another one. Lists are appended, unless the patch replaces them. */
 function merged(under: unknown, over: unknown, replacing: boolean): unknown {
   if (Array.isArray(under) && Array.isArray(over))
     return replacing ? (over as unknown[]) : [...(under as unknown[]), ...(over as unknown[])];
@@ -179,7 +183,7 @@ function patched(cluster: Fields, { host, port, subset }: Target, patches: reado
   );
 }
 
-/** A host's DestinationRules as one; mergeDestinationRule. */
+/** Merges the DestinationRules of a host. Source: mergeDestinationRule. */
 function ruleOf(host: string, objects: readonly KubernetesObject[]): Rule {
   const rules = objects
     .filter(({ kind }) => kind === "DestinationRule")
@@ -190,7 +194,7 @@ function ruleOf(host: string, objects: readonly KubernetesObject[]): Rule {
   return { host, trafficPolicy, subsets: rules.flatMap(({ subsets = [] }) => subsets) };
 }
 
-/** The clusters of what a caller's EnvoyFilter has checked, as its Envoy gets them. */
+/** Returns the clusters that a caller's EnvoyFilter checks, as its Envoy gets them. */
 export function checkedClusters(filter: KubernetesObject, objects: readonly KubernetesObject[]): Fields[] {
   const { configPatches: patches } = filter["spec"] as { readonly configPatches: readonly Patch[] };
   const ports = new Map(patches.map(({ match }) => [match.cluster.service, match.cluster.portNumber]));
@@ -204,7 +208,7 @@ export function checkedClusters(filter: KubernetesObject, objects: readonly Kube
   });
 }
 
-/** A cluster of pilot-agent, on its socket in the pod. */
+/** Returns the cluster of pilot-agent, on its socket in the pod. */
 function agentCluster(name: string): object {
   const address = { pipe: { path: `/var/run/secrets/workload-spiffe-uds/${name}` } };
   return {
@@ -220,13 +224,16 @@ function agentCluster(name: string): object {
   };
 }
 
-/** Why Envoy has ended: its last line, before which it may repeat the whole configuration, and whose spaces vary. */
+/**
+ * Returns the reason why Envoy has ended: its last line, with normalized spaces. Envoy may print
+ * the whole configuration before that line.
+ */
 function reasonIn(output: string): string {
   return (output.trim().split("\n").at(-1) ?? "").replaceAll(/\s+/g, " ");
 }
 
 /**
- * What a real Envoy says of a caller's clusters; undefined where it takes them.
+ * Returns the error of a real Envoy about a caller's clusters; undefined if it accepts them.
  * @param envoy path of the binary
  */
 export async function envoyRefusal(envoy: string, clusters: readonly Fields[]): Promise<string | undefined> {

@@ -1,6 +1,6 @@
 import type { KubernetesObject } from "../../common/kubernetes-object.ts";
 
-// What a schema cannot say: that what an object names is there.
+// Finds broken references between objects, which a schema cannot find.
 
 interface Subset {
   readonly name: string;
@@ -87,17 +87,17 @@ class Objects {
     this.#host = host;
   }
 
-  /** The Service of a DNS name. */
+  /** Returns the Service of a DNS name. */
   service(host: string): Of<ServiceSpec> | undefined {
     return this.services.find(({ name }) => this.#host(name) === host);
   }
 
-  /** The subsets of a host's DestinationRules. */
+  /** Returns the subsets of a host's DestinationRules. */
   subsets(host: string): readonly Subset[] {
     return this.rules.filter(({ spec }) => spec.host === host).flatMap(({ spec }) => spec.subsets ?? []);
   }
 
-  /** The most pods that the Deployments with these labels have. */
+  /** Returns the largest number of pods of the Deployments with these labels. */
   pods(labels: Readonly<Record<string, string>>): number {
     return this.deployments
       .filter(({ spec }) => within(labels, spec.template.metadata.labels))
@@ -119,7 +119,7 @@ function namesakes(objects: readonly KubernetesObject[]): string[] {
   return names.filter((name, index) => names.indexOf(name) !== index).map((name) => `${name} is there twice`);
 }
 
-/** Each destination is a subset of a Service that has pods where calls go. */
+/** Returns destinations that are no subset of a Service, or get calls without pods. */
 function lostRoutes(all: Objects): string[] {
   return all.routes.flatMap(({ name, spec }) =>
     spec.http.flatMap(({ route }) =>
@@ -136,7 +136,7 @@ function lostRoutes(all: Objects): string[] {
   );
 }
 
-/** A caller's checks are of the clusters that carry its calls, each once, and of no others. */
+/** Returns health checks that are missing, doubled, or on clusters without calls. */
 function wrongChecks(all: Objects): string[] {
   return all.filters.flatMap(({ name, spec: { workloadSelector, configPatches } }) => {
     const { app } = workloadSelector.labels;
@@ -156,7 +156,7 @@ function wrongChecks(all: Objects): string[] {
   });
 }
 
-/** What a caller checks is what its Sidecar lets it see. */
+/** Returns differences between the hosts in a caller's Sidecar and those that it checks. */
 function wrongScopes(all: Objects): string[] {
   return all.sidecars.flatMap(({ name, spec }) => {
     const hosts = spec.egress.flatMap((each) => each.hosts).filter((host) => host.startsWith("./"));
@@ -199,7 +199,10 @@ function wrongWorkloads(all: Objects): string[] {
   ];
 }
 
-/** A name that the API server takes. Source: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/ */
+/**
+ * Returns the objects whose names or labels the API server rejects.
+ * Source: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
+ */
 function wrongNames(objects: readonly KubernetesObject[]): string[] {
   return objects.flatMap(({ kind, metadata: { name, labels } }) => {
     const limit = ["Service", "Namespace"].includes(kind) ? 63 : 253;
@@ -214,7 +217,7 @@ function wrongNames(objects: readonly KubernetesObject[]): string[] {
 }
 
 /**
- * What does not hold between the objects of a stack.
+ * Returns the broken references between the objects of a stack.
  * @param host the DNS name of a Service of the stack
  */
 export function brokenReferences(

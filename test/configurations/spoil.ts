@@ -3,23 +3,23 @@ import type { Configuration } from "./arbitrary.ts";
 
 type Path = readonly (string | number)[];
 
-/** What somebody gets wrong in a configuration. */
+/** A mistake in a configuration. */
 export interface Slip {
-  /** Which of the places, counted round and round. */
+  /** Index of the place to change, modulo the number of places. */
   readonly place: number;
   readonly how: "misspell" | "remove" | "replace";
-  /** What `replace` puts there. */
+  /** Value for `replace`. */
   readonly value: unknown;
 }
 
-/** A configuration as text by key, and what is known of it. */
+/** A configuration as text by key, with its known mistakes. */
 export interface Attempt {
   readonly raw: Readonly<Record<string, string>>;
-  /** The keys that are misspelt in it, each as it is written. */
+  /** Its misspelt keys, as written. */
   readonly misspelt: readonly string[];
 }
 
-/** Keys whose names are free, or are no names of settings. */
+/** Keys whose children have free names, or names that are not settings. */
 const FREE = ["methods", "headers", "properties", "transport_socket_match_criteria", "typed_config"];
 
 function pathsIn(value: unknown, path: Path = []): Path[] {
@@ -30,7 +30,7 @@ function pathsIn(value: unknown, path: Path = []): Path[] {
   return path.length === 0 ? children : [path, ...children];
 }
 
-/** The same value with what is at `path` changed. */
+/** Copies a value with a change at `path`. */
 function changed(
   value: unknown,
   [key, ...rest]: Path,
@@ -43,10 +43,10 @@ function changed(
   return copy;
 }
 
-/** Keys whose value is one of several: the error says which there are, not what is none of them. */
+/** Keys with a choice of types. The error lists the choices, not the wrong value. */
 const ONE_OF = ["send", "receive", "service_name_matcher"];
 
-/** Where a key may be misspelt so that nobody could take it for another one. */
+/** Tells whether a misspelt key at this place is an unknown key for certain. */
 function isName(path: Path): boolean {
   const [parent, key] = [path.at(-2), path.at(-1)];
   if (path.slice(0, -1).some((part) => ONE_OF.includes(String(part)))) return false;
@@ -72,7 +72,7 @@ function slip(
   return { given: spoilt as Configuration, misspelt: how === "misspell" ? [wrong] : [] };
 }
 
-/** Values that are nobody's, or only some keys'. */
+/** Values that only some keys accept, or none. */
 const value = fc.oneof(
   fc.constantFrom<unknown>(
     ...[
@@ -122,28 +122,28 @@ const slips: fc.Arbitrary<Slip[]> = fc.array(
   { minLength: 1, maxLength: 2 },
 );
 
-/** The text of a value, as Pulumi hands it over. */
+/** Returns the text of a value, as Pulumi passes it. */
 export function textOf(given: unknown): string {
   return typeof given === "string" ? given : JSON.stringify(given);
 }
 
-/** A configuration as text. */
+/** Returns a configuration as text. */
 export function asText(given: Configuration): Record<string, string> {
   return Object.fromEntries(Object.entries(given).map(([key, each]) => [key, textOf(each)]));
 }
 
-/** A sensible configuration with one or two things wrong. */
+/** Generates a sensible configuration with one or two mistakes. */
 export function spoilt(sensible: fc.Arbitrary<Configuration>): fc.Arbitrary<Attempt> {
   return fc.tuple(sensible, slips).map(([given, all]) => {
     let state: { given: Configuration; misspelt: string[] } = { given, misspelt: [] };
-    // What else is spoilt could take a misspelling away again.
+    // A second mistake could remove the misspelling of the first.
     const misspelling = all.find(({ how }) => how === "misspell");
     for (const next of misspelling === undefined ? all : [misspelling]) state = slip(state.given, next);
     return { raw: asText(state.given), misspelt: state.misspelt };
   });
 }
 
-/** Text that is no YAML, or YAML that nobody means. */
+/** Text that is not YAML, or unusual YAML. */
 const text = fc.oneof(
   fc.constantFrom(
     ...[
@@ -175,7 +175,7 @@ const text = fc.oneof(
   fc.string({ maxLength: 30 }),
 );
 
-/** A sensible configuration, one key of which has such text. */
+/** Generates a sensible configuration in which one key has such text. */
 export function garbled(sensible: fc.Arbitrary<Configuration>): fc.Arbitrary<Attempt> {
   return fc.tuple(sensible, fc.nat(100), text).map(([given, place, wrong]) => {
     const keys = Object.keys(given);

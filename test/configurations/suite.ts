@@ -12,35 +12,35 @@ import { sensible } from "./arbitrary.ts";
 import { brokenReferences } from "./references.ts";
 import { asText, type Attempt, garbled, spoilt } from "./spoil.ts";
 
-/** What has come of the configurations. */
+/** Results of the configurations. */
 export interface Tally {
   seed: number;
   runs: number;
   accepted: number;
   refused: number;
-  /** The objects of the accepted ones. */
+  /** Objects of the accepted configurations. */
   objects: number;
-  /** Those that nothing was spoilt in, and how many of them were accepted. */
+  /** Number of configurations without mistakes, and of the accepted ones among them. */
   meant: number;
   meantAccepted: number;
   seconds: number;
-  /** What they took of the processor, which other work on the machine does not lengthen much. */
+  /** Processor time, which other work on the machine hardly changes. */
   cpuSeconds: number;
-  /** What the program declares for the first sensible configurations that were accepted and have a caller. */
+  /** Objects of the first accepted sensible configurations that have a caller. */
   sample: Declared[];
 }
 
-/** How many are tried, and how many of the accepted ones that have a caller are kept. */
+/** Number of runs, and of accepted configurations with a caller in the sample. */
 export interface SuiteOptions {
   readonly runs: number;
   readonly kept: number;
 }
 
-/** Nobody can know these when the configuration is read: they are told by what is on the disk. */
+/** Errors that depend on the files on the disk, not on the configuration. */
 const ON_DISK =
   /^dubbo-mesh:services\[\d+\]\.(build: the image's build context .* cannot be read|app: there is no application apps\/)/;
 
-/** Rules that a stack breaks knowingly, since a key of its says so. */
+/** Returns the rules that a stack breaks on purpose, by its keys. */
 function chosen({ security, injection, services }: Settings): string[] {
   const plaintext = services.some(({ healthCheck }) =>
     isPlaintext(healthCheck.transport_socket_match_criteria),
@@ -53,7 +53,7 @@ function chosen({ security, injection, services }: Settings): string[] {
   ];
 }
 
-/** The configurations, and whether somebody could have meant it. */
+/** Generates configurations; `meant` marks the sensible ones. */
 const attempts: fc.Arbitrary<Attempt & { readonly meant: boolean }> = fc.oneof(
   { arbitrary: sensible.map((given) => ({ raw: asText(given), misspelt: [], meant: true })), weight: 10 },
   { arbitrary: spoilt(sensible).map((attempt) => ({ ...attempt, meant: false })), weight: 8 },
@@ -65,7 +65,7 @@ function fail(what: string, { raw }: Attempt, cause?: unknown): never {
   throw new Error(`${what}\n${detail}\n${toYaml(raw)}`, { cause });
 }
 
-/** The settings, or why they are refused. */
+/** Returns the settings, or the error. */
 function outcome(attempt: Attempt): Settings | UserError {
   try {
     return parseSettings(attempt.raw);
@@ -74,7 +74,7 @@ function outcome(attempt: Attempt): Settings | UserError {
   }
 }
 
-/** A refusal names a key, and each one that is misspelt. */
+/** Checks that an error names a key, and each misspelt key. */
 function judgeRefusal(attempt: Attempt, { message }: UserError): void {
   const known = [...Object.keys(settingsSchema.shape), ...Object.keys(attempt.raw)];
   if (!known.some((key) => message.includes(`${PROJECT}:${key}`)))
@@ -84,7 +84,10 @@ function judgeRefusal(attempt: Attempt, { message }: UserError): void {
   }
 }
 
-/** The same configuration, written in YAML and in another order, is the same; a check that has its defaults keeps them. */
+/**
+ * Checks that the same configuration in YAML, in another order, and with explicit defaults of the
+ * check has the same settings.
+ */
 function judgeSettings(attempt: Attempt, settings: Settings): void {
   if (attempt.misspelt.length > 0) fail(`${attempt.misspelt.join(", ")} is taken`, attempt);
   const again = Object.fromEntries(Object.entries(attempt.raw).reverse());
@@ -96,7 +99,7 @@ function judgeSettings(attempt: Attempt, settings: Settings): void {
   }
 }
 
-/** What the program declares; undefined where the disk has not what it is to build. */
+/** Returns the declared objects; undefined if the files to build are not on the disk. */
 async function declared(attempt: Attempt, settings: Settings): Promise<Declared | undefined> {
   const file = { stack: "test", directory: ".", path: "", overridden: false, encrypted: [] };
   try {
@@ -152,16 +155,19 @@ async function judge(
   if (calls && count.sample.length < kept) count.sample.push(program);
 }
 
-/** Where the random numbers begin: SEED repeats a run. */
+/** Seed of the random numbers. SEED repeats a run. */
 function seedOf(): number {
   const given = process.env["SEED"];
   return given === undefined ? Date.now() % 2 ** 31 : Number(given);
 }
 
-/** Runs `action` without stacks: Pulumi takes one of every promise and resource, which is half of the time. */
+/**
+ * Runs `action` without stack traces. Pulumi records one for each promise and resource, which takes
+ * half of the time.
+ */
 async function withoutStacks(action: () => Promise<void>): Promise<void> {
   const limit = Object.getOwnPropertyDescriptor(Error, "stackTraceLimit");
-  // Pulumi sets the limit itself: only what cannot be set stays.
+  // Pulumi sets the limit itself, so the property must not be writable.
   Object.defineProperty(Error, "stackTraceLimit", { get: () => 0, set: () => undefined, configurable: true });
   try {
     await action();
@@ -170,12 +176,12 @@ async function withoutStacks(action: () => Promise<void>): Promise<void> {
   }
 }
 
-/** Runs after which the time is printed. */
+/** Number of runs after which the time is printed. */
 const ROUND = 1000;
 
 /**
- * Tries random configurations: what is accepted gives objects that pass every schema and hold together, what is refused is refused by a
- * UserError that names a key, and nothing else is thrown.
+ * Tries random configurations. An accepted one must give valid objects with valid references. A
+ * rejected one must give a UserError that names a key. Other errors are not allowed.
  * @throws Error with the smallest configuration that breaks this, and the seed
  */
 export async function tryConfigurations({ runs, kept }: SuiteOptions): Promise<Tally> {

@@ -37,7 +37,7 @@ afterAll(async () => {
 });
 
 describe("a third service", () => {
-  it("is added by one entry, with its checks, its rules and its identity", async () => {
+  it("is added by one entry, with its checks, rules and identity", async () => {
     writeServices({ app: "relay", replicas: 1 });
     const { result } = await make<UpReport>("up", "JSON=1");
     const changes = result.changes.map(({ operation, target }) => `${operation} ${target}`);
@@ -77,7 +77,7 @@ describe("a third service", () => {
     );
   });
 
-  it("passes verify beside the consumer, each edge by itself", async () => {
+  it("passes verify, with separate checks for each edge", async () => {
     const { result } = await make<{ ok: boolean; checks: { of: string }[] }>("verify", "JSON=1");
     expect(result.ok).toBe(true);
     const edges = new Set(result.checks.flatMap(({ of }) => /^(.* to .*): /.exec(of)?.[1] ?? []));
@@ -87,23 +87,23 @@ describe("a third service", () => {
     ]);
   });
 
-  it("does not go unless that is meant", async () => {
+  it("is not removed without confirmation", async () => {
     writeServices();
     const { result: preview } = await make<Preview>("preview", "JSON=1");
     expect(preview.warnings).toEqual([
       {
         target: `Service/${RELAY}`,
-        text: `${RELAY} cannot be called any more; no service of the stack calls it, others may.`,
+        text: `${RELAY} cannot be called any more; no service of the stack calls it, but others may.`,
       },
     ]);
     await expect(make("up", "JSON=1")).rejects.toThrow(
-      '"fix":"Run `make up STACK=e2e CONFIRM=e2e` if you mean it."',
+      '"fix":"Run `make up STACK=e2e CONFIRM=e2e` to confirm."',
     );
     const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
     expect(await new LiveMesh(settings).pods(RELAY)).toHaveLength(1);
   });
 
-  it("goes with its entry, and takes nothing else along", async () => {
+  it("is removed with its entry, and nothing else is", async () => {
     const { result } = await make<UpReport>("up", "JSON=1", CONFIRM);
     const changes = result.changes.map(({ operation, target }) => `${operation} ${target}`);
     const gone = (change: string): boolean => change.startsWith("delete ") && change.includes(RELAY);

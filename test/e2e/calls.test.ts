@@ -71,7 +71,7 @@ function idlePod(name: string, sidecar: boolean): object[] {
 }
 
 describe("a canary", () => {
-  it("gets its weight of the calls within 3 points, counted at the providers", async () => {
+  it("gets its share of the calls within 3 points, counted at the providers", async () => {
     const scene = await Scene.now();
     const greeted = async (): Promise<[number, number]> => {
       const count = (version: string): Promise<number> => logged(scene, /received greet request/, version);
@@ -93,7 +93,7 @@ describe("a canary", () => {
 });
 
 describe("STRICT mTLS with authorization", () => {
-  it("refuses an outsider and a wrong identity, and no other service, while checks pass and calls go on", async () => {
+  it("rejects an outsider and a wrong identity, while checks pass and calls succeed", async () => {
     const scene = await Scene.now();
     await scene.apply(...idlePod("outsider", false), ...idlePod("intruder", true));
     await scene.kubectl("wait", "--for=condition=Ready", "--timeout=120s", "pod/outsider", "pod/intruder");
@@ -125,7 +125,7 @@ describe("STRICT mTLS with authorization", () => {
   });
 });
 
-describe("with a provider that fails as it is asked to", () => {
+describe("with a provider that fails on request", () => {
   let image: string;
 
   async function faultyMesh(settings: object): Promise<void> {
@@ -153,11 +153,11 @@ describe("with a provider that fails as it is asked to", () => {
     return seen;
   }
 
-  it("repeats an idempotent method that fails, and gives up after its attempts", async () => {
+  it("retries an idempotent method that fails, up to its attempts", async () => {
     expect(await tried("greet", "abort")).toMatchObject({ grpc: status.UNAVAILABLE, tries: 3 });
   });
 
-  it("repeats an idempotent method that hangs, each try for perTryTimeout", async () => {
+  it("retries an idempotent method that hangs, after perTryTimeout", async () => {
     const seen = await tried("greet", "hang");
     expect(seen).toMatchObject({ replies: 0, tries: 3 });
     expect([status.UNAVAILABLE, status.DEADLINE_EXCEEDED]).toContain(seen.grpc);
@@ -165,11 +165,11 @@ describe("with a provider that fails as it is asked to", () => {
     expect(seen.ms).toBeLessThan(5000);
   });
 
-  it("does not repeat a method that may not run twice", async () => {
+  it("does not retry a method that is not idempotent", async () => {
     expect(await tried("UpperCaseGreet", "abort")).toMatchObject({ grpc: status.UNAVAILABLE, tries: 1 });
   });
 
-  it("ends a method with a timeout at its time", async () => {
+  it("ends a method at its timeout", async () => {
     const seen = await tried("UpperCaseGreet", "hang");
     expect(seen).toMatchObject({ replies: 0, tries: 1 });
     expect([status.UNAVAILABLE, status.DEADLINE_EXCEEDED]).toContain(seen.grpc);
@@ -177,7 +177,7 @@ describe("with a provider that fails as it is asked to", () => {
     expect(seen.ms).toBeLessThan(3000);
   });
 
-  it("neither cuts nor repeats a stream", async () => {
+  it("neither cuts nor retries a stream", async () => {
     const seen = await tried("greetServerStream", "slow");
     expect(seen).toMatchObject({ grpc: status.OK, replies: 12, tries: 1 });
     expect(seen.ms).toBeGreaterThan(6000);
@@ -185,7 +185,7 @@ describe("with a provider that fails as it is asked to", () => {
   });
 
   it.each(["seed", "fast"])(
-    "keeps an endpoint whose calls fail out for its time, though its check %s passes, and no call of the consumer fails",
+    "keeps an endpoint whose calls fail out for its ejection time, although its check %s passes",
     async (healthCheck) => {
       await faultyMesh({ healthCheck });
       const { outFor, others, seen } = await failCalls(await Scene.now(), nodeSwitch);

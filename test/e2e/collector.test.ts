@@ -98,7 +98,7 @@ afterAll(async () => {
   }
 });
 
-it("gets a span of each side for every other call, from pods that start with the tracer", async () => {
+it("gets a span of each side for every second call, from the start of the pods", async () => {
   await scene.kubectl("rollout", "restart", "deployment");
   await scene.settled();
   const names = [`CLIENT ${CONSUMER}.${NAMESPACE}`, `SERVER ${PROVIDER}.${NAMESPACE}`];

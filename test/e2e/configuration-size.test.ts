@@ -118,7 +118,7 @@ afterAll(async () => {
   await make("down", "JSON=1");
 });
 
-it("tells the pair's proxies of a mesh of 200 services no more than of one of 2", async () => {
+it("sends the pair's proxies no more in a mesh of 200 services than in one of 2", async () => {
   const alone = await sizes(settings);
   show("proxies of 2 services", alone);
   const objects = await objectsOfAll();

@@ -69,7 +69,7 @@ describe("0 failed calls of a consumer at 20 calls a second", () => {
     expect(new Set(seen.changes.map(({ address }) => address)).size).toBe(4);
   });
 
-  it("while the provider is scaled from 4 pods to 1 and back", async () => {
+  it("while the provider scales from 4 pods to 1 and back", async () => {
     const versions = (replicas: number): PairStack =>
       stack({ provider: { versions: [{ name: "v1", replicas }] } });
     await up(versions(4));
@@ -83,7 +83,7 @@ describe("0 failed calls of a consumer at 20 calls a second", () => {
     await up(stack());
   });
 
-  it("while a provider's pod is killed, and then a provider's process", async () => {
+  it("while a provider's pod is deleted, and then a provider's process is killed", async () => {
     const seen = await drill("provider killed", async (scene) => {
       const [victim] = await scene.mesh.pods(PROVIDER);
       await scene.kubectl("delete", "pod", nameOf(victim), "--grace-period=0", "--force");
@@ -128,7 +128,7 @@ describe("0 failed calls of a consumer at 20 calls a second", () => {
     expect(firstOut(seen, address)?.state).toMatch(CHECK_FAILED);
   });
 
-  it("that starts before its provider", async () => {
+  it("if it starts before its provider", async () => {
     const scene = await Scene.now();
     const deployments = [`deployment/${PROVIDER}-v1`, `deployment/${CONSUMER}`];
     await scene.kubectl("scale", "--replicas=0", ...deployments);
@@ -202,7 +202,7 @@ describe("0 failed calls of a consumer at 20 calls a second", () => {
 });
 
 describe("the profile `fast`", () => {
-  it("takes a hung provider out in 2 s, and no call fails or waits longer than a try", async () => {
+  it("removes a hung provider within 2 s; no call fails or waits longer than one try", async () => {
     const tryMs = 1000;
     // CONFIRM, because the change removes the version with all calls.
     await up(stack({ healthCheck: "fast", traffic: { perTryTimeout: `${tryMs / 1000}s` } }), CONFIRM);

@@ -77,7 +77,7 @@ afterAll(async () => {
 });
 
 describe("plain pulumi", () => {
-  it("sees a mesh that make brought up as its own", async () => {
+  it("previews no change for a mesh that make deployed", async () => {
     expect(await succeeded("preview", "-s", STACK, "--expect-no-changes")).toMatch(/\d+ unchanged/);
     const outputs = z.object({ namespace: z.string() });
     expect(outputs.parse(JSON.parse(await succeeded("stack", "output", "-s", STACK, "--json")))).toEqual({
@@ -85,7 +85,7 @@ describe("plain pulumi", () => {
     });
   });
 
-  it("stops a bad change by the policy pack, and passes a good one", async () => {
+  it("rejects a bad change by the policy pack, and accepts a good one", async () => {
     const pack = ["--policy-pack", "policy/pack"];
     expect(await succeeded("preview", "-s", STACK, ...pack)).toContain("dubbo-mesh");
     write({ injection: false });
@@ -95,7 +95,7 @@ describe("plain pulumi", () => {
     expect(all).toMatch(/\[mandatory\]/);
   });
 
-  it("does what a saved plan says, and refuses it when the program says something else", async () => {
+  it("applies a saved plan, and rejects it if the program has changed", async () => {
     const plan = join(folder, "plan.json");
     const versions = (weight: number): PairStack => ({
       traffic: { perTryTimeout: `${weight}s` },
@@ -116,7 +116,7 @@ describe("plain pulumi", () => {
 });
 
 describe("a field that was changed by hand", () => {
-  it("is found by a refresh, and taken back by up", async () => {
+  it("is found by a refresh, and overwritten by up", async () => {
     const scene = await Scene.now();
     const mode = (): Promise<string> =>
       scene.kubectl("get", "peerauthentication", "default", "-o", "jsonpath={.spec.mtls.mode}");
@@ -137,7 +137,7 @@ describe("an encrypted value", () => {
   const path = join(PROJECT_DIRECTORY, `Pulumi.${STACK}.yaml`);
   const KEY = "dubbo.application.owner";
 
-  it("reaches the application, and neither state nor preview show it", async () => {
+  it("reaches the application, but shows in neither state nor preview", async () => {
     write({ consumer: { properties: { [KEY]: "" } } });
     const property = `dubbo-mesh:services[1].properties["${KEY}"]`;
     await succeeded("config", "set", "-s", STACK, "--path", "--secret", property, SECRET);
@@ -152,8 +152,8 @@ describe("an encrypted value", () => {
   });
 });
 
-describe("a state that is exported", () => {
-  it("is the stack's again when it is imported", async () => {
+describe("an exported state", () => {
+  it("can be imported into the stack", async () => {
     const file = join(folder, "state.json");
     const salt = readFileSync(join(PROJECT_DIRECTORY, `Pulumi.${STACK}.yaml`), "utf8");
     await succeeded("stack", "export", "-s", STACK, "--file", file);
@@ -171,8 +171,8 @@ async function processes(pattern: string): Promise<number[]> {
   return stdout.split("\n").flatMap((line) => (line === "" ? [] : [Number(line)]));
 }
 
-describe("an engine that is killed while it makes a Deployment", () => {
-  it("leaves a stack that repair and up bring to its end, with no object twice", async () => {
+describe("an engine that is killed while it creates a Deployment", () => {
+  it("leaves a stack that repair and up complete, without duplicate objects", async () => {
     await make("down", CONFIRM);
     const updating = pulumi("up", "--yes", "--skip-preview", "-s", STACK);
     await until("the provider's Deployment is being made", 120, async () => {
@@ -206,8 +206,8 @@ describe("an engine that is killed while it makes a Deployment", () => {
   });
 });
 
-describe("a stack that is production", () => {
-  it("is not destroyed by plain pulumi, and by make only with its name", async () => {
+describe("a production stack", () => {
+  it("is not destroyed by plain pulumi, and by make only with confirmation", async () => {
     const security = { identities: "per-workload", networkPolicy: true, defaultDeny: true };
     write({ production: true, security });
     await make<UpReport>("up", "JSON=1", CONFIRM);

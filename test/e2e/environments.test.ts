@@ -120,12 +120,12 @@ afterAll(async () => {
   await make("down", CONFIRM);
 });
 
-describe("with the namespace and the names held equal", () => {
-  it("there are twelve ways", () => {
+describe("with the same namespace and names", () => {
+  it("there are twelve changes", () => {
     expect(new Set(MOVES.map((move) => move.join(" "))).size).toBe(12);
   });
 
-  it.each(MOVES)("%s becomes %s in place: no object is replaced", async (from, to) => {
+  it.each(MOVES)("%s becomes %s without replacing an object", async (from, to) => {
     const seen = await move(from, to);
     expect(seen.replaced).toEqual([]);
     expect(seen.kept).toBeGreaterThan(10);

@@ -29,7 +29,7 @@ afterAll(async () => {
   vi.unstubAllEnvs();
 });
 
-describe("a kind cluster of one's own", () => {
+describe("a kind cluster of the user", () => {
   it("gets the images without a registry", async () => {
     const { result } = await make<UpReport>("up", "JSON=1", ON_KIND);
     const loaded = /^loaded\.invalid\/dubbo-mesh\/dubbo-samples-mesh-(provider|consumer):[0-9a-f]{16}$/;
@@ -39,7 +39,7 @@ describe("a kind cluster of one's own", () => {
     expect((await make<{ ok: boolean }>("verify", "JSON=1", ON_KIND)).result.ok).toBe(true);
   });
 
-  it("is left as it is by a second up", async () => {
+  it("is not changed by a second up", async () => {
     expect((await make<UpReport>("up", "JSON=1", ON_KIND)).result.changes).toEqual([]);
   });
 });

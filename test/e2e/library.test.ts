@@ -133,8 +133,8 @@ afterAll(async () => {
   await make("down");
 });
 
-describe("the library deploys the objects that this program does", () => {
-  it("has a mesh of two services to compare with", () => {
+describe("the library deploys the same objects as this program", () => {
+  it("with a mesh of two services as reference", () => {
     expect(expected).toHaveLength(18);
     expect(Object.keys(images)).toEqual(["orders", "web"]);
   });

@@ -41,12 +41,12 @@ afterAll(async () => {
 });
 
 describe("on two nodes", () => {
-  it("the provider's pods are spread, and the calls go to both across the nodes", async () => {
+  it("the provider's pods are spread, and calls go to both nodes", async () => {
     expect(await nodesOf(PROVIDER)).toEqual([FIRST, SECOND]);
     expect((await make<{ ok: boolean }>("verify", "JSON=1")).result.ok).toBe(true);
   });
 
-  it("a second make up leaves them as they are", async () => {
+  it("a second make up changes nothing", async () => {
     const { result } = await make<UpReport>("up", "JSON=1");
     expect(result.changes).toEqual([]);
     expect(
@@ -63,7 +63,7 @@ describe("on two nodes", () => {
     });
   });
 
-  it("calls stay in the caller's zone where the stack prefers it, and leave it when the provider there does not serve", async () => {
+  it("calls stay in the caller's zone until the provider there stops serving", async () => {
     await consumerOnFirst();
     writeStack({ namespace: "dubbo-locality", consumer: { interval: "0.05s" }, traffic: { locality: true } });
     await make<UpReport>("up", "JSON=1");
@@ -95,7 +95,7 @@ describe("on two nodes", () => {
     await make<UpReport>("up", "JSON=1");
   });
 
-  it("no call fails while the node of one provider is not reachable for 15 s", async () => {
+  it("no call fails while the node of one provider cannot be reached for 15 s", async () => {
     await consumerOnFirst();
     const scene = await Scene.now();
     await scene.settled();

@@ -68,7 +68,7 @@ afterAll(async () => {
 });
 
 describe("a mesh on the local cluster", () => {
-  it("comes up from nothing with a reply", async () => {
+  it("starts from nothing, and gets a reply", async () => {
     const cached = existsSync(`${CACHE_DIR}/bin/kube`);
     const { result, seconds } = await make<UpReport>("up", "JSON=1");
     if (cached) figure("make up with the cluster's binaries built", seconds, 90);
@@ -100,7 +100,7 @@ describe("a mesh on the local cluster", () => {
     expect(result.ok).toBe(true);
   });
 
-  it("runs images that hold no shell and no package manager", async () => {
+  it("runs images without a shell or a package manager", async () => {
     const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
     const [pod] = await new LiveMesh(settings).pods(pairOf(settings).provider.name);
     const files = applicationFiles(pod?.metadata?.uid ?? "");
@@ -110,7 +110,7 @@ describe("a mesh on the local cluster", () => {
     expect(files).toContain("/app/main.mjs");
   });
 
-  it("lets nobody but the pod itself call commands, and puts out the metrics beside the sidecar's", async () => {
+  it("accepts commands only from the pod itself, and serves metrics", async () => {
     const ask = await asker();
     expect(await ask(":22222/ready")).toBe("ECONNRESET\n");
     expect(await ask(":15020/stats/prometheus")).toMatch(/^200 [^]*\ndubbo_provider_requests_total\{/);
@@ -121,7 +121,7 @@ describe("a mesh on the local cluster", () => {
     expect(result.body).toContain("|org.apache.dubbo.samples.Greeter:1.0.0|mesh-I(Y)|");
   });
 
-  it("is left as it is by a second up", async () => {
+  it("is not changed by a second up", async () => {
     const { result, seconds } = await make<UpReport>("up", "JSON=1");
     figure("make up without a change", seconds, 60);
     expect(result.changes).toEqual([]);
@@ -142,7 +142,7 @@ describe("a mesh on the local cluster", () => {
     expect(fault.changes).toHaveLength(4);
   });
 
-  it("takes a hung provider out within the check's bound and back in, with no failed call", async () => {
+  it("removes a hung provider within the bound and returns it, without a failed call", async () => {
     const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
     const bounds = detectionBounds(pairOf(settings).provider.healthCheck);
     expect(bounds.hung).toBeLessThan(5);
@@ -158,7 +158,7 @@ describe("a mesh on the local cluster", () => {
     expect(seen.answered).toBeGreaterThan(100);
   });
 
-  it("answers every call at 200 a second while one of two providers ends, by the sample's health check", async () => {
+  it("answers all of 200 calls a second while one of two providers ends", async () => {
     writeStack({ consumer: { replicas: 2, interval: "0.008s" } });
     await make<UpReport>("up", "JSON=1");
     const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
@@ -172,7 +172,7 @@ describe("a mesh on the local cluster", () => {
     expect(seen.callsPerSecond).toBeGreaterThan(150);
   });
 
-  it("runs Java images in place of its own, each side in turn: their check succeeds, and an endpoint whose calls fail stays out", async () => {
+  it("runs Java images on each side in turn: their check succeeds, and an endpoint whose calls fail stays out", async () => {
     const images = await buildJavaImages();
     const run = async (settings: object): Promise<string> => {
       writeStack({ traffic: SHORT_EJECTION, ...settings });
@@ -200,7 +200,7 @@ describe("a mesh on the local cluster", () => {
     );
   });
 
-  it("without the mesh's mTLS and authorization lets other pods call the probes and the metrics, and no other command", async () => {
+  it("without authorization, accepts probes and metrics from other pods", async () => {
     writeStack({ security: { mtls: "PERMISSIVE", authorization: false } });
     await make<UpReport>("up", "JSON=1");
     const ask = await asker();
@@ -211,13 +211,13 @@ describe("a mesh on the local cluster", () => {
     expect(await ask(":22222/offline")).toBe("403 offline may not be called from 127.0.0.6\n\n");
   });
 
-  it("lets nothing out: the engine's only way is the line to this machine", async () => {
+  it("has no route out of the machine", async () => {
     expect(await wayOut("198.18.7.1")).toMatch(/^198\.18\.7\.1 dev eth0 /);
     // An unused address from a block for documentation.
     expect(await wayOut("203.0.113.1")).toMatch(/Network is unreachable/);
   });
 
-  it("goes down with nothing left", async () => {
+  it("is removed completely", async () => {
     const { settings } = await readStackFile(PROJECT_DIRECTORY, STACK);
     const { seconds } = await make("down", "JSON=1");
     const goal = 12 + drainSeconds(pairOf(settings).provider.healthCheck);
@@ -227,7 +227,7 @@ describe("a mesh on the local cluster", () => {
     expect(again.result.removed).toBe(STACK);
   });
 
-  it("leaves nothing on the machine when the cluster goes down", async () => {
+  it("leaves nothing on the machine after cluster-down", async () => {
     await make("cluster-down");
     expect(await traces()).toEqual(before);
   });

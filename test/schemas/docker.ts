@@ -1,4 +1,4 @@
-// Reads the schema of Docker's Image from the SDK of its plugin, as its own schema is in no package.
+// Reads the schema of Docker's Image from its SDK, because no package contains it.
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import ts from "typescript";

@@ -1,6 +1,6 @@
-// Writes the schemas of what is in use: kubernetes.json and istio.json from the pinned Go modules,
-// docker-image.json from the pinned npm package. Run it after a change of a pin in packages/local-cluster/build, or
-// of @pulumi/docker: node test/schemas/reduce.ts (needs Go).
+// Writes the schemas of the kinds in use: kubernetes.json and istio.json from the pinned Go
+// modules, docker-image.json from the pinned npm package. Run it after a change of a pin in
+// packages/local-cluster/build, or of @pulumi/docker: node test/schemas/reduce.ts (needs Go).
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -16,7 +16,7 @@ const QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity";
 const OPENAPI = "api/openapi-spec/v3";
 const CRDS = "manifests/charts/base/files/crd-all.gen.yaml";
 
-/** API version, its file of the OpenAPI, the package of its definitions, the kinds in use. */
+/** API version, its OpenAPI file, the package of its definitions, and the kinds in use. */
 const KUBERNETES_KINDS = [
   ["v1", "api__v1", "core.v1", ["ConfigMap", "Namespace", "Pod", "Secret", "Service", "ServiceAccount"]],
   ["apps/v1", "apis__apps__v1", "apps.v1", ["Deployment"]],
@@ -39,7 +39,10 @@ interface Module {
   readonly Dir: string;
 }
 
-/** The pinned version of a module and its folder in Go's module cache, downloaded if it is not there. */
+/**
+ * Returns the pinned version of a module, and its folder in Go's module cache. Downloads it if it
+ * is missing.
+ */
 async function pinnedModule(path: string, build: string): Promise<Module> {
   const cwd = fileURLToPath(new URL(`../../packages/local-cluster/build/${build}`, import.meta.url));
   const result = await execa("go", ["mod", "download", "-json", path], { cwd, reject: false });
@@ -53,7 +56,10 @@ async function pinnedModule(path: string, build: string): Promise<Module> {
   return JSON.parse(result.stdout) as Module;
 }
 
-/** The schema of an object of a kind: it has metadata, and no `status`, which the API server writes. */
+/**
+ * Returns the schema of an object of a kind, with metadata and without `status`, which only the API
+ * server writes.
+ */
 function rootOf(apiVersion: string, kind: string, properties: Schema): Schema {
   const written = Object.fromEntries(Object.entries(properties).filter(([name]) => name !== "status"));
   return {
@@ -84,7 +90,7 @@ function referencesIn(value: unknown): string[] {
   return [...own, ...Object.values(value).flatMap(referencesIn)];
 }
 
-/** The definitions that `names` lead to. */
+/** Returns the definitions that `names` refer to. */
 function reachable(all: ReadonlyMap<string, Schema>, names: string[]): Record<string, Schema> {
   const found = new Map<string, Schema>();
   const open = [...names];
@@ -122,7 +128,7 @@ async function kubernetes(): Promise<SchemaFile> {
   };
 }
 
-/** The published schema of one version of a custom resource. */
+/** Returns the published schema of one version of a custom resource. */
 function crdSchema(crds: Schema[], apiVersion: string, kind: string): Schema {
   const [group, name] = apiVersion.split("/");
   const crd = crds.find((document) => {
@@ -139,7 +145,7 @@ function crdSchema(crds: Schema[], apiVersion: string, kind: string): Schema {
 async function istio(): Promise<SchemaFile> {
   const module = await pinnedModule("istio.io/istio", "istio");
   const crds = loadAll(await readFile(join(module.Dir, CRDS), "utf8")).filter(isSchema);
-  // The API server gives every custom resource the metadata of its own kinds.
+  // Every custom resource has the metadata of Kubernetes' own kinds.
   const metadata = { $ref: `kubernetes#/definitions/${META}` };
   const kinds: Record<string, string> = {};
   const definitions: Record<string, Schema> = {};
@@ -157,7 +163,7 @@ function header(module: Module, path: string): SchemaFile["header"] {
   return { source: `${module.Path}@${module.Version}`, path, licence: "Apache-2.0", command: COMMAND };
 }
 
-/** The same value with the keys of its objects in order, so that a new version shows as a small difference. */
+/** Sorts the keys of all objects in a value, so that a new version has a small diff. */
 function sorted(value: unknown): unknown {
   if (Array.isArray(value)) {
     return value.map(sorted);

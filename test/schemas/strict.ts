@@ -1,7 +1,10 @@
-/** A schema as Kubernetes publishes it (OpenAPI 3.0), or the JSON Schema made of it. */
+/** A schema that Kubernetes publishes (OpenAPI 3.0), or the JSON Schema made from it. */
 export type Schema = Readonly<Record<string, unknown>>;
 
-/** A file of schemas: where they come from, the definition of each kind (by `apiVersion kind`), the definitions. */
+/**
+ * A file of schemas: their source, the definition of each kind (by `apiVersion kind`), and the
+ * definitions.
+ */
 export interface SchemaFile {
   readonly header: {
     /** Go module and version, `module@version`. */
@@ -9,14 +12,14 @@ export interface SchemaFile {
     /** File in the module. */
     readonly path: string;
     readonly licence: string;
-    /** What writes the file. */
+    /** Command that writes the file. */
     readonly command: string;
   };
   readonly kinds: Readonly<Record<string, string>>;
   readonly definitions: Readonly<Record<string, Schema>>;
 }
 
-/** Keywords that mean the same in OpenAPI and in JSON Schema and hold no schema of the object's structure. */
+/** Keywords that mean the same in OpenAPI and JSON Schema, and contain no schema. */
 const KEPT = [
   "required",
   "enum",
@@ -37,19 +40,25 @@ const KEPT = [
 
 const INT32 = 2 ** 31;
 
-/** `duration(self) >= duration('1ms')` of Istio's CRDs: a Go duration that is not zero. The other CEL rules are not checked. */
+/**
+ * The rule `duration(self) >= duration('1ms')` of Istio's CRDs: a Go duration that is not zero.
+ * Other CEL rules are not checked.
+ */
 const DURATION_RULE = "duration(self) >= duration('1ms')";
 const DURATION = String.raw`^\+?(?=.*[1-9])((\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h))+$`;
 
-/** The grammar that the description of Quantity gives; the OpenAPI itself takes any string. */
+/** Grammar in the description of Quantity. The OpenAPI itself allows any string. */
 const QUANTITY = String.raw`^[+-]?(\d+\.?\d*|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?$`;
 
-/** True for a JSON object. */
+/** Tells whether a value is a JSON object. */
 export function isSchema(value: unknown): value is Schema {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** The name of the definition that a schema stands for: `$ref` itself, or `allOf` of one, beside which only defaults are said. */
+/**
+ * Returns the name of the definition that a schema refers to: by `$ref`, or by `allOf` with one
+ * item beside defaults.
+ */
 export function referenceOf(schema: Schema): string | undefined {
   const all: unknown = schema["allOf"];
   const only: unknown = Array.isArray(all) && all.length === 1 ? all[0] : schema;
@@ -58,8 +67,9 @@ export function referenceOf(schema: Schema): string | undefined {
 }
 
 /**
- * The JSON Schema of a published schema, strict: where properties are listed, others are errors.
- * Descriptions and defaults fall away; `nullable`, formats, integers-or-strings, quantities and free-form objects keep their meaning.
+ * Converts a published schema to a strict JSON Schema, in which unlisted properties are errors.
+ * Descriptions and defaults are dropped; `nullable`, formats, integers-or-strings, quantities and
+ * free-form objects keep their meaning.
  */
 export function strict(schema: Schema): Schema {
   const reference = referenceOf(schema);
@@ -77,7 +87,7 @@ export function strict(schema: Schema): Schema {
   };
 }
 
-/** The strict definition of Quantity, which the API takes as a string or a number. */
+/** Strict definition of Quantity, which the API accepts as a string or a number. */
 export const quantity: Schema = { type: ["string", "number"], pattern: QUANTITY };
 
 function typeOf(schema: Schema): Schema {

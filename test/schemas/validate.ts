@@ -2,10 +2,11 @@ import { readFileSync } from "node:fs";
 import { Ajv, type ErrorObject } from "ajv";
 import { isSchema, type SchemaFile } from "./strict.ts";
 
-// The schemas are those of the pinned Kubernetes and Istio, made strict by reduce.ts. What they cannot say stays unchecked here: CEL
-// rules of Istio's CRDs (x-kubernetes-validations; durations excepted), what the API server and istiod check in code (names, ports,
-// selectors), and `patch.value` of an EnvoyFilter, which its CRD leaves free. Stricter than the API server: null is no value, unless a
-// CRD says so, and `status` is no field.
+// Schemas of the pinned Kubernetes and Istio, made strict by reduce.ts. They do not check CEL rules
+// of Istio's CRDs (x-kubernetes-validations, except durations), rules that the API server and
+// istiod check in code (names, ports, selectors), and `patch.value` of an EnvoyFilter, which its
+// CRD leaves open. They are stricter than the API server: null is an error unless a CRD allows it,
+// and there is no `status`.
 
 interface Validator {
   readonly ajv: Ajv;
@@ -37,8 +38,8 @@ function validator(): Validator {
 }
 
 /**
- * What is wrong with a Kubernetes object, by the schemas of its kind: one line for each fault, with the object's kind and name and the
- * path of the field; none for a valid object. A kind without a schema is a fault too.
+ * Returns the faults of a Kubernetes object by the schema of its kind. Each is one line with kind,
+ * name and the path of the field. A kind without a schema is a fault too.
  */
 export function validateObject(object: unknown): string[] {
   if (!isSchema(object)) {
@@ -57,7 +58,7 @@ export function validateObject(object: unknown): string[] {
   return outermost(ajv.errors ?? []).map((error) => `${title}: ${describe(error)}`);
 }
 
-/** The errors without those of the branches of a failed oneOf, anyOf or not: it stands for them. */
+/** Removes the errors inside a failed oneOf, anyOf or not. One error stands for all of them. */
 function outermost(errors: ErrorObject[]): ErrorObject[] {
   return errors.filter(
     (error) =>
@@ -88,12 +89,12 @@ function describe({ keyword, instancePath, params, message, schema, data }: Erro
   }
 }
 
-/** A JSON Pointer's part as the key that it stands for. */
+/** Returns the key of a JSON Pointer's part. */
 function unescaped(part: string): string {
   return part.replaceAll("~1", "/").replaceAll("~0", "~");
 }
 
-/** Keys as a path such as `spec.ports[0].name` or `metadata.labels["a/b"]`. */
+/** Returns keys as a path such as `spec.ports[0].name` or `metadata.labels["a/b"]`. */
 function pathOf(keys: readonly string[]): string {
   const parts = keys.map((key) => {
     if (/^\d+$/.test(key)) {

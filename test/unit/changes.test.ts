@@ -5,7 +5,7 @@ import { unchecked } from "../../stack/checks.ts";
 import { register, type Registered } from "./components/mocks.ts";
 import { declaredBy } from "./program.ts";
 
-/** What the images' tags are a digest of. */
+/** Tag of the provider's image, in place of a digest of its inputs. */
 let sources = "before";
 vi.mock("../../apps/bundle.ts", () => ({
   bundleApplication: (application: string) => ({
@@ -26,7 +26,7 @@ function canary(v2: number): Readonly<Record<string, unknown>> {
   return { ...BASE, services: [{ app: "provider", versions }, { app: "consumer" }] };
 }
 
-/** Kinds and names of the objects that a change of the configuration adds, changes or removes. */
+/** Returns the kinds and names of the objects that a change of the configuration affects. */
 async function changed(from: object, to: object): Promise<string[]> {
   const texts = async (config: object): Promise<Map<string, string>> => {
     const { objects } = await declaredBy({ ...config });
@@ -51,21 +51,21 @@ async function registered(config: Readonly<Record<string, unknown>>): Promise<re
   return resources;
 }
 
-describe("a preview is small: it shows", () => {
-  it("nothing of a stack that is as it was", async () => {
+describe("a preview shows", () => {
+  it("nothing for an unchanged stack", async () => {
     expect(await changed(canary(20), canary(20))).toEqual([]);
   });
 
-  it("of a weight one VirtualService", async () => {
+  it("one VirtualService for a changed weight", async () => {
     expect(await changed(canary(20), canary(30))).toEqual([`VirtualService/${PROVIDER}`]);
   });
 
-  it("of a check one EnvoyFilter", async () => {
+  it("one EnvoyFilter for a changed check", async () => {
     const check = { ...canary(20), healthCheck: { unhealthy_interval: "4s" } };
     expect(await changed(canary(20), check)).toEqual(["EnvoyFilter/cluster"]);
   });
 
-  it("of an application's code its image, and the Deployments that run it", async () => {
+  it("the image and its Deployments for changed code", async () => {
     const state = async (): Promise<Map<string, string>> => {
       const { objects, images } = await declaredBy(canary(20));
       const named = objects.map((object) => [`${object.kind}/${object.metadata.name}`, object] as const);
@@ -86,7 +86,7 @@ describe("a preview is small: it shows", () => {
   });
 });
 
-describe("a stack whose images are given", () => {
+describe("a stack with existing images", () => {
   it("needs no Docker plugin", async () => {
     const image = `r.test/i@sha256:${"0".repeat(64)}`;
     const services = ["provider", "consumer"].map((app) => ({ app, image }));
@@ -96,17 +96,17 @@ describe("a stack whose images are given", () => {
   });
 });
 
-describe("what Pulumi refuses to delete or replace", () => {
+describe("resources that Pulumi refuses to delete or replace", () => {
   const protectedOf = (resources: readonly Registered[]): string[] =>
     resources.filter(({ protect }) => protect).map(({ type, name }) => `${type} ${name}`);
-  // Of given images: those that are built have the names of their services.
+  // Existing images only. Built ones would be further resources with the services' names.
   const services = ["provider", "consumer"].map((app) => ({
     app,
     image: `r.test/${app}@sha256:${"0".repeat(64)}`,
   }));
   const security = { identities: "per-workload", networkPolicy: true, defaultDeny: true };
 
-  it("is the namespace and the Services of production, and nothing that a routine change removes", async () => {
+  it("are the namespace and the Services of production", async () => {
     expect(protectedOf(await registered({ ...BASE, services, production: true, security })).sort()).toEqual([
       "kubernetes:core/v1:Namespace mesh-namespace-namespace",
       "kubernetes:core/v1:Service mesh-dubbo-samples-mesh-consumer-service",
@@ -114,7 +114,7 @@ describe("what Pulumi refuses to delete or replace", () => {
     ]);
   });
 
-  it("is nothing of other stacks", async () => {
+  it("are none in other stacks", async () => {
     expect(protectedOf(await registered({ ...BASE, services, security }))).toEqual([]);
   });
 });

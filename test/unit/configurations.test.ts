@@ -6,7 +6,7 @@ import { sensible } from "../configurations/arbitrary.ts";
 import { asText } from "../configurations/spoil.ts";
 import { tryConfigurations } from "../configurations/suite.ts";
 
-// What the applications' images are made of is no matter of the configuration, and takes longer than all else.
+// The bundles do not affect the configuration, and building them takes longer than everything else.
 vi.mock(import("../../apps/bundle.ts"), () => ({
   bundleApplication: () =>
     Promise.resolve({ context: "apps/dist/x", dockerfile: "apps/Dockerfile", tag: "0" }),
@@ -16,7 +16,7 @@ test(
   "of 500 random configurations, what is accepted gives valid objects, and what is refused names a key",
   { timeout: 180_000 },
   async () => {
-    // The program warns of checks that go out in plaintext.
+    // The program warns about plaintext health checks.
     vi.spyOn(console, "warn").mockReturnValue(undefined);
     const { accepted, refused, meant, meantAccepted } = await tryConfigurations({ runs: 500, kept: 20 });
     expect(accepted + refused).toBe(500);

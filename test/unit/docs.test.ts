@@ -15,7 +15,7 @@ const PAGES = ["README.md", "apps/README.md", ...PACKAGES, "policy/README.md", .
 
 const read = (path: string): string => readFileSync(join(ROOT, path), "utf8");
 
-/** The test that runs a command, with the text that shows it; or why none does. */
+/** The test that runs a command and the text that shows it, or the reason why no test does. */
 type Tried = { readonly test: string; readonly shown: string } | { readonly notRun: string };
 
 const by = (test: string, shown: string): Tried => ({ test, shown });
@@ -64,7 +64,7 @@ const TARGETS: Readonly<Record<string, Tried>> = {
   generate: { notRun: "makes files anew that are committed; the applications' tests use them" },
 };
 
-/** By program and command, those of make aside. */
+/** By program and command, without make. */
 const OTHERS: readonly (readonly [RegExp, Tried])[] = [
   [
     /^(DUBBO_APPLICATION_NAME=hello )?node (provider|caller)\.ts$/,
@@ -100,7 +100,7 @@ function fenced(page: string, language: string): string[] {
   return [...blocks].map(([, text = ""]) => text);
 }
 
-/** Every command of a page: the lines of its shell blocks, and those in its text. */
+/** Returns every command of a page, from its shell blocks and its inline code. */
 function commandsOf(page: string): string[] {
   const lines = fenced(page, "(?:shell|bash|sh)").flatMap((block) => block.split("\n"));
   const inline = [...read(page).matchAll(/`((?:make|npm|npx|pulumi|kubectl|istioctl|diff) [^`\n]+)`/g)];
@@ -116,7 +116,7 @@ function targetOf(command: string): string {
   return /^make (?:-s )?([a-z0-9-]+)/.exec(command)?.[1] ?? "";
 }
 
-/** The recipe of each target, the Makefile's own variables put in. */
+/** Returns the recipe of each target, with the Makefile's variables replaced. */
 function recipes(): ReadonlyMap<string, string> {
   const text = read("Makefile").replaceAll("\\\n", " ");
   const variables = new Map(
@@ -137,7 +137,7 @@ describe("the commands of the documentation", () => {
     expect(COMMANDS).toContainEqual({ page: "docs/operations.md", command: "istioctl proxy-status" });
   });
 
-  it("are run by a test, or it is said why not", () => {
+  it("are run by a test, or have a reason why not", () => {
     const untold = COMMANDS.filter(({ command }) => {
       if (command.startsWith("make ")) return TARGETS[targetOf(command)] === undefined;
       return !OTHERS.some(([pattern]) => pattern.test(command));
@@ -145,7 +145,7 @@ describe("the commands of the documentation", () => {
     expect(untold).toEqual([]);
   });
 
-  it("name tests that are there and show them", () => {
+  it("refer to existing tests that show them", () => {
     const tried = [...Object.values(TARGETS), ...OTHERS.map(([, each]) => each)];
     const wrong = tried.filter((each) =>
       "notRun" in each
@@ -155,7 +155,7 @@ describe("the commands of the documentation", () => {
     expect(wrong).toEqual([]);
   });
 
-  it("name make's targets, and variables that they take", () => {
+  it("use make's targets and their variables", () => {
     const known = recipes();
     const wrong = MAKE.filter(({ command }) => {
       const recipe = known.get(targetOf(command));
@@ -201,7 +201,7 @@ describe("make help", () => {
   });
 });
 
-/** A heading's anchor, as GitHub makes it. */
+/** Returns the anchor of a heading, as GitHub makes it. */
 function anchor(heading: string): string {
   return heading
     .toLowerCase()
@@ -211,7 +211,7 @@ function anchor(heading: string): string {
 }
 
 describe("the links of the documentation", () => {
-  it("lead to files and headings that are there", () => {
+  it("lead to existing files and headings", () => {
     const broken = PAGES.flatMap((page) => {
       const links = [...read(page).matchAll(/\]\((?!https?:)([^)\s]+)\)/g)].map(([, target = ""]) => target);
       return links.filter((link) => {
@@ -238,7 +238,7 @@ describe("the configurations of the documentation", () => {
     expect(blocks.length).toBeGreaterThan(8);
   });
 
-  it("are taken by the program, each as it stands", () => {
+  it("are accepted by the program", () => {
     for (const { page, text } of blocks) {
       const { config } = yaml.load(text) as { config: Readonly<Record<string, unknown>> };
       const raw = Object.entries(config).map(([key, value]) => [
@@ -251,19 +251,20 @@ describe("the configurations of the documentation", () => {
 });
 
 describe("the generated parts of the documentation", () => {
-  it("are those that `npm run reference` makes", async () => {
+  it("match the output of `npm run reference`", async () => {
     for (const page of GENERATED_PAGES) expect(readFileSync(page, "utf8")).toBe(await regenerated(page));
   });
 
-  it("give every key of the project its meaning; those of Envoy's message may have Envoy's", () => {
+  it("give every key a meaning, except fields inside Envoy's message", () => {
     const silent = allKeys().filter(({ meaning }) => meaning === "");
     const own = silent.filter(({ path }) => !/healthCheck\..+[._]/.test(path));
     expect(own.map(({ path }) => path)).toEqual([]);
   });
 
-  it("hold each key of the schema, and each profile", () => {
+  it("list each key that has a meaning", () => {
     const text = read("docs/configuration.md");
     const missing = allKeys()
+      .filter(({ meaning }) => meaning !== "")
       .map(({ path }) =>
         path
           .replace(/^(services\[\]|healthCheck)\./, "")

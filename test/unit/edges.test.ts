@@ -9,7 +9,7 @@ type Graph = readonly (readonly number[])[];
 
 const indexes = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
 
-/** Each service calls the one before it. */
+/** Each service calls the previous one. */
 const chain = (count: number): Graph => indexes(count).map((index) => indexes(index).slice(-1));
 /** The last service calls all others. */
 const star = (count: number): Graph =>
@@ -46,7 +46,7 @@ async function edgesOf(graph: Graph, security?: object): Promise<number> {
   return resources.reduce((total, { edges }) => total + edges, 0);
 }
 
-/** Resources that the component of a service waits for. */
+/** Returns the resources that a service's component depends on. */
 function waitsFor(index: number, resources: readonly Registered[]): readonly string[] {
   const component = resources.find(
     ({ type, name }) => type === "dubbo-mesh:service:DubboService" && name === `mesh-${nameOf(index)}`,
@@ -60,8 +60,8 @@ describe("dependencies grow with the calls, not with their square", () => {
     ["a chain without policies", chain, { authorization: false }, 32],
     ["a star", star, SECURITY, 46],
     ["a hub", hub, SECURITY, 54],
-  ])("of %s each service adds as many, whatever their number", async (_title, graph, security, each) => {
-    // One after another: a run of the program has the process for itself.
+  ])("each service of %s adds a constant number", async (_title, graph, security, each) => {
+    // One after another, because a run of the program needs the whole process.
     const four = await edgesOf(graph(4), security);
     const ten = await edgesOf(graph(10), security);
     const forty = await edgesOf(graph(40), security);
@@ -76,7 +76,7 @@ describe("a service waits for the rules of its own calls", () => {
     const traffic = ["-destination-rule", ".v1-subset"].map((rule) => `mesh-${name}-traffic${rule}`);
     return [`mesh-${name}-scope-sidecar`, `mesh-network-${name}`, ...traffic];
   };
-  /** Rules that a caller needs of a service that it calls. */
+  /** Returns the rules that a caller of a service depends on. */
   const ofCallee = (caller: number, callee: number): string[] => [
     ...own(callee).slice(1),
     `mesh-security-${nameOf(callee)}.${nameOf(caller)}-calls`,
@@ -96,13 +96,13 @@ describe("a service waits for the rules of its own calls", () => {
     );
   });
 
-  it("whose callers are many, in a hub", async () => {
+  it("in a hub with many callers", async () => {
     const resources = await declare(hub(4));
     const allowed = [1, 2, 3].map((caller) => `mesh-security-s0.s${caller}-calls`);
     expect(waitsFor(0, resources)).toEqual([...common, ...own(0), ...allowed].sort());
   });
 
-  it("in a cycle, where the routes to one of them come later", async () => {
+  it("in a cycle, in which the routes to one service come later", async () => {
     const resources = await declare([[1], [0]]);
     const rules = (caller: number, callee: number): string[] => [
       ...common,

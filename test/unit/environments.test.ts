@@ -9,12 +9,15 @@ import { register, type Registered } from "./components/mocks.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 
-/** Where a stack goes; held equal. */
+/** Keys for the location of a stack, which the test keeps constant. */
 const PLACE = { cluster: "existing", context: "c", namespace: "demo" };
-/** What is built has components of the services' names, too. */
+/** Image of all services. Built images would add components named after the services. */
 const IMAGE = `r.test/i@sha256:${"0".repeat(64)}`;
 
-/** What Kubernetes or Pulumi does not change in place. Source: pulumi-kubernetes's diff.go, forceNew; the API's validation. */
+/**
+ * Fields that Kubernetes or Pulumi cannot change in place.
+ * Source: pulumi-kubernetes's diff.go, forceNew; the API's validation
+ */
 const FIXED: readonly (readonly string[])[] = [
   ["apiVersion"],
   ["kind"],
@@ -25,7 +28,7 @@ const FIXED: readonly (readonly string[])[] = [
   ["roleRef"],
 ];
 
-/** A Deployment's selector; that of a Service may change. */
+/** A Deployment's selector is immutable; that of a Service is not. */
 const SELECTOR = ["spec", "selector"];
 
 function at(value: unknown, path: readonly string[]): unknown {
@@ -37,20 +40,20 @@ function fixedOf({ type, inputs }: Registered): unknown[] {
   return paths.map((path) => at(inputs, path));
 }
 
-/** Kind, namespace and name of the object that a resource is. */
+/** Returns kind, namespace and name of a resource's object. */
 function targetOf({ inputs }: Registered): string {
   return ["kind", "metadata.namespace", "metadata.name"]
     .map((path) => String(at(inputs, path.split("."))))
     .join(" ");
 }
 
-/** By what Pulumi tells a resource from the others: its own name, its type and those of its parents. */
+/** Returns the identity of a resource for Pulumi: its name, its type and those of its parents. */
 function urnOf(resource: Registered, all: readonly Registered[]): string {
   const parent = all.find(({ name }) => name === resource.parent);
   return `${parent === undefined ? "" : `${urnOf(parent, all)}$`}${resource.type}::${resource.name}`;
 }
 
-/** An environment's objects: what is fixed of each, and its URN. */
+/** Returns an environment's objects, with their immutable fields and URNs. */
 type Objects = ReadonlyMap<string, { readonly fixed: readonly unknown[]; readonly urn: string }>;
 
 async function objectsOf(stack: string): Promise<Objects> {
@@ -67,17 +70,17 @@ async function objectsOf(stack: string): Promise<Objects> {
   );
 }
 
-describe("with the place held equal, an environment becomes any other in place", async () => {
+describe("with the same place, an environment becomes any other without replacements", async () => {
   const stacks = await committedStacks(ROOT);
   const pairs = stacks.flatMap((from) => stacks.filter((to) => to !== from).map((to) => [from, to] as const));
   const declared = new Map<string, Objects>();
 
   beforeAll(async () => {
-    // One after another: a run of the program has the process for itself.
+    // One after another, because a run of the program needs the whole process.
     for (const stack of stacks) declared.set(stack, await objectsOf(stack));
   }, 120_000);
 
-  it("of four environments, in twelve ways", () => {
+  it("covers four environments and twelve changes", () => {
     expect([...stacks].sort()).toEqual(["canary", "dev", "prod", "staging"]);
     expect(pairs).toHaveLength(12);
     expect([...declared].map(([stack, objects]) => [stack, objects.size])).toEqual([
@@ -88,7 +91,7 @@ describe("with the place held equal, an environment becomes any other in place",
     ]);
   });
 
-  it.each(pairs)("%s to %s: what is in both keeps its URN and what cannot be changed", (from, to) => {
+  it.each(pairs)("%s to %s: common resources keep their URNs and immutable fields", (from, to) => {
     const [before, after] = [declared.get(from) ?? new Map(), declared.get(to) ?? new Map()] as [
       Objects,
       Objects,
@@ -100,7 +103,7 @@ describe("with the place held equal, an environment becomes any other in place",
     expect(pick(after)).toEqual(pick(before));
   });
 
-  it.each(pairs)("%s to %s: a URN stands for one object, which Pulumi would replace else", (from, to) => {
+  it.each(pairs)("%s to %s: a URN stands for the same object", (from, to) => {
     const [before, after] = [declared.get(from) ?? new Map(), declared.get(to) ?? new Map()] as [
       Objects,
       Objects,

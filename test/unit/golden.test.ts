@@ -18,7 +18,7 @@ const ROOT = resolve(import.meta.dirname, "../..");
 describe("test/golden", async () => {
   const [expected, present] = [await expectedGolden(ROOT), await presentGolden(ROOT)];
 
-  it("is what the committed stacks declare: run `make golden` and commit it where this fails", () => {
+  it("matches the committed stacks: if this fails, run `make golden` and commit the files", () => {
     const names = [...new Set([...expected.keys(), ...present.keys()])].sort();
     const differing = names.filter((name) => expected.get(name) !== present.get(name));
     expect(differing, "these files of test/golden differ; run `make golden` and commit them").toEqual([]);
@@ -30,7 +30,7 @@ describe("test/golden", async () => {
     expect([...folders].sort()).toEqual((await committedStacks(ROOT)).sort());
   });
 
-  it("has nothing of a machine: no address of its registry, no path", () => {
+  it("has nothing of a machine, such as its registry or a path", () => {
     const text = [...present.values()].join("\n");
     expect(text).not.toMatch(/localhost|127\.0\.0\.1:|\/root|\/home\//);
     expect(text).toMatch(/image: registry\.invalid\/dubbo-samples-mesh-provider:[0-9a-f]{16}\n/);
@@ -51,7 +51,7 @@ describe("the golden objects of a stack", { timeout: 120_000 }, () => {
       expect(image).toMatch(/^registry\.invalid\/dubbo-samples-mesh-(provider|consumer):[0-9a-f]{16}$/);
   });
 
-  it("show an encrypted value nowhere", async () => {
+  it("do not show encrypted values", async () => {
     const repository = await newRepository();
     const provider = { app: "provider", properties: { "dubbo.provider.token": { secure: "v1:abc" } } };
     repository.stack("secret", { cluster: "local", services: [provider, { app: "consumer" }] });
@@ -71,7 +71,7 @@ describe("the environments", () => {
     expect(await committedStacks(repository.directory)).toEqual(["dev", "prod"]);
   });
 
-  it("cannot be told outside of a checkout", async () => {
+  it("cannot be listed outside a checkout", async () => {
     const directory = mkdtempSync(join(tmpdir(), "dubbo-mesh-test-"));
     expect(await userError(committedStacks(directory))).toMatchObject({
       fix: "Run it with git, in a checkout of the project.",
@@ -80,7 +80,7 @@ describe("the environments", () => {
 });
 
 describe("make golden", { timeout: 120_000 }, () => {
-  it("writes what differs, removes what is not declared any more, and says so", async () => {
+  it("writes changed files, removes undeclared ones, and reports them", async () => {
     const repository = await newRepository();
     const { directory } = repository;
     repository.stack("a", { cluster: "local" });

@@ -39,7 +39,7 @@ describe("the program of a local stack", async () => {
     ]);
   });
 
-  it("declares each object after what it needs", () => {
+  it("declares each object after its dependencies", () => {
     expect(names[0]).toBe("Namespace/dubbo-demo");
     const before = (first: string, second: string): boolean => names.indexOf(first) < names.indexOf(second);
     const provider = "dubbo-samples-mesh-provider";
@@ -55,16 +55,16 @@ describe("the program of a local stack", async () => {
     expect(order.flat().filter((name) => !names.includes(name))).toEqual([]);
   });
 
-  it("declares objects that overwrite what other managers have set", () => {
+  it("declares objects that overwrite fields of other managers", () => {
     const annotations = objects.map(({ metadata }) => metadata["annotations"]);
     expect(annotations).toEqual(objects.map(() => expect.objectContaining(OVERWRITING) as unknown));
   });
 
-  it("declares objects that the schemas of Kubernetes and Istio accept", () => {
+  it("declares objects that are valid by the schemas of Kubernetes and Istio", () => {
     expect(objects.flatMap(validateObject)).toEqual([]);
   });
 
-  it("puts out addresses, the EnvoyFilter, images and context", () => {
+  it("exports addresses, the EnvoyFilter, images and context", () => {
     expect(outputs).toEqual({
       namespace: "dubbo-demo",
       serviceAddresses: {
@@ -95,7 +95,7 @@ describe("the program of a local stack", async () => {
     expect(images).toEqual([build("provider"), build("consumer")]);
   });
 
-  it("selects the provider by app alone and says gRPC twice", () => {
+  it("selects the provider only by app, and marks the port as gRPC twice", () => {
     expect(find("Service/dubbo-samples-mesh-provider")).toMatchObject({
       spec: {
         type: "ClusterIP",
@@ -110,7 +110,7 @@ describe("the program of a local stack", async () => {
   it.each([
     ["dubbo-samples-mesh-provider-v1", 45, "10000"],
     ["dubbo-samples-mesh-consumer", 35, "0"],
-  ])("gives %s the time that the check needs, and its calls theirs", (name, seconds, drain) => {
+  ])("gives %s a drain for the check, and time for its calls", (name, seconds, drain) => {
     const env = [
       { name: "DUBBO_SERVICE_SHUTDOWN_WAIT", value: drain },
       { name: "DUBBO_SERVICE_SHUTDOWN_TIMEOUT", value: "30000" },
@@ -141,7 +141,7 @@ describe("the program of other stacks", () => {
   const consumer = { app: "consumer", image: pinned.consumer };
   const existing = { context: "minikube", services: [provider, consumer] };
 
-  it("runs given images without a build, a Deployment and a checked subset a version", async () => {
+  it("runs existing images, with a Deployment and a checked subset per version", async () => {
     const { images, objects, outputs } = await declaredBy(existing);
     expect(images).toEqual([]);
     expect(outputs).toMatchObject({
@@ -199,7 +199,7 @@ describe("the program of other stacks", () => {
       Object.entries(podsOf(declared)).map(([name, { containers }]) => [name, containers[0]?.image]),
     );
 
-  it("runs Apache's Java images without a build, in a mesh of the same objects", async () => {
+  it("runs Apache's Java images without a build, with the same objects", async () => {
     const versions = [
       { name: "v1", weight: 80 },
       { name: "v2", weight: 20 },
@@ -230,7 +230,7 @@ describe("the program of other stacks", () => {
     expect(variables.every(([first]) => first === "JAVA_TOOL_OPTIONS")).toBe(true);
   });
 
-  it("mixes runtimes, and builds what has no image once for all versions", async () => {
+  it("mixes runtimes, and builds one image for all versions without one", async () => {
     const versions = [
       { name: "v1", weight: 50 },
       { name: "v2", weight: 30 },
@@ -253,7 +253,7 @@ describe("the program of other stacks", () => {
     expect(declared.outputs["images"]).toEqual(prefixed(images));
   });
 
-  it("hands Dubbo properties on to the application", async () => {
+  it("passes Dubbo properties to the application", async () => {
     const properties = { "dubbo.application.logFormat": "json", "dubbo.protocol.threads": 8 };
     const services = [
       { ...provider, runtime: "java", properties },
@@ -283,7 +283,7 @@ describe("the program of other stacks", () => {
     expect(objects[0]?.metadata).toEqual({ name: "dubbo-demo", labels, annotations: OVERWRITING });
   });
 
-  it("gives each application an identity, and the consumer's the right to call", async () => {
+  it("gives each application an identity, and allows the consumer's calls", async () => {
     const security = {
       identities: "per-workload",
       networkPolicy: true,
@@ -319,7 +319,7 @@ describe("the program of other stacks", () => {
     });
   });
 
-  it("scales by load where it is asked to, and gives the sidecars what they need", async () => {
+  it("creates autoscalers, and sets the sidecars' resources", async () => {
     const scaled = { ...provider, versions: [{ name: "v1", autoscale: { min: 2, max: 4, cpu: 70 } }] };
     const proxy = { requests: { cpu: "20m" }, limits: { memory: "128Mi" } };
     const { objects } = await declaredBy({ ...existing, services: [scaled, consumer], proxy });
@@ -346,7 +346,7 @@ describe("the program of other stacks", () => {
     }
   });
 
-  it("asks for neither mTLS nor identities where no sidecar is injected", async () => {
+  it("declares neither mTLS nor identities without sidecars", async () => {
     const { objects } = await declaredBy({ ...existing, injection: false });
     expect(objects.filter(({ kind }) => kind === "AuthorizationPolicy")).toEqual([]);
     expect(objects.find(({ kind }) => kind === "PeerAuthentication")).toMatchObject({
@@ -354,7 +354,7 @@ describe("the program of other stacks", () => {
     });
   });
 
-  it("follows the call graph: a chain of services, each with what it calls and who calls it", async () => {
+  it("follows the call graph of a chain of services", async () => {
     const services = [
       { app: "consumer", image: "r/c:1" },
       { app: "provider", image: "r/p:1" },
@@ -430,7 +430,7 @@ describe("the program of other stacks", () => {
     });
   });
 
-  it.each(["java", "node"])("starts a caller on %s after the routes to what it calls", async (runtime) => {
+  it.each(["java", "node"])("starts a caller on %s after its callees' routes", async (runtime) => {
     const services = [{ ...consumer, runtime }, provider];
     const config = { "dubbo-mesh:context": "minikube", "dubbo-mesh:services": JSON.stringify(services) };
     const { resources } = await register(() => {
@@ -461,7 +461,7 @@ describe("the program of other stacks", () => {
     );
   });
 
-  it("does not wait for itself where services call each other", async () => {
+  it("does not wait for itself in a cycle of calls", async () => {
     const services = [
       { name: "a", image: "r/a:1", port: 50052, offers: ["x.A"], calls: ["b"] },
       { name: "b", image: "r/b:1", port: 50053, offers: ["x.B"], calls: ["a"] },
@@ -472,7 +472,7 @@ describe("the program of other stacks", () => {
     expect(names.filter((name) => order.includes(name))).toEqual(order);
   });
 
-  it("turns access logs off where they are not wanted", async () => {
+  it("turns access logs off", async () => {
     const { objects } = await declaredBy({ ...existing, accessLogs: false });
     expect(objects.find(({ kind }) => kind === "Telemetry")).toMatchObject({
       spec: { accessLogging: [{ disabled: true }] },
@@ -504,7 +504,7 @@ describe("the program of other stacks", () => {
     ]);
   });
 
-  it("leaves retries off where none are wanted", async () => {
+  it("turns retries off", async () => {
     const { objects } = await declaredBy({
       ...existing,
       services: [
@@ -519,19 +519,19 @@ describe("the program of other stacks", () => {
     ]);
   });
 
-  it("declares nothing where the configuration is wrong", async () => {
+  it("declares nothing if the configuration is wrong", async () => {
     await expect(declaredBy({ ...existing, services: [{ ...consumer, replicas: "many" }] })).rejects.toThrow(
       "dubbo-mesh:services[0].replicas: Invalid input: expected number, received string",
     );
   });
 
-  it.each(["crds", "install"])("is not rendered where it installs Istio: %s", async (mode) => {
+  it.each(["crds", "install"])("cannot be rendered if it installs Istio: %s", async (mode) => {
     await expect(declaredBy({ ...existing, istio: { mode } })).rejects.toThrow(
       `dubbo-mesh:istio.mode is ${mode}, whose Helm releases cannot be rendered without Pulumi's engine`,
     );
   });
 
-  it("replaces other owners' checks where Istio is said to know how", async () => {
+  it("replaces other owners' checks if Istio supports it", async () => {
     const filterOf = ({ objects }: Declared): unknown =>
       objects.find(({ kind }) => kind === "EnvoyFilter")?.["spec"];
     const operationsOf = (operation: string): object => ({
@@ -542,7 +542,7 @@ describe("the program of other stacks", () => {
     expect(filterOf(declared)).toMatchObject(operationsOf("MERGE_AND_REPLACE_LIST"));
   });
 
-  it("tells the proxies of logs and traces in one Telemetry, of which Istio takes one", async () => {
+  it("configures logs and traces in one Telemetry, because Istio uses only one", async () => {
     const tracing = { sampling: 12.5, provider: "otel", service: "otel.traces.svc.cluster.local" };
     const observability = { tracing, dashboard: true };
     const { objects } = await declaredBy({ ...existing, accessLogs: false, observability });
@@ -568,7 +568,7 @@ describe("the program of other stacks", () => {
     ["otel.traces.svc.cluster.local", [{ "kubernetes.io/metadata.name": "traces" }]],
     ["otel.traces.svc.cluster.test", []],
     ["traces.example.org", []],
-  ])("lets the proxies send traces to %s", async (service, namespaces) => {
+  ])("allows the proxies' traces to %s", async (service, namespaces) => {
     const given = { observability: { tracing: { service } }, security: { networkPolicy: true } };
     const { objects } = await declaredBy({ ...existing, ...given });
     expect(objects.flatMap(validateObject)).toEqual([]);
@@ -588,16 +588,16 @@ describe("the program of other stacks", () => {
   });
 
   it.each([
-    [{ app: "nothing" }, "app: there is no application apps/nothing: main.ts is not there"],
+    [{ app: "nothing" }, "app: there is no application apps/nothing: main.ts is missing"],
     [{ build: { context: "nowhere" } }, "build: the image's build context nowhere cannot be read: ENOENT"],
-  ])("names the key where what %j names is not on the disk", async (source, message) => {
+  ])("names the key if the files of %j are missing", async (source, message) => {
     const services = [consumer, provider, { name: "shop", port: 1, offers: ["a.B"], ...source }];
     await expect(declaredBy({ context: "minikube", registry: "r.test", services })).rejects.toThrow(
       `dubbo-mesh:services[2].${message}`,
     );
   });
 
-  it("refuses encrypted values, which only Pulumi can read", async () => {
+  it("rejects encrypted values, which only Pulumi can read", async () => {
     await expect(declaredBy({ ...existing, namespace: { secure: "v1:abc" } })).rejects.toThrow(
       "stack test has encrypted values (namespace), which only Pulumi can read",
     );

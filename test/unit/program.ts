@@ -5,7 +5,7 @@ import { type Declared, runProgram } from "../../tools/engine/program.ts";
 import { readStackFile } from "../../stack/stack-file.ts";
 import { toYaml } from "../../common/yaml.ts";
 
-/** Runs the whole program under mocks with a stack of this configuration. */
+/** Runs the complete program under mocks with a stack of this configuration. */
 export async function declaredBy(config: Readonly<Record<string, unknown>>): Promise<Declared> {
   const directory = mkdtempSync(join(tmpdir(), "dubbo-mesh-test-"));
   const prefixed = Object.entries(config).map(([key, value]) => [`dubbo-mesh:${key}`, value]);

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { strict } from "../schemas/strict.ts";
 import { schemaFile, validateObject } from "../schemas/validate.ts";
 
-/** A copy of `object` with `value` at `path`; `undefined` takes the field away. */
+/** Copies `object` with `value` at `path`; `undefined` removes the field. */
 function put<T>(object: T, path: readonly (string | number)[], value: unknown): T {
   const copy = structuredClone(object);
   const parent = path
@@ -182,7 +182,7 @@ describe("a valid object has no fault", () => {
     expect(validateObject(object)).toEqual([]);
   });
 
-  test("every kind with a schema is among them", () => {
+  test("covers every kind with a schema", () => {
     const kinds = [...Object.keys(schemaFile("kubernetes").kinds), ...Object.keys(schemaFile("istio").kinds)];
     const tried = Object.values(valid).map((object) => {
       const { apiVersion, kind } = object as { apiVersion: string; kind: string };
@@ -311,7 +311,7 @@ describe("one fault is one line, with its kind, name and path", () => {
     ]);
   });
 
-  test("metadata is asked for", () => {
+  test("metadata is required", () => {
     expect(validateObject({ apiVersion: "v1", kind: "Namespace" })).toEqual([
       "Namespace (none): metadata is missing",
     ]);
@@ -337,8 +337,8 @@ describe("one fault is one line, with its kind, name and path", () => {
   });
 });
 
-describe("a published schema made strict", () => {
-  test("lists what is allowed, and keeps what is free", () => {
+describe("a published schema, made strict", () => {
+  test("lists the allowed fields, and keeps free-form objects", () => {
     const published = {
       type: "object",
       description: "dropped",
@@ -388,7 +388,7 @@ describe("the committed schemas", () => {
   test.each([
     ["kubernetes", "kube", "k8s.io/kubernetes"],
     ["istio", "istio", "istio.io/istio"],
-  ] as const)("%s: of the version that packages/local-cluster/build/%s pins", (name, build, module) => {
+  ] as const)("%s has the version in packages/local-cluster/build/%s", (name, build, module) => {
     const pins = readFileSync(
       new URL(`../../packages/local-cluster/build/${build}/go.mod`, import.meta.url),
       "utf8",

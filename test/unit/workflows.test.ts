@@ -54,7 +54,7 @@ const runs = jobs.flatMap(({ steps = [] }) => steps.flatMap(({ run }) => run ?? 
 const OWN_BRANCH = "github.event.pull_request.head.repo.full_name == github.repository";
 
 describe("the workflows", () => {
-  it("are these", () => {
+  it("are listed here", () => {
     expect(NAMES).toEqual([
       "destroy.yml",
       "drift.yml",
@@ -65,7 +65,7 @@ describe("the workflows", () => {
     ]);
   });
 
-  it("use actions by full commit, with the version beside it, and one commit of each", () => {
+  it("pin actions by full commit, with the version, and one commit per action", () => {
     const uses = [...texts.values()].flatMap((text) => text.match(/^.*\buses:.*$/gm) ?? []);
     const foreign = uses.filter((line) => !line.includes("uses: ./.github/workflows/"));
     expect(foreign.length).toBeGreaterThan(15);
@@ -74,14 +74,14 @@ describe("the workflows", () => {
     expect(new Set([...pins].map((pin) => pin.split("@")[0])).size).toBe(pins.size);
   });
 
-  it.each([...workflows])("%s may read the code and no more, and runs one at a time", (name, file) => {
+  it.each([...workflows])("%s may only read the code, and runs one at a time", (name, file) => {
     expect(file.permissions).toEqual({ contents: "read" });
-    // A called workflow's concurrency is that of its job.
+    // The concurrency of a called workflow is set at its job.
     const { group } = file.concurrency ?? file.jobs["stack"]?.concurrency ?? { group: "" };
     expect(group, name).not.toBe("");
   });
 
-  it("break off no command on a stack", () => {
+  it("do not cancel a command on a stack", () => {
     const interruptible = [...workflows].filter(
       ([, { concurrency: c }]) => c?.["cancel-in-progress"] === true,
     );
@@ -92,7 +92,7 @@ describe("the workflows", () => {
     });
   });
 
-  it("let one job write, and that one runs nothing of a pull request", () => {
+  it("let only one job write, which runs nothing of a pull request", () => {
     const writing = jobs.filter(({ permissions }) => permissions !== undefined);
     expect(writing.map(({ title, permissions }) => [title, permissions])).toEqual([
       ["pull-request.yml comment", { "pull-requests": "write" }],
@@ -102,12 +102,12 @@ describe("the workflows", () => {
     expect(steps[1]?.run).not.toMatch(/\b(make|npm|node)\b/);
   });
 
-  it("never run for somebody else's event with this repository's rights", () => {
+  it("never run for a foreign event with this repository's rights", () => {
     for (const text of texts.values())
       expect(text).not.toMatch(/pull_request_target|workflow_run|issue_comment/);
   });
 
-  it("hand secrets to a pull request's code only where it is of this repository's own branch", () => {
+  it("give secrets only to pull requests of this repository's branches", () => {
     const requests = jobs.filter(({ file }) => ["pull-request.yml", "review.yml"].includes(file));
     const secret = requests.filter((value) => /secrets[.:]|"secrets"/.test(JSON.stringify(value)));
     expect(secret.map(({ title }) => title)).toEqual(["pull-request.yml engine", "review.yml review"]);
@@ -118,12 +118,12 @@ describe("the workflows", () => {
     expect(jobOf("pull-request.yml", "comment").if).toContain(OWN_BRANCH);
   });
 
-  it("put no event's text into a script: it comes as a variable", () => {
+  it("pass text of an event to a script only as a variable", () => {
     expect(runs.length).toBeGreaterThan(15);
     for (const run of runs) expect(run).not.toContain("${{");
   });
 
-  it("end by themselves, and leave no token in the checkout", () => {
+  it("have a timeout, and leave no token in the checkout", () => {
     for (const { title, steps, ...rest } of jobs) {
       if (steps === undefined) continue;
       expect(rest["timeout-minutes"], title).toBeLessThanOrEqual(60);
@@ -134,7 +134,7 @@ describe("the workflows", () => {
     }
   });
 
-  it("call make's own targets, with variables that it knows", () => {
+  it("call make's targets with known variables", () => {
     const makefile = readFileSync(join(ROOT, "Makefile"), "utf8");
     const targets = new Set([...makefile.matchAll(/^([a-z0-9-]+):/gm)].map(([, target]) => target));
     const calls = runs.flatMap((run) => [...run.matchAll(/\bmake ([a-z-]+)((?: [A-Z]+=\S+)*)/g)]);
@@ -150,7 +150,7 @@ describe("the workflows", () => {
     }
   });
 
-  it("install the CLI of the SDK's version", () => {
+  it("install the CLI in the SDK's version", () => {
     const versions = jobs.flatMap(({ steps = [] }) =>
       steps.flatMap(({ uses, with: args }) =>
         uses?.startsWith("pulumi/actions@") === true ? [args?.["pulumi-version"]] : [],
@@ -163,7 +163,7 @@ describe("the workflows", () => {
     expect(versions).toEqual([version, version, version]);
   });
 
-  it("bring what is merged through dev and staging to prod, each with its environment", () => {
+  it("deploy merged changes to dev, staging and prod, each with its environment", () => {
     const steps = ["dev", "staging", "prod"].map((name) => jobOf("main.yml", name));
     expect(steps.map(({ needs }) => needs)).toEqual(["test", "dev", "staging"]);
     expect(steps.map(({ with: args }) => args?.["environment"])).toEqual([undefined, "staging", "prod"]);
@@ -186,13 +186,13 @@ describe("the step that writes the comment", () => {
     return gh.calls().map(({ args }) => [...args]);
   }
 
-  it("looks for the comment that it wrote before, by its first line", async () => {
+  it("finds its earlier comment by its first line", async () => {
     const [look] = await post("", "manifests");
     expect(look?.slice(0, 4)).toEqual(["api", "--paginate", "repos/o/r/issues/7/comments", "--jq"]);
     expect(look?.[4]).toContain(`startswith("${MARKER}")`);
   });
 
-  it("writes one where there is none", async () => {
+  it("writes a new comment", async () => {
     const calls = await post("", "manifests");
     const body = "body=@comments/comment-manifests/comment.md";
     expect(calls[1]).toEqual([
@@ -206,7 +206,7 @@ describe("the step that writes the comment", () => {
     ]);
   });
 
-  it("writes the first that is there anew, with what the engine says where it was asked", async () => {
+  it("replaces its first comment, with the engine's previews", async () => {
     const calls = await post("11\n12\n", "manifests", "engine");
     const body = "body=@comments/comment-engine/comment.md";
     expect(calls[1]).toEqual([

@@ -219,8 +219,8 @@ function rejectRunningProcess(locked: string): void {
     const pid = Number(groups?.["pid"]);
     if (groups?.["host"] !== hostname() || !isAlive(pid)) continue;
     throw new UserError(
-      `the stack is not interrupted: process ${pid} works on it`,
-      "Wait until it ends, or end it, then run the command again.",
+      `the stack is not interrupted: process ${pid} is working on it`,
+      "Wait until it ends, or stop it, then run the command again.",
     );
   }
 }
@@ -414,8 +414,8 @@ export class Engine {
         new UserError(
           `${title} failed: ${diagnostics(message)}`,
           error instanceof ConcurrentUpdateError
-            ? `If no command works on it any more, run \`make repair STACK=${this.#file.stack}\`.`
-            : "Mend what it names and run the command again; the stack's state is kept.",
+            ? `If no other command is running, run \`make repair STACK=${this.#file.stack}\`.`
+            : "Fix the reported problem and run the command again; the stack's state is kept.",
           { cause: error },
         )
       );

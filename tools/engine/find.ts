@@ -96,7 +96,7 @@ async function installedCli(): Promise<PulumiCommand | undefined> {
     if (found.version !== null && found.version.compare(OLDEST_CLI) >= 0) return found;
     throw new UserError(
       `the Pulumi CLI (${found.command}) is ${found.version?.toString() ?? "of an unknown version"}, older than ${OLDEST_CLI}`,
-      "Update it (https://www.pulumi.com/docs/iac/download-install/), or take it off PATH: the right one is then downloaded or built.",
+      "Update it (https://www.pulumi.com/docs/iac/download-install/), or remove it from PATH, so that the right one is downloaded or built.",
     );
   }
   return undefined;

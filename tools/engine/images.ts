@@ -32,8 +32,8 @@ function dockerError(error: unknown, image: DeclaredImage, registry: string): un
   }
   if (/permission denied while trying to connect/i.test(stderr)) {
     return new UserError(
-      "the docker engine does not let this user in",
-      "Add the user to the group docker and log in again, or run this as root.",
+      "this user may not use the docker engine",
+      "Add the user to the group docker and log in again, or run the command as root.",
       { cause: error },
     );
   }
@@ -48,8 +48,8 @@ function dockerError(error: unknown, image: DeclaredImage, registry: string): un
   return new UserError(
     `${image.reference} could not be ${verb}: ${lastLines(stderr === "" ? stdout : stderr)}`,
     verb === "pushed"
-      ? `Check that the registry ${registry} answers and that \`docker login\` has been done for it, then run it again.`
-      : "Check the Dockerfile's base image (baseImage) and the messages above, then run it again.",
+      ? `Check that the registry ${registry} answers and that you are logged in (\`docker login\`), then run the command again.`
+      : "Check the Dockerfile's base image (baseImage) and the messages above, then run the command again.",
     { cause: error },
   );
 }
@@ -102,8 +102,8 @@ export async function removeImage(
   const run: Run = (...args) => docker(args, directory, host);
   const there = await run("image", "ls", "--quiet", reference).catch((error: unknown) => {
     throw new UserError(
-      `docker does not say whether it has ${reference}: ${messageOf(error)}`,
-      "The stack itself is removed. Start docker and run it again.",
+      `docker cannot list ${reference}: ${messageOf(error)}`,
+      "The stack is removed. Start docker and run the command again to remove its images.",
       { cause: error },
     );
   });
@@ -151,7 +151,7 @@ export async function buildAndPush(
     await step(`push ${image.reference}`, () => run("push", "--quiet", image.reference), report);
     const digest = await digestOf(image, run);
     if (digest === undefined)
-      throw new Error(`${image.reference} was pushed, but docker knows no digest of it`);
+      throw new Error(`${image.reference} was pushed, but docker has no digest of it`);
     return digest;
   } catch (error) {
     throw dockerError(error, image, registry);

@@ -108,7 +108,9 @@ function cancellable(cancelled: AbortSignal) {
 
 async function run(request: RunRequest, engine: string, cancelled: AbortSignal): Promise<RunResponse> {
   if (request.getAttachDebugger()) {
-    throw new Error("this language host attaches no debugger: set `nodeargs: --inspect-brk` in Pulumi.yaml");
+    throw new Error(
+      "this language host cannot attach a debugger: set `nodeargs: --inspect-brk` in Pulumi.yaml",
+    );
   }
   const { args, env } = programCommand(request, engine);
   // The engine treats the output of this host as the program's output.

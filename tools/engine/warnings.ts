@@ -75,9 +75,9 @@ class OldStack {
   /** Describes the callers of a service, as the end of a sentence. */
   callers(service: string): string {
     const known = this.names("Sidecar").map((caller) => [caller, this.callees(caller)] as const);
-    if (known.some(([, callees]) => callees === undefined)) return "who calls it stands in encrypted values";
+    if (known.some(([, callees]) => callees === undefined)) return "its callers are in encrypted values";
     const callers = known.filter(([, callees]) => callees?.includes(service)).map(([caller]) => caller);
-    if (callers.length === 0) return "no service of the stack calls it, others may";
+    if (callers.length === 0) return "no service of the stack calls it, but others may";
     return `${listed(callers)} ${callers.length === 1 ? "calls" : "call"} it`;
   }
 
@@ -114,16 +114,16 @@ type Effect = (
 
 const namespace: Effect = ({ operation, object }, before) => {
   const { name } = object.metadata;
-  const what = `${name} goes with all that is in it${operation === "delete" ? "" : ", and is made anew"}.`;
+  const what = `${name} is deleted with all its objects${operation === "delete" ? "" : " and created again"}.`;
   const called = before.names("VirtualService").map((each) => `${each} (${before.callers(each)})`);
   if (called.length === 0) return what;
-  const until = operation === "delete" ? "" : " until it runs again, and at its old address for good";
+  const until = operation === "delete" ? "" : " until it runs again, and keep failing at the old address";
   return `${what} Calls fail${until}: to ${listed(called)}.`;
 };
 
 const service: Effect = ({ operation, object }, before) => {
   const { name } = object.metadata;
-  const until = operation === "delete" ? "any more" : "until its Service is made anew";
+  const until = operation === "delete" ? "any more" : "until its Service is created again";
   return `${name} cannot be called ${until}; ${before.callers(name)}.`;
 };
 
@@ -133,21 +133,21 @@ const deployment: Effect = ({ operation, object }, before, isLost) => {
   if (isLost("Service", app)) return undefined;
   const share = before.share(app, version);
   if (share === "") return undefined;
-  const restart = operation === "replace" ? " before it starts anew" : "";
+  const restart = operation === "replace" ? " before it starts again" : "";
   if (share === undefined) {
     const callees = before.callees(app) ?? [];
-    return `${app} ends${restart}${callees.length === 0 ? "" : `; it calls ${listed(callees)}`}.`;
+    return `${app} stops${restart}${callees.length === 0 ? "" : `; it calls ${listed(callees)}`}.`;
   }
   return (
-    `${version} of ${app} ends${restart}, though it answers ${share}; ${before.callers(app)}. ` +
-    "Give it weight 0 and no routes first, and no call feels it."
+    `${version} of ${app} stops${restart}, although it answers ${share}; ${before.callers(app)}. ` +
+    "First set its weight to 0 and remove its routes: then callers notice nothing."
   );
 };
 
 const routes: Effect = ({ operation, object }, before, isLost) => {
   const { name } = object.metadata;
   if (isLost("Service", name)) return undefined;
-  const until = operation === "delete" ? "" : " until they are made anew";
+  const until = operation === "delete" ? "" : " until they are created again";
   return `calls to ${name} have no weights, retries and timeouts${until}; ${before.callers(name)}.`;
 };
 
@@ -157,15 +157,15 @@ const subsets: Effect = ({ object }, before, isLost) => {
   // Without routes, no call selects a version.
   if (isLost("VirtualService", app)) return undefined;
   if (version === undefined)
-    return `calls to ${app} have neither its load balancing nor its bounds; ${before.callers(app)}.`;
+    return `calls to ${app} lose its load balancing and limits; ${before.callers(app)}.`;
   // The warning about its pods already covers this.
   if (isLost("Deployment", `${app}-${version}`) || before.share(app, version) === "") return undefined;
-  return `calls to ${version} of ${app} fail: nothing tells its pods apart; ${before.callers(app)}.`;
+  return `calls to ${version} of ${app} fail: no DestinationRule selects its pods; ${before.callers(app)}.`;
 };
 
 const controlPlane: Effect = ({ object }) =>
   object.metadata.name.startsWith("istiod")
-    ? "no more sidecars are injected by it, and the proxies that it serves are told of no more changes."
+    ? "it injects no more sidecars, and its proxies get no more changes."
     : undefined;
 
 /**

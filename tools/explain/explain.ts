@@ -90,7 +90,7 @@ function originOfNested([key, index, name, ...rest]: Path, origin: Origin): stri
   const below = own[name] !== undefined && name === "healthCheck";
   if (!["traffic", "healthCheck", "drain"].includes(name) || below) return undefined;
   const wide = [name, ...rest];
-  return `${PROJECT}:${pathText(wide)}, which is of all services (${originOf(wide, origin)})`;
+  return `${PROJECT}:${pathText(wide)}, which applies to all services (${originOf(wide, origin)})`;
 }
 
 function originOf(path: Path, origin: Origin): string {
@@ -201,7 +201,7 @@ function checkIndexes({ path }: Asked, effective: Tree): void {
     const length = Array.isArray(list) ? list.length : 0;
     if (part < length) continue;
     throw new UserError(
-      `${PROJECT}:${pathText(path.slice(0, index))} has ${length} items, and so no item ${part}`,
+      `${PROJECT}:${pathText(path.slice(0, index))} has ${length} items, so there is no item ${part}`,
       "Items are counted from 0.",
     );
   }

@@ -82,7 +82,7 @@ export function askedKey(text: string): Asked {
   if (path === undefined || path.length === 0 || below.length === 0) {
     throw new UserError(
       `${PROJECT}:${bare}: no such key`,
-      `Near it are ${nearestKeys(bare).join(", ")}; docs/configuration.md lists all.`,
+      `Similar keys are ${nearestKeys(bare).join(", ")}; docs/configuration.md lists all keys.`,
     );
   }
   const key = below.find(({ path: each }) => segments(each).length === path.length);
@@ -91,7 +91,7 @@ export function askedKey(text: string): Asked {
   if (key !== undefined && (fields.length === 0 || key.schema.anyOf !== undefined)) return { path, key };
   const names = fields.map(({ path: each }) => segments(each)[path.length] ?? "");
   throw new UserError(
-    `${PROJECT}:${bare} holds further keys`,
+    `${PROJECT}:${bare} has nested keys`,
     `Explain one of them: ${[...new Set(names)].join(", ")}.`,
   );
 }

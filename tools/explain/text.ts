@@ -17,7 +17,7 @@ function ownLines(text: unknown, other: unknown): string {
 function row({ object, path, before, after }: Difference): string[] {
   // `make render` shows the whole object.
   if (path === "" && before === undefined) return [`  ${object}`, "is new"];
-  if (path === "" && after === undefined) return [`  ${object}`, "is gone"];
+  if (path === "" && after === undefined) return [`  ${object}`, "is removed"];
   return [`  ${object}`, path, `${ownLines(before, after)} -> ${ownLines(after, before)}`];
 }
 
@@ -37,7 +37,7 @@ function trialText({ trial, refused }: Explanation): string[] {
   const { value, together, differences } = trial;
   const others = Object.entries(together).map(([key, other]) => ` and ${key} ${valueText(other)}`);
   const head = `with ${valueText(value)}${others.join("")}`;
-  if (differences.length === 0) return [...before, `${head} no field is different`];
+  if (differences.length === 0) return [...before, `${head} no field differs`];
   // Pads rows of two columns, since the first row sets the number of columns.
   const rows = differences.map(row).map(([object = "", path = "", change = ""]) => [object, path, change]);
   return [...before, `${head}:`, table(rows)];

@@ -1,7 +1,7 @@
 import { seconds } from "../../settings/duration.ts";
-import { deploymentName, type Edge, edgesOf, mostPods, type Service } from "../../settings/graph.ts";
+import { deploymentName, type Edge, edgesOf, maxPods, type Service } from "../../settings/graph.ts";
 import { detectionBounds, type HealthCheck, unusedBound } from "../../settings/health-check.ts";
-import { most, type Scale } from "../../settings/scale.ts";
+import { maxReplicas, type Scale } from "../../settings/scale.ts";
 import type { Settings } from "../../settings/settings.ts";
 
 const GRPC_CHECK_PATH = "/grpc.health.v1.Health/Check";
@@ -58,7 +58,7 @@ function deploymentsOf(service: Service): ExpectedDeployment[] {
 
 /** Returns the edges of the call graph whose callers run. */
 function runningEdges({ services }: Settings): Edge[] {
-  return edgesOf(services).filter(({ caller }) => mostPods(caller) > 0);
+  return edgesOf(services).filter(({ caller }) => maxPods(caller) > 0);
 }
 
 /** Returns the expected state for each caller and each of its callees. */
@@ -117,7 +117,9 @@ function callsWindow({ caller, callee }: Edge): number {
   if (interval === undefined) return 0;
   const waits = callee.versions
     .filter(({ weight }) => weight > 0)
-    .map(({ weight, ...scale }) => (seconds(interval) * CALLS_PER_ENDPOINT * most(scale) * 100) / weight);
+    .map(
+      ({ weight, ...scale }) => (seconds(interval) * CALLS_PER_ENDPOINT * maxReplicas(scale) * 100) / weight,
+    );
   return Math.min(MAX_CALLS_S, Math.max(...waits));
 }
 

@@ -1,6 +1,6 @@
 import { type Check, count, list } from "./check.ts";
 import { clusterName, type Expected, shortName, subsetOf } from "./expected.ts";
-import { fewest, most, type Scale } from "../../settings/scale.ts";
+import { minReplicas, maxReplicas, type Scale } from "../../settings/scale.ts";
 import type { CallerSample, MeshSample, PodSample } from "./sample.ts";
 
 function podText({ readyContainers, containers, sidecar, restarts }: PodSample): string {
@@ -12,7 +12,7 @@ function isUp({ readyContainers, containers, sidecar }: PodSample): boolean {
 }
 
 function readiness(deployment: string, pods: readonly PodSample[], scale: Scale): Check {
-  const [least, greatest] = [fewest(scale), most(scale)];
+  const [least, greatest] = [minReplicas(scale), maxReplicas(scale)];
   const wanted = least === greatest ? count(least, "pod") : `${least} to ${count(greatest, "pod")}`;
   const texts = new Set(pods.map(podText));
   const [text = "none"] = texts;

@@ -1,4 +1,4 @@
-import { edgesOf, mostPods, type Service } from "../../settings/graph.ts";
+import { edgesOf, maxPods, type Service } from "../../settings/graph.ts";
 import type { MeshModel } from "../../settings/model.ts";
 import { hostOf } from "../../settings/model.ts";
 import { type Check, count, list } from "./check.ts";
@@ -249,7 +249,7 @@ function configCheck({ name: of }: Service, all: readonly ProxySample[]): Check[
 
 /** Compares the configuration that the proxies obey to that of the stack. */
 export function judgeProxies(model: MeshModel, all: readonly ProxySample[]): Check[] {
-  const running = model.services.filter((service) => mostPods(service) > 0);
+  const running = model.services.filter((service) => maxPods(service) > 0);
   return [
     ...running.flatMap((service) => configCheck(service, all)),
     ...running.flatMap((service) => inboundChecks(service, model, all)),

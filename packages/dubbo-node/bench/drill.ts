@@ -127,7 +127,7 @@ export class HealthPicker {
   greet(name: string): Promise<string> {
     const client = this.#healthy[this.#next % this.#healthy.length];
     this.#next += 1;
-    return client === undefined ? Promise.reject(new Error("nobody is SERVING")) : client.greet(name);
+    return client === undefined ? Promise.reject(new Error("no provider is SERVING")) : client.greet(name);
   }
 
   async stop(): Promise<void> {

@@ -146,7 +146,7 @@ class Envoy {
     while ((await this.figure("membership_healthy")) !== count) {
       if (this.#process.ended) throw new Error(`Envoy has ended: ${this.#process.stderr}`);
       if (performance.now() > end)
-        throw new Error(`Envoy finds not ${count} providers healthy: ${this.#process.stderr}`);
+        throw new Error(`Envoy does not find ${count} providers healthy: ${this.#process.stderr}`);
       await sleep(20);
     }
   }

@@ -122,15 +122,13 @@ function count(text: string): number {
 
 const program = new Command("bench-apps")
   .description(
-    "our provider beside Java's, under load and abuse, and at its end; exit code 1 when a goal is missed",
+    "compare our provider with Java's: under load, abuse and SIGTERM; exit code 1 if a goal is missed",
   )
-  .argument("[parts...]", `which of ${PART_NAMES} (default: all)`)
+  .argument("[parts...]", `some of ${PART_NAMES} (default: all)`)
   .option("--json", "print one JSON object", false)
-  .option("--minutes <n>", "robustness: repeat the scenarios for so long", count, 0)
+  .option("--minutes <n>", "robustness: time for which to repeat the scenarios, minutes", count, 0)
   .addOption(
-    new Option("--node <path>", "the node that runs our provider")
-      .env("BENCH_NODE")
-      .default(process.execPath),
+    new Option("--node <path>", "Node.js that runs our provider").env("BENCH_NODE").default(process.execPath),
   )
   .action((names: string[], options: Options) => run(names, options));
 

@@ -57,7 +57,7 @@ export function nodeOptions(node: string): string[] {
     execFileSync(node, [...options, "--version"], { stdio: "ignore" });
   } catch {
     throw new UserError(
-      `${node} does not take what the image gives node: ${options.join(" ")}`,
+      `${node} does not support the image's options: ${options.join(" ")}`,
       "Set BENCH_NODE to a Node.js of version 22 or newer.",
     );
   }

@@ -13,7 +13,7 @@ export type Side = "java" | "ours";
 export interface Setting {
   /** Group of the interface. */
   readonly group?: string;
-  /** Refuses calls for a wrong version or group. */
+  /** Rejects calls for a wrong version or group. */
   readonly strict?: boolean;
 }
 

@@ -97,7 +97,7 @@ export function applicationSettings(defaults: ApplicationDefaults) {
     "dubbo.provider.version": optional(interfacePart, defaults.version),
     /** Group of the exported interfaces (default: none). */
     "dubbo.provider.group": interfacePart.optional(),
-    /** Most bytes of one message, in either direction. */
+    /** Maximum size of a message in either direction, bytes. */
     "dubbo.protocol.payload": whole(1, 1_073_741_824).default(PAYLOAD),
     /** Serves a call for a missing version or group with an existing one; Dubbo's default. */
     "dubbo.rpc.tri.resolve-fallback-to-default": flag.default(true),

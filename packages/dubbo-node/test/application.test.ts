@@ -58,20 +58,20 @@ function watch(port: number, service: string): number[] {
   return seen;
 }
 
-test("the server, and each of its services, is SERVING; others are not found", async () => {
+test("reports the server and its services as SERVING, and other names as not found", async () => {
   const { port } = owned(await provider());
   expect(await health(port, "")).toBe(SERVING);
   expect(await health(port, GREETER)).toBe(SERVING);
   expect(await health(port, "no.such.Service")).toBe("5 NOT_FOUND: unknown service no.such.Service");
 });
 
-test("an application without services serves its health", async () => {
+test("serves the health of an application without services", async () => {
   const { port } = await started();
   expect(await health(port, "")).toBe(SERVING);
   expect(await health(port, GREETER)).toBe(`5 NOT_FOUND: unknown service ${GREETER}`);
 });
 
-test("a watch tells each change once, and ends with the server", async () => {
+test("reports each change once to a watch, and ends the watch with the server", async () => {
   const app = owned(await provider());
   const known = watch(app.port, GREETER);
   const unknown = watch(app.port, "no.such.Service");
@@ -82,7 +82,7 @@ test("a watch tells each change once, and ends with the server", async () => {
   expect(unknown).toEqual([SERVICE_UNKNOWN, -0]);
 });
 
-test("the probes are true while it serves; others are not found", async () => {
+test("answers true to the probes while it serves, and not found to other paths", async () => {
   const { qosPort } = await started();
   expect(await probe(qosPort, "/live")).toBe("200 true");
   expect(await probe(qosPort, "/ready?x=1")).toBe("200 true");
@@ -94,7 +94,7 @@ test("the probes are true while it serves; others are not found", async () => {
   expect(await probe(qosPort, "/ready", "DELETE")).toBe("405 only GET and POST\n");
 });
 
-test("a check of the application's own decides whether it is live; one that throws says no", async () => {
+test("is live if the application's own check passes; a check that throws fails", async () => {
   let answer: () => boolean | Promise<boolean> = () => true;
   const { qosPort } = await started({}, { livenessChecks: [() => true, () => answer()] });
   expect(await probe(qosPort, "/live")).toBe("200 true");
@@ -114,7 +114,7 @@ async function takenPort(): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-test("a port that is taken is one clear error that names its variable", async () => {
+test("reports a port in use as one error that names its variable", async () => {
   const port = await takenPort();
   await expect(owned(application({ "dubbo.protocol.port": port })).start()).rejects.toThrow(
     `DUBBO_PROTOCOL_PORT is ${port}: cannot listen on 0.0.0.0:${port}: the port is in use`,
@@ -124,7 +124,7 @@ test("a port that is taken is one clear error that names its variable", async ()
   );
 });
 
-test("while its services are not exported it is live, yet neither started nor ready", async () => {
+test("is live, but not started or ready, before its services are exported", async () => {
   const app = owned(application({ "dubbo.protocol.port": await takenPort() }));
   await failure(app.start());
   expect(await probe(app.qosPort, "/live")).toBe("200 true");
@@ -132,7 +132,7 @@ test("while its services are not exported it is live, yet neither started nor re
   expect(await probe(app.qosPort, "/ready")).toBe("503 false");
 });
 
-test("while it drains it says so everywhere and still answers; afterwards nothing listens", async () => {
+test("reports that it drains and still answers calls; then stops listening", async () => {
   const { log, lines } = recorder();
   const app = await started({ "dubbo.service.shutdown.wait": 300 }, { log });
   const { port, qosPort } = app;
@@ -150,7 +150,7 @@ test("while it drains it says so everywhere and still answers; afterwards nothin
   ]);
 });
 
-test("a call in flight is answered after GOAWAY", async () => {
+test("answers a call in flight after GOAWAY", async () => {
   let answer: (() => void) | undefined;
   const app = await provider({
     greet: () =>
@@ -169,7 +169,7 @@ test("a call in flight is answered after GOAWAY", async () => {
   await drained;
 });
 
-test("calls that do not end are cut off when their time is over", async () => {
+test("cuts off calls that do not end in time", async () => {
   const { log, lines } = recorder();
   const app = await started({ "dubbo.service.shutdown.timeout": 100 }, { log });
   await app.drain(new Promise(() => undefined));

@@ -35,7 +35,7 @@ function reference(port: number, changed: Changed = {}): DubboReference<typeof G
   return made;
 }
 
-/** The methods of a provider with the sample's handlers, or with some of the test's own. */
+/** Returns the methods of a provider, with the sample's handlers or those of the test. */
 async function calling(handlers: Partial<Handlers<typeof Greeter>> = {}, log = recorder().log) {
   const started = await provider(handlers, "v1", log);
   ending.push(() => started.drain());
@@ -71,7 +71,7 @@ function recording(options: CallOptions = {}): {
 
 const REQUESTS = ["a", "b", "c"].map((name) => ({ name }));
 
-test("all kinds of methods answer as the sample's do", async () => {
+test("answers all kinds of methods like the sample", async () => {
   const { call } = await calling();
   expect((await call.upperCaseGreet({ name: "straße" })).message).toBe("STRASSE");
   expect(await texts(call.greetServerStream({ name: "n" }))).toEqual(
@@ -88,7 +88,7 @@ test("all kinds of methods answer as the sample's do", async () => {
   }
 });
 
-test("attachments travel both ways as they are spelt: text, and bytes", async () => {
+test("sends text and binary attachments both ways without changes", async () => {
   let seen: Attachments = new Map();
   const { call } = await calling({
     greetWithAttachment(_request, { attachments, replyAttachments }) {
@@ -104,7 +104,7 @@ test("attachments travel both ways as they are spelt: text, and bytes", async ()
   expect(received()).toEqual({ userCount: "3", raw: Buffer.of(0, 255) });
 });
 
-test("the sample's attachments: an echo, a big one, and those of a failure", async () => {
+test("handles the sample's attachments: an echo, a large one, and those of an error", async () => {
   const { call } = await calling();
   const echo = recording({ attachments: { "user-attachment": "attachment" } });
   expect((await call.greetWithAttachment({ name: "n" }, echo.options)).message).toBe("hello,n");
@@ -122,7 +122,7 @@ test("the sample's attachments: an echo, a big one, and those of a failure", asy
   });
 });
 
-test("an attachment that cannot travel is refused before the call, and named", async () => {
+test("rejects an invalid attachment before the call, and names it", async () => {
   const { call } = await calling();
   expect((await error(call.greet({}, { attachments: { "a b": "x" } }))).message).toMatch(
     /^INTERNAL: attachment "a b" cannot be sent/,
@@ -135,7 +135,7 @@ test("an attachment that cannot travel is refused before the call, and named", a
   );
 });
 
-test("a Java peer's spelling of keys is restored; a broken one is ignored", async () => {
+test("restores a Java peer's spelling of keys, and ignores an invalid one", async () => {
   const seen: string[][] = [];
   const { port } = await calling({
     greet(_request, { attachments }) {
@@ -149,7 +149,7 @@ test("a Java peer's spelling of keys is restored; a broken one is ignored", asyn
   expect(seen).toEqual([["userKey"], ["userkey"]]);
 });
 
-test("what a handler throws is the call's status; what it did not mean to throw is logged too", async () => {
+test("turns an error of a handler into the call's status, and logs an unexpected one", async () => {
   const { log, lines } = recorder();
   const { call } = await calling(
     {
@@ -157,7 +157,7 @@ test("what a handler throws is the call's status; what it did not mean to throw 
         throw new TypeError("a bug");
       },
       upperCaseGreet: () => Promise.reject(new RpcError(status.NOT_FOUND, "no \ud800 %41+\nü")),
-      // eslint would have a generator yield: this one fails before it does.
+      // eslint requires a yield in a generator, but this one throws before it.
       greetServerStream: async function* ({ name }) {
         yield { message: name };
         await Promise.reject(
@@ -184,7 +184,7 @@ test("what a handler throws is the call's status; what it did not mean to throw 
   ]);
 });
 
-test("a failure whose attachments cannot travel is still that failure, and says so", async () => {
+test("keeps the status of an error with invalid attachments, and reports them", async () => {
   const { call } = await calling({
     greet: () => {
       throw new RpcError(status.ABORTED, "first", { attachments: new Map([["a", "ü"]]) });
@@ -195,7 +195,7 @@ test("a failure whose attachments cannot travel is still that failure, and says 
   );
 });
 
-test("a caller that cancels, or goes, is noticed by the handler", async () => {
+test("tells the handler that its caller cancelled or disconnected", async () => {
   const { call, port } = await calling();
   const result = async (name: string): Promise<string> => (await call.queryCancelResult({ name })).message;
   expect(await result("cancelServerStream")).toBe("false");
@@ -224,7 +224,7 @@ test("a caller that cancels, or goes, is noticed by the handler", async () => {
   await eventually("the cancellation", async () => (await result("cancelBiStream2")) === "true");
 });
 
-test("a deadline ends a call at both ends", async () => {
+test("ends a call on both sides at its deadline", async () => {
   const aborted: unknown[] = [];
   let deadline = 0;
   const { call } = await calling({
@@ -243,7 +243,7 @@ test("a deadline ends a call at both ends", async () => {
   expect(await eventually("the abort", () => aborted[0])).toMatchObject({ code: status.CANCELLED });
 });
 
-/** The trailers' status of a server stream, from a client that has no deadline of its own. */
+/** Returns the trailers' status of a server stream, from a client without a deadline. */
 async function statusOf(session: ClientHttp2Session, timeout: string): Promise<unknown> {
   const stream = session.request({
     ":method": "POST",
@@ -262,7 +262,7 @@ async function statusOf(session: ClientHttp2Session, timeout: string): Promise<u
   return seen;
 }
 
-test("a stream whose deadline passes while it is being written ends with that status", async () => {
+test("ends a stream with DEADLINE_EXCEEDED if the deadline passes during a write", async () => {
   const { port } = await calling();
   const session = connect(`http://127.0.0.1:${port}`);
   ending.push(() => {
@@ -274,7 +274,7 @@ test("a stream whose deadline passes while it is being written ends with that st
   expect(seen).toContain("4");
 });
 
-test("a stream has no deadline unless it asks for one", async () => {
+test("sets no deadline for a stream by default", async () => {
   const { port } = await calling({
     async *greetServerStream() {
       await sleep(300);
@@ -288,7 +288,7 @@ test("a stream has no deadline unless it asks for one", async () => {
   );
 });
 
-test("a slow reader holds the handler back", async () => {
+test("blocks the handler while the reader is slow", async () => {
   let made = 0;
   const { call } = await calling({
     *greetServerStream() {
@@ -302,7 +302,7 @@ test("a slow reader holds the handler back", async () => {
   await replies.return?.();
 });
 
-test("requests that fail to be made cancel the call and are its failure", async () => {
+test("cancels the call if its requests throw, with their error", async () => {
   const { call } = await calling();
   function* broken() {
     yield { name: "a" };
@@ -311,7 +311,7 @@ test("requests that fail to be made cancel the call and are its failure", async 
   expect((await error(texts(call.greetStream(broken())))).message).toBe("DATA_LOSS: no more");
 });
 
-test("a message over the limit is refused in either direction, and the next one is served", async () => {
+test("rejects a message over the limit in both directions, and serves the next one", async () => {
   const started = application({ "dubbo.protocol.payload": 1000 });
   const big = "x".repeat(2000);
   started.export(Greeter, {
@@ -349,7 +349,7 @@ test.each([
   [{ version: "3.0.0" }, "1.0.0", "org.apache.dubbo.samples.Greeter:3.0.0"],
   [{ version: "1.0.0", group: "h" }, "1.0.0", "h/org.apache.dubbo.samples.Greeter:1.0.0"],
   [{ version: undefined }, "1.0.0", "org.apache.dubbo.samples.Greeter"],
-] as const)("%j is served by the version that Dubbo would pick", async (identity, picked, strict) => {
+] as const)("serves %j by the version of Dubbo's choice", async (identity, picked, strict) => {
   const falling = reference(await exporting(true), identity);
   expect((await falling.call.greet({})).message).toBe(picked);
   const { call } = reference(await exporting(false), identity);
@@ -361,7 +361,7 @@ test.each([
   }
 });
 
-test("an implementation that is exported twice, or lacks a handler, is an error", async () => {
+test("rejects an implementation that is exported twice or lacks a handler", async () => {
   const started = application();
   ending.push(() => started.drain());
   const sample = greeter({ application: "a", version: "v1", address: "", log: recorder().log });
@@ -373,7 +373,7 @@ test("an implementation that is exported twice, or lacks a handler, is an error"
   }).toThrow("org.apache.dubbo.samples.Greeter/greetStream has no handler");
 });
 
-/** As {@link calling}, of an application that calls others. */
+/** Like {@link calling}, for an application that calls others. */
 async function relaying(handlers: Partial<Handlers<typeof Greeter>>) {
   const log = recorder().log;
   const started = application({}, { log });
@@ -387,7 +387,7 @@ async function relaying(handlers: Partial<Handlers<typeof Greeter>>) {
   return { call: reference(started.port).call };
 }
 
-test("calls that a handler makes carry on trace, request id and deadline, and are cancelled with it", async () => {
+test("forwards trace, request id, deadline and cancellation to a handler's calls", async () => {
   const seen: Metadata[] = [];
   const deadlines: number[] = [];
   let gone = false;
@@ -437,11 +437,11 @@ test("calls that a handler makes carry on trace, request id and deadline, and ar
   expect(seen[0]?.get("secret")).toEqual([]);
   expect(deadlines[0]).toBeLessThan(before + 3000);
   expect(seen[0]?.get("tri-consumer-appname")).toEqual(["consumer-under-test"]);
-  // A handler that names a span of its own has the last word.
+  // A handler's own trace headers take precedence.
   await outer.call.greetWithAttachment({}, { attachments: trace });
   expect(seen[3]?.get("traceparent")).toEqual(["00-own"]);
   expect(seen[3]?.get("tracestate")).toEqual(["a=b"]);
-  // A call that serves nothing carries nothing on.
+  // A call outside a handler forwards nothing.
   await inner.call.greet({});
   expect(seen[4]?.get("x-request-id")).toEqual([]);
 

@@ -5,7 +5,7 @@ import { file_greeter } from "../../../apps/gen/greeter_pb.ts";
 import { DubboReference } from "../src/reference.ts";
 import { application, recorder } from "./support.ts";
 
-/** A service with a method of the one kind that the sample's protos lack. */
+/** A service with a client stream, which the sample's protos lack. */
 function collector(): DescService {
   const message = (name: string): string => `.org.apache.dubbo.samples.${name}`;
   const method = {
@@ -32,7 +32,7 @@ async function joined(requests: AsyncIterable<{ name?: string }>): Promise<{ mes
   return { message: names.join("+") };
 }
 
-test("a client stream is answered once, when it has ended", async () => {
+test("answers a client stream once, after its end", async () => {
   const service = collector();
   const app = application();
   app.export(service, { collect: joined } as never);

@@ -5,7 +5,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-test("lines have the seed's format, in UTC", () => {
+test("logs lines in the sample's format, in UTC", () => {
   vi.useFakeTimers({ now: Date.UTC(2022, 6, 5, 1, 7, 9, 50) });
   const lines: string[] = [];
   const log = logger("impl.GreeterImpl", "text", (line) => lines.push(line));
@@ -21,7 +21,7 @@ test("lines have the seed's format, in UTC", () => {
   ]);
 });
 
-test("on request a line is one JSON object, also where the seed prints it bare", () => {
+test("logs each line as one JSON object if configured, including the sample's bare lines", () => {
   vi.useFakeTimers({ now: Date.UTC(2022, 6, 5, 1, 7, 9, 50) });
   const lines: string[] = [];
   const log = logger("impl.GreeterImpl", "json", (line) => lines.push(line));
@@ -35,13 +35,13 @@ test("on request a line is one JSON object, also where the seed prints it bare",
   expect(lines.join("")).toMatch(/^[^\p{Cc}]+\n[^\p{Cc}]+\n$/u);
 });
 
-test("what a peer sent cannot make a line of its own or steer a terminal", () => {
+test("escapes line breaks and terminal controls from a peer", () => {
   const lines: string[] = [];
   logger("test", "text", (line) => lines.push(line)).plain("a\nb\r\u001b[2J\u009bü");
   expect(lines).toEqual(["a\\u000ab\\u000d\\u001b[2J\\u009bü\n"]);
 });
 
-test("a message that a peer has made long is cut, and says how long it was", () => {
+test("truncates a long message from a peer, and logs its length", () => {
   const lines: string[] = [];
   const log = logger("test", "text", (line) => lines.push(line));
   log.plain("x".repeat(2000));

@@ -20,7 +20,7 @@ async function started(changed: Partial<ApplicationSettings> = {}) {
   return app;
 }
 
-test("offline takes the application out everywhere, online takes it back; calls go on", async () => {
+test("reports offline everywhere and answers calls; online restores it", async () => {
   const { port, qosPort } = await started();
   expect(await probe(qosPort, "/offline")).toBe("200 OK");
   expect(await probe(qosPort, "/ready")).toBe("503 false");
@@ -55,7 +55,7 @@ async function twoServices() {
   return app;
 }
 
-test("one service of two is taken offline by its key; the application stays ready for the other", async () => {
+test("takes one of two services offline by its key; the application stays ready", async () => {
   const { port, qosPort } = await twoServices();
   expect(await probe(qosPort, `/offline/${GREETER}`)).toBe("200 service not found");
   expect(await probe(qosPort, `/offline?service=${GREETER}:1.0.0`)).toBe("200 OK");
@@ -67,7 +67,7 @@ test("one service of two is taken offline by its key; the application stays read
   expect(await probe(qosPort, "/ready")).toBe("503 false");
 });
 
-test("ls draws Dubbo's tables: what is provided and whether it is online, what is consumed", async () => {
+test("prints Dubbo's tables for ls: services with their state, and references", async () => {
   const { qosPort } = await twoServices();
   await probe(qosPort, "/offline/g%2F.*");
   expect(await probe(qosPort, "/ls")).toBe(`200 As Provider side:
@@ -92,7 +92,7 @@ async function post(qosPort: number, body: string): Promise<string> {
   return `${response.status} ${await response.text()}`;
 }
 
-test("a form in a POST gives the arguments; one that is too long takes nothing offline", async () => {
+test("takes arguments from a POST form, and rejects a form that is too long", async () => {
   const { qosPort } = await started();
   expect(await post(qosPort, "service=no.such.Service")).toBe("200 service not found");
   expect(await post(qosPort, `service=${"x".repeat(5000)}`)).toBe(
@@ -104,7 +104,7 @@ test("a form in a POST gives the arguments; one that is too long takes nothing o
   expect(await probe(qosPort, "/offline/(")).toMatch(/^500 Invalid regular expression/);
 });
 
-test("metrics count the calls at both ends, by method and status", async () => {
+test("counts calls on both sides, by method and status", async () => {
   const { port, qosPort } = await started();
   await unary(port, Greeter.method.upperCaseGreet, { name: "a" });
   await failure(unary(port, Greeter.method.greetException, {}));
@@ -124,7 +124,7 @@ test("metrics count the calls at both ends, by method and status", async () => {
   expect(lines.some((line) => line.startsWith("process_resident_memory_bytes{"))).toBe(true);
 });
 
-test("without QOS nothing listens for it, and the application serves", async () => {
+test("serves calls without a QOS server if QOS is off", async () => {
   const { port, qosPort } = await started({ "dubbo.application.qos-enable": false });
   expect(qosPort).toBe(0);
   expect(await health(port)).toBe(SERVING);
@@ -138,7 +138,7 @@ test.each([
   ["127.0.0.1", DEFAULT, true, true],
   ["::1", DEFAULT, true, true],
   ["::ffff:127.0.0.1", DEFAULT, true, true],
-  // From other pods, by Istio's sidecar.
+  // Requests of other pods come from this address of Istio's sidecar.
   ["127.0.0.6", DEFAULT, true, false],
   ["10.0.0.7", DEFAULT, true, false],
   [undefined, DEFAULT, true, false],

@@ -43,7 +43,7 @@ function writeExample(port: number): void {
   });
 }
 
-test("the example of the README runs as it stands", async () => {
+test("runs the example of the README", async () => {
   writeExample(await freePort());
   const env = {
     PATH: process.env["PATH"],

@@ -31,7 +31,7 @@ async function twoProviders() {
   return { greeter: String(greeter.port), relay: String(relay.port) };
 }
 
-/** What an application with a reference to each of both is answered, and which hosts it has looked for. */
+/** Returns the replies to an application with two references, and the hosts that it looked up. */
 async function callBoth(environment: Environment) {
   const lookup = vi.spyOn(dns, "lookup") as unknown as {
     mockImplementation: (answer: (host: string) => Promise<object[]>) => void;
@@ -57,7 +57,7 @@ const BOTH = {
   unknown: [],
 };
 
-test("two references, each to the provider that its own settings name", async () => {
+test("resolves two references by their own settings", async () => {
   const ports = await twoProviders();
   const environment = {
     [`${GREETER_VARIABLES}_PROVIDED_BY`]: "greeters",
@@ -68,7 +68,7 @@ test("two references, each to the provider that its own settings name", async ()
   expect(await callBoth(environment)).toEqual(BOTH);
 });
 
-test("one reference by its own settings, in a file, and the other by those of all", async () => {
+test("resolves one reference by its own settings, the other by the common ones", async () => {
   const ports = await twoProviders();
   const folder = mkdtempSync(join(tmpdir(), "dubbo-mesh-reference-"));
   ending.push(() => {
@@ -84,7 +84,7 @@ test("one reference by its own settings, in a file, and the other by those of al
   expect(await callBoth({ DUBBO_PROPERTIES_FILE: path })).toEqual(BOTH);
 });
 
-test("the port alone may be a reference's own", async () => {
+test("resolves a reference that sets only its own port", async () => {
   const ports = await twoProviders();
   const environment = {
     DUBBO_REFERENCE_PROVIDED_BY: "all",

@@ -5,10 +5,10 @@ import { MAX_HEAP_GROWTH, warmUp } from "../bench/robustness.ts";
 import { scenarios } from "../bench/scenarios/index.ts";
 import { checkWell, type Size, startTarget, type Target } from "../bench/target.ts";
 
-// Thousands of connections, on machines that may be busy.
+// The test opens thousands of connections, on machines that may be busy.
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
-/** What `make bench-apps` does as well, with fewer readers: there it is 50. */
+/** Number of readers; `make bench-apps` has 50. */
 const SIZE: Size = { streams: 1000, readers: 5, garbage: 3, connections: 10_000 };
 
 describe("a provider under abuse", () => {
@@ -22,12 +22,12 @@ describe("a provider under abuse", () => {
   });
   afterAll(() => target.server.kill());
 
-  test.each(scenarios)("gets through $title, and is well afterwards", async (scenario) => {
+  test.each(scenarios)("survives $title, and serves afterwards", async (scenario) => {
     expect(await scenario.run(target, SIZE)).not.toBe("");
     await checkWell(target);
   });
 
-  test("holds no more memory than it did when it was warm", async () => {
+  test("uses no more memory than after the warm-up", async () => {
     const { heapUsed } = await target.server.heap();
     expect(heapUsed / warmHeap).toBeLessThan(MAX_HEAP_GROWTH);
   });
@@ -51,7 +51,7 @@ describe("a provider that gets SIGTERM under load", () => {
     await stopPair(pair);
   });
 
-  test("fails no call of a client that follows its health, and exits with 0 when the wait is over", async () => {
+  test("fails no call of a client that watches its health, and exits with 0", async () => {
     const outAfter = sleep(1000).then(() => vi.waitUntil(() => picker.healthy === 1, { timeout: 10_000 }));
     const { tally, exit, answeredWhileLeaving } = await drill(pair, (name) => picker.greet(name), 1000);
     await outAfter;
@@ -61,7 +61,7 @@ describe("a provider that gets SIGTERM under load", () => {
     expect(exit.ms).toBeLessThan(SHUTDOWN_WAIT_MS + 5000);
     const { [LEAVING]: left = 0, [STAYING]: stayed = 0 } = tally.answered;
     expect(left + stayed).toBe(tally.begun);
-    // Both were called before, and after the first check only the one that stays.
+    // Both providers were called before, but after the first check only the remaining one.
     expect(left - answeredWhileLeaving).toBeGreaterThan(50);
     expect(stayed).toBeGreaterThan(left);
   });

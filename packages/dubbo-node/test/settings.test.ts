@@ -58,14 +58,14 @@ function problem(environment: Record<string, string>): string {
   return "none";
 }
 
-test("what is not set has Dubbo's default, and other variables are ignored", () => {
+test("uses Dubbo's defaults, and ignores other variables", () => {
   expect(readSettings(schema, { DUBBO_APPLICATION_NAME: "a", HOME: "/" })).toEqual({
     settings: DEFAULTS,
     unknown: [],
   });
 });
 
-test("values are read as what they are, up to the last that is allowed", () => {
+test("reads values of each type, up to the largest allowed", () => {
   const environment = {
     DUBBO_APPLICATION_NAME: "a",
     DUBBO_PROTOCOL_PORT: "1",
@@ -96,7 +96,7 @@ test("values are read as what they are, up to the last that is allowed", () => {
   });
 });
 
-// As they stand in chapter 5 of the seed.
+// Files from chapter 5 of the sample.
 const SEED_PROVIDER = `# provider
 dubbo.application.name=dubbo-samples-mesh-provider
 dubbo.application.metadataServicePort=20885
@@ -115,7 +115,7 @@ const SEED_CONSUMER = SEED_PROVIDER.replace("# provider", "# consumer")
 test.each([
   ["provider", SEED_PROVIDER, 50_052],
   ["consumer", SEED_CONSUMER, 20_880],
-])("the seed's file of the %s works as it is", (name, text, port) => {
+])("reads the sample's file of the %s", (name, text, port) => {
   const path = file(`dubbo-${name}.properties`, text);
   expect(readSettings(schema, { DUBBO_PROPERTIES_FILE: path })).toEqual({
     settings: {
@@ -128,7 +128,7 @@ test.each([
   });
 });
 
-test("a YAML file may nest its keys; the environment wins over a file", () => {
+test("reads nested keys of a YAML file; the environment takes precedence", () => {
   const path = file(
     "application.yml",
     "dubbo:\n  application: { name: from-file, qosPort: 1000 }\n  protocol:\n    port: 2000\ndubbo.consumer.timeout: 5\nserver: { port: [1] }\n",
@@ -143,7 +143,7 @@ test("a YAML file may nest its keys; the environment wins over a file", () => {
   });
 });
 
-test("names under Dubbo's prefix that are not known are told; what Kubernetes adds for Services is not", () => {
+test("warns of unknown names under dubbo., but not of Kubernetes' variables", () => {
   const path = file("some.properties", "dubbo.application.name=a\ndubbo.consumer.retires=1\nspring.main=x\n");
   const environment = {
     DUBBO_PROPERTIES_FILE: path,
@@ -157,7 +157,7 @@ test("names under Dubbo's prefix that are not known are told; what Kubernetes ad
   ]);
 });
 
-test("each service may have its own provider, by variable or in a file; a misspelt one is told", () => {
+test("reads a provider for each service, and warns of a misspelt one", () => {
   const path = file(
     "references.properties",
     "dubbo.application.name=a\n" +
@@ -222,13 +222,13 @@ test.each([
     "must be a whole number from 1 to 65535",
   ],
   ["POD_NAMESPACE", "Team", "must be a DNS name: lower-case letters, digits, dashes and dots"],
-])("%s=%j is refused", (name, value, reason) => {
+])("rejects %s=%j", (name, value, reason) => {
   expect(problem({ DUBBO_APPLICATION_NAME: "a", [name]: value })).toBe(
     `${name} is ${JSON.stringify(value)}: ${reason}`,
   );
 });
 
-test("every wrong setting is named at once, with where it stands", () => {
+test("reports all wrong settings at once, with their sources", () => {
   const path = file("wrong.properties", "dubbo.protocol.port=-1\n");
   expect(problem({ DUBBO_PROPERTIES_FILE: path, DUBBO_APPLICATION_QOS_PORT: "x" })).toBe(
     "dubbo.application.name (DUBBO_APPLICATION_NAME) is not set; " +
@@ -254,7 +254,7 @@ test.each([
     "",
     /^DUBBO_PROPERTIES_FILE is ".*settings\.ini": must end in \.properties, \.yaml or \.yml$/,
   ],
-] as const)("a file that cannot be used is one clear error: %s", (name, text, message) => {
+] as const)("reports an unusable file as one error: %s", (name, text, message) => {
   const path = text === undefined ? join(scratch, name) : file(name, text);
   expect(problem({ DUBBO_APPLICATION_NAME: "a", DUBBO_PROPERTIES_FILE: path })).toMatch(message);
 });

@@ -6,7 +6,7 @@ import { releaseClosedStreams } from "../src/streams.ts";
 
 const CLOSED = "http2.server.stream.close";
 
-test("a closed stream is listened to until the turn of the event loop ends, and then by nobody but for its errors", async () => {
+test("removes all listeners but those for errors from a closed stream", async () => {
   releaseClosedStreams();
   const stream = new EventEmitter();
   const heard: string[] = [];

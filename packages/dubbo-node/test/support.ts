@@ -26,11 +26,11 @@ import type { Handlers } from "../src/service.ts";
 import { type ApplicationSettings, applicationSettings } from "../src/settings.ts";
 
 const PATIENCE_MS = 15_000;
-// Processes start and stop here, on machines that may be busy.
+// The tests start and stop processes, on machines that may be busy.
 vi.setConfig({ testTimeout: 30_000, hookTimeout: 30_000 });
 setLogVerbosity(logVerbosity.NONE);
 
-/** Waits until `condition` gives something, and returns that. */
+/** Waits until `condition` returns a value, and returns it. */
 export async function eventually<T>(
   what: string,
   condition: () => T | undefined | Promise<T | undefined>,
@@ -45,14 +45,14 @@ export async function eventually<T>(
   }
 }
 
-/** A logger that keeps its lines, without their time. */
+/** Logger that keeps its lines, without their time. */
 export function recorder(): { log: Logger; lines: string[] } {
   const lines: string[] = [];
   const write = (line: string): number => lines.push(line.trimEnd().replace(/^\[.*?\] /, ""));
   return { log: logger("test", "text", write), lines };
 }
 
-/** Settings for a test: free ports, no wait when the application ends. */
+/** Settings for a test: free ports, and no wait at the end. */
 export function settings(changed: Partial<ApplicationSettings> = {}): ApplicationSettings {
   const defaults = applicationSettings({ port: 1, version: "1.0.0" }).parse({
     "dubbo.application.name": "provider-under-test",
@@ -66,7 +66,7 @@ export function settings(changed: Partial<ApplicationSettings> = {}): Applicatio
   };
 }
 
-/** An application without services, on free ports unless the test says otherwise. */
+/** Starts an application without services, on free ports by default. */
 export function application(
   changed: Partial<ApplicationSettings> = {},
   options: Partial<ApplicationOptions> = {},
@@ -74,7 +74,7 @@ export function application(
   return new DubboApplication({ settings: settings(changed), log: recorder().log, ...options });
 }
 
-/** A provider on free ports, with the handlers of the sample unless the test brings its own. */
+/** Starts a provider on free ports, with the sample's handlers by default. */
 export async function provider(
   handlers: Partial<Handlers<typeof Greeter>> = {},
   version = "v1",
@@ -88,7 +88,7 @@ export async function provider(
   return started;
 }
 
-/** A client of grpc-js, without anything of the SDK. */
+/** Returns a client of grpc-js, without the SDK. */
 export function client(port: number): Client {
   return new Client(`127.0.0.1:${port}`, credentials.createInsecure(), {
     "grpc.enable_retries": 0,
@@ -96,7 +96,7 @@ export function client(port: number): Client {
   });
 }
 
-/** A method as grpc-js wants it, and the bytes of its requests. */
+/** A method in the form of grpc-js, and the bytes of its requests. */
 export function rawMethod<I extends DescMessage, O extends DescMessage>(
   method: DescMethod & { input: I; output: O },
 ) {
@@ -140,7 +140,7 @@ export async function unary<I extends DescMessage, O extends DescMessage>(
   }
 }
 
-/** The gRPC status of a call that fails, as `CODE: details`. */
+/** Returns the gRPC status of a failed call, as `CODE: details`. */
 export async function failure(call: Promise<unknown>): Promise<string> {
   const error = await call.then(
     () => new Error("the call was answered"),
@@ -149,7 +149,7 @@ export async function failure(call: Promise<unknown>): Promise<string> {
   return error.message;
 }
 
-/** The health of a service as a number of grpc.health.v1, or the failure. */
+/** Returns the health of a service as a number of grpc.health.v1, or the error. */
 export async function health(
   port: number,
   service = "org.apache.dubbo.samples.Greeter",
@@ -161,7 +161,7 @@ export async function health(
   );
 }
 
-/** Status and body of a probe. */
+/** Returns the status and body of a probe. */
 export async function probe(qosPort: number, path: string, method = "GET"): Promise<string> {
   const response = await fetch(`http://127.0.0.1:${qosPort}${path}`, {
     method,

@@ -7,14 +7,14 @@ import { eventually } from "../../../packages/dubbo-node/test/support.ts";
 
 const PROJECT = join(import.meta.dirname, "../../..");
 
-// The applications dial names of a cluster's DNS: to them every name is this machine.
+// The applications look up DNS names of a cluster. Every name resolves to this machine.
 const LOOPBACK_DNS = `data:text/javascript,${encodeURIComponent(
   `import { promises } from "node:dns"; promises.lookup = async () => [{ address: "127.0.0.1", family: 4 }];`,
 )}`;
 
 const bundles = new Map<string, string>();
 
-/** The main module of an application, bundled once a test file. */
+/** Returns the main module of an application, bundled once per test file. */
 async function bundled(name: string): Promise<string> {
   const known = bundles.get(name);
   if (known !== undefined) return known;
@@ -24,11 +24,11 @@ async function bundled(name: string): Promise<string> {
   return main;
 }
 
-/** An application's bundle as a process of its own. */
+/** Process that runs an application's bundle. */
 export class AppProcess {
   readonly port: number;
   readonly qosPort: number;
-  /** What it wrote on standard output and standard error. */
+  /** Text on standard output and standard error. */
   output = "";
   readonly #process: ChildProcess;
   readonly #exit: Promise<number | null>;
@@ -55,7 +55,7 @@ export class AppProcess {
     return new AppProcess(await bundled(name), ports, environment);
   }
 
-  /** The lines so far, without their time. */
+  /** Returns the lines so far, without their time. */
   get lines(): string[] {
     return this.output
       .split("\n")
@@ -70,7 +70,7 @@ export class AppProcess {
     );
   }
 
-  /** Closes the pipes that it writes its log to. */
+  /** Closes the pipes of its log. */
   closeLog(): void {
     this.#process.stdout?.destroy();
     this.#process.stderr?.destroy();
@@ -80,7 +80,7 @@ export class AppProcess {
     this.#process.kill(name);
   }
 
-  /** Waits for its end; the exit code. */
+  /** Waits for its end, and returns the exit code. */
   exit(): Promise<number | null> {
     return this.#exit;
   }

@@ -30,7 +30,7 @@ interface Bundler {
   bundleApplication(application: string, options: typeof OPTIONS): Promise<ImageBuild>;
 }
 
-/** Links what is installed; the SDK is a package of this project, and comes along as a copy. */
+/** Links the installed packages. The SDK is a package of this project, so it is copied. */
 function install(root: string): void {
   const modules = join(root, "node_modules");
   mkdirSync(modules);
@@ -44,7 +44,7 @@ function install(root: string): void {
   symlinkSync("../packages/dubbo-node", join(modules, "dubbo-node"));
 }
 
-/** A copy of the sources in a folder of its own, with the installed packages. */
+/** Copies the sources to a new folder, with the installed packages. */
 async function checkout(folder: string): Promise<{ root: string; bundler: Bundler }> {
   const root = join(scratch, folder);
   mkdirSync(root, { recursive: true });
@@ -62,7 +62,7 @@ function contents(root: string, { context }: ImageBuild): Record<string, string>
   );
 }
 
-test("the same sources give the same bytes and tags in two places", async () => {
+test("gives the same bytes and tags in two folders", async () => {
   const [here, there] = [await checkout("here"), await checkout("quite/another place")];
   for (const application of ["provider", "consumer", "relay"]) {
     const one = await here.bundler.bundleApplication(application, OPTIONS);
@@ -81,20 +81,20 @@ test("the same sources give the same bytes and tags in two places", async () => 
   }
 });
 
-test("an application that is not there is one error that says so, and nothing is written", async () => {
-  // A folder of apps/ that is no application, and none.
+test("reports a missing application as one error, and writes nothing", async () => {
+  // A folder of apps/ that is not an application, and a missing folder.
   for (const name of ["proto", "nope"]) {
     const error: unknown = await bundleApplication(name, OPTIONS).catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(UserError);
     expect(error).toMatchObject({
-      message: `there is no application apps/${name}: main.ts is not there`,
-      fix: "Write it as apps/README.md says, or set app to one of its folders.",
+      message: `there is no application apps/${name}: main.ts is missing`,
+      fix: "Write it as apps/README.md describes, or set app to an existing folder of apps/.",
     });
     expect(existsSync(join(PROJECT, "apps/dist", name))).toBe(false);
   }
 });
 
-test("node:http is required, since an import of it loads undici as well", async () => {
+test("requires node:http, because an import also loads undici", async () => {
   const { root, bundler } = await checkout("lean");
   const { context } = await bundler.bundleApplication("provider", OPTIONS);
   const main = readFileSync(join(root, context, "main.mjs"), "utf8");
@@ -102,7 +102,7 @@ test("node:http is required, since an import of it loads undici as well", async 
   expect(main).not.toMatch(/from ?"(node:)?http"/);
 });
 
-test("only what changed is written, strays are removed, and the tag follows every input", async () => {
+test("writes only changed files, removes strays, and changes the tag with any input", async () => {
   const { root, bundler } = await checkout("again");
   const build = await bundler.bundleApplication("provider", OPTIONS);
   const main = join(root, build.context, "main.mjs");
@@ -124,7 +124,7 @@ test("only what changed is written, strays are removed, and the tag follows ever
   expect(tags.size).toBe(5);
 });
 
-test("the application's layer, which each change of the code pushes, is less than 5 MB", () => {
+test("keeps the layer with the application's code below 5 MB", () => {
   for (const application of ["provider", "consumer", "relay"]) {
     const folder = join(scratch, "here/apps/dist", application);
     const sizes = readdirSync(folder).map((file) => statSync(join(folder, file)).size);
@@ -132,7 +132,7 @@ test("the application's layer, which each change of the code pushes, is less tha
   }
 });
 
-/** The instructions of the Dockerfile, continued lines joined and comments left out. */
+/** Returns the instructions of the Dockerfile, with joined lines and without comments. */
 function instructions(): string[] {
   const text = readFileSync(join(PROJECT, "apps/Dockerfile"), "utf8").replace(/^\s*#.*\n/gm, "");
   return text
@@ -141,7 +141,7 @@ function instructions(): string[] {
     .filter((line) => line !== "");
 }
 
-test("the image is what the last of two stages copies onto nothing, without a command to run in it", () => {
+test("builds the last stage from scratch, without running a command", () => {
   const lines = instructions();
   expect(lines.filter((line) => line.startsWith("FROM"))).toEqual([
     "FROM ${BASE_IMAGE} AS files",
@@ -158,13 +158,13 @@ test("the image is what the last of two stages copies onto nothing, without a co
   ]);
 });
 
-test("the image is only built where its node takes the options that it is started with", () => {
+test("fails the build if the image's node does not support the options of its start", () => {
   expect(
     instructions().filter((line) => line.includes(`/node ${NODE_OPTIONS.join(" ")} --version`)),
   ).toHaveLength(1);
 });
 
-test("the classic builder can make the image, without a network", () => {
+test("uses only what the classic builder supports without a network", () => {
   const text = readFileSync(join(PROJECT, "apps/Dockerfile"), "utf8");
   expect(text).not.toMatch(/^# *(syntax|check|escape) *=/im);
   for (const line of instructions()) {
@@ -173,13 +173,13 @@ test("the classic builder can make the image, without a network", () => {
   }
 });
 
-test("what changes with the code is copied after what does not, so that the first layer is kept", () => {
+test("copies the code last, so that the first layer is reused", () => {
   const lines = instructions();
   const gathered = lines.findIndex((line) => line.startsWith("RUN") && line.includes("ldd"));
   expect(lines.findIndex((line) => line.includes("main.mjs"))).toBeGreaterThan(gathered);
 });
 
-test("the licences of what is bundled go along", () => {
+test("includes the licences of the bundled packages", () => {
   const text = readFileSync(join(scratch, "here/apps/dist/consumer/LICENCES.txt"), "utf8");
   expect(text.match(/^\S+ \d+\.\d+\.\d+, .*$/gm)?.map((line) => line.replace(/ [\d.]+,/, ""))).toEqual([
     "@bufbuild/protobuf (Apache-2.0 AND BSD-3-Clause)",
@@ -200,7 +200,7 @@ test("the licences of what is bundled go along", () => {
 test.each([
   ["apps/proto", "apps/gen"],
   ["packages/dubbo-node/proto", "packages/dubbo-node/src/gen"],
-])("the generated code of %s is in %s", (proto, gen) => {
+])("has the generated code of %s in %s", (proto, gen) => {
   const bin = join(PROJECT, "node_modules/.bin");
   const out = join(scratch, gen);
   execFileSync(join(bin, "buf"), ["generate", proto, "-o", out], {

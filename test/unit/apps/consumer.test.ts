@@ -15,7 +15,7 @@ afterEach(async () => {
 
 interface Calls {
   readonly lines: string[];
-  /** Lines about calls, without those about the wait. */
+  /** Returns the lines about calls, without those about the wait. */
   readonly calls: () => string[];
   readonly stop: () => Promise<void>;
 }
@@ -52,7 +52,7 @@ async function providing(greet?: Handlers<typeof Greeter>["greet"]): Promise<num
 
 const reply = { message: "hello" };
 
-test("each reply is logged in the seed's words, and the calls are counted from 1", async () => {
+test("logs each reply as the sample does, and counts calls from 1", async () => {
   const { calls } = consume(await providing());
   await eventually("two calls", () => calls().length >= 4);
   const message =
@@ -65,7 +65,7 @@ test("each reply is logged in the seed's words, and the calls are counted from 1
   ]);
 });
 
-test("it tells the provider its name and the interface's version", async () => {
+test("sends its name and the interface's version", async () => {
   const seen: unknown[] = [];
   const port = await providing((_request, { metadata }) => {
     seen.push([metadata.get("tri-service-version"), metadata.get("tri-consumer-appname")]);
@@ -76,7 +76,7 @@ test("it tells the provider its name and the interface's version", async () => {
   expect(seen[0]).toEqual([["1.0.0"], ["consumer-under-test"]]);
 });
 
-test("a failed call is one line with status and time, and the calls go on", async () => {
+test("logs a failed call with status and time, and continues", async () => {
   let count = 0;
   const port = await providing(() => {
     count += 1;
@@ -96,7 +96,7 @@ test("a failed call is one line with status and time, and the calls go on", asyn
   ]);
 });
 
-test("a call that meets no answer fails at its deadline", async () => {
+test("fails a call without an answer at its deadline", async () => {
   const { calls } = consume(await providing(() => new Promise(() => undefined)), { timeout: 100 });
   await eventually("a failure", () => calls().length > 0);
   expect(calls()[0]).toMatch(
@@ -104,7 +104,7 @@ test("a call that meets no answer fails at its deadline", async () => {
   );
 });
 
-test("a slow call has its time logged, and the next one starts at once", async () => {
+test("logs the time of a slow call, and starts the next one at once", async () => {
   const starts: number[] = [];
   const port = await providing(async () => {
     starts.push(performance.now());
@@ -115,21 +115,21 @@ test("a slow call has its time logged, and the next one starts at once", async (
   await eventually("three calls", () => calls().length >= 7);
   expect(calls()[1]).toMatch(/^main {2}WARN test: dubbo invoke 1 took [5-9]\d\d ms$/);
   const gaps = starts.slice(1).map((start, index) => start - (starts[index] ?? 0));
-  // At once is after some 550 ms; one interval after its end would be 1050.
+  // The next call starts after about 550 ms; one interval after the end would be 1050 ms.
   expect(gaps[0]).toBeGreaterThan(540);
   expect(gaps[0]).toBeLessThan(1000);
-  // The interval is that of the starts; a call that arrives late is followed sooner.
+  // The interval is between the starts, so a late call is followed sooner.
   expect(gaps[1]).toBeGreaterThan(300);
 });
 
-test("it waits for a provider that starts later, and does not count that", async () => {
+test("waits for a provider that starts later, without counting a call", async () => {
   const port = await freePort();
   const { lines, calls } = consume(port);
   await eventually("two waits", () => lines.length >= 2);
   expect(lines[0]).toMatch(
     /^main {2}INFO test: waits for org\.apache\.dubbo\.samples\.Greeter at 127\.0\.0\.1:\d+ since \d+ ms: UNAVAILABLE: .*ECONNREFUSED/,
   );
-  // A server that answers, yet does not have the service.
+  // A server that answers, but lacks the service.
   const stranger = application({ "dubbo.protocol.port": port });
   await stranger.start();
   await eventually("NOT_FOUND", () =>
@@ -139,7 +139,7 @@ test("it waits for a provider that starts later, and does not count that", async
   expect(calls()).toEqual([]);
 });
 
-test("it stops while it waits, and after the call in flight", async () => {
+test("stops while it waits, or after the call in flight", async () => {
   const waiting = consume(await freePort());
   await eventually("a wait", () => waiting.lines.length > 0);
   await waiting.stop();

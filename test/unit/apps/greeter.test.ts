@@ -63,19 +63,19 @@ async function replies(port: number, headers: Record<string, string> = {}): Prom
   }
 }
 
-test("v1 replies as the seed's provider does", async () => {
+test("replies like the sample's provider v1", async () => {
   expect(await greet(v1.port, { "tri-consumer-appname": "my-consumer" })).toBe(
     "hello,service mesh, response from provider: 10.0.0.7:50052, client: 127.0.0.1, local: provider-under-test, remote: my-consumer, isProviderSide: true",
   );
 });
 
-test("v2 says so; a caller without a name is null", async () => {
+test("names v2 in its replies, and null for a caller without a name", async () => {
   expect(await greet(v2.port, {}, "ü")).toBe(
     "hello,ü, response from provider-v2: 10.0.0.7:50052, client: 127.0.0.1, local: provider-under-test, remote: null, isProviderSide: true",
   );
 });
 
-test("a call is logged in the seed's words", async () => {
+test("logs a call as the sample does", async () => {
   lines.length = 0;
   await greet(v1.port, {}, 'a "b"\n');
   expect(lines).toEqual([
@@ -83,15 +83,15 @@ test("a call is logged in the seed's words", async () => {
   ]);
 });
 
-test("the reported address is one that a peer can dial", () => {
+test("reports an address that a peer can reach", () => {
   expect(isIPv4(hostAddress())).toBe(true);
 });
 
-test("a server stream has ten replies", async () => {
+test("sends ten replies on a server stream", async () => {
   expect(await replies(v1.port)).toEqual(Array.from({ length: 10 }, (_, index) => `service mesh--${index}`));
 });
 
-test("a bidirectional stream counts its requests, also when they are more than its buffers hold", async () => {
+test("counts the requests of a bidirectional stream, even beyond its buffers", async () => {
   const { path, requestSerialize, responseDeserialize, frame } = rawMethod(Greeter.method.greetStream);
   const connection = client(v1.port);
   const call = connection.makeBidiStreamRequest(path, requestSerialize, responseDeserialize);
@@ -102,11 +102,11 @@ test("a bidirectional stream counts its requests, also when they are more than i
   expect(answers).toEqual(Array.from({ length: 200 }, (_, index) => `service mesh ${index + 1}`));
 });
 
-test.each(["1.0.0", ""])("interface version %j is taken", async (version) => {
+test.each(["1.0.0", ""])("accepts interface version %j", async (version) => {
   expect(await greet(v1.port, { "tri-service-version": version })).toMatch(/^hello,service mesh, /);
 });
 
-test("another interface version is served as Dubbo does, or refused where the settings say so, whatever the kind of method", async () => {
+test("serves another interface version as Dubbo does, or rejects it", async () => {
   const headers = { "tri-service-version": "2.0.0" };
   expect(await greet(v1.port, headers)).toMatch(/^hello,service mesh, /);
   expect(await replies(v1.port, headers)).toHaveLength(10);
@@ -140,7 +140,7 @@ async function raw(path: string, contentType: string): Promise<Record<string, un
   return seen;
 }
 
-test("the wire is plain gRPC with trailers, for Dubbo's content type", async () => {
+test("answers Dubbo's content type with plain gRPC and trailers", async () => {
   expect(await raw("/org.apache.dubbo.samples.Greeter/greet", "application/grpc+proto")).toMatchObject({
     ":status": 200,
     "content-type": "application/grpc+proto",
@@ -148,7 +148,7 @@ test("the wire is plain gRPC with trailers, for Dubbo's content type", async () 
   });
 });
 
-test("an unknown method and a wrong content type are refused", async () => {
+test("rejects an unknown method and a wrong content type", async () => {
   expect(await raw("/org.apache.dubbo.samples.Greeter/nothing", "application/grpc")).toMatchObject({
     ":status": 200,
     "grpc-status": "12",

@@ -36,7 +36,7 @@ function startProvider(environment: Record<string, string> = {}): Promise<AppPro
   return start("provider", { DUBBO_APPLICATION_NAME: "the-provider", ...environment });
 }
 
-test("a provider that gets SIGTERM is not ready, answers what it has begun, and exits with 0", async () => {
+test("a provider is not ready after SIGTERM, finishes its calls, and exits with 0", async () => {
   const app = await startProvider({ DUBBO_SERVICE_SHUTDOWN_WAIT: "400" });
   await app.line(/dubbo service started$/);
   const { path, requestSerialize, responseDeserialize, frame } = rawMethod(Greeter.method.greetStream);
@@ -93,7 +93,7 @@ test.each([
     'DUBBO_REFERENCE_PROVIDED_BY is "a/b": must be a DNS name: lower-case letters, digits, dashes and dots',
   ],
 ] as const)(
-  "a %s with wrong settings says so in one line and exits with 1",
+  "a %s with wrong settings prints one line and exits with 1",
   async (name, environment, message) => {
     const app = await start(name, environment);
     expect(await app.exit()).toBe(1);
@@ -101,7 +101,7 @@ test.each([
   },
 );
 
-test("a port that is taken is said in one line", async () => {
+test("a port in use is reported in one line", async () => {
   const first = await startProvider();
   await first.line(/dubbo service started$/);
   const second = await startProvider({ DUBBO_PROTOCOL_PORT: String(first.port) });
@@ -149,7 +149,7 @@ test("a consumer waits for its provider, calls it, and drains", async () => {
   expect(consumer.lines.filter((line) => line.includes("ERROR"))).toEqual([]);
 });
 
-test("a provider outlives the reader of its log", async () => {
+test("a provider continues after the reader of its log has gone", async () => {
   const app = await startProvider();
   await app.line(/dubbo service started$/);
   app.closeLog();
@@ -182,7 +182,7 @@ test("a relay calls the provider for its caller, and passes on the trace", async
   expect(await probe(relay.qosPort, "/ls")).toContain("|org.apache.dubbo.samples.Greeter:1.0.0| 1 |");
 });
 
-test("a provider reads the seed's file, and warns of settings that it does not know", async () => {
+test("a provider reads the sample's file, and warns of unknown settings", async () => {
   const folder = mkdtempSync(join(tmpdir(), "dubbo-mesh-process-"));
   const path = join(folder, "dubbo-provider.properties");
   writeFileSync(

@@ -45,7 +45,7 @@ describe("several kubeconfigs", () => {
   const directory = folder({ one: entries("one", "https://one"), two: entries("two", "https://two") });
   const at = (...names: string[]): string => names.map((name) => join(directory, name)).join(delimiter);
 
-  it("are one, in which the first entry of a name counts, and paths are relative to their file", () => {
+  it("are merged: the first entry of a name counts, and paths are relative to their file", () => {
     vi.stubEnv("KUBECONFIG", at("one", "missing", "two"));
     const [cluster, user] = [
       { server: "https://one", "certificate-authority": join(directory, "one.crt") },
@@ -59,14 +59,14 @@ describe("several kubeconfigs", () => {
     expect(stackKubeconfig(settings("two"))).toMatchObject({ users: [], contexts: [{ name: "two" }] });
   });
 
-  it("are an error where none of them is there", () => {
+  it("are an error if all are missing", () => {
     vi.stubEnv("KUBECONFIG", at("missing", "absent"));
     expect(() => stackKubeconfig(settings("shared"))).toThrow(
       `the kubeconfig cannot be read: ENOENT: no such file or directory, open '${at("missing")}'`,
     );
   });
 
-  it("do not count where the stack names one", () => {
+  it("are ignored if the stack names one", () => {
     vi.stubEnv("KUBECONFIG", at("one"));
     expect(stackKubeconfig(settings("shared", at("two"))).clusters).toMatchObject([
       { cluster: { server: "https://two" } },
@@ -98,14 +98,14 @@ describe("the proxy of the environment", () => {
     expect(proxied(server, "local")).toBeUndefined();
   });
 
-  it("is none where none is set", () => {
+  it("is undefined if none is set", () => {
     vi.stubEnv("HTTPS_PROXY", undefined);
     vi.stubEnv("https_proxy", undefined);
     expect(proxied("https://api.example.com")).toBeUndefined();
   });
 });
 
-/** The headers with which an API server is asked by a user with these entries. */
+/** Returns the headers of a request to an API server by a user with these entries. */
 async function headersOf(user: object): Promise<IncomingHttpHeaders> {
   const asked: IncomingHttpHeaders[] = [];
   const server = createServer(({ headers }, response) => {
@@ -137,28 +137,25 @@ describe("a user of an API server", () => {
   it.each([
     ["nothing", {}, undefined],
     ["a token", { token: "t" }, "Bearer t"],
-  ])(
-    "is known by %s, without the client library, which is slow to load",
-    async (_what, user, authorization) => {
-      expect((await headersOf(user)).authorization).toBe(authorization);
-      expect(loaded).not.toHaveBeenCalled();
-    },
-  );
+  ])("is authenticated by %s, without loading the client library", async (_what, user, authorization) => {
+    expect((await headersOf(user)).authorization).toBe(authorization);
+    expect(loaded).not.toHaveBeenCalled();
+  });
 
   it.each([
     ["a key that is not there", { "client-key": "/nowhere" }, /ENOENT: .*'\/nowhere'$/],
     ["a plugin that is not there", { exec: { ...exec, command: "/nowhere" } }, /ENOENT/],
-  ])("is refused with %s", async (_what, user, reason) => {
+  ])("is an error with %s", async (_what, user, reason) => {
     const { message, fix } = await userError(headersOf(user));
     expect(message).toMatch(/^the kubeconfig's context x cannot be used: /);
     expect(message).toMatch(reason);
-    expect(fix).toBe("Mend its cluster or user: kubectl version --context x must answer.");
+    expect(fix).toBe("Correct its cluster or user: kubectl version --context x must answer.");
   });
 
   it.each([
     ["a password", { username: "u", password: "p" }, `Basic ${btoa("u:p")}`],
     ["a plugin of a cloud", { exec }, "Bearer cloud"],
-  ])("is known by %s", async (_what, user, authorization) => {
+  ])("is authenticated by %s", async (_what, user, authorization) => {
     expect((await headersOf(user)).authorization).toBe(authorization);
   });
 });

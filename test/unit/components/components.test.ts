@@ -22,7 +22,7 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-/** Type, name, parent and what must be there before: the shape of a component. */
+/** Shape of a component: type, name, parent and dependencies. */
 function shape({ resources }: Registration<unknown>): string[] {
   return resources.map(
     ({ type, name, parent, dependsOn }) => `${type} ${name} < ${parent} after [${dependsOn.join(", ")}]`,
@@ -73,7 +73,7 @@ const consumerArgs = {
   annotations: {},
   versions: [{ name: "v1", replicas: 1, image: "r/c@sha256:1" }],
 };
-/** It is called, and calls two others when it is. */
+/** A service with a caller and two callees. */
 const relayArgs = {
   ...consumerArgs,
   application: "mesh-relay",
@@ -119,7 +119,7 @@ const ISTIO = "kubernetes:networking.istio.io";
 describe("the namespace", async () => {
   const declared = await register(() => new MeshNamespace("mesh", namespaceArgs));
 
-  it("is a Namespace, and in it the account, its rights and the access logs", () => {
+  it("creates a Namespace with the account, its rights and the access logs", () => {
     expect(shape(declared)).toEqual([
       `${COMPONENT}:namespace:MeshNamespace mesh <  after []`,
       "kubernetes:core/v1:Namespace mesh-namespace < mesh after []",
@@ -131,13 +131,13 @@ describe("the namespace", async () => {
     expect(declared.outputs).toEqual({ mesh: { namespace: "demo", serviceAccounts: ["sa"] } });
   });
 
-  it("hands on its name and its account's, the same for every application", async () => {
+  it("returns its name and the shared account for every application", async () => {
     const { namespace } = declared.result;
     const accounts = ["a", "b"].map((application) => declared.result.accountOf(application));
     expect(await Promise.all([namespace, ...accounts].map(valueOf))).toEqual(["demo", "sa", "sa"]);
   });
 
-  it("has an account of its own for each application that is to have one, and one role for them", async () => {
+  it("creates an account for each listed application, and one role for all", async () => {
     const own = await register(() => new MeshNamespace("mesh", { ...namespaceArgs, identities: ["a", "b"] }));
     expect(shape(own).filter((line) => /ServiceAccount|Role/.test(line))).toEqual([
       "kubernetes:core/v1:ServiceAccount mesh-a-account < mesh after [mesh-namespace]",
@@ -151,10 +151,10 @@ describe("the namespace", async () => {
       subjects: ["a", "b"].map((name) => ({ kind: "ServiceAccount", name, namespace: "demo" })),
     });
     expect(await valueOf(own.result.accountOf("b"))).toBe("b");
-    expect(() => own.result.accountOf("c")).toThrow("identities: c is none of them");
+    expect(() => own.result.accountOf("c")).toThrow("identities: c is not in the list");
   });
 
-  it("enforces a level of Pod Security where one is asked for", async () => {
+  it("enforces a Pod Security level if configured", async () => {
     const args = { ...namespaceArgs, podSecurity: "restricted" };
     expect(find(await register(() => new MeshNamespace("mesh", args)), "mesh-namespace")).toMatchObject({
       metadata: {
@@ -167,7 +167,7 @@ describe("the namespace", async () => {
     });
   });
 
-  it("gives the account what Dubbo's registry reads, and no more", () => {
+  it("grants the account only what Dubbo's registry reads", () => {
     const metadata = { name: "sa", namespace: "demo" };
     const verbs = ["get", "list", "watch"];
     expect(find(declared, "mesh-account")).toMatchObject({ metadata });
@@ -201,7 +201,7 @@ describe("the namespace", async () => {
     [true, "1-31", { "istio.io/rev": "1-31" }],
     [false, undefined, { "istio-injection": "disabled" }],
     [false, "1-31", { "istio-injection": "disabled" }],
-  ])("has one label that decides on injection: %j, revision %j", (injection, revision, labels) => {
+  ])("sets one injection label: %j, revision %j", (injection, revision, labels) => {
     expect(injectionLabels(injection, revision)).toEqual(labels);
   });
 });
@@ -242,20 +242,20 @@ describe("the image", () => {
     },
   );
 
-  it("is handed on by its tag where it is not pushed", async () => {
+  it("is returned by tag if it is not pushed", async () => {
     const unpushed = { ...args, network: "none", push: false };
     const declared = await register(() => new ApplicationImage("provider", unpushed));
     expect(find(declared, "provider-image")).toMatchObject({
       imageName: "r.test/p:1",
       skipPush: true,
-      // Another image than the pushed one: a node may have that one with credentials.
+      // Makes another image than a pushed one. A node may have that one with credentials.
       build: { args: { SOURCE_DATE_EPOCH: "1" } },
     });
     expect(await valueOf(declared.result.reference)).toBe("r.test/p:1");
   });
 });
 
-/** What the runtime decides of a Deployment. */
+/** Parts of a Deployment that depend on the runtime. */
 interface ExpectedRuntime {
   readonly container: object;
   readonly pod?: object;
@@ -270,10 +270,10 @@ const RESTRICTED = {
   seccompProfile: { type: "RuntimeDefault" },
 };
 
-/** All pods are new; where there are to be none, the status does not count them. */
+/** All pods are new. Used only with pods: the status does not count zero pods. */
 const COUNTS = "&&$.status.replicas==$.spec.replicas&&$.status.updatedReplicas==$.spec.replicas";
 
-/** A Deployment of one of the applications, whole. */
+/** Returns the complete Deployment of an application. */
 function expectedDeployment(
   { application, port }: { application: string; port: number },
   workload: { name: string; version: string; image: string; replicas: number; grace: number },
@@ -338,7 +338,7 @@ function expectedDeployment(
   };
 }
 
-/** What a pod's proxy is told, beside `own`. */
+/** Returns the proxy configuration of a pod, with `own` fields. */
 function proxyConfig(drain: string, own = ""): string {
   const lines = ['  EXIT_ON_ZERO_ACTIVE_CONNECTIONS: "true"', `  MINIMUM_DRAIN_DURATION: ${drain}`];
   return [`${own}holdApplicationUntilProxyStarts: true`, "proxyMetadata:", ...lines, ""]
@@ -346,7 +346,7 @@ function proxyConfig(drain: string, own = ""): string {
     .replaceAll('"', "'");
 }
 
-/** Annotations of the provider's pods that drain for `drain`. */
+/** Returns the annotations of a provider's pods with this drain. */
 function providerAnnotations(drain: string): object {
   return { "proxy.istio.io/config": proxyConfig(drain), "sidecar.istio.io/proxyCPU": "30m" };
 }
@@ -354,7 +354,7 @@ function providerAnnotations(drain: string): object {
 const COUNTED =
   "cluster\\.outbound.*(health_check|membership|ssl|outlier_detection|upstream_cx_total|upstream_rq_).*";
 
-/** Annotations of the pods of a caller that drain for `drain`. */
+/** Returns the annotations of a caller's pods with this drain. */
 function callerAnnotations(drain: string): object {
   return {
     "proxy.istio.io/config": proxyConfig(
@@ -364,7 +364,7 @@ function callerAnnotations(drain: string): object {
   };
 }
 
-/** Where a caller's services are. */
+/** Variables that locate a caller's services. */
 const MESH_VARIABLES = [
   { name: "CLUSTER_DOMAIN", value: "cluster.test" },
   { name: "POD_NAMESPACE", valueFrom: { fieldRef: { fieldPath: "metadata.namespace" } } },
@@ -427,7 +427,7 @@ function expectedService(application: string, port: number): object {
 describe("the provider", async () => {
   const declared = await register(() => new DubboService("provider", providerArgs));
 
-  it("is a Service and one Deployment a version", () => {
+  it("creates a Service and one Deployment per version", () => {
     expect(shape(declared)).toEqual([
       `${COMPONENT}:service:DubboService provider <  after []`,
       `${SERVICE} provider-service < provider after []`,
@@ -447,7 +447,7 @@ describe("the provider", async () => {
   it.each([
     { version: "v1", replicas: 2, image: "r/p@sha256:1" },
     { version: "v2", replicas: 0, image: "r/p@sha256:2" },
-  ])("runs each version with its own label, image and number of pods: %j", ({ version, replicas, image }) => {
+  ])("gives a version its label, image and pods: %j", ({ version, replicas, image }) => {
     const which = { name: `mesh-provider-${version}`, version, image, replicas, grace: 18 };
     const env = [
       { name: "DUBBO_SERVICE_SHUTDOWN_WAIT", value: "9500" },
@@ -477,7 +477,7 @@ describe("the provider", async () => {
   ];
   const javaWhich = { name: "mesh-provider-v1", version: "v1", image: "r/p@sha256:1", replicas: 2 };
 
-  it("on Java is told by system properties, sleeps before it ends, and may write to /tmp", async () => {
+  it("on Java gets system properties, sleeps before it stops, and may write to /tmp", async () => {
     const java = await register(() => new DubboService("provider", { ...providerArgs, runtime: "java" }));
     const parts = javaParts(javaOptions, [], { preStop: { sleep: { seconds: 10 } } });
     const expected = expectedDeployment(
@@ -490,7 +490,7 @@ describe("the provider", async () => {
     expect(validateObject(find(java, "provider-v1"))).toEqual([]);
   });
 
-  it("on Java does not sleep where nobody has to notice its end", async () => {
+  it("on Java does not sleep without a drain", async () => {
     const args = { ...providerArgs, runtime: "java" as const, drainSeconds: 0 };
     const java = await register(() => new DubboService("provider", args));
     expect(find(java, "provider-v1")).toEqual(
@@ -503,7 +503,7 @@ describe("the provider", async () => {
     );
   });
 
-  it("has one pod at a time evicted where there is more than one", () => {
+  it("allows the eviction of one pod at a time, if there are several", () => {
     expect(find(declared, "provider-v1-budget")).toEqual({
       apiVersion: "policy/v1",
       kind: "PodDisruptionBudget",
@@ -517,7 +517,7 @@ describe("the provider", async () => {
     expect(validateObject(find(declared, "provider-v1-budget"))).toEqual([]);
   });
 
-  it("leaves the number of pods to an autoscaler where one decides on it", async () => {
+  it("leaves the number of pods to an autoscaler", async () => {
     const versions = [
       { name: "v1", image: "r/p:1", autoscale: { min: 2, max: 5, cpu: 80 } },
       { name: "v2", image: "r/p:2", autoscale: { min: 1, max: 2, cpu: 50 } },
@@ -563,13 +563,13 @@ describe("the provider", async () => {
     expect(validateObject(find(scaled, "provider-v1-autoscaler"))).toEqual([]);
   });
 
-  it("tells where it is called", async () => {
+  it("returns its address", async () => {
     const { host, address } = declared.result;
     expect(await valueOf(host)).toBe("mesh-provider.demo.svc.cluster.test");
     expect(await valueOf(address)).toBe("mesh-provider.demo.svc.cluster.test:50052");
   });
 
-  it("comes after the namespace and the account that it is given", async () => {
+  it("depends on its namespace and account", async () => {
     const both = await register(() => {
       const mesh = new MeshNamespace("mesh", namespaceArgs);
       const { namespace } = mesh;
@@ -589,7 +589,7 @@ describe("the provider", async () => {
 describe("the consumer", async () => {
   const declared = await register(() => new DubboService("consumer", consumerArgs));
 
-  it("is a Service and a Deployment", () => {
+  it("creates a Service and a Deployment", () => {
     expect(shape(declared)).toEqual([
       `${COMPONENT}:service:DubboService consumer <  after []`,
       `${SERVICE} consumer-service < consumer after []`,
@@ -607,7 +607,7 @@ describe("the consumer", async () => {
   const which = { name: "mesh-consumer", version: "v1", image: "r/c@sha256:1", replicas: 1, grace: 36 };
   const annotations = callerAnnotations("5s");
 
-  it("calls the provider by name and port, and lets its Envoy count what the check needs", () => {
+  it("calls the provider by name and port, and enables the statistics that the check needs", () => {
     const env = [
       { name: "DUBBO_SERVICE_SHUTDOWN_WAIT", value: "0" },
       { name: "DUBBO_SERVICE_SHUTDOWN_TIMEOUT", value: "30500" },
@@ -622,7 +622,7 @@ describe("the consumer", async () => {
     );
   });
 
-  it("on Java names the interface that it calls, and leaves retries to the mesh", async () => {
+  it("on Java names the called interface, and leaves retries to the mesh", async () => {
     const options = [
       "application.name=mesh-consumer",
       "application.version=v1",
@@ -645,7 +645,7 @@ describe("the consumer", async () => {
     expect(validateObject(find(java, "consumer-v1"))).toEqual([]);
   });
 
-  it("tells where its health is served", async () => {
+  it("returns the address of its health service", async () => {
     expect(await valueOf(declared.result.address)).toBe("mesh-consumer.demo.svc.cluster.test:20880");
   });
 });
@@ -654,7 +654,7 @@ describe("a service that is called and calls", async () => {
   const declared = await register(() => new DubboService("relay", relayArgs));
   const which = { name: "mesh-relay-v1", version: "v1", image: "r/c@sha256:1", replicas: 1, grace: 46 };
 
-  it("is a Service and a Deployment that is named after its version", () => {
+  it("creates a Service and a Deployment named after its version", () => {
     expect(shape(declared)).toEqual([
       `${COMPONENT}:service:DubboService relay <  after []`,
       `${SERVICE} relay-service < relay after []`,
@@ -675,7 +675,7 @@ describe("a service that is called and calls", async () => {
     { name: "DUBBO_CONSUMER_TIMEOUT", value: "30500" },
   ];
 
-  it("drains for its callers, and finds several providers by the gRPC services that each offers", () => {
+  it("drains for its callers, and locates several providers by their gRPC services", () => {
     const references = [
       { name: "DUBBO_REFERENCE_A_B_PROVIDED_BY", value: "mesh-provider" },
       { name: "DUBBO_REFERENCE_A_B_PROVIDER_PORT", value: "50052" },
@@ -691,7 +691,7 @@ describe("a service that is called and calls", async () => {
     expect(validateObject(find(declared, "relay-v1"))).toEqual([]);
   });
 
-  it("is told no pace where it calls one provider when it is called", async () => {
+  it("has no call interval if it only calls when it is called", async () => {
     const calls = { ...consumerArgs.calls, intervalMs: undefined };
     const one = await register(() => new DubboService("relay", { ...relayArgs, calls }));
     const references = [
@@ -704,7 +704,7 @@ describe("a service that is called and calls", async () => {
     );
   });
 
-  it("on Java sleeps for its callers, and finds its providers by the same names", async () => {
+  it("on Java sleeps for its callers, and locates its providers by the same names", async () => {
     const java = await register(() => new DubboService("relay", { ...relayArgs, runtime: "java" }));
     const options = [
       "application.name=mesh-relay",
@@ -746,7 +746,7 @@ describe("the traffic rules", async () => {
     { destination: { host, subset: "v2" }, weight: 20 },
   ];
 
-  it("have the subsets before the routes to them", () => {
+  it("declare subsets before the routes to them", () => {
     expect(shape(declared)).toEqual([
       `${COMPONENT}:traffic:ProviderTraffic traffic <  after []`,
       `${ISTIO}/v1:DestinationRule traffic.v1-subset < traffic after []`,
@@ -758,7 +758,7 @@ describe("the traffic rules", async () => {
     expect(declared.outputs).toEqual({ traffic: {}, routes: {} });
   });
 
-  it("name a subset a version, each in a rule of its own", () => {
+  it("declare one DestinationRule per version", () => {
     for (const name of ["v1", "v2"]) {
       const subset = find(declared, `traffic.${name}-subset`);
       expect(subset).toEqual({
@@ -771,7 +771,7 @@ describe("the traffic rules", async () => {
     }
   });
 
-  it("balance, bound, and take out who fails, of all subsets", () => {
+  it("set load balancing, limits and outlier detection for all subsets", () => {
     expect(find(declared, "traffic-destination-rule")).toEqual({
       apiVersion: "networking.istio.io/v1",
       kind: "DestinationRule",
@@ -797,7 +797,7 @@ describe("the traffic rules", async () => {
     });
   });
 
-  it("retry idempotent methods on any failure, all others only where the call was not seen", () => {
+  it("retry idempotent methods on any failure, others only if the call was not seen", () => {
     expect(find(declared, "routes-virtual-service")).toEqual({
       apiVersion: "networking.istio.io/v1",
       kind: "VirtualService",
@@ -825,7 +825,7 @@ describe("the traffic rules", async () => {
     });
   });
 
-  it("have one route where no method is idempotent, and no condition where nothing is retried", () => {
+  it("have one route without idempotent methods, and no retry conditions without retries", () => {
     expect(virtualServiceSpec({ ...trafficRules, attempts: 0, methods: {} })).toEqual({
       hosts: [host],
       http: [{ name: "default", route, retries: { attempts: 0 } }],
@@ -846,7 +846,7 @@ describe("traffic rules of other settings", () => {
   };
   const others = { attempts: 2, retryOn: "connect-failure,refused-stream,reset-before-request" };
 
-  it("limit the methods that have a timeout, and no others", () => {
+  it("limit only methods with a timeout", () => {
     const methods = {
       "/a.B/c": { kind: "unary", idempotent: true, timeout: "9s" },
       "/a.B/f": { kind: "unary", idempotent: true },
@@ -876,7 +876,7 @@ describe("traffic rules of other settings", () => {
     });
   });
 
-  it("let streams, and whatever else is neither repeated nor limited, go the way of all others", () => {
+  it("leave methods without retries and timeouts on the default route", () => {
     const methods = {
       "/a.B/stream": { kind: "streaming", idempotent: false },
       ...trafficRules.methods,
@@ -891,7 +891,7 @@ describe("traffic rules of other settings", () => {
     });
   });
 
-  it("send calls with certain headers to a version, retried as all others are", () => {
+  it("route calls with certain headers to a version, with the same retries", () => {
     const routes = [{ headers: { "x-canary": "yes", "tri-consumer-appname": "web" }, version: "v2" }];
     const { http = [] } = virtualServiceSpec({ ...trafficRules, routes });
     const headers = { "x-canary": { exact: "yes" }, "tri-consumer-appname": { exact: "web" } };
@@ -909,7 +909,7 @@ describe("traffic rules of other settings", () => {
     expect(http.slice(2)).toEqual(virtualServiceSpec(trafficRules).http);
   });
 
-  it("let new endpoints warm up, prefer those near, and retry as many calls as are made", () => {
+  it("set warmup and locality, and allow as many retries as calls", () => {
     const traffic = trafficOf({
       loadBalancer: "LEAST_REQUEST",
       warmup: "30s",
@@ -931,7 +931,7 @@ describe("traffic rules of other settings", () => {
   });
 });
 
-describe("what proxies tell", () => {
+describe("the Telemetry", () => {
   it.each([
     [true, undefined, { accessLogging: [{ providers: [{ name: "envoy" }] }] }],
     [false, undefined, { accessLogging: [{ disabled: true }] }],
@@ -975,7 +975,7 @@ describe("the health check", () => {
     expect(warn).not.toHaveBeenCalled();
   });
 
-  it("is one EnvoyFilter, too, where a caller has several providers", async () => {
+  it("is one EnvoyFilter for a caller of several providers", async () => {
     const other = {
       ...checkedProvider,
       host: "mesh-other.demo.svc.cluster.test",
@@ -991,7 +991,7 @@ describe("the health check", () => {
     expect(validateObject(filter)).toEqual([]);
   });
 
-  it("warns once of criteria with which it would go out in plaintext, and keeps them", async () => {
+  it("warns once of plaintext criteria, and keeps them", async () => {
     const warn = vi.spyOn(pulumi.log, "warn").mockResolvedValue();
     const healthCheck = healthCheckSettings.parse({ transport_socket_match_criteria: { useMTLS: true } });
     const declared = await register(
@@ -999,8 +999,8 @@ describe("the health check", () => {
     );
     expect(warn.mock.calls).toEqual([
       [
-        "healthCheck.transport_socket_match_criteria: unless it matches Istio's own tlsMode: istio, the check goes out in " +
-          "plaintext and fails under STRICT mTLS; leave it out to check over mTLS",
+        "healthCheck.transport_socket_match_criteria: without tlsMode: istio, the check is sent in plaintext " +
+          "and fails under STRICT mTLS; leave it out to check over mTLS",
         declared.result,
       ],
     ]);
@@ -1011,7 +1011,7 @@ describe("the health check", () => {
 });
 
 describe("the scope of sidecars", () => {
-  it("is what an application calls, and Istio's own namespace", async () => {
+  it("covers an application's callees and Istio's namespace", async () => {
     const args = { application: "mesh-consumer", namespace: "demo", calls: ["a.demo.svc.cluster.test"] };
     const declared = await register(() => new SidecarScope("scope", args));
     expect(shape(declared)).toEqual([
@@ -1049,7 +1049,7 @@ describe("security", () => {
     },
   };
 
-  it("is mTLS, the calls of the consumer's identity, and a refusal of all others", async () => {
+  it("is mTLS, a policy for the consumer's identity, and a default denial", async () => {
     const args = {
       namespace: "demo",
       mtls: "STRICT" as const,
@@ -1092,14 +1092,14 @@ describe("security", () => {
     for (const { inputs } of declared.resources.slice(1)) expect(validateObject(inputs)).toEqual([]);
   });
 
-  it("is mTLS alone where nothing else is asked for", async () => {
+  it("is only mTLS without authorization", async () => {
     const args = { namespace: "demo", mtls: "PERMISSIVE" as const, allowed: new Map(), defaultDeny: false };
     const declared = await register(() => new MeshSecurity("security", args));
     expect(declared.resources.map(({ name }) => name)).toEqual(["security", "security-mtls"]);
     expect(find(declared, "security-mtls")).toMatchObject({ spec: { mtls: { mode: "PERMISSIVE" } } });
   });
 
-  it("is a policy for each identity that calls a service", async () => {
+  it("is one policy for each calling identity", async () => {
     const relay = { ...allowed, callee: "mesh-relay", port: 50053, services: ["r.R"] };
     const args = {
       namespace: "demo",
@@ -1138,8 +1138,8 @@ describe("security", () => {
     });
   });
 
-  it("allows nothing where nobody is to call", async () => {
-    // Without `from`, a rule would allow everybody: there must be no rule.
+  it("allows nothing without callers", async () => {
+    // A rule without `from` would allow everybody, so there must be no rule.
     const nothing = { selector: { matchLabels: { app: "mesh-provider" } }, action: "ALLOW" };
     expect(authorizationPolicySpec(allowed)).toEqual(nothing);
     const args = {
@@ -1156,7 +1156,7 @@ describe("security", () => {
   it.each([
     [{ path: "/live?a=b" }, "GET", "/live"],
     [{ path: "/live", method: "HEAD" }, "HEAD", "/live"],
-  ])("allows a check over HTTP its path, too: %j", (check, method, path) => {
+  ])("also allows the path of an HTTP check: %j", (check, method, path) => {
     const http_health_check = { ...check, codec_client_type: "HTTP2" };
     const healthCheck = healthCheckSettings.parse({ http_health_check });
     const { rules } = authorizationPolicySpec({ ...allowed, caller: "sa", healthCheck });
@@ -1188,7 +1188,7 @@ describe("the network policy", () => {
   ];
   const policyTypes = ["Ingress", "Egress"];
 
-  it("lets the consumer call the provider, and both be measured and reach DNS and istiod", async () => {
+  it("allows the consumer's calls, metrics, DNS and istiod", async () => {
     const declared = await register(() => new MeshNetworkPolicy("network", { ...args, defaultDeny: false }));
     expect(shape(declared)).toEqual([
       `${COMPONENT}:network-policy:MeshNetworkPolicy network <  after []`,
@@ -1217,7 +1217,7 @@ describe("the network policy", () => {
     });
   });
 
-  it("lets each of a chain call the next one, and no other", async () => {
+  it("allows only the calls along a chain", async () => {
     const services = new Map([
       ["a", { application: "app-a", port: 50051, calls: ["b"] }],
       ["b", { application: "app-b", port: 50052, calls: ["c"] }],
@@ -1251,10 +1251,10 @@ describe("the network policy", () => {
     ]);
   });
 
-  it("refuses everything else where that is asked for", async () => {
+  it("denies all other traffic if configured", async () => {
     const declared = await register(() => new MeshNetworkPolicy("network", { ...args, defaultDeny: true }));
     expect(declared.resources).toHaveLength(4);
-    // Else the pods were cut off until theirs are there.
+    // Otherwise the pods would be cut off until their own policies exist.
     expect(shape(declared)).toContain(
       `${NETWORK} network-default-deny < network after [network-callee, network-caller]`,
     );
@@ -1266,7 +1266,7 @@ describe("the network policy", () => {
   });
 });
 
-describe("an image that a preview does not know yet", () => {
+describe("an image that is unknown in a preview", () => {
   it("leaves the rest of its Deployment known", async () => {
     const image = {
       reference: "r",

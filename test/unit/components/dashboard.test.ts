@@ -9,7 +9,10 @@ const { series } = JSON.parse(readFileSync(new URL("../recorded/metrics.json", i
   series: Record<string, string[]>;
 };
 
-/** What Istio's own Envoy puts out; the local cluster's stock one does not. Source: https://istio.io/latest/docs/reference/config/metrics/ */
+/**
+ * Metrics of Istio's own Envoy, which the stock one of the local cluster lacks.
+ * Source: https://istio.io/latest/docs/reference/config/metrics/
+ */
 const ISTIO_LABELS = [
   "destination_service_name",
   "destination_service_namespace",
@@ -22,7 +25,7 @@ const STANDARD: Readonly<Record<string, readonly string[]>> = {
   istio_request_duration_milliseconds_bucket: [...ISTIO_LABELS, "le"],
 };
 
-/** Labels that Prometheus gives to what it scrapes. */
+/** Labels that Prometheus adds to scraped metrics. */
 const TARGET_LABELS = ["namespace", "pod"];
 
 const queries = dashboardRows("demo").flatMap(({ panels }) => panels.flatMap((panel) => panel.queries));
@@ -39,7 +42,7 @@ function groupsOf(query: string): string[] {
 }
 
 describe("every query of the dashboard", () => {
-  it.each(queries)("asks for what a live pod puts out: $query", ({ query, legend }) => {
+  it.each(queries)("uses metrics that a live pod exports: $query", ({ query, legend }) => {
     const metrics = metricsOf(query);
     expect(metrics.length).toBeGreaterThan(0);
     for (const [metric, selectors] of metrics) {
@@ -83,7 +86,7 @@ describe("every query of the dashboard", () => {
 describe("the dashboard", () => {
   const { panels } = dashboard("demo");
 
-  it("has panels of their own numbers, none on another, none beyond the 24 columns", () => {
+  it("has panels with unique ids that do not overlap and fit 24 columns", () => {
     expect(new Set(panels.map(({ id }) => id)).size).toBe(panels.length);
     const cells = panels.flatMap(({ gridPos: { x, y, w, h } }) => {
       expect(x + w).toBeLessThanOrEqual(24);
@@ -94,7 +97,7 @@ describe("the dashboard", () => {
     expect(panels.filter(({ type }) => type === "row")).toHaveLength(4);
   });
 
-  it("is a ConfigMap that Grafana's chart finds, in a file of the mesh's name", async () => {
+  it("is a ConfigMap that Grafana's chart finds, in a file named after the mesh", async () => {
     const { resources, outputs } = await register(() => new MeshDashboard("board", { namespace: "demo" }));
     const [component, map, ...more] = resources;
     expect(more).toEqual([]);

@@ -84,7 +84,7 @@ describe("the types of Istio's specs", () => {
     expect(readFileSync(ISTIO_TYPES, "utf8")).toBe(await istioTypes());
   });
 
-  it("take the fields of the schema", () => {
+  it("accept the fields of the schema", () => {
     expect(compiled(snippet(FIELDS.map(([kind, , spec]) => [kind, spec])))).toEqual([]);
   });
 

@@ -25,11 +25,11 @@ describe("a chart", () => {
     [REPOSITORY, { chart: "istiod", version: "1.30.4", repositoryOpts: { repo: REPOSITORY } }],
     ["oci://r.test/istio/charts/", { chart: "oci://r.test/istio/charts/istiod", version: "1.30.4" }],
     ["../istio/manifests/charts", { chart: "../istio/manifests/charts/istio-control/istio-discovery" }],
-  ])("of %s", (charts, chart) => {
+  ])("from %s", (charts, chart) => {
     expect(chartOf("istiod", charts, "1.30.4")).toEqual(chart);
   });
 
-  it("base lies beside it in a folder", () => {
+  it("base is in the same folder", () => {
     expect(chartOf("base", "/istio/manifests/charts/", "1.30.4")).toEqual({
       chart: "/istio/manifests/charts/base",
     });
@@ -37,7 +37,7 @@ describe("a chart", () => {
 });
 
 describe("values", () => {
-  it("of base are definitions alone, or whose webhook validates", () => {
+  it("of base set the CRDs, or the validating revision", () => {
     expect(baseValues({ mode: "crds", current: "a" })).toEqual({
       defaultRevision: "",
       global: { resourceScope: "cluster" },
@@ -46,7 +46,7 @@ describe("values", () => {
     expect(baseValues({ mode: "install", current: "a" })).toEqual({ defaultRevision: "a" });
   });
 
-  it("of istiod are the stack's own, and its images beside other global ones", () => {
+  it("of istiod merge the stack's values, images and other globals", () => {
     expect(istiodValues({ hub: undefined, tag: undefined, values: {} }, "")).toEqual({ revision: "" });
     const values = { autoscaleEnabled: false, global: { proxy: { logLevel: "debug" } } };
     expect(istiodValues({ hub: "r.test/istio", tag: "t", values }, "a")).toEqual({
@@ -88,11 +88,11 @@ describe("the control plane", () => {
     expect(declared.outputs).toEqual({ istio: {} });
   });
 
-  it("is base alone where only definitions are asked for", async () => {
+  it("is only base in mode crds", async () => {
     expect(Object.keys(inputsOf(await declaredBy({ mode: "crds" })))).toEqual(["istio-base"]);
   });
 
-  it("has an istiod of the plain name where there is no revision", async () => {
+  it("names the istiod without a revision istiod", async () => {
     const { "istio-istiod": istiod } = inputsOf(await declaredBy({ mode: "install" }));
     expect(istiod).toMatchObject({ name: "istiod", values: { revision: "" } });
   });
@@ -113,7 +113,7 @@ describe("a stack that installs Istio", () => {
     return (await register(() => program(unchecked))).resources;
   }
 
-  /** All that a resource is created after and removed before. */
+  /** Returns all transitive dependencies of a resource. */
   function before(name: string, resources: readonly Registered[]): Set<string> {
     const found = new Set<string>();
     const visit = (one: string): void => {
@@ -131,7 +131,7 @@ describe("a stack that installs Istio", () => {
   const own = ({ type }: Registered): boolean =>
     type.startsWith("kubernetes:") && type !== RELEASE && !type.startsWith("pulumi:");
 
-  it("has every object after istiod: pods would start without a sidecar, and custom resources find no kind", async () => {
+  it("declares all objects after istiod, so that pods get sidecars and kinds exist", async () => {
     const resources = await stack(config);
     const objects = resources.filter(own);
     expect(objects).toHaveLength(21);
@@ -142,7 +142,7 @@ describe("a stack that installs Istio", () => {
     );
   });
 
-  it("installs nothing where Istio is there", async () => {
+  it("installs nothing in mode existing", async () => {
     const resources = await stack({ ...config, istio: "mode: existing" });
     expect(resources.filter(({ type }) => type === RELEASE)).toEqual([]);
     expect(resources.filter(own)).toHaveLength(21);

@@ -2,32 +2,32 @@ import * as pulumi from "@pulumi/pulumi";
 import { MockMonitor } from "@pulumi/pulumi/runtime/mocks.js";
 import { expect, vi } from "vitest";
 
-/** A resource as it was registered. */
+/** A registered resource. */
 export interface Registered {
   readonly type: string;
   readonly name: string;
-  /** Name of its parent; empty for none. */
+  /** Name of its parent; empty if it has none. */
   readonly parent: string;
-  /** Names of the resources that must be there before it. */
+  /** Names of its dependencies. */
   readonly dependsOn: readonly string[];
-  /** Dependencies that a state holds of it: those of the resource and those of each property. */
+  /** Dependencies in the state: those of the resource and of each property. */
   readonly edges: number;
-  /** Whether the engine refuses to delete or replace it. */
+  /** True if the engine refuses to delete or replace it. */
   readonly protect: boolean;
-  /** Its inputs; what is not known yet is the SDK's mark for that. */
+  /** Its inputs. Unknown values are the SDK's marks. */
   readonly inputs: Readonly<Record<string, unknown>>;
 }
 
-/** What came of {@link register}. */
+/** Result of {@link register}. */
 export interface Registration<T> {
   readonly resources: readonly Registered[];
-  /** The properties of a resource whose changes are ignored, by its name. */
+  /** Properties whose changes are ignored, by resource. */
   readonly ignored: Readonly<Record<string, readonly string[]>>;
-  /** What a resource has been before, as its name and its parent's URN, by its name. */
+  /** Aliases of a resource, as name and URN of the parent, by resource. */
   readonly aliases: Readonly<Record<string, readonly string[]>>;
-  /** What the components put out, by their names. */
+  /** Outputs of the components, by name. */
   readonly outputs: Readonly<Record<string, unknown>>;
-  /** What `work` returned. */
+  /** Return value of `work`. */
   readonly result: T;
 }
 
@@ -54,14 +54,14 @@ const nameOf = (urn: string): string => urn.split("::").at(-1) ?? "";
 
 function stateOf(type: string, inputs: Record<string, unknown>, preview: boolean): Record<string, unknown> {
   if (/^(kubernetes|dubbo-mesh|pulumi:providers):/.test(type)) return inputs;
-  // As of a build: its digest is not known before.
+  // Like a build, whose digest is unknown before.
   if (type === "docker:index/image:Image") return preview ? {} : { repoDigest: "r.test/built@sha256:9" };
   throw new Error(`these mocks do not know ${type}`);
 }
 
 /**
  * Runs `work`, which declares resources, under mocks, until all of them are registered.
- * @param preview whether it is a preview, in which an image's digest is unknown
+ * @param preview true for a preview, in which an image's digest is unknown
  */
 export async function register<T>(work: () => T | Promise<T>, preview = false): Promise<Registration<T>> {
   const inputs = new Map<string, Record<string, unknown>>();
@@ -123,7 +123,7 @@ interface Read extends Pick<Registered, "name" | "parent" | "protect" | "edges">
   readonly dependencies: string[];
 }
 
-/** What the requests say, by the names of their resources; those that say nothing are left out. */
+/** Returns the listed items of each request, by resource, without empty lists. */
 function byName(
   requests: readonly Request[],
   list: (request: Request) => string[],
@@ -147,7 +147,7 @@ function read(request: Request): Read {
   };
 }
 
-/** The value of an output. */
+/** Returns the value of an output. */
 export async function valueOf<T>(output: pulumi.Output<T>): Promise<T> {
   return new Promise((resolve) => {
     output.apply((value) => {
@@ -156,7 +156,7 @@ export async function valueOf<T>(output: pulumi.Output<T>): Promise<T> {
   });
 }
 
-/** The errors that nobody handles while `work` runs: what an engine would print. */
+/** Returns the unhandled errors of `work`, which an engine would print. */
 export async function unhandled(work: () => unknown): Promise<unknown[]> {
   const errors = new Set<unknown>();
   const listeners = process.listeners("unhandledRejection");
@@ -164,7 +164,7 @@ export async function unhandled(work: () => unknown): Promise<unknown[]> {
   process.removeAllListeners("unhandledRejection").on("unhandledRejection", note);
   try {
     await Promise.resolve(work()).catch(note);
-    // Node tells of rejections when the promises that are at hand are settled.
+    // Node.js reports unhandled rejections after the current promises are settled.
     await new Promise((resolve) => setTimeout(resolve, 20));
   } finally {
     process.removeListener("unhandledRejection", note);

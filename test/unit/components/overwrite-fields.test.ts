@@ -2,12 +2,12 @@ import type * as pulumi from "@pulumi/pulumi";
 import { describe, expect, it } from "vitest";
 import { overwriteFields } from "../../../components/overwrite-fields.ts";
 
-describe("fields that other managers have set", () => {
+describe("fields of other managers", () => {
   const transformed = (type: string, props: pulumi.Inputs): pulumi.Inputs | undefined =>
-    // Which resource it is makes no difference.
+    // The resource itself does not matter.
     overwriteFields({ type, name: "n", props, opts: {} } as pulumi.ResourceTransformationArgs)?.props;
 
-  it("are overwritten by each Kubernetes object, which keeps its own annotations", () => {
+  it("are overwritten by Kubernetes objects, which keep their annotations", () => {
     const props = { metadata: { name: "a", annotations: { b: "c" } }, spec: {} };
     expect(transformed("kubernetes:apps/v1:Deployment", props)).toEqual({
       metadata: { name: "a", annotations: { b: "c", "pulumi.com/patchForce": "true" } },
@@ -15,7 +15,7 @@ describe("fields that other managers have set", () => {
     });
   });
 
-  it("are left alone by all other resources", () => {
+  it("are not overwritten by other resources", () => {
     expect(transformed("docker:index/image:Image", { metadata: {} })).toBeUndefined();
     expect(transformed("kubernetes:helm.sh/v3:Release", { name: "istiod" })).toBeUndefined();
   });

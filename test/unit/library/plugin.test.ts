@@ -15,19 +15,19 @@ async function construct(inputs: pulumi.Inputs, type = TOKEN) {
 }
 
 describe("the schema of the component plugin", () => {
-  it("is what `npm run plugin-schema` makes of the settings", () => {
+  it("matches the output of `npm run plugin-schema`", () => {
     const committed = new URL("../../../packages/dubbo-mesh/schema.json", import.meta.url);
     expect(readFileSync(committed, "utf8")).toBe(schemaText());
   });
 
-  it("has each type that it refers to, and no other", () => {
+  it("defines exactly the types that it refers to", () => {
     const text = schemaText();
     const referred = new Set([...text.matchAll(/"#\/types\/([^"]+)"/g)].map(([, token]) => token));
     const { types } = JSON.parse(text) as { types: object };
     expect([...referred].sort()).toEqual(Object.keys(types));
   });
 
-  it("asks for services, each with a name and a port, and for nothing else", () => {
+  it("requires only services, each with a name and a port", () => {
     const { types, resources } = JSON.parse(schemaText()) as {
       types: Record<string, { required: string[] }>;
       resources: Record<string, { requiredInputs: string[] }>;
@@ -38,7 +38,7 @@ describe("the schema of the component plugin", () => {
 });
 
 describe("the component plugin", () => {
-  it("makes a mesh, and returns its outputs", async () => {
+  it("creates a mesh, and returns its outputs", async () => {
     const { resources, result } = await construct({ namespace: "shop", services: SERVICES });
     expect(resources.filter(({ type }) => type === "kubernetes:apps/v1:Deployment")).toHaveLength(2);
     expect(await valueOf(pulumi.output(result.state as object))).toEqual({
@@ -51,7 +51,7 @@ describe("the component plugin", () => {
     });
   });
 
-  it("takes an image that another resource makes", async () => {
+  it("accepts an image from another resource", async () => {
     const image = pulumi.output("r.test/orders@sha256:1");
     const [orders, web] = SERVICES;
     const { resources } = await construct({ services: [{ ...orders, image }, web] });
@@ -62,13 +62,13 @@ describe("the component plugin", () => {
 
   it.each([
     [{ services: SERVICES, servces: [] }, "servces: no such key"],
-    [{ services: [{ ...SERVICES[1] }] }, "services[0].calls[0]: is orders, which is the name of no service"],
+    [{ services: [{ ...SERVICES[1] }] }, "services[0].calls[0]: is orders, but no service has this name"],
     [{ services: SERVICES, cluster: "local" }, "cluster: no such key"],
-  ])("refuses %j by key", async (inputs, message) => {
+  ])("rejects %j, and names the key", async (inputs, message) => {
     await expect(construct(inputs)).rejects.toThrow(message);
   });
 
-  it("refuses services that are known later", async () => {
+  it("rejects services that are outputs", async () => {
     const error: unknown = await construct({ services: pulumi.output(SERVICES) }).catch(
       (caught: unknown) => caught,
     );
@@ -77,7 +77,7 @@ describe("the component plugin", () => {
     });
   });
 
-  it("refuses a type that it does not have", async () => {
+  it("rejects an unknown type", async () => {
     await expect(construct({ services: SERVICES }, "dubbo-mesh:mesh:Other")).rejects.toThrow(
       "the plugin has no dubbo-mesh:mesh:Other, only dubbo-mesh:mesh:DubboMesh",
     );

@@ -30,7 +30,7 @@ describe("makeArtifact", () => {
       return Promise.resolve();
     };
 
-  it("makes it once for one key, again for another", async () => {
+  it("makes an artifact once per key", async () => {
     await makeArtifact(artifact("a", writing("one")));
     await makeArtifact(artifact("a", writing("two")));
     expect(readFileSync(join(folder, "thing"), "utf8")).toBe("one");
@@ -39,7 +39,7 @@ describe("makeArtifact", () => {
     expect(readdirSync(folder).sort()).toEqual(["thing", "thing.key"]);
   });
 
-  it("leaves what was there when making fails, and can be run again", async () => {
+  it("keeps the old artifact if making fails, and can be run again", async () => {
     await makeArtifact(artifact("a", writing("one")));
     const failing = artifact("b", () => Promise.reject(new Error("broken")));
     await expect(makeArtifact(failing)).rejects.toThrow("broken");
@@ -49,21 +49,21 @@ describe("makeArtifact", () => {
     expect(isMade(artifact("b", writing("")))).toBe(true);
   });
 
-  it("sweeps up after an interrupted run", async () => {
+  it("removes the files of an interrupted run", async () => {
     mkdirSync(join(folder, "a.tmpXYZ"));
     writeFileSync(join(folder, "a.tmpXYZ", "half"), "");
     await makeArtifact(artifact("a", writing("one")));
     expect(readdirSync(folder).sort()).toEqual(["thing", "thing.key"]);
   });
 
-  it("takes a file without its key for not made", () => {
+  it("makes a file again that has no key", () => {
     writeFileSync(join(folder, "thing"), "");
     expect(isMade(artifact("a", writing("")))).toBe(false);
   });
 });
 
 describe("keyOf", () => {
-  it("tells lists of inputs apart", () => {
+  it("distinguishes lists of inputs", () => {
     const keys = [keyOf("a", "b"), keyOf("ab"), keyOf("b", "a"), keyOf("a,b")];
     expect(new Set(keys).size).toBe(4);
     expect(keyOf("a", "b")).toBe(keys[0]);
@@ -73,7 +73,7 @@ describe("keyOf", () => {
 describe("mirrorOf", () => {
   const targets = "bookworm-security main http://mirror/security/\nbookworm main http://mirror/debian/\n";
 
-  it("finds where apt has the suite from", () => {
+  it("finds the mirror of the suite in apt's sources", () => {
     expect(mirrorOf(targets, "bookworm")).toBe("http://mirror/debian");
   });
 
@@ -85,7 +85,7 @@ describe("mirrorOf", () => {
 describe("fetching", () => {
   const command = (script: string): readonly [string, ...string[]] => [process.execPath, "-e", script];
 
-  it("names the registry that does not answer, after its last try", async () => {
+  it("names a registry that does not answer, after the last try", async () => {
     const log = join(folder, "tries");
     const script = `require("fs").appendFileSync(${JSON.stringify(log)}, "x"); console.error("connect ECONNREFUSED 127.0.0.1:9"); process.exit(1)`;
     const error: unknown = await fetching(
@@ -95,19 +95,19 @@ describe("fetching", () => {
     expect(error).toBeInstanceOf(UserError);
     expect((error as UserError).message).toMatch(/^the npm registry does not answer: .*ECONNREFUSED/s);
     expect((error as UserError).fix).toBe(
-      "check the network and run the same command again; what is finished is kept",
+      "Check the network and run the command again; finished parts are kept.",
     );
     expect(readFileSync(log, "utf8")).toBe("xxx");
   });
 
-  it("answers after a try that failed", async () => {
+  it("succeeds after a failed try", async () => {
     const log = join(folder, "tries");
     const script = `const fs = require("fs"), log = ${JSON.stringify(log)};
       if (fs.existsSync(log)) console.log("done"); else { fs.writeFileSync(log, ""); console.error("i/o timeout"); process.exit(1) }`;
     expect(await fetching({ registry: "x", command: command(script) }, [1])).toBe("done");
   });
 
-  it("does not try again when it is not the network", async () => {
+  it("does not retry other errors", async () => {
     const log = join(folder, "tries");
     const script = `require("fs").appendFileSync(${JSON.stringify(log)}, "x"); console.error("syntax error"); process.exit(1)`;
     await expect(fetching({ registry: "x", command: command(script) }, [1, 1])).rejects.toThrow(
@@ -121,7 +121,7 @@ describe("versions", () => {
   const modules = (name: string): string =>
     readFileSync(join(import.meta.dirname, "../../../packages/local-cluster/build", name, "go.mod"), "utf8");
 
-  it("are those of the go.mod files", () => {
+  it("match the go.mod files", () => {
     const kube = modules("kube");
     expect(kube).toContain(`k8s.io/kubernetes ${versions.KUBERNETES}\n`);
     const replaced = [...kube.matchAll(/^\s*(?:replace )?k8s\.io\/\S+ => k8s\.io\/\S+ (\S+)$/gm)].map(
@@ -135,11 +135,11 @@ describe("versions", () => {
     expect(modules("coredns")).toContain(`github.com/coredns/coredns ${versions.COREDNS} `);
   });
 
-  it.each(["kube", "istio", "coredns"])("ask for the Go that %s needs", (name) => {
+  it.each(["kube", "istio", "coredns"])("require the Go version of %s", (name) => {
     expect(/^go (\d+\.\d+)/m.exec(modules(name))?.[1]).toBe(MIN_GO);
   });
 
-  it("pin what is fetched by its hash", () => {
+  it("pin downloads by hash", () => {
     expect(versions.ENVOY.sha256).toMatch(/^[0-9a-f]{64}$/);
     expect(versions.NODE.integrity).toMatch(/^sha512-[A-Za-z0-9+/]{86}==$/);
   });

@@ -4,11 +4,11 @@ import { delimiter, dirname, join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { type Answer, fakeCommand, type FakeCommand } from "../tools/fake-command.ts";
 
-// The cache's place is read when the modules are loaded.
+// The modules read the cache's place when they are loaded.
 const CACHE = mkdtempSync(join(tmpdir(), "dubbo-mesh-cache-"));
 vi.stubEnv("DUBBO_MESH_CACHE", CACHE);
 vi.resetModules();
-// Of the same load as what throws it.
+// Imported after the reset, so that its UserError is the class that the modules throw.
 const { userError } = await import("../tools/user-error.ts");
 const { artifacts, missingArtifacts } = await import("../../../packages/local-cluster/artifacts.ts");
 const { clusterUp } = await import("../../../packages/local-cluster/cluster.ts");
@@ -16,7 +16,7 @@ const { clusterUp } = await import("../../../packages/local-cluster/cluster.ts")
 const NODE = "dubbo-mesh-control-plane";
 const STATE = join(CACHE, "cluster");
 const KIND: Answer = { stdout: "kind v0.33.0 go1.26.0 linux/amd64\n" };
-/** Answers of docker until it is asked for the cluster's nodes. */
+/** Docker's answers up to the question for the cluster's nodes. */
 const PREPARED: readonly Answer[] = [
   { stdout: "28.2.2\n" }, // version
   { stdout: `${4 * 1024 ** 3}\n` }, // info
@@ -39,7 +39,7 @@ const noPulumi = (): Promise<never> => Promise.reject(new Error("asked for Pulum
 
 const { platform } = process;
 beforeAll(() => {
-  // The lock of a real cluster on this machine is Linux's.
+  // A running cluster on this machine holds the same lock.
   Object.defineProperty(process, "platform", { value: "darwin" });
 });
 afterAll(() => {
@@ -56,18 +56,18 @@ afterEach(() => {
 });
 
 describe("clusterUp", () => {
-  it("refuses a cluster of the same name that it has not made, and changes nothing", async () => {
+  it("rejects a foreign cluster of the same name, and changes nothing", async () => {
     const [docker, kind] = onPath([...PREPARED, { stdout: `${NODE}\n` }], [KIND]);
     expect(await userError(clusterUp(noPulumi))).toEqual({
-      message: "docker has a kind cluster dubbo-mesh that this project has not made",
-      fix: "Remove it (kind delete cluster --name dubbo-mesh), or use it as it is: CONTEXT=kind-dubbo-mesh.",
+      message: "docker has a kind cluster dubbo-mesh that this project did not create",
+      fix: "Remove it (kind delete cluster --name dubbo-mesh), or deploy to it: CONTEXT=kind-dubbo-mesh.",
     });
     expect(verbs(docker).at(-1)).toBe("ps --all");
     expect(verbs(kind)).toEqual(["version"]);
     expect(existsSync(STATE)).toBe(false);
   });
 
-  it("refuses an engine with too little memory before it pulls an image", async () => {
+  it("rejects an engine with too little memory before it pulls an image", async () => {
     const [docker] = onPath([{ stdout: "28.2.2\n" }, { stdout: `${2 * 1024 ** 3}\n` }], [KIND]);
     expect((await userError(clusterUp(noPulumi))).message).toBe(
       "the docker engine has 2.0 GiB of memory, the local cluster needs 2.5 GiB",
@@ -75,12 +75,12 @@ describe("clusterUp", () => {
     expect(verbs(docker)).toEqual(["version --format", "info --format"]);
   });
 
-  it("replaces a cluster that an earlier run has left half made", async () => {
+  it("replaces an incomplete cluster of an earlier run", async () => {
     const port = "docker: Error response from daemon: port is already allocated";
     // No node, then a registry to remove.
     onPath([...PREPARED, {}, {}], [KIND, { stderr: `${port}\n`, code: 1 }]);
     expect((await userError(clusterUp(noPulumi, 2))).message).toBe(
-      `a port that the cluster needs is taken: ${port}`,
+      `a port that the cluster needs is in use: ${port}`,
     );
     const shape = { source: "public", nodes: 2 };
     expect(JSON.parse(readFileSync(join(STATE, "shape.json"), "utf8"))).toMatchObject(shape);
@@ -118,9 +118,9 @@ describe("clusterUp", () => {
 describe("missingArtifacts", () => {
   const room = (): number => missingArtifacts().missing.reduce((sum, { gib = 0 }) => sum + gib, 0);
 
-  it("asks for the room and the tools of what is missing", () => {
+  it("requires room and tools for the missing parts", () => {
     expect(missingArtifacts().go).toBe(true);
-    // With 2 GiB beside it: the 20 GiB that README.md names.
+    // With 2 GiB more, this is the 20 GiB that the documentation names.
     expect(room()).toBe(18);
     for (const { file, key } of artifacts()) {
       mkdirSync(dirname(file), { recursive: true });

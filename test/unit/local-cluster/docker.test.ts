@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Shape } from "../../../packages/local-cluster/kind.ts";
 import { type Answer, fakeCommand, type FakeCommand } from "../tools/fake-command.ts";
 
-/** The failure of docker that a program of the cluster's port brings about. */
+/** Docker's error if a program uses the cluster's port. */
 const TAKEN_PORT = [
   'ERROR: failed to create cluster: command "docker run --publish=127.0.0.1:6443:6443" failed with error: exit status 125',
   "",
@@ -16,16 +16,16 @@ const TAKEN_PORT = [
 
 const SHAPE: Shape = { source: "public", image: "node:1", nodes: 1 };
 
-// The cache's place is read once, when the modules are loaded: an empty one has no kind of its own.
+// The modules read the cache's place once. An empty cache has no kind.
 vi.stubEnv("DUBBO_MESH_CACHE", mkdtempSync(join(tmpdir(), "dubbo-mesh-cache-")));
 vi.resetModules();
-// Of the same load as what throws it.
+// Imported after the reset, so that its UserError is the class that the modules throw.
 const { userError } = await import("../tools/user-error.ts");
 const { requireEngine } = await import("../../../packages/local-cluster/docker.ts");
 const { startRegistry } = await import("../../../packages/local-cluster/registry.ts");
 const { connectPods, createNodes, requireKind } = await import("../../../packages/local-cluster/kind.ts");
 
-/** Puts commands on PATH, and nothing else. */
+/** Puts only these commands on PATH. */
 function onPath(commands: Readonly<Record<string, Answer | readonly Answer[]>>): FakeCommand[] {
   const fakes = Object.entries(commands).map(([name, answers]) => fakeCommand(name, [answers].flat()));
   vi.stubEnv("PATH", ["/nowhere", ...fakes.map(({ folder }) => folder)].join(delimiter));
@@ -43,13 +43,13 @@ describe("the docker engine", () => {
   const fix =
     "Start Docker Desktop or the docker engine, let this user reach it (group docker), and run the command again.";
 
-  it("is asked for its version", async () => {
+  it("reports its version", async () => {
     const [docker] = onPath({ docker: { stdout: "28.2.2\n" } });
     await expect(requireEngine()).resolves.toBeUndefined();
     expect(docker?.calls().map(({ args }) => args)).toEqual([["version", "--format", "{{.Server.Version}}"]]);
   });
 
-  it("that does not answer is told with docker's own reason", async () => {
+  it("reports docker's reason if it does not answer", async () => {
     onPath({ docker: { stderr: "Client: x\npermission denied while trying to connect\n", code: 1 } });
     expect(await userError(requireEngine())).toEqual({
       message: "docker does not answer: permission denied while trying to connect",
@@ -58,7 +58,7 @@ describe("the docker engine", () => {
   });
 });
 
-describe("the docker engine that is missing", () => {
+describe("a missing docker engine", () => {
   const fix =
     "Start Docker Desktop or the docker engine, let this user reach it (group docker), and run the command again.";
 
@@ -70,7 +70,7 @@ describe("the docker engine that is missing", () => {
     });
   });
 
-  it("is one error where docker hangs", async () => {
+  it("is one error if docker hangs", async () => {
     const folder = mkdtempSync(join(tmpdir(), "dubbo-mesh-bin-"));
     writeFileSync(join(folder, "docker"), "#!/bin/sh\nexec /bin/sleep 60\n", { mode: 0o755 });
     vi.stubEnv("PATH", folder);
@@ -82,7 +82,7 @@ describe("the docker engine that is missing", () => {
 });
 
 describe("the wrapper of runc", () => {
-  it("removes the capability that root lacks from the request", () => {
+  it("removes a capability from the request that root lacks", () => {
     const bundle = mkdtempSync(join(tmpdir(), "dubbo-mesh-bundle-"));
     const capabilities = {
       bounding: ["CAP_SYS_RESOURCE", "CAP_KILL"],
@@ -107,15 +107,15 @@ describe("the registry", () => {
   it.each([
     [
       "docker: Error response from daemon: Bind for 127.0.0.1:5001 failed: port is already allocated.",
-      "a port that the cluster needs is taken: docker: Error response from daemon: Bind for 127.0.0.1:5001 failed: port is already allocated.",
-      "Stop the program that holds it, and run the command again.",
+      "a port that the cluster needs is in use: docker: Error response from daemon: Bind for 127.0.0.1:5001 failed: port is already allocated.",
+      "Stop the program that uses it, and run the command again.",
     ],
     [
       "docker: Error response from daemon: manifest unknown",
       "the registry does not start: docker: Error response from daemon: manifest unknown",
-      "Mend what it names, and run the command again; `make cluster-down` removes what is half made.",
+      "Fix the reported problem, and run the command again; `make cluster-down` removes an incomplete cluster.",
     ],
-  ])("that does not start says why and what to do: %s", async (stderr, message, fix) => {
+  ])("reports why it does not start, and the fix: %s", async (stderr, message, fix) => {
     const [docker] = onPath({ docker: [{}, {}, { stderr: `${stderr}\n`, code: 125 }] });
     expect(await userError(startRegistry(registry))).toEqual({ message, fix });
     expect(docker?.calls().map(({ args }) => args[0])).toEqual(["ps", "rm", "run"]);
@@ -123,7 +123,7 @@ describe("the registry", () => {
 });
 
 describe("connectPods", () => {
-  it("waits for each node's range, then gives each its pods' network and the routes to the others", async () => {
+  it("waits for each node's range, then configures its pod network and routes", async () => {
     const [docker] = onPath({
       docker: [
         { stderr: "The connection to the server was refused", code: 1 },
@@ -155,7 +155,7 @@ describe("connectPods", () => {
 });
 
 describe("kind", () => {
-  it("on PATH is used where it is not older than the nodes' image", async () => {
+  it("on PATH is used unless it is older than the nodes' image", async () => {
     onPath({ kind: { stdout: "kind v0.34.1 go1.26.0 darwin/arm64\n" } });
     await expect(requireKind()).resolves.toBeUndefined();
   });
@@ -166,36 +166,36 @@ describe("kind", () => {
       { kind: { stdout: "kind v0.30.0 go1.25.0 linux/amd64\n" } },
       "kind v0.33.0 or newer on PATH is older: kind v0.30.0 go1.25.0 linux/amd64",
     ],
-  ])("that cannot be had is one error: %j", async (commands, reason) => {
+  ])("is one error if it is unavailable: %j", async (commands, reason) => {
     onPath(commands);
     expect(await userError(requireKind())).toEqual({
       message: `Go is not installed, and ${reason}`,
-      fix: "install Go 1.26 or newer, put it on PATH, and run the same command again",
+      fix: "Install Go 1.26 or newer, put it on PATH, and run the command again.",
     });
   });
 
   it.each([
     [
       TAKEN_PORT,
-      /^a port that the cluster needs is taken: docker: Error response from daemon: Bind for 127.0.0.1:6443 failed: port is already allocated$/,
-      "Stop the program that holds it, and run the command again.",
+      /^a port that the cluster needs is in use: docker: Error response from daemon: Bind for 127.0.0.1:6443 failed: port is already allocated$/,
+      "Stop the program that uses it, and run the command again.",
     ],
     [
       "ERROR: runc: unable to apply caps: operation not permitted",
       /^the docker engine may not run privileged containers, which kind's nodes are: ERROR: runc: unable to apply caps: operation not permitted$/,
-      "Use an engine with root's rights (https://kind.sigs.k8s.io/docs/user/known-issues/), or a cluster of your own: CONTEXT=NAME.",
+      "Use an engine that runs as root (https://kind.sigs.k8s.io/docs/user/known-issues/), or another cluster: CONTEXT=NAME.",
     ],
     [
       "ERROR: write /var/lib/docker/x: no space left on device",
       /^the disk of the docker engine is full: ERROR: write \/var\/lib\/docker\/x: no space left on device$/,
-      "Free some room (docker system df), and run the command again.",
+      "Free some space (docker system df), and run the command again.",
     ],
     [
       "ERROR: something else",
-      /^kind does not make the cluster: ERROR: something else$/,
-      "Mend what it names, and run the command again; `make cluster-down` removes what is half made.",
+      /^kind could not create the cluster: ERROR: something else$/,
+      "Fix the reported problem, and run the command again; `make cluster-down` removes an incomplete cluster.",
     ],
-  ])("that fails says why and what to do: %s", async (stderr, message, fix) => {
+  ])("reports why it fails, and the fix: %s", async (stderr, message, fix) => {
     const [kind] = onPath({ kind: { stderr: `${stderr}\n`, code: 1 } });
     const error = await userError(createNodes(SHAPE));
     expect(error.message).toMatch(message);

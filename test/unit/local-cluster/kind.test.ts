@@ -24,7 +24,7 @@ describe("missingPackages", () => {
     ]);
   });
 
-  it("installs a package when one of its programs is missing, and not when they come from elsewhere", () => {
+  it("installs a package only if one of its programs is missing", () => {
     const there = new Set(["dockerd", "docker", "containerd", "ip"]);
     const missing = missingPackages((need) => there.has(need));
     expect(missing.slice(0, 2)).toEqual(["runc", "debootstrap"]);
@@ -37,14 +37,14 @@ describe("completePath", () => {
     vi.unstubAllEnvs();
   });
 
-  it("adds the system's folders once, after those of the user", () => {
+  it("adds the system's folders once, after the user's", () => {
     vi.stubEnv("PATH", "/own:/usr/bin");
     completePath();
     completePath();
     expect(process.env["PATH"]).toBe("/own:/usr/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin:/bin");
   });
 
-  it("lets a package's programs be found", () => {
+  it("makes a package's programs available", () => {
     vi.stubEnv("PATH", "/nowhere");
     expect(missingPackages()).toContain("runc");
   });
@@ -56,7 +56,7 @@ describe("kindConfiguration", () => {
     return kubeadmConfigPatches.map((text) => yaml.load(text));
   };
 
-  it("of packages in an engine of the cluster's own has one node, no kindnetd and an address that this machine reaches", () => {
+  it("has one node, no kindnetd and a reachable address for packages in its own engine", () => {
     const made = kindConfiguration({ source: "packages", image: "node:1", nodes: 1 }, true);
     expect(made).toMatchObject({
       name: "dubbo-mesh",
@@ -74,7 +74,7 @@ describe("kindConfiguration", () => {
     ]);
   });
 
-  it("of public images in the user's engine leaves the network to kind", () => {
+  it("leaves the network to kind for public images in the user's engine", () => {
     const made = kindConfiguration({ source: "public", image: "node:1", nodes: 2 }, false);
     expect(made).toMatchObject({
       networking: {},
@@ -93,7 +93,7 @@ describe("kindConfiguration", () => {
     expect((made as { networking: object }).networking).toEqual({});
     expect(patches(made)).toEqual([
       { kind: "KubeletConfiguration", serializeImagePulls: false },
-      // Pods run on the control plane, too.
+      // Pods also run on the control plane.
       { kind: "InitConfiguration", nodeRegistration: { taints: [] } },
     ]);
   });
@@ -122,7 +122,7 @@ describe("podNetwork", () => {
 });
 
 describe("istioArgs", () => {
-  it("of packages takes charts and images that were built, and turns off what stock Envoy lacks", () => {
+  it("use built charts and images for packages, and turn off what stock Envoy lacks", () => {
     expect(istioArgs("packages")).toMatchObject({
       mode: "install",
       charts: CHARTS,
@@ -140,7 +140,7 @@ describe("istioArgs", () => {
     });
   });
 
-  it("of public images takes Istio's release as it is", () => {
+  it("use Istio's release for public images", () => {
     const { charts, hub, tag, values } = istioArgs("public", {});
     expect({ charts, hub, tag }).toEqual({
       charts: "https://istio-release.storage.googleapis.com/charts",
@@ -151,7 +151,7 @@ describe("istioArgs", () => {
     expect(values).toMatchObject({ env: { CLOUD_PLATFORM: "none" } });
   });
 
-  it("of public images takes charts and hub of a mirror, each where it is set", () => {
+  it("use charts and hub of a mirror for public images", () => {
     const charts = "oci://localhost:5002/charts";
     const hub = "localhost:5002/istio";
     const both = { DUBBO_MESH_ISTIO_CHARTS: charts, DUBBO_MESH_ISTIO_HUB: hub };
@@ -167,19 +167,19 @@ describe("chooseSource", () => {
     vi.unstubAllGlobals();
   });
 
-  it.each(["public", "packages"])("takes %s where that is said", async (source) => {
+  it.each(["public", "packages"])("uses %s if configured", async (source) => {
     vi.stubGlobal("fetch", () => Promise.reject(new Error("asked")));
     expect(await chooseSource(source)).toBe(source);
   });
 
-  it("refuses another word", async () => {
+  it("rejects other values", async () => {
     await expect(chooseSource("debian")).rejects.toMatchObject({
       message: "DUBBO_MESH_IMAGES is debian",
-      fix: "Set it to public or packages, or leave it out.",
+      fix: "Set it to public or packages, or unset it.",
     });
   });
 
-  it("takes public images where the registry itself answers, not a proxy's refusal", async () => {
+  it("uses public images only if the registry itself answers, not a proxy", async () => {
     const answer = (headers: Record<string, string>): void => {
       vi.stubGlobal("fetch", () => Promise.resolve(new Response("", { status: 401, headers })));
     };
@@ -193,7 +193,7 @@ describe("chooseSource", () => {
 });
 
 describe("publicImages", () => {
-  it("are kind's, a registry and Node.js, each from elsewhere where that is said", () => {
+  it("are kind's, a registry and Node.js, or those of the variables", () => {
     expect(publicImages({})).toEqual({
       node: KIND_NODE_IMAGE,
       registry: { image: "registry:3", options: [], args: [] },
@@ -221,7 +221,7 @@ describe("publicImages", () => {
 });
 
 describe("packagedRegistry", () => {
-  it("runs Debian's registry out of the node's image", () => {
+  it("runs Debian's registry from the node's image", () => {
     expect(packagedRegistry("node:1")).toEqual({
       image: "node:1",
       options: ["--entrypoint", "docker-registry"],

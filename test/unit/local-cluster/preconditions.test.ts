@@ -18,7 +18,7 @@ function refusal(check: () => void): { message: string; fix: string } {
 const GIB = 1024 ** 3;
 
 const INSTEAD =
-  "Where docker pulls images by another way, set DUBBO_MESH_IMAGES=public; or use a cluster of your own: CONTEXT=NAME.";
+  "If docker can pull images, for example from a mirror, set DUBBO_MESH_IMAGES=public; or use another cluster: CONTEXT=NAME.";
 
 describe("checkHost", () => {
   it("accepts root on Linux on x86-64", () => {
@@ -27,7 +27,7 @@ describe("checkHost", () => {
     }).not.toThrow();
   });
 
-  it("refuses another user", () => {
+  it("rejects another user", () => {
     expect(
       refusal(() => {
         checkHost({ platform: "linux", arch: "x64", uid: 1000 });
@@ -42,7 +42,7 @@ describe("checkHost", () => {
     { platform: "darwin", arch: "arm64", uid: 0 },
     { platform: "linux", arch: "arm64", uid: 0 },
     { platform: "win32", arch: "x64", uid: undefined },
-  ])("refuses $platform on $arch", (host) => {
+  ])("rejects $platform on $arch", (host) => {
     expect(
       refusal(() => {
         checkHost(host);
@@ -55,7 +55,7 @@ describe("checkHost", () => {
 });
 
 describe("checkGo", () => {
-  const fix = "install Go 1.26 or newer, put it on PATH, and run the same command again";
+  const fix = "Install Go 1.26 or newer, put it on PATH, and run the command again.";
 
   it.each([
     "go version go1.26.0 linux/amd64",
@@ -72,7 +72,7 @@ describe("checkGo", () => {
     ["go version go1.25.9 linux/amd64", "Go 1.25 is too old, and it is needed"],
     ["go version go1.9 linux/amd64", "Go 1.9 is too old, and it is needed"],
     ["gibberish", 'cannot read the version of Go from "gibberish"'],
-  ])("refuses %s", (output, message) => {
+  ])("rejects %s", (output, message) => {
     expect(
       refusal(() => {
         checkGo(output, "1.26", "it is needed");
@@ -82,20 +82,20 @@ describe("checkGo", () => {
 });
 
 describe("checkDisk", () => {
-  it("accepts as much room as is needed", () => {
+  it("accepts exactly the needed room", () => {
     expect(() => {
       checkDisk({ path: "/cache", freeBytes: 12 * GIB }, 12, "building it");
     }).not.toThrow();
   });
 
-  it("names folder, free and needed room", () => {
+  it("reports the folder, the free and the needed room", () => {
     expect(
       refusal(() => {
         checkDisk({ path: "/cache", freeBytes: 3 * GIB }, 12, "building it");
       }),
     ).toEqual({
       message: "/cache has 3.0 GiB free, building it needs 12.0 GiB",
-      fix: "free some room there, or set DUBBO_MESH_CACHE to a folder on a larger disk",
+      fix: "Free some space there, or set DUBBO_MESH_CACHE to a folder on a larger disk.",
     });
   });
 });
@@ -103,7 +103,7 @@ describe("checkDisk", () => {
 describe("requireRoom", () => {
   const PIB = 1024 ** 2;
 
-  it("sums the room of what is missing", () => {
+  it("adds up the room of the missing parts", () => {
     expect(() => {
       requireRoom([{ gib: 0 }, {}], "building it");
     }).not.toThrow();
@@ -116,7 +116,7 @@ describe("requireRoom", () => {
 });
 
 describe("checkMemory", () => {
-  it("accepts 2.5 GiB, and refuses less with what to do", () => {
+  it("accepts 2.5 GiB, and rejects less with a fix", () => {
     expect(() => {
       checkMemory(2.5 * 1024 ** 3);
     }).not.toThrow();
@@ -126,7 +126,7 @@ describe("checkMemory", () => {
       }),
     ).toEqual({
       message: "the docker engine has 2.0 GiB of memory, the local cluster needs 2.5 GiB",
-      fix: "Give Docker Desktop more memory (Settings, Resources), or use a cluster of your own: CONTEXT=NAME.",
+      fix: "Give Docker Desktop more memory (Settings, Resources), or use another cluster: CONTEXT=NAME.",
     });
   });
 });
@@ -146,14 +146,14 @@ describe("checkRoutes", () => {
     }).not.toThrow();
   });
 
-  it.each(["198.18.0.0/15", "198.18.7.2", "198.18.7.0/24"])("refuses a route to %s", (dst) => {
+  it.each(["198.18.0.0/15", "198.18.7.2", "198.18.7.0/24"])("rejects a route to %s", (dst) => {
     expect(
       refusal(() => {
         checkRoutes([{ dst, dev: "tun0" }], OWN, "dubbo-mesh0");
       }),
     ).toEqual({
       message: `the route to ${dst} by tun0 overlaps the local cluster's addresses ${OWN}`,
-      fix: "disconnect that network (a VPN?), or use another cluster",
+      fix: "Disconnect that network (a VPN?), or use another cluster: CONTEXT=NAME.",
     });
   });
 });
@@ -167,7 +167,7 @@ describe("isNetworkFailure", () => {
     "E: Unable to locate package etcd-server",
     "WARNING: Retrying after connection broken by 'NewConnectionError'",
     "E: Couldn't download http://mirror/pool/y.deb",
-  ])("takes %j for one", (output) => {
+  ])("matches %j", (output) => {
     expect(isNetworkFailure(output)).toBe(true);
   });
 
@@ -175,7 +175,7 @@ describe("isNetworkFailure", () => {
     "./main.go:31:29: cannot use x as y in map literal",
     "ERROR: hashes do not match",
     "no space left on device",
-  ])("does not take %j for one", (output) => {
+  ])("does not match %j", (output) => {
     expect(isNetworkFailure(output)).toBe(false);
   });
 });

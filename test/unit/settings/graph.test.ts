@@ -15,7 +15,7 @@ import { serviceSettings } from "../../../settings/services.ts";
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** Services by their names, each with what it says of itself; they offer something unless they say otherwise. */
+/** Returns services by name, each with its own keys. They offer something by default. */
 function graph(services: Readonly<Record<string, Fields>>, ofAll: Partial<GivenServices> = {}): Service[] {
   const given = Object.entries(services).map(([name, fields]) =>
     serviceSettings.parse({ name, image: "r.test/x:1", port: 50052, offers: [`demo.${name}`], ...fields }),
@@ -32,7 +32,7 @@ function named(services: readonly Service[], name: string): Service {
 
 const namesOf = (services: readonly Service[]): string[] => services.map(({ name }) => name);
 
-describe("who calls whom", () => {
+describe("callers and callees", () => {
   const services = graph({ a: { calls: ["c", "b"] }, b: { calls: ["c"] }, c: {}, alone: {} });
 
   it.each([
@@ -40,13 +40,13 @@ describe("who calls whom", () => {
     ["b", ["a"], ["c"]],
     ["c", ["a", "b"], []],
     ["alone", [], []],
-  ])("is told of each service: %s", (name, callers, callees) => {
+  ])("are listed for each service: %s", (name, callers, callees) => {
     const service = named(services, name);
     expect(namesOf(callersOf(services, service))).toEqual(callers);
     expect(namesOf(calleesOf(services, service))).toEqual(callees);
   });
 
-  it("is told of all at once", () => {
+  it("are listed as edges", () => {
     expect(edgesOf(services).map(({ caller, callee }) => `${caller.name} -> ${callee.name}`)).toEqual([
       "a -> b",
       "a -> c",
@@ -68,7 +68,7 @@ describe("the order of services", () => {
     ["two that call each other, and one that calls them", { d: ["a"], a: ["b"], b: ["a"] }, ["b", "a", "d"]],
     ["one that calls itself", { a: ["a"], b: ["a"] }, ["a", "b"]],
     ["a circle", { a: ["b"], b: ["c"], c: ["a"] }, ["c", "b", "a"]],
-  ])("has each once, after those that it calls: %s", (_what, calls, expected) => {
+  ])("has each service once, after its callees: %s", (_what, calls, expected) => {
     const services = graph(
       Object.fromEntries(Object.entries(calls).map(([name, callees]) => [name, { calls: callees }])),
     );
@@ -76,7 +76,7 @@ describe("the order of services", () => {
   });
 });
 
-describe("the time that calls in flight get", () => {
+describe("the time for calls in flight", () => {
   it.each<[string, Readonly<Record<string, Fields>>, number]>([
     ["of strangers, where nobody calls and it calls nobody", { x: { timeout: "90s" } }, 30],
     ["of its only caller", { x: {}, a: { calls: ["x"], timeout: "2.5s" } }, 2.5],
@@ -106,8 +106,8 @@ describe("the time that calls in flight get", () => {
   });
 });
 
-describe("what a stack says of all services", () => {
-  it("is a drain that follows from the check, unless a service or the stack says how long", () => {
+describe("stack-wide settings", () => {
+  it("compute the drain from the check, unless a service or the stack sets it", () => {
     const services = {
       seed: {},
       fast: { healthCheck: "fast" },
@@ -120,13 +120,13 @@ describe("what a stack says of all services", () => {
     expect(drains({ drain: "20s" })).toEqual([20, 20, 12.5, 0]);
   });
 
-  it("is a check, in whose place a service may have its own", () => {
+  it("set the check, which a service may replace", () => {
     const [all, own] = ["gentle", "fast"].map((profile) => healthCheckSettings.parse(profile));
     const services = graph({ a: {}, b: { healthCheck: "fast" } }, all && { healthCheck: all });
     expect(services.map(({ healthCheck }) => healthCheck)).toEqual([all, own]);
   });
 
-  it("is how calls reach them, key by key over the defaults and under what a service says", () => {
+  it("merge traffic by key, over the defaults and under the service's", () => {
     const outlierDetection = {
       consecutiveGatewayErrors: 5,
       consecutive5xxErrors: 0,
@@ -182,11 +182,11 @@ describe("the load of a stack's checks", () => {
     { name: "v2", ...{ autoscale: { min: 1, max: 3, cpu: 80 } }, weight: 50 },
   ];
   const services = graph({
-    // Five pods, called by seven.
+    // Five pods, called by seven pods.
     end: { versions },
     a: { offers: [], calls: ["end", "quick"], replicas: 3 },
     b: { calls: ["end"], ...scaled },
-    // Two pods, called by three, each 0.55 s on average.
+    // Two pods, called by three pods every 0.55 s on average.
     quick: { healthCheck: "fast" },
   });
 
@@ -194,13 +194,13 @@ describe("the load of a stack's checks", () => {
     ["end", (7 * 5) / 5.5, 7 / 5.5],
     ["quick", (3 * 2) / 0.55, 3 / 0.55],
     ["b", 0, 0],
-  ])("counts the pods that may run of a service and of all who call it: %s", (name, all, each) => {
+  ])("counts the most pods of a service and its callers: %s", (name, all, each) => {
     const load = loadOn(named(services, name), services);
     expect(load.checksPerSecond).toBeCloseTo(all, 2);
     expect(load.perProviderPod).toBeCloseTo(each, 2);
   });
 
-  it("is the sum of all, and the most that one pod answers", () => {
+  it("is the sum of all, and the highest load of one pod", () => {
     expect(loadOf(services)).toEqual({ checksPerSecond: 17.27, perProviderPod: 5.45 });
     expect(loadOf(graph({ a: {}, b: {} }))).toEqual({ checksPerSecond: 0, perProviderPod: 0 });
     expect(loadOf([])).toEqual({ checksPerSecond: 0, perProviderPod: 0 });

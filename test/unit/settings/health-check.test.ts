@@ -22,17 +22,17 @@ const PROVIDER = {
 const CALLER = "dubbo-samples-mesh-consumer";
 
 describe("detection bounds", () => {
-  it("of the seed's numbers are those of its own traffic case", () => {
+  it("of seed are those of a cluster with calls", () => {
     expect(detectionBounds(SEED)).toEqual({ hung: 13.5, answering: 8.5, recovered: 8.5 });
   });
 
-  it("of the sample's healthy threshold of 20 are three minutes to recover", () => {
+  it("of the sample's healthy threshold of 20 are three minutes until the return", () => {
     expect(detectionBounds(healthCheckSettings.parse({ healthy_threshold: 20 })).recovered).toBeCloseTo(
       312.5,
     );
   });
 
-  it("grow with each further failure that is asked for", () => {
+  it("grow with the unhealthy threshold", () => {
     const check = healthCheckSettings.parse({
       interval: "1s",
       timeout: "1s",
@@ -44,14 +44,14 @@ describe("detection bounds", () => {
     expect(detectionBounds(check)).toMatchObject({ hung: 1.5 + 1 + 2 * (2.5 + 1), answering: 1.5 });
   });
 
-  it("decide on the drain", () => {
+  it("set the default drain", () => {
     expect(drainSeconds(SEED)).toBe(10);
     expect(drainSeconds(healthCheckSettings.parse({ interval: "0.5s", interval_jitter: "0s" }))).toBe(2);
   });
 });
 
 describe("profiles", () => {
-  it("are given by name, or as what own fields are laid over; seed is the default", () => {
+  it("are set by name, or below own fields; seed is the default", () => {
     expect(healthCheckSettings.parse("seed")).toEqual(SEED);
     expect(healthCheckSettings.parse({ profile: "seed" })).toEqual(SEED);
     const fast = healthCheckSettings.parse("fast");
@@ -69,7 +69,7 @@ describe("profiles", () => {
       unhealthy_interval: "0.5s",
       unhealthy_edge_interval: "0.5s",
       healthy_edge_interval: "0.5s",
-      // Whom to ask for is the provider's to say.
+      // The provider's offers decide on the service to check.
       grpc_health_check: {},
     });
     expect(healthCheckSettings.parse({ profile: "fast", interval: "0.7s", tcp_health_check: {} })).toEqual({
@@ -93,25 +93,25 @@ describe("profiles", () => {
     expect(drainSeconds(check)).toBe(drain);
   });
 
-  it("fast has a hung peer out in less than 2 s on a cluster without calls, too", () => {
+  it("fast removes a hung endpoint in less than 2 s, also on a cluster without calls", () => {
     const fast = healthCheckSettings.parse("fast");
     const idle = { ...fast, interval: fast.no_traffic_healthy_interval };
     expect(detectionBounds(idle).hung).toBeLessThan(2);
   });
 
   it.each([
-    ["slow", [], "must be seed, fast, gentle, or fields in Envoy's words"],
-    [5, [], "must be seed, fast, gentle, or fields in Envoy's words"],
+    ["slow", [], "must be seed, fast, gentle, or Envoy's fields"],
+    [5, [], "must be seed, fast, gentle, or Envoy's fields"],
     [{ profile: "slow" }, ["profile"], "must be seed, fast or gentle"],
     [{ profile: "fast", intervall: "1s" }, [], 'Unrecognized key: "intervall"'],
-  ])("of another name or with another field are refused: %j", (given, path, message) => {
+  ])("with an unknown name or field are an error: %j", (given, path, message) => {
     expect(healthCheckSettings.safeParse(given).error?.issues).toMatchObject([{ path, message }]);
   });
 });
 
 describe("the load of a check", () => {
   it.each([
-    // The seed's: every 4 s on an idle cluster, 25 % of it and 0.5 s longer on average.
+    // Profile seed: every 4 s on an idle cluster, plus 25 % and 0.5 s on average.
     ["seed", 1, 2, 2 / 5.5, 1 / 5.5],
     ["fast", 10, 4, 40 / 0.55, 10 / 0.55],
     ["gentle", 100, 50, 5000 / 16.5, 100 / 16.5],
@@ -122,7 +122,7 @@ describe("the load of a check", () => {
     expect(load.perProviderPod).toBeCloseTo(each);
   });
 
-  it("of gentle is a third of the seed's", () => {
+  it("of gentle is a third of that of seed", () => {
     const [seed = 0, gentle = 0] = ["seed", "gentle"].map(
       (profile) => healthCheckLoad(healthCheckSettings.parse(profile), 1, 1).checksPerSecond,
     );
@@ -159,7 +159,7 @@ describe("the EnvoyFilter", () => {
     },
   });
 
-  it("takes the place of other owners' checks where Istio can, as the last patch", () => {
+  it("replaces other owners' checks if Istio supports it, as the last patch", () => {
     const operation = "MERGE_AND_REPLACE_LIST" as const;
     const spec = envoyFilterSpec({ operation, caller: CALLER, providers: [PROVIDER] });
     expect(spec).toMatchObject({
@@ -191,7 +191,7 @@ describe("the EnvoyFilter", () => {
     });
   });
 
-  it("asks each of several providers for its own service, by its own check", () => {
+  it("checks each of several providers by its own check and service", () => {
     const grpc_health_check = { service_name: "other.Service", authority: "other" };
     const interval = "7s";
     const other = {
@@ -215,7 +215,7 @@ describe("the EnvoyFilter", () => {
           ...SEED_CHECK,
           grpc_health_check: { service_name: GREETER, authority: HOST },
         }),
-        // What the check names by itself is kept.
+        // Fields that the check sets are kept.
         patch("b.demo.svc.cluster.local", 50053, "blue", { ...SEED_CHECK, interval, grpc_health_check }),
       ],
     });
@@ -224,9 +224,9 @@ describe("the EnvoyFilter", () => {
   it.each([
     [{ authority: "other" }, { service_name: GREETER, authority: "other" }],
     [{ service_name: "other.Service" }, { service_name: "other.Service", authority: HOST }],
-    // Envoy's word for the whole server.
+    // Envoy's name for the whole server.
     [{ service_name: "" }, { service_name: "", authority: HOST }],
-  ])("fills in what a check over gRPC leaves open: %j", (given, asked) => {
+  ])("fills in the defaults of a gRPC check: %j", (given, asked) => {
     const healthCheck = healthCheckSettings.parse({ grpc_health_check: given });
     const spec = envoyFilterSpec({
       operation: "MERGE",
@@ -239,7 +239,7 @@ describe("the EnvoyFilter", () => {
     });
   });
 
-  it("keeps another checker as it is given", () => {
+  it("keeps other checkers unchanged", () => {
     const healthCheck = healthCheckSettings.parse({ tcp_health_check: {} });
     const tcp = JSON.stringify(
       envoyFilterSpec({ operation: "MERGE", caller: CALLER, providers: [{ ...PROVIDER, healthCheck }] }),
@@ -276,9 +276,9 @@ describe("every field of Envoy's message", () => {
   it.each([
     [
       { http_health_check: { path: "/", send: { text: "00" }, codec_client_type: "HTTP2" } },
-      "send needs a method of POST, PUT, PATCH, OPTIONS",
+      "send needs one of the methods POST, PUT, PATCH, OPTIONS",
     ],
-    [{ tcp_health_check: { send: { text: "zz" } } }, "must be hexadecimal digits, two a byte"],
+    [{ tcp_health_check: { send: { text: "zz" } } }, "must be hexadecimal, two digits for each byte"],
     [{ tcp_health_check: { send: { hex: "00" } } }, "must be {text: HEX} or {binary: BASE64}"],
     [
       {
@@ -288,10 +288,10 @@ describe("every field of Envoy's message", () => {
           codec_client_type: "HTTP2",
         },
       },
-      "must start below its end, which is not part of it",
+      "must have a start below end, which is exclusive",
     ],
     [{ unhealthy_threshold: 0 }, "Too small: expected number to be >=1"],
-  ])("is refused where Envoy would refuse or misread it: %j", (given, message) => {
+  ])("is an error if Envoy would reject or misread it: %j", (given, message) => {
     expect(healthCheckSettings.safeParse(given).error?.issues.map((issue) => issue.message)).toEqual([
       message,
     ]);

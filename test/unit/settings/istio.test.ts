@@ -17,7 +17,7 @@ function errorOf(raw: Readonly<Record<string, string>>): string {
 }
 
 describe("a version", () => {
-  it("is ordered by its minor line, whatever follows", () => {
+  it("is ordered by major and minor", () => {
     const versions = ["0.9", "1.9.1", "1.24", "1.30.4", "1.31-alpha.eed52ebb66ad-unknown-unknown", "2.0"];
     expect(versions.map(minorOf)).toEqual([9, 1009, 1024, 1030, 1031, 2000]);
     expect(minorOf("latest")).toBeNaN();
@@ -31,30 +31,27 @@ describe("settings of Istio", () => {
     ["version: 1.31-alpha.1", "accepted"],
     [
       "{ mode: install, revisions: [{ name: next }] }",
-      "dubbo-mesh:revision: is not set, but istio.revisions has next only: nobody would inject",
+      "dubbo-mesh:revision: is not set, but istio.revisions has only next: no istiod would inject sidecars",
     ],
     ["mode: other", 'dubbo-mesh:istio.mode: Invalid option: expected one of "existing"|"crds"|"install"'],
     ["version: 1.31", 'dubbo-mesh:istio.version: must be text such as 1.30.4 or, in quotes, "1.30"'],
     ["version: v1.31.0", 'dubbo-mesh:istio.version: must be a version such as 1.30.4 or "1.30"'],
     ["version: 1.23.6", "dubbo-mesh:istio.version: must be 1.24 or newer"],
     ["hubs: h", "dubbo-mesh:istio.hubs: no such key"],
-    ["hub: h", "dubbo-mesh:istio.hub: is set, but istio.mode is existing, which has no use for it"],
-    ["charts: ./c", "dubbo-mesh:istio.charts: is set, but istio.mode is existing, which has no use for it"],
-    [
-      "{ mode: crds, values: {} }",
-      "dubbo-mesh:istio.values: is set, but istio.mode is crds, which has no use for it",
-    ],
+    ["hub: h", "dubbo-mesh:istio.hub: has no effect if istio.mode is existing: remove it"],
+    ["charts: ./c", "dubbo-mesh:istio.charts: has no effect if istio.mode is existing: remove it"],
+    ["{ mode: crds, values: {} }", "dubbo-mesh:istio.values: has no effect if istio.mode is crds: remove it"],
     [
       '{ mode: crds, version: "1.30" }',
-      "dubbo-mesh:istio.version: is 1.30, but a chart has a whole version, such as 1.30.4",
+      "dubbo-mesh:istio.version: is 1.30, but a chart needs a full version, such as 1.30.4",
     ],
     [
       '{ mode: install, revisions: [{ name: a, version: "1.29" }] }',
-      "dubbo-mesh:istio.revisions[0].version: is 1.29, but a chart has a whole version, such as 1.30.4",
+      "dubbo-mesh:istio.revisions[0].version: is 1.29, but a chart needs a full version, such as 1.30.4",
     ],
     [
       "{ mode: install, version: 1.29.2, revisions: [{ name: a, version: 1.30.4 }] }",
-      "dubbo-mesh:istio.revisions[0].version: is 1.30.4, newer than istio.version, of which the definitions are: 1.29.2",
+      "dubbo-mesh:istio.revisions[0].version: is 1.30.4, newer than istio.version, 1.29.2: Istio's CRDs must be as new as the newest istiod",
     ],
     [
       "{ mode: install, revisions: [{ name: a }, { name: a }] }",
@@ -62,23 +59,23 @@ describe("settings of Istio", () => {
     ],
     [
       "{ mode: install, values: { revision: a } }",
-      "dubbo-mesh:istio.values: takes no revision: use revision or istio.revisions",
+      "dubbo-mesh:istio.values: must not have revision: use revision or istio.revisions",
     ],
     [
       "{ mode: install, values: { global: { hub: a } } }",
-      "dubbo-mesh:istio.values: takes no global.hub: use istio.hub",
+      "dubbo-mesh:istio.values: must not have global.hub: use istio.hub",
     ],
     [
       "{ mode: install, values: { global: { tag: a } } }",
-      "dubbo-mesh:istio.values: takes no global.tag: use istio.tag",
+      "dubbo-mesh:istio.values: must not have global.tag: use istio.tag",
     ],
   ])("%s: %s", (istio, message) => {
     expect(errorOf({ ...EXISTING, istio })).toBe(message);
   });
 
-  it("refuse to install into the local cluster, which comes with Istio", () => {
+  it("do not install into the local cluster, which has Istio", () => {
     expect(errorOf({ cluster: "local", istio: "mode: crds" })).toBe(
-      "dubbo-mesh:istio.mode: is crds, but cluster is local, which comes with Istio: leave it out",
+      "dubbo-mesh:istio.mode: is crds, but cluster is local, which has Istio: remove it",
     );
   });
 
@@ -133,10 +130,10 @@ describe("settings of Istio", () => {
     );
   });
 
-  it("refuse a revision that nobody runs", () => {
+  it("reject a revision without an istiod", () => {
     const istio = "{ mode: install, revisions: [{ name: a }, { name: b }] }";
     expect(errorOf({ ...EXISTING, istio, revision: "c" })).toBe(
-      "dubbo-mesh:revision: is c, but istio.revisions has a, b only: nobody would inject",
+      "dubbo-mesh:revision: is c, but istio.revisions has only a, b: no istiod would inject sidecars",
     );
     expect(errorOf({ ...EXISTING, istio, revision: "b" })).toBe("accepted");
   });
@@ -155,7 +152,7 @@ describe("settings of observability", () => {
     ],
     [
       "{ tracing: { provider: otel } }",
-      "dubbo-mesh:observability.tracing.service: is not set: proxies that are not told of the host that the provider sends traces to refuse their listeners",
+      "dubbo-mesh:observability.tracing.service: is required with provider: proxies reject their listeners if they do not know the host of the traces",
     ],
     ["{ tracing: { provider: otel, service: otel.traces.svc.cluster.local } }", "accepted"],
     ["{ tracing: { service: traces.example.org } }", "accepted"],
@@ -166,7 +163,7 @@ describe("settings of observability", () => {
       `${"o".repeat(64)}.example.org`,
     ].map((service): [string, string] => [
       `{ tracing: { service: ${service} } }`,
-      "dubbo-mesh:observability.tracing.service: must be a host in full, such as collector.observability.svc.cluster.local",
+      "dubbo-mesh:observability.tracing.service: must be a full host name, such as collector.observability.svc.cluster.local",
     ]),
     [
       `{ tracing: { service: ${"o.".repeat(127)}o } }`,
@@ -183,11 +180,11 @@ describe("settings of observability", () => {
 });
 
 describe("an installation", () => {
-  it("is none where Istio is there", () => {
+  it("is undefined in mode existing", () => {
     expect(installationOf(istioSettings.parse({ version: "1.31" }), "a")).toBeUndefined();
   });
 
-  it("is pinned, with one istiod of the stack's revision, unless the stack says otherwise", () => {
+  it("is pinned, and has one istiod of the stack's revision by default", () => {
     const installed = {
       mode: "install",
       version: "1.30.4",
@@ -209,7 +206,7 @@ describe("an installation", () => {
     });
   });
 
-  it("is no istiod where only definitions are asked for", () => {
+  it("has no istiod in mode crds", () => {
     const settings = istioSettings.parse({ mode: "crds", version: "1.31.0", charts: "oci://h/charts" });
     expect(installationOf(settings, "1-31")).toMatchObject({
       version: "1.31.0",
@@ -218,7 +215,7 @@ describe("an installation", () => {
     });
   });
 
-  it("is an istiod for each revision, of its own version or the stack's", () => {
+  it("has an istiod for each revision, with its own version or the stack's", () => {
     const revisions = [{ name: "1-30", version: "1.30.4" }, { name: "1-31" }];
     const settings = istioSettings.parse({ mode: "install", version: "1.31.0", revisions });
     expect(installationOf(settings, "1-30")).toMatchObject({
@@ -245,7 +242,7 @@ describe("the operation that merges lists", () => {
       { mode: "install", version: "1.31.0", revisions: [{ name: "a", version: "1.30.4" }, { name: "b" }] },
       "MERGE",
     ],
-  ])("is what every istiod of %j knows: %s", (given, operation) => {
+  ])("is supported by every istiod of %j: %s", (given, operation) => {
     expect(listOperation(istioSettings.parse(given))).toBe(operation);
   });
 });

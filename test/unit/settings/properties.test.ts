@@ -27,8 +27,8 @@ describe("a Dubbo property", () => {
   });
 });
 
-describe("what the JVM is told", () => {
-  it("is memory, home and the properties, those of the stack first", () => {
+describe("the JVM's options", () => {
+  it("are memory, home and the properties, those of the stack first", () => {
     const application = { application: "a b", version: "v1", port: 8, finishMs: 9 };
     expect(
       javaToolOptions({ ...application, properties: { "dubbo.a": "x", "dubbo.application.name": "c" } }),

@@ -15,7 +15,7 @@ import { pair } from "../pair.ts";
 
 const LOCAL = { cluster: "local" };
 
-/** The provider and the consumer of a local stack of the pair with these keys. */
+/** Returns the provider and the consumer of a local stack with these keys. */
 function parsedPair(given: Parameters<typeof pair>[0], raw: Record<string, string> = {}): [Service, Service] {
   const [provider, consumer] = parseSettings({ ...LOCAL, services: pair(given), ...raw }).services;
   if (provider === undefined || consumer === undefined) throw new Error("no pair");
@@ -66,7 +66,7 @@ const HEALTH_CHECK = {
 };
 
 describe("settings of a local stack", () => {
-  it("have the seed's values where the stack is silent", () => {
+  it("have the sample's values by default", () => {
     expect(parseSettings(LOCAL)).toEqual({
       cluster: "local",
       context: "kind-dubbo-mesh",
@@ -142,7 +142,7 @@ describe("settings of a local stack", () => {
     });
   });
 
-  it("take nested values as YAML or JSON, and keep the other defaults", () => {
+  it("accept nested values as YAML or JSON, and keep the other defaults", () => {
     const services = '[{"app": "provider"}, {"app": "consumer", "replicas": 3}]';
     const fromYaml = parseSettings({
       ...LOCAL,
@@ -154,7 +154,7 @@ describe("settings of a local stack", () => {
     expect(fromYaml.injection).toBe(false);
   });
 
-  it("treat an empty value as unset, as Pulumi.yaml's defaults need it", () => {
+  it("treat an empty value as unset, for the defaults in Pulumi.yaml", () => {
     expect(parseSettings({ ...LOCAL, context: "", revision: "", services: "" })).toEqual(
       parseSettings(LOCAL),
     );
@@ -163,7 +163,7 @@ describe("settings of a local stack", () => {
   it.each([
     ["context", "dubbo-mesh:context is set, but dubbo-mesh:cluster is local, which has its own"],
     ["kubeconfig", "dubbo-mesh:kubeconfig is set, but dubbo-mesh:cluster is local, which has its own"],
-  ])("refuse %s", (key, message) => {
+  ])("reject %s", (key, message) => {
     expect(errorOf({ ...LOCAL, [key]: "x" })).toBe(message);
   });
 });
@@ -175,16 +175,16 @@ describe("settings of a stack on an existing cluster", () => {
     );
   });
 
-  it("need a registry where an image is built", () => {
-    const message = "dubbo-mesh:registry is not set: the stack does not say where its images are pushed to";
+  it("need a registry to build an image", () => {
+    const message = "dubbo-mesh:registry is not set: the stack does not say where to push its images";
     expect(errorOf({ context: "there" })).toBe(message);
     expect(errorOf({ context: "there", services: pair({ provider: "image: 'a/p:1'" }) })).toBe(message);
     const both = pair({ provider: "image: 'a/p:1'", consumer: "image: 'a/c:1'" });
     expect(errorOf({ context: "there", services: both })).toBe("accepted");
   });
 
-  it("need no registry where the images are Apache's Java ones, or each version has its own", () => {
-    const message = "dubbo-mesh:registry is not set: the stack does not say where its images are pushed to";
+  it("need no registry for Apache's Java images, or if each version has an image", () => {
+    const message = "dubbo-mesh:registry is not set: the stack does not say where to push its images";
     const given = (pairGiven: Parameters<typeof pair>[0]): string =>
       errorOf({ context: "there", services: pair(pairGiven) });
     expect(given({ provider: "runtime: java" })).toBe(message);
@@ -195,7 +195,7 @@ describe("settings of a stack on an existing cluster", () => {
     expect(given({ provider: `versions: [${versions}, image: 'a/p:2'}]`, consumer })).toBe("accepted");
   });
 
-  it("of kind and minikube need none: their images are loaded, by tag, for this machine's architecture", () => {
+  it("need no registry for kind and minikube, which load images by tag", () => {
     const platform = process.arch === "arm64" ? "linux/arm64" : "linux/amd64";
     const place = { registry: "loaded.invalid/dubbo-mesh", platform };
     expect(parseSettings({ context: "minikube" })).toMatchObject({
@@ -216,14 +216,14 @@ describe("settings of a stack on an existing cluster", () => {
     expect(parseSettings(LOCAL).load).toBeUndefined();
   });
 
-  it("of kind and minikube need one all the same where they are production: what is loaded has no digest", () => {
+  it("need a registry for production, because loaded images have no digest", () => {
     const security = "{identities: per-workload, networkPolicy: true, defaultDeny: true}";
     expect(errorOf({ context: "kind-my-own", production: "true", security })).toContain(
       "dubbo-mesh:registry is not set",
     );
   });
 
-  it("take Node.js from the public image and use docker's and kubectl's own defaults", () => {
+  it("use the public base image, and docker's and kubectl's defaults", () => {
     const settings = parseSettings({ context: "minikube", registry: "docker.io/me" });
     expect(settings).toMatchObject({
       context: "minikube",
@@ -253,7 +253,7 @@ describe("settings of a Java stack", () => {
   const images = (provider: string): (string | undefined)[] =>
     parsedPair({ provider })[0].versions.map(({ image }) => image);
 
-  it("run Apache's images where the stack names none, a version's own before the service's", () => {
+  it("prefer a version's image to the service's, and that to Apache's", () => {
     const versions = (v2: string): string =>
       `versions: [{name: v1, weight: 80}, {name: v2, weight: 20${v2}}]`;
     expect(images(`runtime: java, ${versions("")}`)).toEqual([
@@ -279,19 +279,19 @@ describe("settings of a Java stack", () => {
     });
   });
 
-  it("need an image for a version that Apache has none of", () => {
+  it("need an image for a version that Apache does not publish", () => {
     const provider = "runtime: java, versions: [{name: v1, weight: 80}, {name: constructor, weight: 20}]";
     expect(errorOf({ ...LOCAL, services: pair({ provider }) })).toBe(
-      "dubbo-mesh:services[0].versions[1].image: is not set, and Apache publishes Java images of v1 and v2 only",
+      "dubbo-mesh:services[0].versions[1].image: is required: Apache publishes Java images of v1 and v2 only",
     );
     expect(errorOf({ ...LOCAL, services: "[{app: provider}, {app: relay, runtime: java}]" })).toBe(
-      "dubbo-mesh:services[1].image: is not set, and Apache publishes no Java image of it",
+      "dubbo-mesh:services[1].image: is required: Apache publishes no Java image of this application",
     );
   });
 });
 
 describe("Dubbo properties of an application", () => {
-  it("are text, also where YAML has a number or a boolean", () => {
+  it("are text, even if YAML has a number or a boolean", () => {
     const properties = "{dubbo.a.b: 8, dubbo.a.c-d: false, dubbo.a.e: 'x \"y\"', dubbo.a.f: ''}";
     const [provider, consumer] = parsedPair({ provider: `properties: ${properties}` });
     expect(provider.properties).toEqual({
@@ -314,50 +314,47 @@ describe("Dubbo properties of an application", () => {
     ["provider", "dubbo.application.name", "use name"],
     ["provider", "dubbo.application.version", "use versions"],
     ["provider", "dubbo.protocol.port", "use port"],
-    ["provider", "dubbo.application.qos-port", "the probes ask port 22222"],
-    ["consumer", "dubbo.application.qosPort", "the probes ask port 22222"],
+    ["provider", "dubbo.application.qos-port", "the probes use port 22222"],
+    ["consumer", "dubbo.application.qosPort", "the probes use port 22222"],
     ["provider", "dubbo.service.shutdown.wait", "use drain"],
-    ["provider", "dubbo.service.shutdown.timeout", "it is the longest timeout of its callers, and its own"],
+    [
+      "provider",
+      "dubbo.service.shutdown.timeout",
+      "it is the longest timeout of the service and its callers",
+    ],
     ["consumer", "dubbo.consumer.timeout", "use timeout"],
     ["consumer", "dubbo.consumer.interval", "use interval"],
     ["consumer", "dubbo.reference.providedBy", "use calls"],
-    ["consumer", "dubbo.reference.provider-port", "it is the port of what calls names"],
-    [
-      "consumer",
-      "dubbo.reference.org.apache.dubbo.samples.Greeter.providerPort",
-      "calls says what is called",
-    ],
-  ] as const)("are refused where the stack sets them: %s %s", (application, property, advice) => {
+    ["consumer", "dubbo.reference.provider-port", "use calls"],
+    ["consumer", "dubbo.reference.org.apache.dubbo.samples.Greeter.providerPort", "use calls"],
+  ] as const)("are an error if the stack sets them: %s %s", (application, property, advice) => {
     expect(refused(application, property)).toBe(
-      `dubbo-mesh:services[${INDEX[application]}].properties["${property}"]: is set by the stack itself: ${advice}`,
+      `dubbo-mesh:services[${INDEX[application]}].properties["${property}"]: is set by the stack: ${advice}`,
     );
   });
 
-  it.each(["provider", "consumer"] as const)(
-    "cannot take the place of what the stack sets: %s",
-    (application) => {
-      const services = ["org.apache.dubbo.samples.Greeter"];
-      const callees = [{ application: "p", port: 1, services }];
-      const called = { callees, timeoutMs: 1, intervalMs: 1, clusterDomain: "c" };
-      const plain = {
-        application: "a",
-        version: "v",
-        port: 1,
-        drainSeconds: 1,
-        finishSeconds: 1,
-        finishMs: 1,
-        properties: {},
-      };
-      const spec = { ...plain, ...(application === "consumer" && { reference: called }) };
-      const properties = [nodeProperties(spec), javaProperties(spec)].flatMap(Object.keys);
-      expect(properties.length).toBeGreaterThan(12);
-      for (const property of properties) {
-        expect(refused(application, property)).toMatch(/: is set by the stack itself: /);
-      }
-    },
-  );
+  it.each(["provider", "consumer"] as const)("cannot replace those of the stack: %s", (application) => {
+    const services = ["org.apache.dubbo.samples.Greeter"];
+    const callees = [{ application: "p", port: 1, services }];
+    const called = { callees, timeoutMs: 1, intervalMs: 1, clusterDomain: "c" };
+    const plain = {
+      application: "a",
+      version: "v",
+      port: 1,
+      drainSeconds: 1,
+      finishSeconds: 1,
+      finishMs: 1,
+      properties: {},
+    };
+    const spec = { ...plain, ...(application === "consumer" && { reference: called }) };
+    const properties = [nodeProperties(spec), javaProperties(spec)].flatMap(Object.keys);
+    expect(properties.length).toBeGreaterThan(12);
+    for (const property of properties) {
+      expect(refused(application, property)).toMatch(/: is set by the stack: /);
+    }
+  });
 
-  it("are as many as Java 8 reads of Apache's images", () => {
+  it("have the length that Java 8 reads, for Apache's images", () => {
     const outcome = (length: number, keys = ""): string =>
       errorOf({
         ...LOCAL,
@@ -368,18 +365,18 @@ describe("Dubbo properties of an application", () => {
     const longest = 398;
     expect(outcome(longest)).toBe("accepted");
     expect(outcome(longest + 1)).toBe(
-      "dubbo-mesh:services[1].properties: make a JAVA_TOOL_OPTIONS of 1024 bytes for apache/dubbo-demo:dubbo-samples-mesh-consumer_0.0.1, " +
-        "whose Java 8 ignores one of 1024 or more: leave some out, or run an image on a later Java",
+      "dubbo-mesh:services[1].properties: make JAVA_TOOL_OPTIONS 1024 bytes long, but the Java 8 of " +
+        "apache/dubbo-demo:dubbo-samples-mesh-consumer_0.0.1 ignores 1024 bytes or more: remove some, or run an image with a later Java",
     );
     expect(outcome(longest + 1, ", image: 'a/c:1'")).toBe("accepted");
-    // 16.1 s are 16100 ms, of as many digits as the default's.
+    // 16.1 s are 16100 ms, which has as many digits as the default.
     expect(outcome(longest, ", timeout: 16.1s")).toBe("accepted");
     expect(outcome(longest + 1, ", timeout: 16.1s")).not.toBe("accepted");
     const named = "{name: c, port: 20880, calls: [dubbo-samples-mesh-provider], runtime: java, ";
     const apache = "image: 'apache/dubbo-demo:dubbo-samples-mesh-consumer_0.0.1', ";
     const services = `[{app: provider}, ${named}${apache}properties: {dubbo.application.owner: ${"x".repeat(900)}}}]`;
     expect(errorOf({ ...LOCAL, services })).toMatch(
-      /^dubbo-mesh:services\[1\]\.properties: make a JAVA_TOOL_OPTIONS of /,
+      /^dubbo-mesh:services\[1\]\.properties: make JAVA_TOOL_OPTIONS 1\d{3} bytes long/,
     );
   });
 
@@ -392,10 +389,10 @@ describe("Dubbo properties of an application", () => {
     "dubbo.1",
     "Dubbo.a",
     "dubbo.a=b",
-  ])("have names of Dubbo's kind, not %j", (name) => {
+  ])("have Dubbo's names, not %j", (name) => {
     const key = name.includes(".") ? `["${name}"]` : `.${name}`;
     expect(refused("consumer", name)).toBe(
-      `dubbo-mesh:services[1].properties${key}: is no name of a Dubbo property such as dubbo.application.log-format`,
+      `dubbo-mesh:services[1].properties${key}: is not the name of a Dubbo property such as dubbo.application.log-format`,
     );
   });
 
@@ -404,9 +401,9 @@ describe("Dubbo properties of an application", () => {
     ['{dubbo.a.b: "x\\ny"}', '["dubbo.a.b"]: must be one line without control characters'],
     [
       "{dubbo.a.logFormat: a, dubbo.a.log-format: b}",
-      '["dubbo.a.log-format"]: is there twice, in two spellings',
+      '["dubbo.a.log-format"]: is set twice, in two spellings: remove one',
     ],
-  ])("are one line of text each: %s", (properties, message) => {
+  ])("are one line of text: %s", (properties, message) => {
     expect(errorOf({ ...LOCAL, services: pair({ provider: `properties: ${properties}` }) })).toBe(
       `dubbo-mesh:services[0].properties${message}`,
     );
@@ -414,7 +411,7 @@ describe("Dubbo properties of an application", () => {
 });
 
 describe("the health check's load", () => {
-  it("follows from the pods of both sides", () => {
+  it("depends on the pods of both sides", () => {
     const provider = "versions: [{name: v1, weight: 80, replicas: 3}, {name: v2, weight: 20, replicas: 1}]";
     const services = parsedPair({ consumer: "replicas: 2", provider }, { healthCheck: "fast" });
     const { checksPerSecond, perProviderPod } = loadOf(services);
@@ -430,8 +427,8 @@ describe("the health check's load", () => {
     });
     expect(errorOf(consumers(55))).toBe("accepted");
     expect(errorOf(consumers(56))).toBe(
-      "dubbo-mesh:healthCheckBudget: the health check asks each pod of dubbo-samples-mesh-provider for 101.8 checks/s (56 pods call it), more than 100: " +
-        "choose a longer interval, such as healthCheck: gentle, or raise the budget",
+      "dubbo-mesh:healthCheckBudget: is 100, but each pod of dubbo-samples-mesh-provider would get 101.8 checks/s from 56 pods: " +
+        "choose longer intervals, such as healthCheck: gentle, or raise the budget",
     );
     expect(errorOf({ ...consumers(56), healthCheckBudget: "102" })).toBe("accepted");
     expect(errorOf({ ...consumers(56), healthCheck: "gentle" })).toBe("accepted");
@@ -441,7 +438,7 @@ describe("the health check's load", () => {
 describe("pods", () => {
   const autoscale = "autoscale: {min: 2, max: 5, cpu: 80}";
 
-  it("are a number, or as many as an autoscaler takes", () => {
+  it("are a fixed number, or set by an autoscaler", () => {
     const provider = `versions: [{name: v1, weight: 80, ${autoscale}}, {name: v2, weight: 20}]`;
     const services = parsedPair({ consumer: autoscale, provider }, { healthCheck: "fast" });
     const scale = { min: 2, max: 5, cpu: 80 };
@@ -457,15 +454,15 @@ describe("pods", () => {
   it.each([
     [
       { services: pair({ consumer: `replicas: 2, ${autoscale}` }) },
-      "dubbo-mesh:services[1].replicas: is set beside autoscale, which decides on it",
+      "dubbo-mesh:services[1].replicas: cannot be set together with autoscale, which sets the number of pods",
     ],
     [
       { services: pair({ provider: `versions: [{name: v1, replicas: 2, ${autoscale}}]` }) },
-      "dubbo-mesh:services[0].versions[0].replicas: is set beside autoscale, which decides on it",
+      "dubbo-mesh:services[0].versions[0].replicas: cannot be set together with autoscale, which sets the number of pods",
     ],
     [
       { services: pair({ consumer: "autoscale: {min: 3, max: 2, cpu: 80}" }) },
-      "dubbo-mesh:services[1].autoscale.max: must be min or more",
+      "dubbo-mesh:services[1].autoscale.max: must not be less than min",
     ],
     [
       { services: pair({ consumer: "autoscale: {min: 0, max: 2, cpu: 80}" }) },
@@ -500,7 +497,7 @@ describe("pods", () => {
       },
       "accepted",
     ],
-  ])("of %j are refused", (raw, message) => {
+  ])("are an error for %j", (raw, message) => {
     expect(errorOf({ ...LOCAL, ...raw })).toBe(message);
   });
 
@@ -569,7 +566,7 @@ describe("pods", () => {
     expect(errorOf({ ...LOCAL, proxy })).toBe(message);
   });
 
-  it("have resources of their own, or their runtime's", () => {
+  it("have their own resources, or those of their runtime", () => {
     const settings = parseSettings({
       ...LOCAL,
       services: pair({ provider: "runtime: java, resources: {requests: {cpu: 1}, limits: {cpu: 1.5}}" }),
@@ -593,7 +590,7 @@ describe("services", () => {
   const own = (keys: string): string => `{name: shop, port: 50060, offers: [shop.Cart], ${keys}}`;
   const greeter = "{app: provider}";
 
-  it("are any number of applications, each provider, consumer or both", () => {
+  it("are any number of providers and consumers", () => {
     const services = `[${greeter}, {app: consumer}, {app: relay}, ${own("image: 'r/shop:1', calls: [dubbo-samples-mesh-relay]")}]`;
     const parsed = parseSettings({ ...LOCAL, services }).services;
     expect(
@@ -616,7 +613,7 @@ describe("services", () => {
     ]);
   });
 
-  it("say of themselves what differs from what the stack says of all", () => {
+  it("override stack-wide settings", () => {
     const services = `[{app: provider, traffic: {attempts: 0, outlierDetection: {interval: 1s}}, healthCheck: fast}, ${own("image: 'r/shop:1'")}]`;
     const [first, second] = parseSettings({
       ...LOCAL,
@@ -642,17 +639,14 @@ describe("services", () => {
     ["[{}]", "dubbo-mesh:services[0].name: must be set; dubbo-mesh:services[0].port: must be set"],
     ["[3]", "dubbo-mesh:services[0]: Invalid input: expected object, received number"],
     ["{app: provider}", "dubbo-mesh:services: Invalid input: expected array, received object"],
-    [
-      `[${own("")}]`,
-      "dubbo-mesh:services[0].image: is not set, nor is app or build: nothing says what to run",
-    ],
+    [`[${own("")}]`, "dubbo-mesh:services[0].image: is required unless app or build is set"],
     [
       `[${own("image: 'a:1', build: {context: shop}")}]`,
-      "dubbo-mesh:services[0].build: is set beside image, which runs as it is",
+      "dubbo-mesh:services[0].build: cannot be set together with image, which is not built",
     ],
     [
       `[${own("app: shop, build: {context: shop}")}]`,
-      "dubbo-mesh:services[0].build: is set beside app, which the project builds by itself",
+      "dubbo-mesh:services[0].build: cannot be set together with app, which the project builds",
     ],
     [
       `[${own("build: {context: /shop}")}]`,
@@ -663,23 +657,23 @@ describe("services", () => {
     [`[${own("app: ../shop")}]`, "dubbo-mesh:services[0].app: must be a folder of apps/"],
     [
       `[${own("image: 'a:1', versions: [{name: v1}], replicas: 2")}]`,
-      "dubbo-mesh:services[0].replicas: is set beside versions, which have their own",
+      "dubbo-mesh:services[0].replicas: cannot be set together with versions: set it for each version",
     ],
     [
       `[${greeter}, ${greeter}]`,
-      "dubbo-mesh:services[1].name: is dubbo-samples-mesh-provider, as another service's",
+      "dubbo-mesh:services[1].name: is dubbo-samples-mesh-provider, the name of another service",
     ],
     [
       `[${greeter}, {app: consumer, name: dubbo-samples-mesh-provider-v1}]`,
-      "dubbo-mesh:services[1].name: makes a second Deployment dubbo-samples-mesh-provider-v1",
+      "dubbo-mesh:services[1].name: would create a second Deployment dubbo-samples-mesh-provider-v1",
     ],
     [
       "[{app: provider, name: default-deny}]",
-      "dubbo-mesh:services[0].name: is default-deny, which the namespace has already",
+      "dubbo-mesh:services[0].name: is default-deny, which is reserved: choose another name",
     ],
     [
       `[${greeter}, ${own("image: 'a:1', calls: [nobody]")}]`,
-      "dubbo-mesh:services[1].calls[0]: is nobody, which is the name of no service",
+      "dubbo-mesh:services[1].calls[0]: is nobody, but no service has this name",
     ],
     [
       `[${greeter}, {app: consumer}, ${own("image: 'a:1', calls: [dubbo-samples-mesh-consumer]")}]`,
@@ -687,7 +681,7 @@ describe("services", () => {
     ],
     [
       `[${greeter}, ${own("image: 'a:1', calls: [dubbo-samples-mesh-provider, dubbo-samples-mesh-provider]")}]`,
-      "dubbo-mesh:services[1].calls[1]: is dubbo-samples-mesh-provider, which is named twice",
+      "dubbo-mesh:services[1].calls[1]: is dubbo-samples-mesh-provider, which is listed twice",
     ],
     [
       "[{name: a, image: 'a:1', port: 1, offers: [a.B], calls: [a]}]",
@@ -695,13 +689,16 @@ describe("services", () => {
     ],
     [
       `[{name: a, image: 'a:1', port: 1, offers: [a.B]}, {name: b, image: 'a:1', port: 1, offers: [A.b]}, ${own("image: 'a:1', calls: [a, b]")}]`,
-      "dubbo-mesh:services[2].calls[1]: is b, which offers A.b, as a does, which it calls too",
+      "dubbo-mesh:services[2].calls[1]: is b, which offers A.b as a does: call only one of them",
     ],
     [
       "[{app: provider, port: 22222}]",
-      "dubbo-mesh:services[0].port: is 22222, at which the probes are answered",
+      "dubbo-mesh:services[0].port: is 22222, the port of the probes: choose another one",
     ],
-    ["[{app: provider, port: 15006}]", "dubbo-mesh:services[0].port: is 15006, one of Istio's sidecar"],
+    [
+      "[{app: provider, port: 15006}]",
+      "dubbo-mesh:services[0].port: is 15006, a port of Istio's sidecar: choose another one",
+    ],
     ["[{app: provider, offers: [a.B]}]", "accepted"],
     [
       `[${greeter}, ${own("image: 'a:1'")}, {app: consumer, calls: [shop]}]`,
@@ -713,10 +710,10 @@ describe("services", () => {
     ],
     [
       `[${greeter}, {app: consumer, versions: [{name: v2}], drain: 9s}]`,
-      "dubbo-mesh:services[1].versions: is about calls to the service, which offers nothing: say in offers what it does; " +
-        "dubbo-mesh:services[1].drain: is about calls to the service, which offers nothing: say in offers what it does",
+      "dubbo-mesh:services[1].versions: configures calls to the service, which offers nothing: list its gRPC services in offers; " +
+        "dubbo-mesh:services[1].drain: configures calls to the service, which offers nothing: list its gRPC services in offers",
     ],
-  ])("of %s: %s", (services, message) => {
+  ])("are an error with %s: %s", (services, message) => {
     expect(errorOf({ ...LOCAL, services })).toBe(message);
   });
 });
@@ -751,7 +748,7 @@ const HTTP_CHECKS = (
     : "dubbo-mesh:healthCheck.http_health_check: is no gRPC, so app provider answers it with 415 and would never be healthy: use grpc_health_check",
 ]);
 
-describe("what cannot work", () => {
+describe("invalid combinations", () => {
   const GREETER_PATH = "/org.apache.dubbo.samples.Greeter";
   const method = (name: string, said: string): Record<string, string> => ({
     services: pair({ provider: `methods: {"${GREETER_PATH}/${name}": {${said}}}` }),
@@ -765,11 +762,11 @@ describe("what cannot work", () => {
           provider: "versions: [{name: v1, weight: 80}, {name: v2, weight: 20, replicas: 0}]",
         }),
       },
-      "dubbo-mesh:services[0].versions[1].replicas: is 0, but its weight is 20: nobody would answer",
+      "dubbo-mesh:services[0].versions[1].replicas: is 0, but its weight is 20: these calls would fail",
     ],
     [
       { services: pair({ provider: "routes: [{headers: {x-canary: 'yes'}, version: v3}]" }) },
-      "dubbo-mesh:services[0].routes[0].version: is v3, which versions does not have (v1)",
+      "dubbo-mesh:services[0].routes[0].version: is v3, which is not in versions (v1)",
     ],
     [
       {
@@ -778,23 +775,23 @@ describe("what cannot work", () => {
             "versions: [{name: v1}, {name: v2, weight: 0, replicas: 0}], routes: [{headers: {x-canary: 'yes'}, version: v2}]",
         }),
       },
-      "dubbo-mesh:services[0].routes[0].version: is v2, which has no replicas: nobody would answer",
+      "dubbo-mesh:services[0].routes[0].version: is v2, which has no pods: these calls would fail",
     ],
     [
       { services: pair({ provider: "routes: [{headers: {}, version: v1}]" }) },
-      "dubbo-mesh:services[0].routes[0].headers: must name a header",
+      "dubbo-mesh:services[0].routes[0].headers: must have at least one header",
     ],
     [
       { services: pair({ provider: "routes: [{headers: {X-Canary: 'yes'}, version: v1}]" }) },
-      "dubbo-mesh:services[0].routes[0].headers: must be names of headers in lower case",
+      "dubbo-mesh:services[0].routes[0].headers: must be header names in lower case",
     ],
     [
       method("greetStream", "idempotent: true"),
-      `${METHOD("greetStream")}.idempotent: is of a stream, which cannot be repeated once it has begun`,
+      `${METHOD("greetStream")}.idempotent: cannot be true for a streaming method: a stream cannot be retried`,
     ],
     [
       method("greetServerStream", "timeout: 2s"),
-      `${METHOD("greetServerStream")}.timeout: is of a stream, which a timeout would cut`,
+      `${METHOD("greetServerStream")}.timeout: cannot be set for a streaming method: it would cut the stream`,
     ],
     [
       { services: pair({ provider: "methods: {greet: {timeout: 2s}}" }) },
@@ -802,22 +799,22 @@ describe("what cannot work", () => {
     ],
     [
       method("greet", "timeout: 5s"),
-      `${METHOD("greet")}.timeout: must be longer than perTryTimeout, 5s, or no try follows the first`,
+      `${METHOD("greet")}.timeout: must be longer than perTryTimeout, 5s, to leave time for a retry`,
     ],
     [{ ...method("greet", "timeout: 5s"), traffic: "attempts: 0" }, "accepted"],
     [method("greet", "timeout: 5s, idempotent: false"), "accepted"],
     [method("UpperCaseGreet", "timeout: 5s"), "accepted"],
     [
       { traffic: "{loadBalancer: RANDOM, warmup: 30s}" },
-      "dubbo-mesh:traffic.warmup: needs loadBalancer ROUND_ROBIN or LEAST_REQUEST: Envoy's RANDOM knows none",
+      "dubbo-mesh:traffic.warmup: needs loadBalancer ROUND_ROBIN or LEAST_REQUEST: Envoy has no warmup for RANDOM",
     ],
     [
       { traffic: "loadBalancer: RANDOM", services: pair({ provider: "traffic: {warmup: 30s}" }) },
-      "dubbo-mesh:services[0].traffic.warmup: needs loadBalancer ROUND_ROBIN or LEAST_REQUEST: Envoy's RANDOM knows none",
+      "dubbo-mesh:services[0].traffic.warmup: needs loadBalancer ROUND_ROBIN or LEAST_REQUEST: Envoy has no warmup for RANDOM",
     ],
     [
       { services: pair({ consumer: "timeout: 5s" }) },
-      "dubbo-mesh:traffic.perTryTimeout: is 5s, but a call of dubbo-samples-mesh-consumer ends after its timeout, 5s: a provider that hangs " +
+      "dubbo-mesh:traffic.perTryTimeout: is 5s, but calls of dubbo-samples-mesh-consumer time out after 5s: a call to a hung provider " +
         "would never be retried",
     ],
     [{ services: pair({ consumer: "timeout: 5s" }), traffic: "attempts: 0" }, "accepted"],
@@ -833,16 +830,16 @@ describe("what cannot work", () => {
     ],
     [
       { drain: "8s" },
-      "dubbo-mesh:drain: is 8 s, but callers may notice only after 8.5 s: healthCheck says when",
+      "dubbo-mesh:drain: is 8 s, but callers may need 8.5 s to notice: raise it, or shorten the intervals of healthCheck",
     ],
     [
       { drain: "8s", services: pair({ provider: "drain: 2s" }) },
-      "dubbo-mesh:services[0].drain: is 2 s, but callers may notice only after 8.5 s: healthCheck says when",
+      "dubbo-mesh:services[0].drain: is 2 s, but callers may need 8.5 s to notice: raise it, or shorten the intervals of healthCheck",
     ],
     [{ drain: "8.5s" }, "accepted"],
     [{ drain: "1s", healthCheck: "fast" }, "accepted"],
     [{ drain: "1s", services: pair({ provider: "healthCheck: fast" }) }, "accepted"],
-  ])("%j is refused before anything is applied", (raw, message) => {
+  ])("%j is an error", (raw, message) => {
     expect(errorOf({ ...LOCAL, ...raw })).toBe(message);
   });
 
@@ -853,16 +850,16 @@ describe("what cannot work", () => {
     ],
     [
       { injection: "false", security: "authorization: true" },
-      "dubbo-mesh:security.authorization: is true, but injection is false: nobody would enforce it",
+      "dubbo-mesh:security.authorization: is true, but injection is false: without sidecars nothing enforces it",
     ],
     [{ injection: "false" }, "accepted"],
     [
       { security: "{defaultDeny: true, networkPolicy: true, authorization: false}" },
-      "dubbo-mesh:security.defaultDeny: needs authorization and networkPolicy, else nothing could be called",
+      "dubbo-mesh:security.defaultDeny: needs authorization and networkPolicy: without them, all calls would be denied",
     ],
     [
       { security: "defaultDeny: true" },
-      "dubbo-mesh:security.defaultDeny: needs authorization and networkPolicy, else nothing could be called",
+      "dubbo-mesh:security.defaultDeny: needs authorization and networkPolicy: without them, all calls would be denied",
     ],
     [{ security: "{defaultDeny: true, networkPolicy: true}" }, "accepted"],
     [
@@ -874,7 +871,7 @@ describe("what cannot work", () => {
     [
       { healthCheck: "transport_socket_match_criteria: {useMTLS: true}" },
       "dubbo-mesh:healthCheck.transport_socket_match_criteria: make the check plaintext, which security.mtls STRICT and " +
-        "security.authorization refuse: leave it out",
+        "security.authorization reject: leave them out",
     ],
     [{ healthCheck: "transport_socket_match_criteria: {tlsMode: istio}" }, "accepted"],
     [
@@ -907,17 +904,17 @@ describe("what cannot work", () => {
     ],
     [
       { services: pair({ provider: "methods: {/a.B/c: {timeout: 2s}}" }) },
-      'dubbo-mesh:services[0].methods["/a.B/c"]: is of a gRPC service that offers does not have (org.apache.dubbo.samples.Greeter)',
+      'dubbo-mesh:services[0].methods["/a.B/c"]: belongs to a gRPC service that is not in offers (org.apache.dubbo.samples.Greeter)',
     ],
     [
       { services: "[{name: p, image: 'p:1', port: 1, offers: [Greeter]}]" },
       "dubbo-mesh:services[0].offers[0]: must be a gRPC service such as package.Service",
     ],
-  ])("%j is refused where its ground is missing", (raw, message) => {
+  ])("%j is an error without its prerequisites", (raw, message) => {
     expect(errorOf({ ...LOCAL, ...raw })).toBe(message);
   });
 
-  it("streams are those of the proto", () => {
+  it("the streams match the proto", () => {
     const streams = Greeter.methods.filter(({ methodKind }) => methodKind !== "unary");
     expect(STREAMS).toEqual(streams.map(({ name }) => name));
   });
@@ -966,20 +963,20 @@ describe("a production stack", () => {
     security: "{identities: per-workload, networkPolicy: true, defaultDeny: true}",
   };
 
-  it("may be as strong as it can", () => {
+  it("accepts the strongest settings", () => {
     expect(errorOf({ ...LOCAL, ...strong })).toBe("accepted");
   });
 
-  it("is refused for each weak setting, by its name", () => {
+  it("rejects each weak setting by name", () => {
     expect(
       errorOf({ ...LOCAL, production: "true", security: "{mtls: PERMISSIVE, authorization: false}" }),
     ).toBe(
       [
-        "mtls: is PERMISSIVE, but production needs STRICT: pods would take plaintext",
-        "authorization: is false, but production needs true: any pod of the mesh could call",
-        "identities: is shared, but production needs per-workload: each application could call whatever another one may",
-        "networkPolicy: is false, but production needs true: pods without a sidecar could reach them",
-        "defaultDeny: is false, but production needs true: what no policy names would be allowed",
+        "mtls: is PERMISSIVE, but production needs STRICT: pods would accept plaintext",
+        "authorization: is false, but production needs true: any pod of the mesh could call the services",
+        "identities: is shared, but production needs per-workload: each application would have the rights of all applications",
+        "networkPolicy: is false, but production needs true: pods without a sidecar could reach the services",
+        "defaultDeny: is false, but production needs true: traffic without a policy would be allowed",
       ]
         .map((text) => `dubbo-mesh:security.${text}`)
         .join("; "),
@@ -989,15 +986,15 @@ describe("a production stack", () => {
   it.each([
     [
       { injection: "false", security: "{}" },
-      "dubbo-mesh:injection: is false, but production needs the sidecar: there would be no mesh",
+      "dubbo-mesh:injection: is false, but production needs sidecars: without them there is no mesh",
     ],
     [
       { services: pair({ provider: "replicas: 1" }) },
-      "dubbo-mesh:services[0].versions[0].replicas: is 1, but production needs 2: nobody would answer for one that ends",
+      "dubbo-mesh:services[0].versions[0].replicas: is 1, but production needs 2: calls fail while a single pod restarts",
     ],
     [
       { services: pair({ provider: "autoscale: {min: 1, max: 3, cpu: 50}" }) },
-      "dubbo-mesh:services[0].versions[0].autoscale.min: is 1, but production needs 2: nobody would answer for one that ends",
+      "dubbo-mesh:services[0].versions[0].autoscale.min: is 1, but production needs 2: calls fail while a single pod restarts",
     ],
     [
       { services: pair({ provider: "versions: [{name: v1}, {name: v2, replicas: 1, weight: 0}]" }) },
@@ -1008,17 +1005,14 @@ describe("a production stack", () => {
       "dubbo-mesh:services[1].versions[0].image: is a/c:1, but production needs a digest (NAME@sha256:...): a tag may change",
     ],
     [{ services: pair({ consumer: `image: 'a/c@sha256:${"12".repeat(32)}'` }) }, "accepted"],
-  ])("of %j", (raw, message) => {
+  ])("accepts or rejects %j", (raw, message) => {
     expect(errorOf({ ...LOCAL, ...strong, ...raw })).toBe(message);
   });
 });
 
 describe("wrong settings", () => {
   it.each([
-    [
-      { healthCheck: "slow" },
-      "dubbo-mesh:healthCheck: must be seed, fast, gentle, or fields in Envoy's words",
-    ],
+    [{ healthCheck: "slow" }, "dubbo-mesh:healthCheck: must be seed, fast, gentle, or Envoy's fields"],
     [{ healthCheck: "profile: slow" }, "dubbo-mesh:healthCheck.profile: must be seed, fast or gentle"],
     [{ namspace: "x" }, "dubbo-mesh:namspace: no such key"],
     [{ services: pair({ consumer: "replica: 1" }) }, "dubbo-mesh:services[1].replica: no such key"],
@@ -1059,7 +1053,7 @@ describe("wrong settings", () => {
     [{ healthCheck: "interval: 0s" }, "dubbo-mesh:healthCheck.interval: must be longer than 0s"],
     [
       { healthCheck: "tcp_health_check: {}\ngrpc_health_check: {}" },
-      "dubbo-mesh:healthCheck: takes one of grpc_health_check, http_health_check, tcp_health_check, custom_health_check",
+      "dubbo-mesh:healthCheck: takes only one of grpc_health_check, http_health_check, tcp_health_check, custom_health_check",
     ],
     [
       { services: pair({ provider: "versions: [{name: v1, weight: 80}]" }) },
@@ -1079,7 +1073,7 @@ describe("wrong settings", () => {
       "dubbo-mesh:clusterDomain: must be a DNS domain such as cluster.local",
     ]),
     [
-      // Of 122 characters: one more than is accepted.
+      // 122 characters, one more than the limit.
       { clusterDomain: "ab.".repeat(40) + "cd" },
       "dubbo-mesh:clusterDomain: must have at most 121 characters",
     ],
@@ -1107,7 +1101,7 @@ describe("wrong settings", () => {
       { services: "[{app: consumer, replicas: 1" },
       "dubbo-mesh:services is not YAML: unexpected end of the stream within a flow collection (2:1)",
     ],
-  ])("%j are one error that names the key", (raw, message) => {
+  ])("%j give one error that names the key", (raw, message) => {
     expect(errorOf({ ...LOCAL, ...raw })).toBe(message);
   });
 
@@ -1120,13 +1114,13 @@ describe("wrong settings", () => {
 });
 
 describe("Pulumi.yaml", () => {
-  it("says what each array is of, without which Pulumi does not read the file", () => {
+  it("gives the item type of each array, which Pulumi requires", () => {
     const { config } = projectFile() as { config: Record<string, { type?: string; items?: object }> };
     const arrays = Object.entries(config).filter(([, { type }]) => type === "array");
     expect(arrays.map(([key, { items }]) => [key, items])).toEqual([["services", { type: "object" }]]);
   });
 
-  it("is what `npm run declarations` makes of the schema", () => {
+  it("matches the output of `npm run declarations`", () => {
     const path = new URL("../../../Pulumi.yaml", import.meta.url);
     expect(readFileSync(path, "utf8")).toBe(projectFileText());
   });

@@ -15,7 +15,7 @@ afterAll(() => {
   rmSync(scratch, { recursive: true });
 });
 
-/** A folder with these files, and its path as a stack would give it. */
+/** Creates a folder with these files, and returns its path as a stack would have it. */
 function folder(files: Readonly<Record<string, string>>): { path: string; context: string } {
   const path = mkdtempSync(join(scratch, "context-"));
   for (const [name, text] of Object.entries(files)) {
@@ -29,7 +29,7 @@ function tagOf(files: Readonly<Record<string, string>>, options = OPTIONS): stri
   return contextImage({ context: folder(files).context }, options).tag;
 }
 
-describe("an image of the user's own", () => {
+describe("an image of the user", () => {
   it("is built from its folder by the Dockerfile in it", () => {
     const { context } = folder(FILES);
     expect(contextImage({ context }, OPTIONS)).toEqual({
@@ -39,7 +39,7 @@ describe("an image of the user's own", () => {
     });
   });
 
-  it("has the same tag wherever its folder lies, and another one with any other content, name or platform", () => {
+  it("has a tag that depends on content, name and platform, but not on the folder's place", () => {
     const reversed = Object.fromEntries(Object.entries(FILES).reverse());
     expect(tagOf(reversed)).toBe(tagOf(FILES));
     const { Dockerfile, ...others } = FILES;
@@ -52,14 +52,14 @@ describe("an image of the user's own", () => {
       tagOf({ ...others, Dockerfile: "FROM scratch\n" }),
       tagOf(FILES, { ...OPTIONS, platform: "linux/arm64" }),
       tagOf(FILES, { ...OPTIONS, baseImage: "node:23" }),
-      // What is the end of a name, and what the begin of a content, is told apart.
+      // The end of a name must not be confused with the start of a content.
       tagOf({ Dockerfile, "main.j": "s1", "lib/a.js": "2" }),
       tagOf({ Dockerfile, "main.js": "12", "lib/a.js": "" }),
     ];
     expect(new Set(tags).size).toBe(tags.length);
   });
 
-  it("follows a file that is renamed and written in place", () => {
+  it("changes its tag with a file's name and content", () => {
     const { path, context } = folder(FILES);
     const tag = (): string => contextImage({ context }, OPTIONS).tag;
     const before = tag();
@@ -69,7 +69,7 @@ describe("an image of the user's own", () => {
     expect(new Set([before, renamed, tag()]).size).toBe(3);
   });
 
-  it("follows the mode of a file, and takes a link as it is, wherever it leads", () => {
+  it("changes its tag with a file's mode, and with a link but not its target", () => {
     const { path, context } = folder(FILES);
     const tags = [contextImage({ context }, OPTIONS).tag];
     chmodSync(join(path, "main.js"), 0o755);
@@ -82,7 +82,7 @@ describe("an image of the user's own", () => {
     expect(new Set(tags).size).toBe(4);
   });
 
-  it("may have its Dockerfile elsewhere, which its tag follows", () => {
+  it("may have its Dockerfile elsewhere, which changes its tag too", () => {
     const { context } = folder({ "main.js": "1" });
     const place = folder({ "app.Dockerfile": "FROM scratch\n" });
     const dockerfile = `${place.context}/app.Dockerfile`;
@@ -102,7 +102,7 @@ describe("an image of the user's own", () => {
       "ENOENT",
       "no.Dockerfile",
     ],
-  ])("that is not %s is one error", (_what, build, code, missing) => {
+  ])("is one error if it is not %s", (_what, build, code, missing) => {
     const given = build();
     const call = (): unknown => contextImage(given, OPTIONS);
     expect(call).toThrow(UserError);
@@ -114,7 +114,7 @@ describe("an image of the user's own", () => {
     );
   });
 
-  it("is declared with docker's own network, and its Deployment runs it", async () => {
+  it("is built with docker's default network, and runs in its Deployment", async () => {
     const { context } = folder(FILES);
     const { tag } = contextImage({ context }, OPTIONS);
     const mine = { name: "mine", port: 50051, offers: ["my.Service"], build: { context } };

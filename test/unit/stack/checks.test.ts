@@ -47,14 +47,14 @@ const ALL = [
   configuration({}, { ...DEFAULT, name: "other.example.com", clientConfig: service("other") }),
 ];
 
-/** A cluster's answers: what it serves, its webhooks, and the versions of its istiods by Service. */
+/** Answers of a cluster: its kinds, its webhooks, and the versions of its istiods by Service. */
 interface Cluster {
   readonly kinds?: Readonly<Record<string, readonly string[]>>;
   readonly webhooks?: readonly object[];
   readonly versions?: Readonly<Record<string, string>>;
-  /** Metadata of the stack's namespace; without it, there is none. */
+  /** Metadata of the stack's namespace; undefined if it does not exist. */
   readonly namespace?: object;
-  /** Requests that are answered with `code`. */
+  /** Requests that get the answer `code`. */
   readonly failing?: RegExp;
   readonly code?: number;
   readonly reason?: string;
@@ -81,13 +81,13 @@ function answerOf(
   );
 }
 
-/** Requests and warnings of checks. */
+/** Requests and warnings of the checks. */
 interface Checked {
   readonly asked: readonly string[];
   readonly warnings: readonly string[];
 }
 
-/** Checks a stack against a cluster that answers so. */
+/** Checks a stack against a cluster with these answers. */
 async function check(cluster: Cluster, stack: Readonly<Record<string, string>> = {}): Promise<Checked> {
   const asked: string[] = [];
   const server = createServer(({ url = "" }, response) => {
@@ -125,8 +125,8 @@ const versionOf = (name: string): string =>
   `/api/v1/namespaces/istio-system/services/${name}:15014/proxy/version`;
 const SERVING = { versions: { istiod: "1.30.2-abc-Clean" } };
 
-describe("the kinds that are looked for", () => {
-  it("are all that a stack declares", async () => {
+describe("the kinds that the checks require", () => {
+  it("are all kinds that a stack declares", async () => {
     const { objects } = await declaredBy({ cluster: "local" });
     const declared = new Map<string, Set<string>>();
     for (const { apiVersion, kind } of objects.filter((object) => object.apiVersion.includes(".istio.io/")))
@@ -142,31 +142,31 @@ describe("an Istio that can serve the stack", () => {
     [{}, "istiod"],
     [{ revision: "1-30" }, "istiod-1-30"],
     [{ revision: "prod", istio: 'version: "1.30"' }, "istiod-1-30"],
-  ])("is asked six times for %j, and about the istiod that injects", async (stack, istiod) => {
+  ])("gets six requests for %j, and one for the injecting istiod", async (stack, istiod) => {
     const { asked, warnings } = await check({ versions: { [istiod]: "1.30.2-abc-Clean" } }, stack);
     const istio = [...KINDS_ASKED, WEBHOOKS_ASKED, versionOf(istiod)];
     expect({ asked, warnings }).toEqual({ asked: [...istio, NAMESPACE_ASKED].sort(), warnings: [] });
   });
 
   it.each(["1.24.0-x-Clean", "1.31-alpha.eed52ebb66ad-unknown-unknown", "unknown"])(
-    "may call itself %s",
+    "may have the version %s",
     async (version) => {
       expect((await check({ versions: { istiod: version } })).asked).toHaveLength(7);
     },
   );
 
-  it("need not inject where no sidecar is asked for", async () => {
+  it("need not inject without sidecars", async () => {
     const { asked } = await check({ webhooks: [] }, { injection: "false" });
     expect(asked).toEqual([...KINDS_ASKED, WEBHOOKS_ASKED, NAMESPACE_ASKED].sort());
   });
 
-  it("may run outside of the cluster", async () => {
+  it("may run outside the cluster", async () => {
     const [expressions] = [[{ key: "istio-injection", operator: "Exists" }]];
     const webhooks = [configuration({}, webhook(expressions, { url: "https://istiod.test/inject" }))];
     expect((await check({ webhooks })).asked).toHaveLength(6);
   });
 
-  it("is not asked for where the stack brings its own", async () => {
+  it("is not checked if the stack installs it", async () => {
     for (const mode of ["install", "crds"]) {
       const { asked } = await check({ kinds: {}, webhooks: [] }, { istio: `mode: ${mode}` });
       expect(asked).toEqual([NAMESPACE_ASKED]);
@@ -175,12 +175,12 @@ describe("an Istio that can serve the stack", () => {
 });
 
 describe("an Istio that cannot serve the stack", () => {
-  it("is not there", async () => {
+  it("is missing", async () => {
     expect(await userError(check({ kinds: {}, webhooks: [] }))).toEqual({
       message:
-        "the cluster of context x does not know DestinationRule (networking.istio.io/v1), Sidecar (networking.istio.io/v1), " +
+        "the cluster of context x does not serve DestinationRule (networking.istio.io/v1), Sidecar (networking.istio.io/v1), " +
         "VirtualService (networking.istio.io/v1), EnvoyFilter (networking.istio.io/v1alpha3), AuthorizationPolicy (security.istio.io/v1), " +
-        "PeerAuthentication (security.istio.io/v1), Telemetry (telemetry.istio.io/v1): Istio is not installed there, or older than 1.24",
+        "PeerAuthentication (security.istio.io/v1), Telemetry (telemetry.istio.io/v1): Istio is not installed there, or is older than 1.24",
       fix: "Install Istio 1.24 or newer, or let the stack do it (dubbo-mesh:istio, mode: install).",
     });
   });
@@ -188,21 +188,21 @@ describe("an Istio that cannot serve the stack", () => {
   it("lacks a kind", async () => {
     const kinds = { ...ISTIO_KINDS, "telemetry.istio.io/v1": [] };
     expect((await userError(check({ kinds }))).message).toBe(
-      "the cluster of context x does not know Telemetry (telemetry.istio.io/v1): Istio is not installed there, or older than 1.24",
+      "the cluster of context x does not serve Telemetry (telemetry.istio.io/v1): Istio is not installed there, or is older than 1.24",
     );
   });
 
-  it("has no such revision", async () => {
+  it("lacks the revision", async () => {
     expect(await userError(check({}, { revision: "1-31" }))).toEqual({
       message:
-        "no webhook of context x injects sidecars into a namespace with istio.io/rev=1-31: pods would start outside of the mesh",
-      fix: "Set dubbo-mesh:revision to one that is there (1-30, default, prod); default needs none.",
+        "no webhook of context x injects sidecars into a namespace with istio.io/rev=1-31: pods would start outside the mesh",
+      fix: "Set dubbo-mesh:revision to an existing one (1-30, default, prod); for default, leave it out.",
     });
   });
 
-  it("has no default revision, or injects nowhere", async () => {
+  it("lacks a default revision, or any injection", async () => {
     const message =
-      "no webhook of context x injects sidecars into a namespace with istio-injection=enabled: pods would start outside of the mesh";
+      "no webhook of context x injects sidecars into a namespace with istio-injection=enabled: pods would start outside the mesh";
     expect((await userError(check({ webhooks: ALL.slice(1, 3) }))).message).toBe(message);
     expect(await userError(check({ webhooks: [] }))).toEqual({
       message,
@@ -213,7 +213,7 @@ describe("an Istio that cannot serve the stack", () => {
   it("does not answer", async () => {
     expect(await userError(check({}))).toEqual({
       message: "istio-system/istiod, which injects the sidecars, does not answer: no pod could start",
-      fix: "See why: kubectl get pods --namespace istio-system --selector app=istiod.",
+      fix: "Look at its pods: kubectl get pods --namespace istio-system --selector app=istiod.",
     });
   });
 
@@ -232,16 +232,16 @@ describe("an Istio that cannot serve the stack", () => {
   it("is too old", async () => {
     expect(await userError(check({ versions: { istiod: "1.23.6-abc-Clean" } }))).toEqual({
       message:
-        "istio-system/istiod is Istio 1.23.6-abc-Clean, older than 1.24: it does not know all that the stack declares",
-      fix: "Upgrade Istio to 1.24 or newer, or set dubbo-mesh:revision to one that is.",
+        "istio-system/istiod is Istio 1.23.6-abc-Clean, older than 1.24: it does not support everything that the stack declares",
+      fix: "Upgrade Istio to 1.24 or newer, or set dubbo-mesh:revision to a newer istiod.",
     });
   });
 
-  it("is another than the stack says", async () => {
+  it("has another version than the stack expects", async () => {
     const stack = { istio: 'version: "1.31"' };
     expect(await userError(check({ versions: { istiod: "1.30.4-abc-Clean" } }, stack))).toEqual({
       message: "dubbo-mesh:istio.version is 1.31, but istio-system/istiod is Istio 1.30.4-abc-Clean",
-      fix: "Set istio.version to what is there, or leave it out.",
+      fix: "Set istio.version to the installed version, or leave it out.",
     });
   });
 });
@@ -250,11 +250,11 @@ describe("a cluster that cannot be read", () => {
   it.each([
     [401, "Unauthorized", "HTTP 401: Unauthorized"],
     [500, undefined, "HTTP 500"],
-  ])("refuses with %i", async (code, reason, told) => {
+  ])("answers %i", async (code, reason, told) => {
     const failing = { failing: /admissionregistration/, code, ...(reason !== undefined && { reason }) };
     expect(await userError(check({ ...SERVING, ...failing }))).toEqual({
       message: `the cluster of context x refuses or does not answer: ${told}`,
-      fix: "Check that it runs and that the context's credentials are valid (kubectl version), then run it again.",
+      fix: "Check that it runs and that the context's credentials are valid (kubectl version), then run the command again.",
     });
   });
 
@@ -273,31 +273,31 @@ describe("a cluster that cannot be read", () => {
       /namespaces\/dubbo-demo/,
       "the namespace is not checked: HTTP 403: no. The check needs these rights: kubectl auth can-i get namespaces.",
     ],
-  ])("for lack of rights is a warning: %s", async (failing, warning) => {
+  ])("is a warning if rights are missing: %s", async (failing, warning) => {
     const { warnings } = await check({ ...SERVING, failing, reason: "no" });
     expect(warnings).toEqual([warning]);
   });
 
-  it("in part for lack of rights is refused for what can be read", async () => {
+  it("is an error for the part that can be read", async () => {
     const forbidden = { failing: /admissionregistration/, reason: "no" };
-    expect((await userError(check({ ...forbidden, kinds: {} }))).message).toContain("does not know");
+    expect((await userError(check({ ...forbidden, kinds: {} }))).message).toContain("does not serve");
   });
 });
 
-describe("an answer of something else than Kubernetes", () => {
-  it("is refused", async () => {
+describe("an answer that is not from Kubernetes", () => {
+  it("is an error", async () => {
     const failing = { failing: /security/, code: 200, reason: "Log in, please" };
     expect((await userError(check({ ...SERVING, ...failing }))).message).toBe(
-      "the cluster of context x refuses or does not answer: /apis/security.istio.io/v1 is not what Kubernetes answers",
+      "the cluster of context x refuses or does not answer: /apis/security.istio.io/v1 has an unexpected answer",
     );
   });
 });
 
-describe("a namespace that is there", () => {
+describe("an existing namespace", () => {
   it.each([
     [{ managedFields: [{ manager: "kubectl" }, { manager: "pulumi-kubernetes-1a2b3c4d" }] }],
     [{ labels: { "app.kubernetes.io/managed-by": "pulumi" } }],
-  ])("is a stack's: %j", async (namespace) => {
+  ])("belongs to a stack: %j", async (namespace) => {
     expect((await check({ ...SERVING, namespace })).warnings).toEqual([]);
   });
 
@@ -309,12 +309,12 @@ describe("a namespace that is there", () => {
         labels: { "app.kubernetes.io/managed-by": "Helm" },
       },
     ],
-  ])("is not a stack's: %j", async (namespace) => {
+  ])("does not belong to a stack: %j", async (namespace) => {
     expect(await userError(check({ ...SERVING, namespace }))).toEqual({
-      message: "context x has a namespace dubbo-demo that no stack has made",
+      message: "context x has a namespace dubbo-demo that Pulumi did not create",
       fix:
-        "Set another namespace (dubbo-mesh:namespace), delete that one if nobody needs it, or let the stack take it over and " +
-        "remove it in the end: kubectl label namespace dubbo-demo app.kubernetes.io/managed-by=pulumi.",
+        "Set another namespace (dubbo-mesh:namespace), delete this one if it is not needed, or let the stack take it over " +
+        "(`down` then deletes it): kubectl label namespace dubbo-demo app.kubernetes.io/managed-by=pulumi.",
     });
   });
 });
@@ -348,7 +348,7 @@ function configure(): void {
   pulumi.runtime.setAllConfig(Object.fromEntries(entries) as Record<string, string>);
 }
 
-/** Runs the program under mocks; its error, and what it registered before. */
+/** Runs the program under mocks. Returns its error and its resources. */
 async function run(work: () => Promise<unknown>): Promise<{ error: unknown; registered: readonly string[] }> {
   let error: unknown;
   const { resources } = await register(async () => {
@@ -360,7 +360,7 @@ async function run(work: () => Promise<unknown>): Promise<{ error: unknown; regi
   return { error, registered: resources.map(({ name }) => name) };
 }
 
-/** The folder of a project with these stacks, each with a context and a kubeconfig. */
+/** Creates a project's folder with these stacks, each with a context and a kubeconfig. */
 function project(kubeconfig: string, stacks: Readonly<Record<string, string>>): string {
   const directory = mkdtempSync(join(tmpdir(), "dubbo-mesh-test-"));
   for (const [stack, context] of Object.entries(stacks)) {
@@ -372,11 +372,11 @@ function project(kubeconfig: string, stacks: Readonly<Record<string, string>>): 
 }
 
 describe("the program", () => {
-  it("is checked before it declares anything, and refuses with one error and its fix", async () => {
+  it("is checked before it declares anything, and fails with one error and its fix", async () => {
     const fault = new UserError("the cluster is on fire", "Put it out.");
     const { error, registered } = await run(() =>
       program(async () => {
-        // Time that a cluster takes to answer.
+        // Delay of the cluster's answers.
         await new Promise((resolve) => setTimeout(resolve, 20));
         throw fault;
       }),
@@ -386,7 +386,7 @@ describe("the program", () => {
     expect(registered).toEqual([]);
   });
 
-  it("is checked as Pulumi runs it: without arguments", async () => {
+  it("is checked when Pulumi runs it without arguments", async () => {
     vi.stubEnv("KUBECONFIG", "/nowhere/kubeconfig");
     const { error, registered } = await run(() => program());
     vi.unstubAllEnvs();
@@ -397,7 +397,7 @@ describe("the program", () => {
     expect(registered).toEqual([]);
   });
 
-  it("declares all it has where nothing is wrong", async () => {
+  it("declares its resources if the checks pass", async () => {
     const { error, registered } = await run(() => program(unchecked));
     expect(error).toBeUndefined();
     expect(registered).toContain("mesh");
@@ -405,12 +405,12 @@ describe("the program", () => {
 });
 
 describe("a stack", () => {
-  it("that goes where another one goes is refused before the cluster is asked", async () => {
+  it("in another stack's place is an error before the cluster is asked", async () => {
     const directory = project("/nowhere/kubeconfig", { a: "x", b: "x" });
     const raw = { context: "x", kubeconfig: "/nowhere/kubeconfig", registry: "r.test/org" };
     const placed = { directory, settings: parseSettings(raw) };
     expect(await userError(checkStack({ ...placed, stack: "a" }))).toEqual({
-      message: "stacks a and b both go to namespace dubbo-demo of x",
+      message: "stacks a and b both deploy to namespace dubbo-demo of x",
       fix: "Give one of them another namespace: dubbo-mesh:namespace in Pulumi.a.yaml.",
     });
   });
@@ -446,7 +446,7 @@ describe("a stack", () => {
     expect((await userError(checkStack(placed))).message).toBe(NOWHERE);
   });
 
-  it("that goes nowhere is refused", async () => {
+  it("without a context is an error", async () => {
     const directory = project("/nowhere/kubeconfig", { a: "x", b: "y" });
     const raw = { context: "x", kubeconfig: "/nowhere/kubeconfig", registry: "r.test/org" };
     const placed = { directory, settings: parseSettings(raw) };

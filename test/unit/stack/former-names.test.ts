@@ -4,7 +4,7 @@ import program from "../../../index.ts";
 import { unchecked } from "../../../stack/checks.ts";
 import { register } from "../components/mocks.ts";
 
-it("the parts of a mesh keep the names that they had at the root, and their children follow them", async () => {
+it("keeps the former names of a mesh's parts and their children", async () => {
   const { aliases, resources } = await register(() => {
     pulumi.runtime.setAllConfig({
       "dubbo-mesh:context": "c",

@@ -22,8 +22,8 @@ describe("images without a registry", () => {
     expect(imageLoad(context)).toEqual(load);
   });
 
-  // Compared with the tools' documentation; minikube itself was never run.
-  it("are loaded by the tools' own commands", () => {
+  // These match the tools' documentation. minikube itself was never run.
+  it("are loaded by the tools' commands", () => {
     expect(loadCommand(REFERENCE, KIND)).toEqual([
       ...["kind", "load", "docker-image", REFERENCE],
       ...["--name", "my-own"],
@@ -34,7 +34,7 @@ describe("images without a registry", () => {
     ]);
   });
 
-  it("are handed on once the tool has them", async () => {
+  it("are returned after the tool has loaded them", async () => {
     const fake = fakeCommand("kind", [{}]);
     vi.stubEnv("PATH", fake.folder);
     expect(await loadImage(REFERENCE, KIND)).toBe(REFERENCE);
@@ -43,16 +43,16 @@ describe("images without a registry", () => {
     ]);
   });
 
-  it("say what is missing, and what failed", async () => {
+  it("report a missing tool, and a failure", async () => {
     vi.stubEnv("PATH", "/nowhere");
     expect(await userError(loadImage(REFERENCE, KIND))).toEqual({
-      message: "kind is not installed, which loads images into the cluster my-own",
+      message: "kind, which loads images into the cluster my-own, is not installed",
       fix: "Install kind, or push the images to a registry: REGISTRY=HOST/ORGANISATION.",
     });
     vi.stubEnv("PATH", fakeCommand("kind", [{ stderr: "ERROR: no nodes found\n", code: 1 }]).folder);
     expect(await userError(loadImage(REFERENCE, KIND))).toEqual({
-      message: `kind does not load ${REFERENCE} into the cluster my-own: ERROR: no nodes found`,
-      fix: "Mend what it names, or push the images to a registry: REGISTRY=HOST/ORGANISATION.",
+      message: `kind could not load ${REFERENCE} into the cluster my-own: ERROR: no nodes found`,
+      fix: "Fix the reported problem, or push the images to a registry: REGISTRY=HOST/ORGANISATION.",
     });
   });
 });

@@ -7,7 +7,7 @@ import { readContent } from "../../../stack/files.ts";
 import { hasSecrets, hideSpec } from "../../../stack/secrets.ts";
 
 describe("a stack's encrypted values", () => {
-  it("are known by what the engine says beside the configuration", () => {
+  it("are listed by the engine", () => {
     expect(hasSecrets({})).toBe(false);
     expect(hasSecrets({ PULUMI_CONFIG_SECRET_KEYS: "" })).toBe(false);
     expect(hasSecrets({ PULUMI_CONFIG_SECRET_KEYS: "[]" })).toBe(false);
@@ -15,10 +15,10 @@ describe("a stack's encrypted values", () => {
   });
 
   const transformed = (type: string, props: pulumi.Inputs): pulumi.Inputs | undefined =>
-    // Which resource it is makes no difference.
+    // The resource itself does not matter.
     hideSpec({ type, name: "n", props, opts: {} } as pulumi.ResourceTransformationArgs)?.props;
 
-  it("make the spec of each Kubernetes object a secret, and nothing else of it", async () => {
+  it("make only the spec of each Kubernetes object secret", async () => {
     const metadata = { name: "a" };
     const props = transformed("kubernetes:apps/v1:Deployment", { metadata, spec: { replicas: 2 } });
     expect(props?.["metadata"]).toBe(metadata);
@@ -27,7 +27,7 @@ describe("a stack's encrypted values", () => {
     expect(await new Promise((resolve) => spec.apply(resolve))).toEqual({ replicas: 2 });
   });
 
-  it("leave all others alone", () => {
+  it("do not change other resources", () => {
     expect(transformed("docker:index/image:Image", { spec: 1 })).toBeUndefined();
     expect(transformed("kubernetes:core/v1:Namespace", { metadata: {} })).toBeUndefined();
   });
@@ -36,7 +36,8 @@ describe("a stack's encrypted values", () => {
 describe("the salt of a committed stack", () => {
   const parts = z.tuple([z.literal("v1"), z.string(), z.literal("v1"), z.string(), z.string()]);
 
-  // Source: pulumi/sdk, go/common/resource/config/crypt.go: AES-256-GCM of "pulumi" with a key of PBKDF2.
+  // AES-256-GCM of "pulumi" with a key of PBKDF2.
+  // Source: pulumi/sdk, go/common/resource/config/crypt.go
   it.each(["dev", "canary"])("is that of the empty passphrase: %s", async (stack) => {
     const { encryptionsalt } = await readContent(resolve(import.meta.dirname, "../../.."), stack);
     const [, salt, , nonce, sealed] = parts.parse(String(encryptionsalt).split(":"));

@@ -4,10 +4,10 @@ import { join } from "node:path";
 import yaml from "js-yaml";
 import { describe, expect, it } from "vitest";
 import { UserError } from "../../../common/errors.ts";
-import { refuseCollision } from "../../../stack/files.ts";
+import { rejectCollision } from "../../../stack/files.ts";
 import { readStackFile } from "../../../stack/stack-file.ts";
 
-/** A project's folder with these stacks. */
+/** Creates a project's folder with these stacks. */
 function project(files: Readonly<Record<string, string>>): string {
   const directory = mkdtempSync(join(tmpdir(), "dubbo-mesh-test-"));
   for (const [stack, text] of Object.entries(files))
@@ -27,7 +27,7 @@ async function errorOf(promise: Promise<unknown>): Promise<UserError> {
 const LOCAL = "config:\n  dubbo-mesh:cluster: local\n";
 
 describe("a stack's file", () => {
-  it("gives the project's values as text, as Pulumi hands them over", async () => {
+  it("returns the project's values as text, as Pulumi does", async () => {
     const directory = project({
       other: LOCAL,
       test: `encryptionsalt: v1:salt
@@ -72,7 +72,7 @@ config:
         { app: "consumer", interval: "1s", versions: [{ name: "v1", weight: 100, replicas: 3 }] },
         {
           app: "provider",
-          // The seed's check and one second: the drain is not set.
+          // Detection time of profile seed plus one second, because the drain is not set.
           drainSeconds: 10,
           versions: [
             { name: "v1", weight: 80, replicas: 2 },
@@ -84,22 +84,22 @@ config:
     expect(file.settings.revision).toBeUndefined();
   });
 
-  // Seen with Pulumi 3: both keys come out of `pulumi config` with the project's prefix.
-  it("may leave the project's prefix out, as Pulumi allows", async () => {
+  // Seen with Pulumi 3: `pulumi config` prints both keys with the project's prefix.
+  it("may omit the project's prefix, as in Pulumi", async () => {
     const { raw } = await readStackFile(project({ test: "config:\n  cluster: local\n" }), "test");
     expect(raw).toEqual({ cluster: "local" });
     const error = await errorOf(readStackFile(project({ test: "config:\n  clutser: local\n" }), "test"));
     expect(error.message).toBe("dubbo-mesh:clutser: no such key");
   });
 
-  it.each(["", "config:\n", "encryptionsalt: v1:salt\n"])("may have no configuration: %j", async (text) => {
+  it.each(["", "config:\n", "encryptionsalt: v1:salt\n"])("may be empty: %j", async (text) => {
     const error = await errorOf(readStackFile(project({ test: text }), "test"));
     expect(error.message).toBe(
       "dubbo-mesh:context is not set: the stack does not say which cluster it deploys to",
     );
   });
 
-  it("that is not there: the error names the stacks that are", async () => {
+  it("is an error if it is missing, with the existing stacks", async () => {
     const directory = project({ prod: LOCAL, dev: LOCAL, "dev.canary": LOCAL });
     writeFileSync(join(directory, "Pulumi.yaml"), "name: dubbo-mesh\n");
     const error = await errorOf(readStackFile(directory, "test"));
@@ -114,10 +114,10 @@ config:
     ],
     ["config: [a, b]\n", "✖ Invalid input: expected record, received array\n  → at config"],
     ["local\n", "✖ Invalid input: expected object, received string"],
-  ])("that is broken: %j", async (text, reason) => {
+  ])("is an error if it is broken: %j", async (text, reason) => {
     const error = await errorOf(readStackFile(project({ test: text }), "test"));
     expect(error.message).toBe(`Pulumi.test.yaml cannot be read: ${reason}`);
-    expect(error.fix).toBe("Mend the file: it is YAML with a `config:` map.");
+    expect(error.fix).toBe("Correct the file: it must be YAML with a `config:` map.");
   });
 
   it.each([
@@ -165,7 +165,7 @@ config:
     });
   });
 
-  it("with wrong values: one error names each", async () => {
+  it("is one error that names each wrong value", async () => {
     const text =
       "config:\n  dubbo-mesh:namespace: Upper\n  dubbo-mesh:services: [{ app: consumer, replicas: -1, colour: red }]\n";
     const error = await errorOf(readStackFile(project({ test: text }), "test"));
@@ -187,14 +187,14 @@ config:
       initial_metadata: [{ header: { key: a, value: { secure: v1:def } } }]
 `;
 
-  it("are told by key, at any depth, and left out of the settings", async () => {
+  it("are listed by key, at any depth, and left out of the settings", async () => {
     const file = await readStackFile(project({ test: SECURE }), "test");
     expect(file.encrypted).toEqual(["namespace", "healthCheck"]);
     expect(file.raw).toEqual({ cluster: "local" });
     expect(file.settings.namespace).toBe("dubbo-demo");
   });
 
-  it("give way to an override, which is plain", async () => {
+  it("are replaced by a plain override", async () => {
     const overrides = { namespace: "plain", healthCheck: "" };
     const file = await readStackFile(project({ test: SECURE }), "test", overrides);
     expect(file.encrypted).toEqual([]);
@@ -214,7 +214,7 @@ config:
 `;
   const OVERRIDES = { cluster: "existing", context: "minikube", registry: "r.test/org" };
 
-  it("stand in a copy that only its owner can read; the file itself is left alone", async () => {
+  it("go into a copy that only its owner can read; the file does not change", async () => {
     const directory = project({ test: TEXT });
     const file = await readStackFile(directory, "test", OVERRIDES);
     expect(file.overridden).toBe(true);
@@ -237,7 +237,7 @@ config:
     expect(readFileSync(join(directory, "Pulumi.test.yaml"), "utf8")).toBe(TEXT);
   });
 
-  it("are settings, and the copy reads as they do", async () => {
+  it("are in the settings and in the copy", async () => {
     const file = await readStackFile(project({ test: TEXT }), "test", OVERRIDES);
     expect(file.settings).toMatchObject({
       cluster: "existing",
@@ -252,7 +252,7 @@ config:
     expect(copy.encrypted).toEqual(file.encrypted);
   });
 
-  it("are checked as the file's own values are", async () => {
+  it("are checked like the file's values", async () => {
     const error = await errorOf(
       readStackFile(project({ test: LOCAL }), "test", {
         cluster: "existing",
@@ -264,8 +264,8 @@ config:
   });
 });
 
-describe("the project's own stacks", () => {
-  it("are accepted, and none takes another's namespace", async () => {
+describe("the project's stacks", () => {
+  it("are valid, and have different namespaces", async () => {
     const root = join(import.meta.dirname, "../../..");
     const places = await Promise.all(
       ["canary", "dev"].map(async (stack) => {
@@ -277,8 +277,8 @@ describe("the project's own stacks", () => {
   });
 });
 
-describe("a stack that goes where another one goes", () => {
-  it("is refused by the other's name, whatever else is wrong with a third", async () => {
+describe("a stack in another stack's place", () => {
+  it("is an error with the other's name, even if a third file is invalid", async () => {
     const directory = project({
       a: LOCAL,
       b: `${LOCAL}  dubbo-mesh:namespace: dubbo-demo\n`,
@@ -286,24 +286,24 @@ describe("a stack that goes where another one goes", () => {
       d: "config:\n  dubbo-mesh:context: dubbo-mesh\n  dubbo-mesh:registry: r.test/org\n",
       e: "config:\n  dubbo-mesh:nonsense: 1\n",
     });
-    expect(await errorOf(refuseCollision(await readStackFile(directory, "a")))).toEqual(
+    expect(await errorOf(rejectCollision(await readStackFile(directory, "a")))).toEqual(
       new UserError(
-        "stacks a and b both go to namespace dubbo-demo of kind-dubbo-mesh",
+        "stacks a and b both deploy to namespace dubbo-demo of kind-dubbo-mesh",
         "Give one of them another namespace: dubbo-mesh:namespace in Pulumi.a.yaml.",
       ),
     );
     for (const stack of ["c", "d"])
-      await expect(refuseCollision(await readStackFile(directory, stack))).resolves.toBeUndefined();
+      await expect(rejectCollision(await readStackFile(directory, stack))).resolves.toBeUndefined();
   });
 
-  it("is refused where a command sends it there", async () => {
+  it("is an error if an override causes it", async () => {
     const given = (context: string): string =>
       `config:\n  dubbo-mesh:context: ${context}\n  dubbo-mesh:registry: r.test/org\n`;
     const directory = project({ a: given("one"), b: given("two") });
-    await expect(refuseCollision(await readStackFile(directory, "a"))).resolves.toBeUndefined();
+    await expect(rejectCollision(await readStackFile(directory, "a"))).resolves.toBeUndefined();
     const sent = await readStackFile(directory, "a", { context: "two" });
-    expect((await errorOf(refuseCollision(sent))).message).toBe(
-      "stacks a and b both go to namespace dubbo-demo of two",
+    expect((await errorOf(rejectCollision(sent))).message).toBe(
+      "stacks a and b both deploy to namespace dubbo-demo of two",
     );
   });
 });

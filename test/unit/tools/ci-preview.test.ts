@@ -24,8 +24,8 @@ const FINDING: Finding = {
 
 const NONE = { fresh: [], mended: [], staying: [] };
 
-describe("the objects that differ", () => {
-  it("are new, changed or gone, each with its diff", () => {
+describe("changed objects", () => {
+  it("are new, changed or removed, each with its diff", () => {
     const before = new Map([
       ["a.yaml", service(1)],
       ["b.yaml", service(1)],
@@ -50,7 +50,7 @@ describe("the objects that differ", () => {
 });
 
 describe("findings", () => {
-  it("are new, mended or staying by rule, object and path, whatever they say", () => {
+  it("are compared by rule, object and path, not by message", () => {
     const said = { ...FINDING, message: "said otherwise." };
     const elsewhere = { ...FINDING, path: "spec.ports[1]" };
     const other = { ...FINDING, rule: "other" };
@@ -62,7 +62,7 @@ describe("findings", () => {
   });
 });
 
-// It renders many times and calls git: longer than other tests where the machine is busy.
+// The test renders many times and calls git, which takes long on a busy machine.
 describe("ci-preview", { timeout: 120_000 }, () => {
   async function committed(): Promise<Repository> {
     const repository = await newRepository();
@@ -79,7 +79,7 @@ describe("ci-preview", { timeout: 120_000 }, () => {
       changes.map(({ operation, file }) => `${operation} ${file}`),
     ]);
 
-  it("tells what the work since it parted from the base changes, committed or not", async () => {
+  it("shows the changes since the merge base, committed or not", async () => {
     const repository = await committed();
     const { directory } = repository;
     expect(told(await ciPreview(directory, "main"))).toEqual([
@@ -95,7 +95,7 @@ describe("ci-preview", { timeout: 120_000 }, () => {
     ]);
     expect(preview.base).toBe(await repository.git("rev-parse", "main"));
 
-    // What others have merged since is none of this work's.
+    // Changes that others merged since are not part of this branch.
     await writeGolden(directory);
     await repository.commit();
     await repository.git("checkout", "--quiet", "main");
@@ -106,7 +106,7 @@ describe("ci-preview", { timeout: 120_000 }, () => {
     expect(await ciPreview(directory, "main")).toEqual(preview);
   });
 
-  it("has a new stack's objects as new, a removed one's as gone, and the policy's findings of both", async () => {
+  it("reports a new and a removed stack, with their findings", async () => {
     const repository = await committed();
     await repository.git("checkout", "--quiet", "-b", "work");
     rmSync(join(repository.directory, "Pulumi.b.yaml"));
@@ -156,12 +156,12 @@ describe("ci-preview", { timeout: 120_000 }, () => {
     );
   });
 
-  it("says what to do where the base is not there", async () => {
+  it("reports a missing base, with a fix", async () => {
     const repository = await committed();
     expect(await userError(ciPreview(repository.directory, "origin/main"))).toEqual({
       message:
         "origin/main and HEAD have no commit in common here: fatal: Not a valid object name origin/main",
-      fix: "Name a base that is there (BASE=main), or fetch it with its history (git fetch --unshallow origin).",
+      fix: "Set BASE to an existing branch (BASE=main), or fetch its history (git fetch --unshallow origin).",
     });
   });
 });
@@ -173,23 +173,23 @@ describe("the comment", () => {
   });
   const change = (diff: string, file = "service-a.yaml") => ({ operation: "update" as const, file, diff });
 
-  it("is short where nothing changes", () => {
+  it("is short without changes", () => {
     const text = ciComment(preview({ stack: "dev", changes: [], findings: NONE }), new Map());
     expect(text).toBe(
       [
         MARKER,
-        "## What this changes",
-        "Rendered without a cluster, beside 0123456789ab.",
-        "| environment | new | changed | gone | findings: new | mended | staying |\n" +
+        "## Changes",
+        "Rendered without a cluster, compared with 0123456789ab.",
+        "| environment | new | changed | removed | findings: new | fixed | unchanged |\n" +
           "| --- | --: | --: | --: | --: | --: | --: |\n" +
           "| dev | 0 | 0 | 0 | 0 | 0 | 0 |",
-        "The policy finds nothing new.",
+        "The policy has no new findings.",
         "No object changes.",
       ].join("\n\n"),
     );
   });
 
-  it("tells counts, findings, what the engine says, and diffs", () => {
+  it("shows counts, findings, the engine's previews, and diffs", () => {
     const findings = { fresh: [FINDING], mended: [{ ...FINDING, rule: "old" }], staying: [] };
     const text = ciComment(
       preview({ stack: "dev", changes: [change("-1\n+2")], findings }),
@@ -197,19 +197,19 @@ describe("the comment", () => {
     );
     expect(text).toContain("| dev | 0 | 1 | 0 | 1 | 1 | 0 |");
     expect(text).toContain(
-      "### New findings\n\n| environment | severity | rule | where | what, and what to do |\n" +
+      "### New findings\n\n| environment | severity | rule | where | finding and fix |\n" +
         "| --- | --- | --- | --- | --- |\n| dev | error | port-names | Service n/a | the port has no name. Name it. |",
     );
-    expect(text).toContain("<details><summary>1 mended finding</summary>");
+    expect(text).toContain("<details><summary>1 fixed finding</summary>");
     expect(text).toContain(
-      "<summary>What `make up STACK=dev` would do</summary>\n\n```\nno change\n```\n\n</details>",
+      "<summary>Preview of `make up STACK=dev`</summary>\n\n```\nno change\n```\n\n</details>",
     );
     expect(text).toContain(
       "<summary>dev: changed <code>service-a.yaml</code></summary>\n\n```diff\n-1\n+2\n```\n\n</details>",
     );
   });
 
-  it("fits into a comment, and says how much is missing", () => {
+  it("fits into a comment, and counts the omitted parts", () => {
     const changes = Array.from({ length: 10 }, (_, n) => change(`+${"x".repeat(9_998)}`, `s-${n}.yaml`));
     const many = Array.from({ length: 40 }, (_, n) => ({
       ...FINDING,
@@ -222,11 +222,13 @@ describe("the comment", () => {
     );
     expect(text.length).toBeLessThanOrEqual(COMMENT_LIMIT);
     expect(text).toContain("\n(7001 lines more)\n");
-    expect(text).toContain("20 findings more: `make ci-preview JSON=1` tells all.");
+    expect(text).toContain("20 findings more: `make ci-preview JSON=1` shows all.");
     const shown = text.match(/changed <code>/g)?.length ?? 0;
     expect(shown).toBeGreaterThan(0);
     expect(
-      text.endsWith(`${10 - shown} parts of this found no room: \`make ci-preview JSON=1\` shows all.`),
+      text.endsWith(
+        `${10 - shown} parts did not fit into this comment: \`make ci-preview JSON=1\` shows all.`,
+      ),
     ).toBe(true);
   });
 
@@ -243,7 +245,7 @@ describe("the comment", () => {
     expect(ciComment(preview(...environments), previews).length).toBeLessThanOrEqual(COMMENT_LIMIT);
   });
 
-  it("lets what is quoted neither end its fence or cell nor call anybody", () => {
+  it("escapes quoted text, so that it cannot end a fence or cell, or mention a user", () => {
     const findings = { ...NONE, fresh: [{ ...FINDING, message: "a | b <b> `c` @team" }] };
     const text = ciComment(
       preview({ stack: "dev", changes: [change("+```\n+</details>")], findings }),

@@ -11,7 +11,7 @@ const STACKS: Readonly<Record<string, string>> = {
   wrong: "config:\n  dubbo-mesh:healthCheck: { interval: 1m }\n  dubbo-mesh:helthCheck: { interval: 1s }\n",
 };
 
-/** A copy of the project with stacks of its own: the CLI reads those beside it. */
+/** Copy of the project with its own stacks, because the CLI reads those in its folder. */
 function project(): string {
   const directory = mkdtempSync(join(tmpdir(), "dubbo-mesh-project-"));
   for (const folder of ["common", "settings", "stack", "tools"]) {
@@ -38,15 +38,15 @@ describe("the command line", () => {
   const run = async (...args: readonly string[]): Promise<Run> => {
     const { exitCode, stdout, stderr } = await execa("node", ["tools/cli.ts", ...args], {
       cwd: directory,
-      // vitest's own options are none of the CLI's.
+      // The CLI must not get vitest's options.
       env: { NODE_OPTIONS: "" },
       reject: false,
     });
     return { exitCode, stdout, stderr };
   };
-  const HELP = "Add --help to see what there is, or see `make help`.";
+  const HELP = "Run the command with --help, or run `make help`.";
 
-  // Each run loads the CLI anew, and most of them the Pulumi SDK with it: what can be tested without a process is tested elsewhere.
+  // Each run loads the CLI, and mostly the Pulumi SDK. Tests that need no process are elsewhere.
   it("reports wrong and unknown keys as one JSON object on standard output", async () => {
     const { exitCode, stdout, stderr } = await run("preview", "--stack", "wrong", "--json");
     expect({ exitCode, stderr, printed: JSON.parse(stdout) as unknown }).toEqual({
@@ -56,7 +56,7 @@ describe("the command line", () => {
         error:
           "dubbo-mesh:healthCheck.interval: must be a duration in seconds such as 5s or 0.25s; dubbo-mesh:helthCheck: no such key",
         fix: expect.stringMatching(
-          /^Mend the stack's configuration; the keys are cluster, context, .*, drain\.$/,
+          /^Correct the stack's configuration; the keys are cluster, context, .*, drain\.$/,
         ) as unknown,
       },
     });
@@ -71,7 +71,7 @@ describe("the command line", () => {
     });
   });
 
-  it("reports a wrong flag once, as JSON where that is asked for", async () => {
+  it("reports a wrong flag once, as JSON if requested", async () => {
     const { exitCode, stdout, stderr } = await run("up", "--engine", "foo", "--json");
     expect({ exitCode, stderr, printed: JSON.parse(stdout) as unknown }).toEqual({
       exitCode: 1,
@@ -94,13 +94,13 @@ describe("the command line", () => {
     });
   });
 
-  it("shows help that is asked for, and is content", async () => {
+  it("shows the requested help with exit code 0", async () => {
     const { exitCode, stdout, stderr } = await run("up", "--help");
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
     expect(stdout.split("\n")[0]).toBe("Usage: dubbo-mesh up [options]");
   });
 
-  it("shows help where there is no command, and is not content", async () => {
+  it("shows help without a command, with another exit code", async () => {
     const { exitCode, stdout, stderr } = await run();
     expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: "" });
     expect(stderr.split("\n")[0]).toBe("Usage: dubbo-mesh [options] [command]");

@@ -73,7 +73,7 @@ function unpacked(properties: Struct | undefined): unknown {
   return properties?.toJavaScript();
 }
 
-/** A plugin that runs, and what its engine is told. */
+/** A running plugin, and the messages to its engine. */
 interface Running {
   readonly plugin: Plugin;
   readonly client: Client;
@@ -186,7 +186,7 @@ describe("the schema of the real plugin", () => {
     expect(IMAGE).toBe(SCHEMA.type);
   });
 
-  it("has every input that the stand-in takes, of the same type", () => {
+  it("has every input of the stand-in, of the same type", () => {
     const own = schema.parse(z.toJSONSchema(imageInputs)).properties;
     const ownBuild = schema.parse(own["build"]).properties;
     const types = (properties: typeof own) =>
@@ -197,7 +197,7 @@ describe("the schema of the real plugin", () => {
     expect(imageInputs.parse(INPUTS)).toEqual(INPUTS);
   });
 
-  it("has inputs that the stand-in refuses: all others", async () => {
+  it("has other inputs, which the stand-in rejects", async () => {
     const others = Object.keys(real).filter((name) => !(name in imageInputs.shape));
     const otherOfBuild = Object.keys(realBuild).filter((name) => !(name in BUILD));
     expect([others, otherOfBuild]).toEqual([
@@ -216,7 +216,7 @@ describe("the schema of the real plugin", () => {
     ]);
   });
 
-  it("has the outputs, and no others", async () => {
+  it("has the same outputs", async () => {
     const plugin = await withDocker(ABSENT, {}, {}, PUSHED);
     const { outputs } = await create(plugin, INPUTS);
     expect(new Ajv().validate(SCHEMA.outputs, outputs)).toBe(true);
@@ -227,7 +227,7 @@ describe("the schema of the real plugin", () => {
 });
 
 describe("check", () => {
-  it("passes what the program declares", async () => {
+  it("accepts the program's inputs", async () => {
     expect(await failures(idle, INPUTS)).toEqual([]);
   });
 
@@ -239,7 +239,7 @@ describe("check", () => {
     ]);
   });
 
-  it("refuses another resource", async () => {
+  it("rejects another resource", async () => {
     await expect(failures(idle, {}, "docker:index/network:Network")).rejects.toMatchObject({
       details:
         "the stand-in for Pulumi's Docker plugin has no docker:index/network:Network, only docker:index/image:Image",
@@ -267,7 +267,7 @@ describe("diff", () => {
   const { ADD, DELETE, UPDATE } = provider.PropertyDiff.Kind;
   expect([ADD, DELETE, UPDATE]).toEqual([0, 2, 4]);
 
-  it("finds nothing where nothing changed", async () => {
+  it("finds no change", async () => {
     expect(await diff(structuredClone(INPUTS))).toEqual({
       changes: DIFF_NONE,
       replaces: [],
@@ -293,7 +293,7 @@ describe("diff", () => {
 });
 
 describe("create", () => {
-  it("builds, pushes, and tells the engine", async () => {
+  it("builds and pushes, and logs to the engine", async () => {
     const plugin = await withDocker(ABSENT, {}, {}, PUSHED);
     expect(await create(plugin, INPUTS)).toEqual({ id: REFERENCE, outputs: OUTPUTS });
     const { docker, logged } = plugin;
@@ -333,22 +333,22 @@ describe("create", () => {
     ]);
   });
 
-  it("says what failed, and what to do", async () => {
+  it("reports a failure with a fix", async () => {
     const plugin = await withDocker({}, { stderr: "denied\n", code: 1 });
     await expect(create(plugin, INPUTS)).rejects.toMatchObject({
       code: grpc.status.UNKNOWN,
       details:
         `${REFERENCE} could not be pushed: denied\n` +
-        "Check that the registry localhost:5000 answers and that `docker login` has been done for it, then run it again.",
+        "Check that the registry localhost:5000 answers and that you are logged in (`docker login`), then run the command again.",
     });
     await vi.waitFor(() => {
       expect(plugin.logged).toEqual([`status ${URN} FAIL  push ${REFERENCE}`]);
     });
   });
 
-  it("builds images side by side", async () => {
+  it("builds images in parallel", async () => {
     const folder = realpathSync(mkdtempSync(join(tmpdir(), "docker-plugin-")));
-    // A build ends once another one has begun.
+    // A build ends only after another one has begun.
     const script = `#!/bin/sh
 case "$*" in
   "image inspect --format"*) echo '["localhost:5000/a@sha256:1", "localhost:5000/b@sha256:2"]' ;;
@@ -372,14 +372,14 @@ esac
 });
 
 describe("update", () => {
-  it("builds an image of the same name anew", async () => {
+  it("builds an image of the same name again", async () => {
     const plugin = await withDocker({}, {}, PUSHED);
     const olds = { ...INPUTS, build: { ...BUILD, args: {} } };
     expect(await update(plugin, olds, INPUTS)).toEqual(OUTPUTS);
     expect(argsOf(plugin.docker)).toEqual([BUILT, PUSH, DIGESTS]);
   });
 
-  it("takes an image of the new name that exists", async () => {
+  it("uses an existing image of the new name", async () => {
     const plugin = await withDocker({}, {}, PUSHED);
     await update(plugin, { ...INPUTS, imageName: "localhost:5000/mesh/provider:old" }, INPUTS);
     expect(argsOf(plugin.docker)).toEqual([INSPECT, PUSH, DIGESTS]);
@@ -396,14 +396,14 @@ describe("the provider", () => {
   it.each([
     [{ host: "tcp://engine:2375", version: VERSION }, "tcp://engine:2375"],
     [{}, ""],
-  ])("takes docker's address from its configuration: %j", async (config, host) => {
+  ])("reads docker's address from its configuration: %j", async (config, host) => {
     const plugin = await withDocker({}, {}, PUSHED);
     expect(await configure(plugin, config)).toBe(true);
     await create(plugin, INPUTS);
     expect(new Set(plugin.docker.calls().map(({ env }) => env["DOCKER_HOST"]))).toEqual(new Set([host]));
   });
 
-  it("refuses other configuration of the real plugin", async () => {
+  it("rejects other configuration of the real plugin", async () => {
     const request = new provider.CheckRequest().setNews(packed({ host: "unix:///x", certPath: "/certs" }));
     const response = await called<InstanceType<typeof provider.CheckResponse>>((callback) =>
       idle.client.checkConfig(request, callback),
@@ -431,7 +431,7 @@ describe("the provider", () => {
     expect(argsOf(plugin.docker)).toEqual([]);
   });
 
-  it("tells the version of the plugin that it stands in for", async () => {
+  it("reports the version of the real plugin", async () => {
     const info = await called<{ getVersion(): string }>((callback) =>
       idle.client.getPluginInfo(new empty.Empty(), callback),
     );

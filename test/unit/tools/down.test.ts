@@ -30,12 +30,12 @@ async function stack(name: string, config: Readonly<Record<string, unknown>>): P
   return readMaskedStackFile(directory, name);
 }
 
-/** Removes a stack whose encrypted values, if it has any, may be masked. */
+/** Removes a stack. Its encrypted values may be masked. */
 function down(file: StackFile, engine: Pick<Engine, "down">, withImages: boolean): Promise<DownReport> {
   return remove(file, file, engine, withImages);
 }
 
-/** An engine that notes that it is to remove the stack. */
+/** An engine that records the removal of the stack. */
 function engine(): { engine: Pick<Engine, "down">; removed: () => boolean } {
   let removed = false;
   const remove = (): Promise<void> => {
@@ -45,7 +45,7 @@ function engine(): { engine: Pick<Engine, "down">; removed: () => boolean } {
   return { engine: { down: remove }, removed: () => removed };
 }
 
-describe("what down tells", () => {
+describe("the report of down", () => {
   const docker = (): FakeCommand => {
     const fake = fakeCommand("docker", [{ stdout: "abc\n" }, {}, {}], false);
     vi.stubEnv("PATH", fake.folder);
@@ -53,7 +53,7 @@ describe("what down tells", () => {
   };
   const whats = ({ remains }: DownReport): string[] => remains.map(({ what }) => what.replace(/: .*/, ""));
 
-  it("is what stays: images, the local cluster, and the state", async () => {
+  it("lists what stays: images, the local cluster, and the state", async () => {
     const { engine: pulumi, removed } = engine();
     const report = await down(await stack("dev", { cluster: "local" }), pulumi, false);
     expect(removed()).toBe(true);
@@ -73,13 +73,11 @@ describe("what down tells", () => {
     expect(lines).toHaveLength(10);
   });
 
-  it("is less where there is less: no state of a pull request's stack, no images that it did not build", async () => {
+  it("omits the state of a pull request's stack, and images that it did not build", async () => {
     const config = { context: "there", registry: "r.test/org" };
     const review = await down(await stack("pr-7", config), engine().engine, false);
     expect(whats(review)).toEqual(["images in docker", "images in the registry"]);
-    expect(review.remains[1]?.why).toBe(
-      "other stacks may run them; delete them there, by the registry's own means",
-    );
+    expect(review.remains[1]?.why).toBe("other stacks may use them; delete them in the registry");
     const services = [
       { app: "provider", image: "r.test/p:1" },
       { app: "consumer", image: "r.test/c:1" },
@@ -89,7 +87,7 @@ describe("what down tells", () => {
     expect(downText(report)).toBe("pr-7 is removed");
   });
 
-  it("is what went, too, where the images are to go: those that docker has", async () => {
+  it("lists removed images: those that docker had", async () => {
     const fake = docker();
     const report = await down(
       await stack("dev", { context: "there", registry: "r.test/org" }),
@@ -106,23 +104,23 @@ describe("what down tells", () => {
     expect(downText(report).split("\n")[1]).toBe(`${look?.[3] ?? ""} is removed from docker`);
   });
 
-  it("is an error with a way on where docker does not answer: the stack is gone by then", async () => {
+  it("is an error with a fix if docker does not answer after the stack is removed", async () => {
     const { engine: pulumi, removed } = engine();
     const file = await stack("dev", { context: "there", registry: "r.test/org" });
     expect(await userError(down(file, pulumi, true))).toMatchObject({
-      fix: "The stack itself is removed. Start docker and run it again.",
+      fix: "The stack is removed. Start docker and run the command again to remove its images.",
     });
     expect(removed()).toBe(true);
   });
 
-  it("shows no encrypted value, and needs none", async () => {
+  it("neither shows nor needs encrypted values", async () => {
     const file = await stack("dev", { context: { secure: "v1:abc" }, registry: "r.test/org" });
     expect(file.settings.context).toBe("[secret]");
     const report = await down(file, engine().engine, false);
     expect(JSON.stringify(report)).not.toContain("v1:abc");
   });
 
-  it("is of a stack whose masked values are none that their keys take, but of no other fault", async () => {
+  it("accepts a stack whose masked values are invalid, but no other error", async () => {
     const file = await stack("dev", { cluster: "local" });
     const wrong = (): Promise<StackFile> => Promise.reject(new UserError("wrong", "Mend it."));
     const fault = (): Promise<StackFile> => Promise.reject(new TypeError("a fault"));
@@ -132,7 +130,7 @@ describe("what down tells", () => {
     await expect(maskedOrNone({ encrypted: [] }, wrong)).rejects.toThrow("wrong");
   });
 
-  it("says so where only an encrypted value tells which images there are", async () => {
+  it("says if the images depend on encrypted values", async () => {
     const file = { ...(await stack("dev", { cluster: "local" })), encrypted: ["clusterDomain"] };
     const { engine: pulumi, removed } = engine();
     const { images, remains } = await remove(file, undefined, pulumi, true);
@@ -142,8 +140,6 @@ describe("what down tells", () => {
       "the local cluster",
       "the stack's state and history",
     ]);
-    expect(remains[0]?.why).toBe(
-      "which they are cannot be told without the encrypted values of clusterDomain",
-    );
+    expect(remains[0]?.why).toBe("their names depend on the encrypted values of clusterDomain");
   });
 });

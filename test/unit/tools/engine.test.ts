@@ -39,7 +39,7 @@ async function stack(overrides: Readonly<Record<string, string>> = {}): Promise<
   return readStackFile(directory, "test", overrides);
 }
 
-describe("the change that an event of the engine tells of", () => {
+describe("the change in an event of the engine", () => {
   const event = (op: string, diffs?: string[]): EngineEvent =>
     ({
       sequence: 1,
@@ -55,7 +55,7 @@ describe("the change that an event of the engine tells of", () => {
     }) as unknown as EngineEvent;
   const target = "kubernetes:core/v1:Service provider-service";
 
-  it.each(["create", "update", "replace", "delete"])("is one: %s", (operation) => {
+  it.each(["create", "update", "replace", "delete"])("is found: %s", (operation) => {
     expect(changeOf(event(operation))).toEqual([{ operation, target }]);
     expect(changeOf(event(operation, []))).toEqual([{ operation, target }]);
   });
@@ -66,20 +66,20 @@ describe("the change that an event of the engine tells of", () => {
     ]);
   });
 
-  // A replacement is told of by `replace`; the two halves of it would count it thrice.
+  // A replacement has three events; only `replace` counts.
   it.each(["same", "read", "refresh", "import", "create-replacement", "delete-replaced", "discard-replaced"])(
-    "is none: %s",
+    "is ignored: %s",
     (operation) => {
       expect(changeOf(event(operation, ["spec"]))).toEqual([]);
     },
   );
 
-  it("is none where the event is of another kind", () => {
+  it("is undefined for other events", () => {
     expect(changeOf({ sequence: 1, timestamp: 1, cancelEvent: {} })).toEqual([]);
   });
 });
 
-describe("the drift that an event of a refresh tells of", () => {
+describe("the drift in an event of a refresh", () => {
   const urn = "urn:pulumi:test::dubbo-mesh::kubernetes:core/v1:Service::provider-service";
   const event = (op: string): EngineEvent =>
     ({
@@ -88,12 +88,12 @@ describe("the drift that an event of a refresh tells of", () => {
       resOutputsEvent: { metadata: { op, urn, type: "kubernetes:core/v1:Service", diffs: ["spec"] } },
     }) as unknown as EngineEvent;
 
-  it.each(["update", "delete"])("is one: %s", (operation) => {
+  it.each(["update", "delete"])("is found: %s", (operation) => {
     const target = "kubernetes:core/v1:Service provider-service";
     expect(driftOf(event(operation))).toEqual([{ operation, target, detail: "spec" }]);
   });
 
-  it("is none where the object is as it was, or its look only begins", () => {
+  it("is undefined if the object is unchanged, or its refresh only begins", () => {
     expect(driftOf(event("refresh"))).toEqual([]);
     expect(driftOf(event("same"))).toEqual([]);
     expect(driftOf({ sequence: 1, timestamp: 1, resourcePreEvent: {} } as EngineEvent)).toEqual([]);
@@ -103,14 +103,14 @@ describe("the drift that an event of a refresh tells of", () => {
 describe("Pulumi's engine", () => {
   const EMPTY = { stdout: JSON.stringify({ version: 3, deployment: { resources: [] } }) };
   const FAILURE = { stderr: "error: no good\n", code: 255 };
-  const FIX = "Mend what it names and run the command again; the stack's state is kept.";
+  const FIX = "Fix the reported problem and run the command again; the stack's state is kept.";
 
   async function engine(file: StackFile): Promise<Engine> {
     const command = await PulumiCommand.get({ skipVersionCheck: true });
     return new Engine(file, { command, env: {} });
   }
 
-  it("selects the stack in the project's folder and updates it, with a refresh as the cluster is local", async () => {
+  it("selects the stack in the project's folder, refreshes and updates it", async () => {
     const fake = onPath(VERSION, {}, FAILURE);
     const file = await stack();
     expect(await userError((await engine(file)).up())).toEqual({
@@ -125,7 +125,7 @@ describe("Pulumi's engine", () => {
     expect(update?.args).not.toContain("--config-file");
   });
 
-  it("reads the copy that holds overrides, and refreshes no cluster but the local one", async () => {
+  it("reads the copy with overrides, and refreshes only the local cluster", async () => {
     const fake = onPath(VERSION, {}, FAILURE);
     const file = await stack({ cluster: "existing", context: "minikube", registry: "r.test/org" });
     await userError((await engine(file)).down());
@@ -158,8 +158,8 @@ Duration: 1s
     });
   });
 
-  it("reports the error with which the program stops itself, and its fix, as one", async () => {
-    const error = "stacks a and b both go to namespace n of c";
+  it("reports the program's error and its fix as one", async () => {
+    const error = "stacks a and b both deploy to namespace n of c";
     const stdout = (lines: string): string =>
       `Diagnostics:\n  pulumi:pulumi:Stack (dubbo-mesh-test):\n${lines}\nResources:\n    1 unchanged\n`;
     const failure = async (lines: string): Promise<unknown> => {
@@ -177,7 +177,7 @@ Duration: 1s
   });
 
   it("previews without an update", async () => {
-    // The CLI reports what it counted over a connection that the fake does not open.
+    // The CLI sends its summary over a connection that the fake does not open.
     vi.spyOn(console, "warn").mockReturnValue();
     const fake = onPath(VERSION, {}, EMPTY, {});
     expect(await (await engine(await stack())).preview()).toEqual({ changes: [], warnings: [] });
@@ -192,8 +192,8 @@ Duration: 1s
     ]);
   });
 
-  describe("tells of its preview what calls would feel", () => {
-    // The last that writes its events to a file, as the fake does.
+  describe("previews changes that callers notice", () => {
+    // The last version that writes its events to a file, like the fake.
     const OLD = { stdout: "v3.200.0\n" };
     const urnOf = (type: string, name: string): string => `urn:pulumi:test::dubbo-mesh::x$${type}::${name}`;
     const resource = (type: string, name: string, kind: string, more: object = {}): object => ({
@@ -226,7 +226,7 @@ Duration: 1s
     ];
     const gone = (name: string): object => ({
       target: `Service/the-${name}`,
-      text: `the-${name} cannot be called any more; no service of the stack calls it, others may.`,
+      text: `the-${name} cannot be called any more; no service of the stack calls it, but others may.`,
     });
     const refused = (...errors: string[]): Answer => ({
       stdout: `Diagnostics:\n${errors.map((error) => `    error: ${error}`).join("\n")}\n\nResources:\n    1 unchanged\n`,
@@ -234,7 +234,7 @@ Duration: 1s
     });
     const PROTECTED = 'Preview failed: resource "urn" cannot be deleted\n    because it is protected.';
 
-    it("of what is deleted and of what is replaced, once", async () => {
+    it("for deleted and replaced resources, once each", async () => {
       const events = [
         ...[event("refresh", SERVICE, "b"), event("same", NAMESPACE, "ns"), ...kept],
         ...["create-replacement", "replace", "delete-replaced"].map((op) => event(op, SERVICE, "a")),
@@ -249,14 +249,14 @@ Duration: 1s
         warnings: [
           {
             target: "Service/the-a",
-            text: "the-a cannot be called until its Service is made anew; no service of the stack calls it, others may.",
+            text: "the-a cannot be called until its Service is created again; no service of the stack calls it, but others may.",
           },
           gone("b"),
         ],
       });
     });
 
-    it("where the engine stops at what it protects, with all that it has not come to", async () => {
+    it("if the engine stops at a protected resource, with the remaining ones", async () => {
       const events = [
         ...[event("refresh", SERVICE, "b"), event("same", NAMESPACE, "ns"), ...kept],
         ...[event("delete", SERVICE, "a"), summary],
@@ -270,7 +270,7 @@ Duration: 1s
       expect(await (await engine(await stack())).forecast()).toEqual({ warnings: [gone("a"), gone("b")] });
     });
 
-    it("without a preview where the stack has nothing to lose", async () => {
+    it("without a preview if the stack has no resources", async () => {
       const fake = onPath(OLD, {}, EMPTY);
       expect(await (await engine(await stack())).forecast()).toEqual({ warnings: [] });
       expect(fake.calls().map(({ args }) => args.slice(0, 2).join(" "))).toEqual([
@@ -280,7 +280,7 @@ Duration: 1s
       ]);
     });
 
-    describe("and whether there is anything to do", () => {
+    describe("and reports if there is nothing to do", () => {
       const outputs = { namespace: "demo", images: { a: "x@sha256:1" } };
       const root = (found: object): object => ({
         urn: urnOf("pulumi:pulumi:Stack", "x"),
@@ -299,7 +299,7 @@ Duration: 1s
         return (await engine(await stack())).forecast();
       };
 
-      it("where outputs and objects are what they were", async () => {
+      it("if outputs and objects are unchanged", async () => {
         expect(await forecast(outputs, {})).toEqual({ warnings: [], outputs });
       });
 
@@ -332,18 +332,18 @@ Duration: 1s
           },
           [],
         ],
-      ])("not where %s", async (_, found, deployment, more) => {
+      ])("but not if %s", async (_, found, deployment, more) => {
         expect(await forecast(found, deployment, ...more)).toEqual({ warnings: [] });
       });
     });
 
-    it("and fails where anything else is wrong beside it", async () => {
+    it("and fails on any other error", async () => {
       onPath(OLD, {}, STATE, { events: [summary], ...refused(PROTECTED, "no good") });
       expect((await userError((await engine(await stack())).preview())).message).toContain("error: no good");
     });
   });
 
-  it("lets go of what it protects, in the state alone", async () => {
+  it("removes protection, only in the state", async () => {
     const fake = onPath(VERSION, {}, {});
     const file = await stack();
     await (await engine(file)).unprotect();
@@ -353,7 +353,7 @@ Duration: 1s
     expect(unprotect?.env["PULUMI_BACKEND_URL"]).toBe("file://~");
   });
 
-  it("lets go of production before it removes it, and of no other stack", async () => {
+  it("removes protection before it removes a production stack, and only then", async () => {
     vi.spyOn(console, "warn").mockReturnValue();
     const verbs = async (overrides: Readonly<Record<string, string>>): Promise<(string | undefined)[]> => {
       const fake = onPath(VERSION, ...Array<Answer>(5).fill({ stdout: "[]" }));
@@ -366,7 +366,7 @@ Duration: 1s
     expect(await verbs({ security })).toEqual(["version", "stack", "destroy", "stack"]);
   });
 
-  describe("of an interrupted update", () => {
+  describe("after an interrupted update", () => {
     const lockedBy = (host: string, pid: number): Answer => ({
       stderr:
         "error: the stack is currently locked by 1 lock(s). Either wait for the other process(es) to end or delete the lock file " +
@@ -382,18 +382,18 @@ Duration: 1s
     const verbs = (fake: FakeCommand): string[] => fake.calls().map(({ args }) => args.slice(0, 2).join(" "));
 
     beforeEach(() => {
-      // The CLI reports what it counted over a connection that the fake does not open.
+      // The CLI sends its summary over a connection that the fake does not open.
       vi.spyOn(console, "warn").mockReturnValue();
     });
 
-    it("names the command that repairs, where the stack is locked", async () => {
+    it("names the repair command if the stack is locked", async () => {
       onPath(VERSION, {}, lockedBy("elsewhere", 1));
       expect(await userError((await engine(await stack())).up())).toMatchObject({
-        fix: "If no command works on it any more, run `make repair STACK=test`.",
+        fix: "If no other command is running, run `make repair STACK=test`.",
       });
     });
 
-    it("releases the lock, and makes the state fit the cluster", async () => {
+    it("releases the lock, and updates the state from the cluster", async () => {
       const fake = onPath(VERSION, {}, BUSY, lockedBy("elsewhere", process.pid), {}, {}, INFO);
       expect(await (await engine(await stack())).repair()).toEqual({
         unlocked: true,
@@ -409,23 +409,23 @@ Duration: 1s
       expect(fake.calls()[5]?.args).toContain("--clear-pending-creates");
     });
 
-    it("releases the lock of a process that has ended on this machine", async () => {
-      // Linux gives no process so high a number.
+    it("releases the lock of an ended process on this machine", async () => {
+      // Linux has no process with such a high number.
       const fake = onPath(VERSION, {}, BUSY, lockedBy(hostname(), 2 ** 30), {}, {}, INFO);
       expect(await (await engine(await stack())).repair()).toMatchObject({ unlocked: true });
       expect(verbs(fake)).toContain("cancel --yes");
     });
 
-    it("does not touch the lock of one that runs", async () => {
+    it("keeps the lock of a running process", async () => {
       const fake = onPath(VERSION, {}, BUSY, lockedBy(hostname(), process.pid));
       expect(await userError((await engine(await stack())).repair())).toEqual({
-        message: `the stack is not interrupted: process ${process.pid} works on it`,
-        fix: "Wait until it ends, or end it, then run the command again.",
+        message: `the stack is not interrupted: process ${process.pid} is working on it`,
+        fix: "Wait until it ends, or stop it, then run the command again.",
       });
       expect(fake.calls()).toHaveLength(4);
     });
 
-    it("cancels nothing where there is no lock, or the refresh fails for another reason", async () => {
+    it("cancels nothing without a lock, or if the refresh fails for another reason", async () => {
       const fake = onPath(VERSION, {}, state([]), {}, INFO);
       expect(await (await engine(await stack())).repair()).toEqual({
         unlocked: false,
@@ -441,7 +441,7 @@ Duration: 1s
     });
   });
 
-  it("looks for drift without a change to state or cluster, and fails where the look does", async () => {
+  it("finds drift without changing state or cluster, and fails if the refresh fails", async () => {
     const fake = onPath(VERSION, {}, FAILURE);
     expect(await userError((await engine(await stack())).drift())).toEqual({
       message: "pulumi refresh --preview-only failed: error: no good",
@@ -450,7 +450,7 @@ Duration: 1s
     expect(fake.calls()[2]?.args.slice(0, 3)).toEqual(["refresh", "--preview-only", "--expect-no-changes"]);
   });
 
-  it("removes the state of a pull request's stack with it, and of no other", async () => {
+  it("removes the state only of a pull request's stack", async () => {
     vi.spyOn(console, "warn").mockReturnValue();
     const down = async (name: string): Promise<string[][]> => {
       const { directory } = await stack();
@@ -478,20 +478,20 @@ Duration: 1s
   };
   const FILE_BACKEND = "file://~";
 
-  it("has a file backend and an empty passphrase where nothing is chosen", async () => {
+  it("uses a file backend and an empty passphrase by default", async () => {
     expect(await environment()).toEqual({ PULUMI_BACKEND_URL: FILE_BACKEND, PULUMI_CONFIG_PASSPHRASE: "" });
     logIn("");
     expect(await environment()).toMatchObject({ PULUMI_BACKEND_URL: FILE_BACKEND });
   });
 
-  it("has the backend and the passphrase that the user has chosen", async () => {
+  it("uses the user's backend and passphrase", async () => {
     vi.stubEnv("PULUMI_BACKEND_URL", "s3://bucket");
     vi.stubEnv("PULUMI_CONFIG_PASSPHRASE", "secret");
     const chosen = { PULUMI_BACKEND_URL: "s3://bucket", PULUMI_CONFIG_PASSPHRASE: "secret" };
     expect(await environment()).toEqual(chosen);
   });
 
-  it("has the backend that the user is logged in to, and the passphrase's file", async () => {
+  it("uses the backend of the user's login, and the passphrase file", async () => {
     logIn("https://api.pulumi.com");
     vi.stubEnv("PULUMI_CONFIG_PASSPHRASE_FILE", "/secret");
     expect(await environment()).toEqual({ PULUMI_CONFIG_PASSPHRASE_FILE: "/secret" });

@@ -24,13 +24,13 @@ async function stack(config: Readonly<Record<string, unknown>> = {}): Promise<St
   return readStackFile(directory, "test");
 }
 
-/** The explanation, its columns apart by one space. */
+/** Returns the explanation with one space between its columns. */
 async function explained(key: string, config?: Readonly<Record<string, unknown>>): Promise<string[]> {
   const text = explanationText(await explain(await stack(config), key));
   return text.split("\n").map((line) => line.trim().replaceAll(/ {2,}/g, " "));
 }
 
-// No command is needed for it: neither docker nor kubectl nor pulumi.
+// Explaining needs no command: neither docker nor kubectl nor pulumi.
 beforeEach(() => {
   vi.stubEnv("PATH", "/nowhere");
 });
@@ -38,8 +38,8 @@ beforeEach(() => {
 const APP = "spec.template.spec.containers[app]";
 const HOST = "dubbo-samples-mesh-provider.dubbo-demo.svc.cluster.local";
 
-describe("the way of a setting", () => {
-  it("goes from an app's port to all who know it", async () => {
+describe("an explained setting", () => {
+  it("lists all fields of a port", async () => {
     expect(await explained("dubbo-mesh:services[0].port")).toEqual([
       "dubbo-mesh:services[0].port: Triple port",
       "is 50052, from app provider",
@@ -54,11 +54,11 @@ describe("the way of a setting", () => {
     ]);
   });
 
-  it("is the same, whole, as JSON", async () => {
+  it("has the same content as JSON", async () => {
     const { trial, ...rest } = await explain(await stack(), "traffic.attempts");
     expect(rest).toEqual({
       key: "dubbo-mesh:traffic.attempts",
-      meaning: "retries of a call on another endpoint; 0 turns them off",
+      meaning: "maximum retries of a call, on other endpoints; 0 turns them off",
       value: 2,
       from: "the default",
       refused: [],
@@ -74,7 +74,7 @@ describe("the way of a setting", () => {
     });
   });
 
-  it("names the stack-wide key where the service does not say, and of a text only the lines that change", async () => {
+  it("names the stack-wide key of an inherited value, and only changed lines", async () => {
     const path = "services[0].drain";
     const drained = [
       `with 24s:`,
@@ -83,10 +83,10 @@ describe("the way of a setting", () => {
       "Deployment dubbo-samples-mesh-provider-v1 spec.template.spec.terminationGracePeriodSeconds 47 -> 59",
     ];
     const meaning =
-      "dubbo-mesh:services[0].drain: time that an ending pod answers NOT_SERVING, in place of the stack's drain";
+      "dubbo-mesh:services[0].drain: time in which a terminating pod answers NOT_SERVING; replaces that of the stack";
     expect(await explained(path, { drain: "12s" })).toEqual([
       meaning,
-      "is 12s, from dubbo-mesh:drain, which is of all services (Pulumi.test.yaml)",
+      "is 12s, from dubbo-mesh:drain, which applies to all services (Pulumi.test.yaml)",
       ...drained,
     ]);
     expect(await explained(path, { services: [{ ...PROVIDER, drain: "12s" }, CONSUMER] })).toEqual([
@@ -96,7 +96,7 @@ describe("the way of a setting", () => {
     ]);
   });
 
-  it("names the profile of a field of the check", async () => {
+  it("names the profile of a health check's field", async () => {
     const from = async (healthCheck: unknown): Promise<unknown> => {
       const { value, from } = await explain(await stack({ healthCheck }), "healthCheck.timeout");
       return [value, from];
@@ -106,7 +106,7 @@ describe("the way of a setting", () => {
     expect(await from({ timeout: "4s" })).toEqual(["4s", "Pulumi.test.yaml"]);
   });
 
-  it("changes with a name the calls to it, and with a weight another version's", async () => {
+  it("changes a name together with its calls, and a weight with another version's", async () => {
     const name = await explain(await stack(), "services[0].name");
     expect(name.trial).toMatchObject({
       value: "dubbo-samples-mesh-provider-x",
@@ -132,7 +132,7 @@ describe("the way of a setting", () => {
     ]);
   });
 
-  it("says which values are refused, and when nothing changes", async () => {
+  it("reports rejected values, and a value without effect", async () => {
     expect(await explained("context")).toEqual([
       "dubbo-mesh:context: kubectl context to deploy to; required unless cluster is local",
       "is kind-dubbo-mesh, from the default",
@@ -140,15 +140,15 @@ describe("the way of a setting", () => {
       "kind-dubbo-mesh-x, kind-dubbo-meshx, explained, registry.test/explained:v1, org.example.Explained: dubbo-mesh:context is set, but dubbo-mesh:cluster is local, which has its own",
     ]);
     expect(await explained("healthCheckBudget")).toEqual([
-      "dubbo-mesh:healthCheckBudget: checks a second that a pod may be asked to answer by all callers together",
+      "dubbo-mesh:healthCheckBudget: maximum health checks of one pod by all of its callers, checks a second",
       "is 100, from the default",
-      "with 101 no field is different",
+      "with 101 no field differs",
     ]);
   });
 
-  it("tells what is not set, and what the command line sets", async () => {
+  it("reports unset values, and values of the command line", async () => {
     expect((await explained("services[1].replicas")).slice(0, 4)).toEqual([
-      "dubbo-mesh:services[1].replicas: pods",
+      "dubbo-mesh:services[1].replicas: number of pods",
       "is not set",
       "with 7:",
       "Deployment dubbo-samples-mesh-consumer spec.replicas 1 -> 7",
@@ -162,29 +162,29 @@ describe("a key that cannot be explained", () => {
   const refusal = async (key: string): Promise<{ message: string; fix: string }> =>
     userError(explain(await stack(), key));
 
-  it("is unknown: near ones are named", async () => {
+  it("is unknown: similar keys are listed", async () => {
     expect(await refusal("dubbo-mesh:services[0].prot")).toEqual({
       message: "dubbo-mesh:services[0].prot: no such key",
-      fix: "Near it are services[].port, services[].routes, services[].app; docs/configuration.md lists all.",
+      fix: "Similar keys are services[].port, services[].routes, services[].app; docs/configuration.md lists all keys.",
     });
-    expect((await refusal("helthCheck")).fix).toMatch(/^Near it are healthCheck, /);
+    expect((await refusal("helthCheck")).fix).toMatch(/^Similar keys are healthCheck, /);
     expect((await refusal("")).message).toBe("dubbo-mesh:: no such key");
     expect((await refusal("services[")).message).toBe("dubbo-mesh:services[: no such key");
   });
 
-  it("holds others, or is of no item", async () => {
+  it("has nested keys, or belongs to no item", async () => {
     expect(await refusal("traffic.connectionPool")).toEqual({
-      message: "dubbo-mesh:traffic.connectionPool holds further keys",
+      message: "dubbo-mesh:traffic.connectionPool has nested keys",
       fix: "Explain one of them: connectTimeout, maxRequests.",
     });
     expect((await refusal("services[2].port")).message).toBe(
-      "dubbo-mesh:services has 2 items, and so no item 2",
+      "dubbo-mesh:services has 2 items, so there is no item 2",
     );
   });
 });
 
 describe("the keys", () => {
-  it("are explained each: only those are refused that hold others, or are of items that nobody named", async () => {
+  it("can all be explained, except those with nested keys or of missing items", async () => {
     const file = await stack();
     const paths = allKeys()
       .map(({ path }) => path.replace("[]", "[0]"))

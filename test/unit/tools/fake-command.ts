@@ -2,35 +2,35 @@ import { existsSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** What a fake command does when it is called: it prints, and ends with a code, 0 by default. */
+/** Answer of a fake command: its output, and its exit code (default: 0). */
 export interface Answer {
   readonly stdout?: string;
   readonly stderr?: string;
   readonly code?: number;
-  /** What it writes to the file that `--event-log` names, an event a line. */
+  /** Text for the file of `--event-log`, one event a line. */
   readonly events?: readonly object[];
 }
 
 /** One call of a fake command. */
 export interface Call {
   readonly args: readonly string[];
-  /** All that it was given on standard input. */
+  /** Complete standard input. */
   readonly stdin: string;
-  /** Folder that it ran in. */
+  /** Working directory. */
   readonly directory: string;
-  /** Its environment. */
+  /** Environment. */
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** A command that notes how it is called and answers what the test says. */
+/** A command that records its calls and gives the test's answers. */
 export interface FakeCommand {
-  /** Folder that holds the command, for PATH. */
+  /** Folder of the command, for PATH. */
   readonly folder: string;
-  /** Its calls up to now, in order. */
+  /** Its calls so far, in order. */
   calls(): Call[];
 }
 
-// The shell's own commands and full paths only: PATH may hold nothing but this script.
+// The script uses only the shell's own commands and full paths, because PATH may have nothing else.
 function script(notes: string, readsInput: boolean): string {
   return `#!/bin/sh
 n=1
@@ -48,7 +48,7 @@ function quoted(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-/** The reader of the log looks at it a few times a second. */
+/** The reader of the log reads it a few times a second. */
 function eventsScript(events: readonly object[]): string {
   if (events.length === 0) return "";
   const lines = events.map((event) => `${JSON.stringify(event)}\n`).join("");
@@ -78,8 +78,9 @@ function readCall(folder: string): Call {
 }
 
 /**
- * Writes a command of this name into a folder of its own. Its first call gets the first answer, and so on; a call too many fails.
- * @param readsInput whether it reads its standard input to the end; one that is left open is then a test that never ends
+ * Writes a command with this name into a new folder. Each call gets the next answer; a call without
+ * an answer fails.
+ * @param readsInput reads the standard input to its end; a test with an open input then never ends
  */
 export function fakeCommand(name: string, answers: readonly Answer[], readsInput = true): FakeCommand {
   const folder = mkdtempSync(join(tmpdir(), "dubbo-mesh-bin-"));

@@ -28,7 +28,7 @@ const HOST = "pulumi-language-nodejs";
 const PLUGINS = [`resource-kubernetes-v${kubernetes.version}`, `resource-docker-v${docker.version}`] as const;
 
 let stderr: MockInstance<typeof process.stderr.write>;
-/** The user's home, PULUMI_HOME of the checkout, and a folder on PATH. */
+/** Home of the user, PULUMI_HOME of the checkout, and a folder on PATH. */
 let [home, own, bin] = ["", "", ""];
 
 beforeEach(() => {
@@ -67,7 +67,7 @@ function command(path: string, script: string): string {
   return path;
 }
 
-/** A CLI, with the language host beside it as its vendor has it. */
+/** Writes a CLI, with the language host beside it as in a release. */
 function cli(folder: string, version: string): string {
   command(join(folder, HOST), "exit 1");
   return command(join(folder, "pulumi"), `echo v${version}`);
@@ -77,7 +77,7 @@ function plugins(pulumiHome: string): void {
   for (const name of PLUGINS) mkdirSync(join(pulumiHome, "plugins", name), { recursive: true });
 }
 
-/** A Go that builds a script, which prints a version; its module folder holds a schema. */
+/** Writes a Go that builds a script, which prints a version. Its module folder has a schema. */
 function go(version = "go1.26.8"): void {
   const module = join(home, "module");
   mkdirSync(join(module, "cmd/pulumi-resource-kubernetes"), { recursive: true });
@@ -98,8 +98,8 @@ esac`,
   );
 }
 
-describe("an engine that is installed", () => {
-  it("is the CLI on PATH, before the one in its home; nobody is asked, nothing is set", async () => {
+describe("an installed engine", () => {
+  it("is the CLI on PATH, before that in PULUMI_HOME, without a request or a change", async () => {
     cli(bin, "3.259.0");
     cli(join(home, ".pulumi/bin"), "3.260.0");
     plugins(join(home, ".pulumi"));
@@ -109,7 +109,7 @@ describe("an engine that is installed", () => {
     expect([printed(), existsSync(own)]).toEqual([[], false]);
   });
 
-  it("is else the CLI in PULUMI_HOME", async () => {
+  it("is otherwise the CLI in PULUMI_HOME", async () => {
     const pulumi = cli(join(home, ".pulumi/bin"), "3.260.0");
     plugins(join(home, ".pulumi"));
     expect((await findEngine(own)).command).toMatchObject({ command: pulumi });
@@ -125,14 +125,14 @@ describe("an engine that is installed", () => {
     expect((await findEngine(own)).env).toEqual({});
   });
 
-  it.each(["3.247.0", "2.25.0"])("is refused where its CLI is too old: %s", async (version) => {
+  it.each(["3.247.0", "2.25.0"])("is an error if its CLI is too old: %s", async (version) => {
     cli(bin, version);
     plugins(join(home, ".pulumi"));
     expect(await userError(findEngine(own))).toEqual({
       message: `the Pulumi CLI (pulumi) is ${version}, older than 3.248.0`,
       fix:
-        "Update it (https://www.pulumi.com/docs/iac/download-install/), or take it off PATH: " +
-        "the right one is then downloaded or built.",
+        "Update it (https://www.pulumi.com/docs/iac/download-install/), or remove it from PATH, " +
+        "so that the right one is downloaded or built.",
     });
   });
 });
@@ -151,13 +151,13 @@ describe("an engine whose vendor answers", () => {
     expect(printed()).toEqual(["  ok    download the Pulumi CLI"]);
   });
 
-  it("is the installed CLI, which downloads its plugins by itself", async () => {
+  it("is the installed CLI, which downloads its own plugins", async () => {
     cli(bin, "3.276.0");
     expect((await findEngine(own)).env).toEqual({});
     expect(existsSync(own)).toBe(false);
   });
 
-  it("is built where the download fails", async () => {
+  it("is built if the download fails", async () => {
     vi.spyOn(PulumiCommand, "install").mockRejectedValue(new Error("curl: not found"));
     go();
     expect((await findEngine(own)).command).toMatchObject({ command: join(own, "bin/pulumi") });
@@ -166,7 +166,7 @@ describe("an engine whose vendor answers", () => {
 });
 
 describe("an engine whose vendor does not answer", () => {
-  it("is built once, with its Kubernetes plugin; the rest stands in", async () => {
+  it("is built once, with its Kubernetes plugin and stand-ins", async () => {
     go();
     const { command, env } = await findEngine(own);
     expect(command).toMatchObject({
@@ -208,13 +208,13 @@ describe("an engine whose vendor does not answer", () => {
     expect(read(join(home, "go-calls")).match(/^build$/gm)).toHaveLength(2);
   });
 
-  it.each([403, 502])("is no proxy that answers in its place: %s", async (status) => {
+  it.each([403, 502])("is not confused with a proxy's answer: %s", async (status) => {
     vi.stubGlobal("fetch", () => Promise.resolve(new Response(null, { status })));
     go();
     expect((await findEngine(own)).command).toMatchObject({ command: join(own, "bin/pulumi") });
   });
 
-  it("has 5 s to answer", async () => {
+  it("must answer within 5 s", async () => {
     const slow = new AbortController();
     const timeout = vi.spyOn(AbortSignal, "timeout").mockReturnValue(slow.signal);
     vi.stubGlobal(
@@ -235,7 +235,7 @@ describe("an engine whose vendor does not answer", () => {
     expect((await finding).command).toMatchObject({ command: join(own, "bin/pulumi") });
   });
 
-  it("keeps what the user has: the CLI, its language host and its plugins", async () => {
+  it("keeps the user's CLI, language host and plugins", async () => {
     cli(bin, "3.259.0");
     const pulumiHome = join(home, ".pulumi");
     mkdirSync(join(pulumiHome, "plugins", PLUGINS[0]), { recursive: true });
@@ -250,11 +250,11 @@ describe("an engine whose vendor does not answer", () => {
   it.each([
     ["no Go", undefined, "Go is not installed, and "],
     ["an old Go", "go1.25.1", "Go 1.25 is too old, and "],
-  ])("cannot be had with %s", async (_name, version, what) => {
+  ])("is an error with %s", async (_name, version, what) => {
     if (version !== undefined) go(version);
     expect(await userError(findEngine(own))).toEqual({
       message: `${what}Pulumi's CLI and Kubernetes plugin must be built: not installed, and https://get.pulumi.com does not answer`,
-      fix: "install Go 1.26 or newer, put it on PATH, and run the same command again",
+      fix: "Install Go 1.26 or newer, put it on PATH, and run the command again.",
     });
   });
 });

@@ -36,18 +36,18 @@ const DEV = `flowchart LR
   s1 -.->|"checks every 5s<br/>out after 1 failure"| s0`;
 
 describe("the picture of a mesh", () => {
-  it("is that of canary, and of dev", async () => {
+  it("shows canary, and dev", async () => {
     expect(await ofStack("canary")).toBe(CANARY);
     expect(await ofStack("dev")).toBe(DEV);
   });
 
-  it("of canary is in the README", () => {
+  it("is in the README, for canary", () => {
     const readme = readFileSync(resolve(ROOT, "README.md"), "utf8");
     const blocks = [...readme.matchAll(/^```mermaid\n([^]*?)\n```$/gm)].map(([, text]) => text);
     expect(blocks).toEqual([CANARY]);
   });
 
-  it("shows identities, pods by load and each service's own check", async () => {
+  it("shows identities, autoscaled pods and each service's check", async () => {
     const lines = (await ofStack("prod")).split("\n").map((line) => line.trim());
     expect(lines).toContain(
       's0["dubbo-samples-mesh-provider<br/>port 50052, as dubbo-samples-mesh-provider"]',
@@ -64,7 +64,7 @@ describe("the picture of a mesh", () => {
     );
   });
 
-  it("has no checks without sidecars, which send them", () => {
+  it("has no checks without sidecars", () => {
     const lines = of({ injection: "false" });
     expect(lines.filter((line) => line.includes("-->"))).toHaveLength(2);
     expect(lines.filter((line) => line.includes("-.->"))).toEqual([]);
@@ -79,7 +79,7 @@ describe("the picture of a mesh", () => {
     ]);
   });
 
-  it("escapes what Mermaid would read as its own", () => {
+  it("escapes Mermaid's syntax", () => {
     const service = { name: 'a"]#<b>`&', port: 1, account: "x", isCalled: false, versions: [] };
     const graph = { namespace: "n", services: [service], calls: [], checks: [] };
     expect(mermaid(graph).split("\n")[2]).toBe('    s0["a#34;]#35;#60;b#62;#96;#38;<br/>port 1, as x"]');
@@ -87,7 +87,7 @@ describe("the picture of a mesh", () => {
 });
 
 describe("the graph of a mesh", () => {
-  it("is nodes and edges", async () => {
+  it("has nodes and edges", async () => {
     const { settings } = await readStackFile(ROOT, "canary");
     const [provider, consumer] = ["dubbo-samples-mesh-provider", "dubbo-samples-mesh-consumer"];
     const pods = { minPods: 2, maxPods: 2 };

@@ -47,13 +47,13 @@ function argsOf(fake: FakeCommand): (readonly string[])[] {
   return fake.calls().map(({ args }) => args);
 }
 
-/** The steps that were reported, without their times. */
+/** Returns the reported steps, without their times. */
 function steps(): string[] {
   return stderr.mock.calls.map(([text]) => String(text).replace(/ \(\d+\.\d s\)\n$/, ""));
 }
 
 describe("an image", () => {
-  it("is built in the project's folder, pushed, and named by digest", async () => {
+  it("is built in the project's folder, pushed, and returned by digest", async () => {
     const fake = fakeDocker(ABSENT, {}, {}, { stdout: JSON.stringify([DIGEST]) });
     expect(await buildAndPush(IMAGE, DIRECTORY, undefined)).toBe(DIGEST);
     expect(argsOf(fake)).toEqual([INSPECT, BUILD, PUSH, DIGESTS]);
@@ -61,13 +61,13 @@ describe("an image", () => {
     expect(steps()).toEqual([`  ok    build ${REFERENCE}`, `  ok    push ${REFERENCE}`]);
   });
 
-  it("is built with the network that it asks for", async () => {
+  it("is built with its network", async () => {
     const fake = fakeDocker(ABSENT, {}, {}, { stdout: JSON.stringify([DIGEST]) });
     await buildAndPush({ ...IMAGE, network: "default" }, DIRECTORY, undefined);
     expect(argsOf(fake)[1]).toEqual(BUILD.map((arg) => (arg === "none" ? "default" : arg)));
   });
 
-  it("that exists is pushed without a build", async () => {
+  it("is pushed without a build if it exists", async () => {
     const fake = fakeDocker({ stdout: "[{}]" }, {}, { stdout: JSON.stringify([DIGEST]) });
     expect(await buildAndPush(IMAGE, DIRECTORY, undefined)).toBe(DIGEST);
     expect(argsOf(fake)).toEqual([INSPECT, PUSH, DIGESTS]);
@@ -81,11 +81,11 @@ describe("an image", () => {
   });
 
   it.each(["[]", "null", '["r.test/mesh/provider@sha256:2"]'])(
-    "that has no digest after its push is a fault: %s",
+    "is an error without a digest after its push: %s",
     async (digests) => {
       fakeDocker({}, {}, { stdout: digests });
       await expect(buildAndPush(IMAGE, DIRECTORY, undefined)).rejects.toThrow(
-        `${REFERENCE} was pushed, but docker knows no digest of it`,
+        `${REFERENCE} was pushed, but docker has no digest of it`,
       );
     },
   );
@@ -95,14 +95,14 @@ describe("docker's engine", () => {
   it.each([
     ["unix:///run/mesh.sock", "unix:///run/mesh.sock"],
     [undefined, "tcp://own:2375"],
-  ])("is the stack's or else the user's: %j", async (host, expected) => {
+  ])("is the stack's, or else the user's: %j", async (host, expected) => {
     const fake = fakeDocker(ABSENT, {}, {}, { stdout: JSON.stringify([DIGEST]) });
     vi.stubEnv("DOCKER_HOST", "tcp://own:2375");
     await buildAndPush(IMAGE, DIRECTORY, host);
     expect(fake.calls().map(({ env }) => env["DOCKER_HOST"])).toEqual(Array(4).fill(expected));
   });
 
-  // The messages are those of docker 28, seen, and of docker 29 and Windows.
+  // Messages of docker 28 (seen), of docker 29, and of Windows.
   it.each([
     "Cannot connect to the Docker daemon at unix:///nope.sock. Is the docker daemon running?",
     "failed to connect to the docker API at unix:///nope.sock; check if the path is correct and if the daemon is running",
@@ -117,15 +117,15 @@ describe("docker's engine", () => {
     expect(argsOf(fake)).toEqual([INSPECT, BUILD]);
   });
 
-  it("does not let the user in", async () => {
+  it("is forbidden for the user", async () => {
     const denied = {
       stderr: "permission denied while trying to connect to the docker API at unix:///var/run/docker.sock\n",
       code: 1,
     };
     fakeDocker(denied, denied);
     expect(await userError(buildAndPush(IMAGE, DIRECTORY, undefined))).toEqual({
-      message: "the docker engine does not let this user in",
-      fix: "Add the user to the group docker and log in again, or run this as root.",
+      message: "this user may not use the docker engine",
+      fix: "Add the user to the group docker and log in again, or run the command as root.",
     });
   });
 
@@ -138,10 +138,11 @@ describe("docker's engine", () => {
   });
 });
 
-describe("an image that fails", () => {
-  const buildFix = "Check the Dockerfile's base image (baseImage) and the messages above, then run it again.";
+describe("a failed image", () => {
+  const buildFix =
+    "Check the Dockerfile's base image (baseImage) and the messages above, then run the command again.";
 
-  it("to build: the last five lines say why, and nothing is pushed", async () => {
+  it("reports the last five lines of a build, and pushes nothing", async () => {
     const lines = ["1", "2", "3", "4", "5", "6", "ERROR: failed to solve: node:22: not found"];
     const fake = fakeDocker(ABSENT, { stderr: `${lines.join("\n")}\n`, code: 1 });
     expect(await userError(buildAndPush(IMAGE, DIRECTORY, undefined))).toEqual({
@@ -152,7 +153,7 @@ describe("an image that fails", () => {
     expect(steps()).toEqual([`  FAIL  build ${REFERENCE}`]);
   });
 
-  it("to build without a word on standard error: its output says why", async () => {
+  it("reports the output of a build without standard error", async () => {
     fakeDocker(ABSENT, { stdout: "Step 2/3 : COPY\nCOPY failed\n", code: 1 });
     expect(await userError(buildAndPush(IMAGE, DIRECTORY, undefined))).toEqual({
       message: `${REFERENCE} could not be built: Step 2/3 : COPY\nCOPY failed`,
@@ -163,11 +164,11 @@ describe("an image that fails", () => {
   it.each([
     "denied: requested access to the resource is denied",
     'Get "http://localhost:5000/v2/": dial tcp 127.0.0.1:5000: connect: connection refused',
-  ])("to be pushed: %s", async (reason) => {
+  ])("reports a failed push: %s", async (reason) => {
     const fake = fakeDocker({}, { stderr: `${reason}\n`, code: 1 });
     expect(await userError(buildAndPush(IMAGE, DIRECTORY, undefined))).toEqual({
       message: `${REFERENCE} could not be pushed: ${reason}`,
-      fix: "Check that the registry localhost:5000 answers and that `docker login` has been done for it, then run it again.",
+      fix: "Check that the registry localhost:5000 answers and that you are logged in (`docker login`), then run the command again.",
     });
     expect(argsOf(fake)).toEqual([INSPECT, PUSH]);
     expect(steps()).toEqual([`  FAIL  push ${REFERENCE}`]);

@@ -19,7 +19,7 @@ function fakeKubectl(...answers: Answer[]): FakeCommand {
 }
 
 describe("kubectl's command line", () => {
-  it("names the context, and the kubeconfig where the stack has one", () => {
+  it("names the context, and the stack's kubeconfig", () => {
     expect(kubectlCommand(TARGET)).toEqual(["kubectl", "--context", "minikube"]);
     expect(kubectlCommand({ ...TARGET, kubeconfig: "/k" })).toEqual([
       "kubectl",
@@ -30,7 +30,7 @@ describe("kubectl's command line", () => {
     ]);
   });
 
-  it("is the local cluster's own there", () => {
+  it("is that of the local cluster", () => {
     const [binary, component, ...rest] = kubectlCommand({
       cluster: "local",
       context: "dubbo-mesh",
@@ -42,7 +42,7 @@ describe("kubectl's command line", () => {
 });
 
 describe("a run of kubectl", () => {
-  it("hands over arguments and input as they are, and returns what is printed", async () => {
+  it("passes arguments and input, and returns the output", async () => {
     const fake = fakeKubectl({ stdout: "a 'b'\n", stderr: "Warning: not of interest\n" });
     expect(await kubectl(TARGET, ["apply", "-f", "-", "a b", "$HOME"], '{"kind": "List"}')).toBe("a 'b'");
     const [call, ...more] = fake.calls();
@@ -51,8 +51,8 @@ describe("a run of kubectl", () => {
     expect(call?.stdin).toBe('{"kind": "List"}');
   });
 
-  // Seen with kubectl 1.34: for a context without credentials it prints "Please enter Username: " and waits.
-  it("has no input to wait for where there is none", async () => {
+  // Seen with kubectl 1.34: without credentials it prints "Please enter Username: " and waits.
+  it("has empty input by default", async () => {
     const fake = fakeKubectl({});
     await kubectl(TARGET, ["get", "pods"]);
     expect(fake.calls().map(({ stdin }) => stdin)).toEqual([""]);
@@ -68,7 +68,7 @@ describe("a kubectl that fails", () => {
     });
   });
 
-  // The messages are those of kubectl 1.34, seen.
+  // Messages of kubectl 1.34, as seen.
   it.each([
     "Error in configuration: context was not found for specified context: minikube",
     'error: context "minikube" does not exist',
@@ -105,32 +105,32 @@ describe("a kubectl that fails", () => {
     });
   });
 
-  it("is refused by a webhook that does not answer: the cluster does", async () => {
+  it("reports a webhook that does not answer, not the cluster", async () => {
     const stderr =
       'Error from server (InternalError): Internal error occurred: failed calling webhook "validation.istio.io": failed to call ' +
       'webhook: Post "https://istiod.istio-system.svc:443/validate?timeout=10s": dial tcp 10.0.0.9:443: connect: connection refused';
     fakeKubectl({ stderr: `${stderr}\n`, code: 1 });
     expect(await userError(kubectl(TARGET, ["apply"]))).toEqual({
       message: `kubectl failed: ${stderr}`,
-      fix: "Mend what it names and run the command again.",
+      fix: "Fix the reported problem and run the command again.",
     });
   });
 
-  it("has all that it says quoted", async () => {
+  it("has its whole output quoted", async () => {
     const stderr =
       'error: resource mapping not found for name: "cluster" namespace: "dubbo-demo" from "STDIN": no matches for kind ' +
       '"EnvoyFilter" in version "networking.istio.io/v1alpha3"\nensure CRDs are installed first';
     fakeKubectl({ stderr: `${stderr}\n`, code: 1 });
     expect(await userError(kubectl(TARGET, ["apply"]))).toEqual({
       message: `kubectl failed: ${stderr}`,
-      fix: "Mend what it names and run the command again.",
+      fix: "Fix the reported problem and run the command again.",
     });
   });
 });
 
 describe("the kubectl of a local cluster", async () => {
   const target = { cluster: "local", context: "dubbo-mesh", kubeconfig: "/k" } as const;
-  // The cache's place is read once, when the module is loaded.
+  // The module reads the cache's place once, when it is loaded.
   const cache = mkdtempSync(join(tmpdir(), "dubbo-mesh-cache-"));
   vi.stubEnv("DUBBO_MESH_CACHE", cache);
   vi.resetModules();

@@ -14,7 +14,9 @@ import { called, isAlive, NOWHERE, ROOT, startPlugin } from "./plugin.ts";
 type Client = InstanceType<typeof services.LanguageRuntimeClient>;
 type Options = Parameters<typeof struct.Struct.fromJavaScript>[0];
 
-/** Command of an SDK that notes how it was run, in seen.json, and does what its last argument says. */
+/**
+ * Command of an SDK. It records how it was run in seen.json, and does what its last argument says.
+ */
 const COMMAND = `
 const { writeFileSync } = require("node:fs");
 const { PULUMI_CONFIG, PULUMI_CONFIG_SECRET_KEYS, PULUMI_NODEJS_TYPESCRIPT, PULUMI_NODEJS_TSCONFIG_PATH, GREETING } = process.env;
@@ -42,7 +44,7 @@ function folder(): string {
   return realpathSync(mkdtempSync(join(tmpdir(), "language-host-")));
 }
 
-/** Writes a program whose SDK is {@link COMMAND}. */
+/** Writes a program with the SDK {@link COMMAND}. */
 function program(): string {
   const root = folder();
   for (const name of ["run", "run-plugin", "run-policy-pack"]) {
@@ -107,7 +109,7 @@ async function run(request: InstanceType<typeof language.RunRequest>, client = h
 }
 
 describe("Run", () => {
-  it("runs the program's own SDK with the engine's request", async () => {
+  it("runs the program's SDK with the engine's request", async () => {
     const root = program();
     expect(await run(runRequest(root).setDryrun(true).setArgsList(["extra"]))).toEqual({
       error: "",
@@ -126,7 +128,7 @@ describe("Run", () => {
     });
   });
 
-  it("leaves out what the request leaves out", async () => {
+  it("omits unset fields of the request", async () => {
     const root = program();
     await run(new language.RunRequest().setInfo(infoOf(root)).setParallel(1));
     expect(seen(root).args).toEqual([
@@ -143,7 +145,7 @@ describe("Run", () => {
     expect(await run(runRequest(program()).setArgsList([what]))).toEqual(response);
   });
 
-  it("heeds the runtime's options", async () => {
+  it("uses the runtime's options", async () => {
     const root = program();
     await run(runRequest(root, { nodeargs: "--stack-size=900 --no-warnings", tsconfig: "other.json" }));
     const { execArgv, env } = seen(root);
@@ -152,7 +154,7 @@ describe("Run", () => {
     expect(env["PULUMI_NODEJS_TSCONFIG_PATH"]).toBe("other.json");
   });
 
-  it("refuses a wrong option of the runtime", async () => {
+  it("rejects a wrong option of the runtime", async () => {
     const root = program();
     await expect(run(runRequest(root, { typescript: "no" }))).rejects.toMatchObject({
       code: grpc.status.UNKNOWN,
@@ -167,9 +169,9 @@ describe("Run", () => {
     });
   });
 
-  it("attaches no debugger", async () => {
+  it("does not attach a debugger", async () => {
     await expect(run(runRequest(program()).setAttachDebugger(true))).rejects.toMatchObject({
-      details: "this language host attaches no debugger: set `nodeargs: --inspect-brk` in Pulumi.yaml",
+      details: "this language host cannot attach a debugger: set `nodeargs: --inspect-brk` in Pulumi.yaml",
     });
   });
 });
@@ -193,7 +195,7 @@ describe("a program that hangs", () => {
     }, 4000);
   }
 
-  it("ends as the engine cancels", async () => {
+  it("ends when the engine cancels", async () => {
     const { process: own, client } = await startHost();
     const { pid, ended } = await hanging(client);
     await called((callback) => client.cancel(new empty.Empty(), callback));
@@ -209,7 +211,7 @@ describe("a program that hangs", () => {
     expect(await run(runRequest(program()))).toEqual({ error: "", bail: false });
   });
 
-  it("ends within 5 s although it ignores signals", async () => {
+  it("ends within 5 s even if it ignores signals", async () => {
     const { process: own, client } = await startHost();
     const { pid } = await hanging(client, "do:resist");
     own.kill("SIGINT");
@@ -263,13 +265,13 @@ describe("RunPlugin", () => {
     });
   });
 
-  it("runs another plugin where the engine says", async () => {
+  it("runs another plugin in the engine's folder", async () => {
     const root = program();
     expect(await runPlugin(pluginRequest(root, "resource", "do:exit 3"))).toMatchObject({ exitCodes: [3] });
     expect(seen(root, "run-plugin")).toMatchObject({ args: [root, NOWHERE, "do:exit 3"], cwd: ROOT });
   });
 
-  it("gives the plugin the engine's environment and nothing of the host's", async () => {
+  it("gives the plugin only the engine's environment", async () => {
     const root = program();
     await runPlugin(pluginRequest(root, "analyzer", "do:exit 0").setEnvList(["ONLY=this"]));
     expect(seen(root, "run-policy-pack").env).toEqual({});
@@ -294,8 +296,8 @@ describe("RunPlugin", () => {
   });
 });
 
-describe("what the host tells", () => {
-  it("is nothing that the engine would have to download: plugins are in PULUMI_HOME", async () => {
+describe("the host's information", () => {
+  it("lists no plugins to download: they are in PULUMI_HOME", async () => {
     const request = new language.GetRequiredPackagesRequest().setInfo(infoOf(ROOT));
     const response = await called<InstanceType<typeof language.GetRequiredPackagesResponse>>((callback) =>
       host.client.getRequiredPackages(request, callback),
@@ -303,7 +305,7 @@ describe("what the host tells", () => {
     expect(response.getPackagesList()).toEqual([]);
   });
 
-  it("tells its version, which is the SDK's, and Node.js's", async () => {
+  it("has the versions of the SDK and of Node.js", async () => {
     const info = await called<{ getVersion(): string }>((callback) =>
       host.client.getPluginInfo(new empty.Empty(), callback),
     );
@@ -317,7 +319,7 @@ describe("what the host tells", () => {
     expect([about.getExecutable(), about.getVersion()]).toEqual([process.execPath, process.version]);
   });
 
-  it("leaves the rest unimplemented", async () => {
+  it("has no other methods", async () => {
     const request = new language.RuntimeOptionsRequest();
     await expect(
       called((callback) => host.client.runtimeOptionsPrompts(request, callback)),

@@ -19,7 +19,7 @@ describe("the message of a log line", () => {
     "null",
     '{"message":1}',
     '{"level":"INFO"}',
-  ])("is the line itself where it is no such object: %j", (line) => {
+  ])("is the line itself if it is not such an object: %j", (line) => {
     expect(logMessage(line)).toBe(line);
   });
 

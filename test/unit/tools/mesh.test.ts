@@ -8,7 +8,13 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import type { Service } from "../../../settings/graph.ts";
 import { parseSettings, type Settings } from "../../../settings/settings.ts";
 import { UserError } from "../../../common/errors.ts";
-import { firstReply, loggingConsumer, replyIn, whyNot, withPods } from "../../../tools/first-reply.ts";
+import {
+  firstReply,
+  loggingConsumer,
+  replyIn,
+  describeWait,
+  withWaitReasons,
+} from "../../../tools/first-reply.ts";
 import { LiveMesh } from "../../../tools/mesh.ts";
 import { userError } from "./user-error.ts";
 
@@ -26,7 +32,7 @@ function file(text: string): string {
   return path;
 }
 
-/** A kubeconfig with the contexts x and y of one cluster, and z of none. */
+/** Kubeconfig with the contexts x and y of one cluster, and z of a missing one. */
 function kubeconfig(server: string): string {
   return file(`apiVersion: v1
 kind: Config
@@ -52,7 +58,7 @@ async function closedPort(): Promise<number> {
   return port;
 }
 
-/** Runs the work with the address of an API server that answers so. */
+/** Runs the work with the address of an API server that gives these answers. */
 async function withServer<T>(answer: RequestListener, work: (server: string) => Promise<T>): Promise<T> {
   const server = createServer(answer).listen(0, "127.0.0.1");
   await new Promise((resolve) => server.once("listening", resolve));
@@ -74,14 +80,14 @@ describe("a mesh whose kubeconfig is wrong", () => {
     });
   });
 
-  it("is missing where KUBECONFIG says", async () => {
+  it("is missing at KUBECONFIG", async () => {
     vi.stubEnv("KUBECONFIG", "/nowhere/kubeconfig");
     expect(await userError(make({ ...settings(""), kubeconfig: undefined }))).toMatchObject({
       message: "the kubeconfig cannot be read: ENOENT: no such file or directory, open '/nowhere/kubeconfig'",
     });
   });
 
-  it("is missing since the local cluster is down", async () => {
+  it("is missing because the local cluster is down", async () => {
     const local = { ...settings("/nowhere/kubeconfig"), cluster: "local" as const };
     expect(await userError(make(local))).toEqual({
       message: "the local cluster is not running",
@@ -97,7 +103,7 @@ describe("a mesh whose kubeconfig is wrong", () => {
     expect(fix).toBe("Check its path and content.");
   });
 
-  it("does not know the context", async () => {
+  it("lacks the context", async () => {
     expect(await userError(make(settings(kubeconfig("https://127.0.0.1:1"), "minikube")))).toEqual({
       message: "the kubeconfig has no context minikube",
       fix: "Choose one of: x, y, z (CONTEXT=NAME, or pulumi config set context NAME).",
@@ -106,13 +112,13 @@ describe("a mesh whose kubeconfig is wrong", () => {
 
   it("lacks the context's cluster", async () => {
     expect(await userError(make(settings(kubeconfig("https://127.0.0.1:1"), "z")))).toEqual({
-      message: "the kubeconfig's context z names a cluster that it does not have",
-      fix: "Mend the kubeconfig, or choose another context.",
+      message: "the kubeconfig's context z refers to a cluster that it does not define",
+      fix: "Correct the kubeconfig, or choose another context.",
     });
   });
 });
 
-describe("a mesh whose cluster does not answer", async () => {
+describe("a cluster that does not answer", async () => {
   const port = await closedPort();
   const mesh = new LiveMesh(settings(kubeconfig(`https://127.0.0.1:${port}`)));
   const refused = `connect ECONNREFUSED 127.0.0.1:${port}`;
@@ -121,7 +127,7 @@ describe("a mesh whose cluster does not answer", async () => {
     ["pods", () => mesh.pods("a")],
     ["log", () => mesh.log("p")],
     ["exec", () => mesh.exec("p", "c", ["true"])],
-  ])("says so: %s", async (_name, ask) => {
+  ])("is an error: %s", async (_name, ask) => {
     expect(await userError(ask())).toEqual({
       message: `the cluster of context x refuses or does not answer: ${refused}`,
       fix: READ_FIX,
@@ -129,8 +135,8 @@ describe("a mesh whose cluster does not answer", async () => {
   });
 });
 
-describe("a mesh whose cluster answers", () => {
-  it("reads the pods that are not ending, oldest first", async () => {
+describe("a cluster that answers", () => {
+  it("lists the pods that do not terminate, oldest first", async () => {
     const pod = (name: string, day: number, ending = false): object => ({
       metadata: {
         name,
@@ -152,7 +158,7 @@ describe("a mesh whose cluster answers", () => {
     expect(names).toEqual(["old", "new"]);
   });
 
-  it("is told when it may not read them", async () => {
+  it("reports missing rights", async () => {
     const error = await withServer(
       (_request, response) => {
         response.writeHead(403, { "content-type": "application/json" }).end('{"message":"forbidden"}');
@@ -170,13 +176,13 @@ describe("the consumer's reply", () => {
   const LINE =
     'consumer Unary reply <-message: "hello,service mesh, response from provider-v1: 10.0.0.7:50052"';
 
-  it("is the first one in its log, in the seed's words", () => {
+  it("is the first one in its log", () => {
     const log = `[1] INFO start\n[2] INFO ${LINE}, 3 ms\n[3] INFO ${LINE.replace("v1", "v2")}\n`;
     expect(replyIn(log)).toBe(LINE);
     expect(replyIn(`consumer Unary reply <-message:"x" `)).toBe('consumer Unary reply <-message:"x"');
   });
 
-  it("is the same one where the log is JSON", () => {
+  it("is found in a JSON log", () => {
     const json = (message: string): string => JSON.stringify({ level: "INFO", message });
     expect(replyIn(`${json("start")}\n${json(LINE)}\n${json(LINE.replace("v1", "v2"))}\n`)).toBe(LINE);
   });
@@ -186,7 +192,7 @@ describe("the consumer's reply", () => {
     "consumer Unary request: hello\n",
     "consumer Unary reply failed: 14 UNAVAILABLE\n",
     'consumer Unary reply <-message: "unfinished\nline"',
-  ])("is not seen in %j", (log) => {
+  ])("is not found in %j", (log) => {
     expect(replyIn(log)).toBeUndefined();
   });
 
@@ -234,25 +240,25 @@ describe("the consumer's reply", () => {
       },
       "p: 0/3 nodes are available",
     ],
-  ])("is kept away by what the pod waits for: %#", (waiting, reason) => {
-    expect(whyNot(waiting as V1Pod)).toBe(reason);
+  ])("is delayed by the pod's wait reasons: %#", (waiting, reason) => {
+    expect(describeWait(waiting as V1Pod)).toBe(reason);
   });
 
-  it("is told with the error of an engine, which knows of late Deployments only", () => {
+  it("adds the wait reasons to an engine's error, which only names Deployments", () => {
     const error = new UserError("timed out", "Mend it.");
     const late = pod("p", { waiting: "ErrImagePull" });
     const ready = {
       status: { containerStatuses: [{ ...status("app", { running: true }), ready: true }] },
     } as unknown as V1Pod;
-    const told = withPods(error, [ready, late, pod("r", { waiting: "ErrImagePull" })]);
+    const told = withWaitReasons(error, [ready, late, pod("r", { waiting: "ErrImagePull" })]);
     expect([told.message, told.fix]).toEqual([
-      "timed out\npods that wait: p: app ErrImagePull; r: app ErrImagePull",
+      "timed out\npods that are not ready: p: app ErrImagePull; r: app ErrImagePull",
       "Mend it.",
     ]);
-    expect(withPods(error, [ready])).toBe(error);
+    expect(withWaitReasons(error, [ready])).toBe(error);
   });
 
-  /** A mesh that has these pods, then those, and these logs. */
+  /** Returns a mesh that lists these pods one after the other, and has these logs. */
   function fakeMesh(
     rounds: V1Pod[][],
     logs: Readonly<Record<string, string[]>>,
@@ -278,7 +284,7 @@ describe("the consumer's reply", () => {
     return found;
   };
 
-  it("is that of the sample's consumer, where one runs", () => {
+  it("is that of the sample's consumer", () => {
     expect(consumer().name).toBe("dubbo-samples-mesh-consumer");
     const services = (text: string): Settings["services"] =>
       parseSettings({ cluster: "local", services: text }).services;
@@ -288,7 +294,7 @@ describe("the consumer's reply", () => {
     expect(loggingConsumer(two)?.name).toBe("other");
   });
 
-  it("is awaited on the newest pod that runs", async () => {
+  it("is read from the newest running pod", async () => {
     vi.useFakeTimers({ toFake: ["Date"] });
     const [old, young] = [pod("old", { running: true }), pod("young", { waiting: "PodInitializing" })];
     const rounds = [[], [young], [old, young], [old, pod("young", { running: true })]];
@@ -300,13 +306,13 @@ describe("the consumer's reply", () => {
   it.each([
     [[pod("p", { waiting: "ImagePullBackOff" }), pod("q", {})], "p: app ImagePullBackOff; q: Pending"],
     [[], "dubbo-samples-mesh-consumer has no pods"],
-  ])("that does not come is an error that says what the pods wait for: %#", async (pods, reasons) => {
+  ])("is an error with the wait reasons if it does not come: %#", async (pods, reasons) => {
     vi.useFakeTimers({ toFake: ["Date"] });
     const { mesh } = fakeMesh([pods], {});
     const waiting = userError(firstReply(mesh, consumer()));
     vi.setSystemTime(Date.now() + 300_000);
     expect(await waiting).toEqual({
-      message: `the consumer was not answered within 300 s (${reasons})`,
+      message: `the consumer got no reply within 300 s (${reasons})`,
       fix:
         "Look at `kubectl logs -n dubbo-demo -l app=dubbo-samples-mesh-consumer`, and with `-c istio-proxy` at its proxy's; " +
         "then run `make up` again.",

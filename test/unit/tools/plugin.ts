@@ -9,7 +9,7 @@ export const ROOT = resolve(import.meta.dirname, "../../..");
 /** Address at which no engine listens. */
 export const NOWHERE = "127.0.0.1:1";
 
-/** A plugin of Pulumi's engine that runs. */
+/** A running plugin of Pulumi's engine. */
 export interface Plugin {
   readonly process: ChildProcess;
   readonly address: string;
@@ -44,7 +44,7 @@ export async function called<Response>(call: (callback: Callback<Response>) => v
   });
 }
 
-/** Makes a method that answers at once. */
+/** Returns a method that answers at once. */
 export function answer<Request, Response>(
   by: (request: Request) => Response,
 ): grpc.handleUnaryCall<Request, Response> {

@@ -44,7 +44,7 @@ async function run(work: () => object): Promise<Declared> {
   return runProgram(await readStackFile(directory, "test"));
 }
 
-/** What a run ends with, and what would have ended a process without vitest's listeners on top of that. */
+/** Errors of a run, and errors that would have ended a process without vitest's listeners. */
 async function failure(work: () => object): Promise<{ error: unknown; fatal: unknown[] }> {
   const events = ["unhandledRejection", "uncaughtException"] as const;
   const saved = events.map((event) => [event, process.rawListeners(event)] as const);
@@ -99,7 +99,7 @@ describe("a program that fails under mocks", () => {
     expect(fatal).toEqual([]);
   });
 
-  it("leaves nothing behind: the next one runs", async () => {
+  it("does not affect the next one", async () => {
     await failure(() => ({ address: new DubboService("p", { ...ARGS, namespace: wrong() }).address }));
     const listeners = process.listenerCount("unhandledRejection");
     const { objects, outputs } = await run(() => ({ address: new DubboService("p", ARGS).address }));

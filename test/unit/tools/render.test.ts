@@ -33,7 +33,7 @@ function contents(directory: string): Record<string, string> {
 
 const newFolder = (): string => join(mkdtempSync(join(tmpdir(), "dubbo-mesh-test-")), "deep/rendered");
 
-// No command is needed for it: neither docker nor kubectl nor pulumi.
+// Rendering needs no command: neither docker nor kubectl nor pulumi.
 beforeEach(() => {
   vi.stubEnv("PATH", "/nowhere");
 });
@@ -42,7 +42,7 @@ afterEach(() => {
 });
 
 describe("a rendered stack", () => {
-  it("is a file an object, numbered in the order in which they are declared", async () => {
+  it("has one file per object, numbered in the order of declaration", async () => {
     const directory = newFolder();
     const files = await render(await stack(CONFIG), directory);
     expect(files.map((file) => basename(file).replace(/^\d\d-/, "")).sort()).toEqual([
@@ -83,7 +83,7 @@ describe("a rendered stack", () => {
     expect(Object.keys(once)).toHaveLength(18);
   });
 
-  it("takes the place of an earlier one and leaves all other files alone", async () => {
+  it("replaces an earlier one, and keeps all other files", async () => {
     const directory = newFolder();
     await render(await stack(CONFIG), directory);
     const others = [
@@ -106,7 +106,7 @@ describe("a rendered stack", () => {
     expect(readFileSync(join(directory, "service-mine.yaml"), "utf8")).toBe("service-mine.yaml");
   });
 
-  it("is not begun where the stack cannot be rendered: the earlier one stays", async () => {
+  it("keeps an earlier one if the stack cannot be rendered", async () => {
     const directory = newFolder();
     await render(await stack(CONFIG), directory);
     const once = contents(directory);

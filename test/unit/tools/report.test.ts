@@ -1,12 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { changesText, outputsText, previewText, repairText, table } from "../../../tools/report.ts";
 
-describe("changes for people", () => {
-  it("are one line where there is none", () => {
+describe("the text of changes", () => {
+  it("is one line without changes", () => {
     expect(changesText([])).toBe("no change");
   });
 
-  it("are a line each with its sign, and their details below", () => {
+  it("has a line and a sign for each change, and the details below", () => {
     expect(
       changesText([
         { operation: "create", target: "Service/a" },
@@ -29,52 +29,52 @@ describe("changes for people", () => {
   });
 });
 
-describe("a preview for people", () => {
+describe("the text of a preview", () => {
   const changes = [{ operation: "delete" as const, target: "Service/a" }];
 
-  it("is its changes where no call feels them", () => {
+  it("shows the changes", () => {
     expect(previewText("dev", { changes, warnings: [] })).toBe(changesText(changes));
   });
 
-  it("says what calls would feel, and how it is allowed", () => {
+  it("shows what callers would notice, and how to confirm", () => {
     const warnings = [{ target: "Service/a", text: "a cannot be called any more; b calls it." }];
     expect(previewText("dev", { changes, warnings })).toBe(
       [
         "changes:",
         "  - delete  Service/a",
         "",
-        "calls would feel this; `make up` does it only with CONFIRM=dev:",
+        "callers would notice this; `make up` requires CONFIRM=dev:",
         "  Service/a: a cannot be called any more; b calls it.",
       ].join("\n"),
     );
   });
 });
 
-describe("a repair for people", () => {
-  it("says what was found, and how to go on", () => {
+describe("the text of a repair", () => {
+  it("shows what was found, and how to continue", () => {
     const interrupted = ["updating kubernetes:apps/v1:Deployment provider-v1"];
     const changes = [{ operation: "delete" as const, target: "Role r" }];
     expect(repairText("dev", { unlocked: true, interrupted, changes })).toBe(
       [
-        "the lock of an interrupted command is released",
+        "the lock of an interrupted command was released",
         "interrupted:",
         "  updating kubernetes:apps/v1:Deployment provider-v1",
-        "the state now fits the cluster; changes:",
+        "the state now matches the cluster; changes:",
         "  - delete  Role r",
-        "`make up STACK=dev` goes on",
+        "continue with `make up STACK=dev`",
       ].join("\n"),
     );
   });
 
-  it("says so where there was nothing", () => {
+  it("says if nothing was interrupted", () => {
     expect(repairText("dev", { unlocked: false, interrupted: [], changes: [] })).toBe(
-      "nothing was interrupted\nthe state fits the cluster\n`make up STACK=dev` goes on",
+      "nothing was interrupted\nthe state matches the cluster\ncontinue with `make up STACK=dev`",
     );
   });
 });
 
-describe("a table for people", () => {
-  it("has columns as wide as their widest cell, and no space at a line's end", () => {
+describe("a table", () => {
+  it("has columns as wide as their widest cell, and no trailing spaces", () => {
     expect(
       table([
         ["a", "long cell", "x"],
@@ -86,8 +86,8 @@ describe("a table for people", () => {
   });
 });
 
-describe("outputs for people", () => {
-  it("are a name and a value a line, and what is not text as JSON", () => {
+describe("the text of outputs", () => {
+  it("has a name and a value per line, and JSON for other types", () => {
     expect(outputsText({ namespace: "dubbo-demo", images: { provider: "p" }, replicas: 2 })).toBe(
       'namespace  dubbo-demo\nimages     {"provider":"p"}\nreplicas   2',
     );

@@ -4,19 +4,19 @@ import { join } from "node:path";
 import { execa } from "execa";
 import { toYaml } from "../../../common/yaml.ts";
 
-/** A git repository with files of stacks. */
+/** A git repository with stack files. */
 export interface Repository {
   readonly directory: string;
   /** Writes a stack's file. */
   readonly stack: (name: string, config: Readonly<Record<string, unknown>>) => void;
   readonly git: (...args: readonly string[]) => Promise<string>;
-  /** Commits all that is there. */
+  /** Commits all files. */
   readonly commit: () => Promise<void>;
 }
 
 const WHO = ["-c", "user.name=test", "-c", "user.email=test@r.test", "-c", "commit.gpgsign=false"];
 
-/** Makes an empty repository in a folder of its own. */
+/** Creates an empty repository in a new folder. */
 export async function newRepository(): Promise<Repository> {
   const directory = mkdtempSync(join(tmpdir(), "dubbo-mesh-test-"));
   const git = async (...args: readonly string[]): Promise<string> =>

@@ -11,7 +11,7 @@ import { userError } from "./user-error.ts";
 const newFolder = (): string => mkdtempSync(join(tmpdir(), "dubbo-mesh-test-"));
 
 describe("a pull request's stack", () => {
-  it("is one for a while, in a namespace of its own", async () => {
+  it("is ephemeral, in its own namespace", async () => {
     const directory = newFolder();
     const target = { context: "review", registry: "r.test/org" };
     const stack = await writeReviewStack(directory, "7", target);
@@ -23,16 +23,16 @@ describe("a pull request's stack", () => {
     expect(raw).toEqual({ ...target, namespace: "dubbo-pr-7" });
   });
 
-  it("goes to the local cluster without a context", async () => {
+  it("uses the local cluster without a context", async () => {
     const directory = newFolder();
     const { raw } = await readStackFile(directory, await writeReviewStack(directory, "12", {}));
     expect(raw).toEqual({ cluster: "local", namespace: "dubbo-pr-12" });
   });
 
-  it.each(["", "0", "x", "7/../../dev", "7\n"])("is none of a number such as %j", async (number) => {
+  it.each(["", "0", "x", "7/../../dev", "7\n"])("is an error for the number %j", async (number) => {
     expect(await userError(writeReviewStack(newFolder(), number, {}))).toEqual({
-      message: `${number} is no pull request's number`,
-      fix: "Give it as PR=7.",
+      message: `${number} is not the number of a pull request`,
+      fix: "Set it, as in PR=7.",
     });
   });
 });

@@ -15,13 +15,14 @@ const STACKS = ["canary", "dev", "prod", "staging"];
 
 const read = (path: string): string => readFileSync(join(ROOT, path), "utf8");
 
-// A pattern checks base64 as well.
+// A pattern also checks base64.
 const ajv = new Ajv({ allErrors: true, allowUnionTypes: true, formats: { base64: true } });
 const validate = ajv.compile(stackSchema());
 
 /**
- * Errors of a stack file, each as its path and message, without those that only say that a branch has failed.
- * A choice also takes an encrypted value: a wrong one "must be object" as well.
+ * Returns the errors of a stack file, each with path and message, without those of the branches of
+ * a choice. A choice also accepts an encrypted value, so a wrong one has the error "must be object"
+ * as well.
  */
 function errorsOf(file: unknown): string[] {
   validate(file);
@@ -33,10 +34,10 @@ function errorsOf(file: unknown): string[] {
     });
 }
 
-/** A stack file of these values, by key without the project's prefix. */
+/** Returns a stack file with these values, by key without the project's prefix. */
 function fileOf(configuration: Configuration): object {
   const config = Object.entries(configuration).map(([key, value]) => [`${PROJECT}:${key}`, value]);
-  // As it comes from YAML, which has no undefined.
+  // YAML has no undefined.
   return JSON.parse(JSON.stringify({ config: Object.fromEntries(config) as object })) as object;
 }
 
@@ -50,17 +51,17 @@ function isValid(configuration: Configuration): boolean {
 }
 
 describe("the schema of stack files", () => {
-  it("is what `npm run declarations` makes of the settings", async () => {
+  it("matches the output of `npm run declarations`", async () => {
     expect(read(STACK_SCHEMA)).toBe(await stackSchemaText());
   });
 
-  it.each(STACKS)("is named first in the file of %s, and takes it", (stack) => {
+  it.each(STACKS)("is named first in the file of %s, and accepts it", (stack) => {
     const text = read(`Pulumi.${stack}.yaml`);
     expect(text.startsWith(SCHEMA_LINE)).toBe(true);
     expect(errorsOf(yaml.load(text))).toEqual([]);
   });
 
-  it("takes every random configuration that the program takes", () => {
+  it("accepts every random configuration that the program accepts", () => {
     let taken = 0;
     fc.assert(
       fc.property(sensible, (configuration) => {
@@ -94,7 +95,7 @@ describe("the schema of stack files", () => {
     ["JSON as text", fileOf({ services: '[{"app":"provider"}]', healthCheck: '{"interval":"1s"}' })],
     ["a profile", fileOf({ healthCheck: "fast" })],
     ["fields of a check", fileOf({ healthCheck: { profile: "fast", interval: "1s" } })],
-  ])("takes %s", (_what, file) => {
+  ])("accepts %s", (_what, file) => {
     expect(errorsOf(file)).toEqual([]);
   });
 
@@ -173,7 +174,7 @@ describe("the schema of stack files", () => {
       { config: { "dubbo-mesh:context": { secure: "v1:x", plain: "y" } } },
       [key("context", " must NOT have additional properties: plain")],
     ],
-  ])("refuses %s", (_what, file, errors) => {
+  ])("rejects %s", (_what, file, errors) => {
     expect(errorsOf(file)).toEqual(errors);
   });
 });

@@ -15,7 +15,7 @@ afterEach(() => {
 
 const DONE = { changes: [], outputs: {} };
 
-/** An engine that notes what it is asked. */
+/** An engine that records its calls. */
 function engine(
   warnings: readonly Warning[],
   outputs?: UpResult["outputs"],
@@ -43,26 +43,26 @@ function engine(
 describe("a change", () => {
   const WARNINGS = [{ target: "Service/a", text: "a cannot be called any more; b calls it." }];
 
-  it("is made where no call feels it, and nothing that is protected is let go", async () => {
+  it("is applied if no caller notices, without removing protection", async () => {
     const { engine: pulumi, asked } = engine([]);
     expect(await change({ stack: "prod" }, pulumi)).toBe(DONE);
     expect(asked).toEqual(["forecast", "up"]);
   });
 
-  it("is not made where the preview finds nothing to do", async () => {
+  it("is not applied if the preview finds none", async () => {
     const { engine: pulumi, asked } = engine([], { namespace: "demo" });
     expect(await change({ stack: "prod" }, pulumi)).toEqual({ changes: [], outputs: { namespace: "demo" } });
     expect(asked).toEqual(["forecast"]);
   });
 
   it.each([undefined, "", "staging"])(
-    "is refused before anything is done where calls would feel it: CONFIRM=%s",
+    "is an error before anything is applied if callers would notice: CONFIRM=%s",
     async (confirmed) => {
       const { engine: pulumi, asked } = engine(WARNINGS);
       expect(await userError(change({ stack: "prod" }, pulumi, confirmed))).toEqual({
         message:
-          "nothing is changed, since calls would feel it:\n  Service/a: a cannot be called any more; b calls it.",
-        fix: "Run `make up STACK=prod CONFIRM=prod` if you mean it.",
+          "nothing was changed, because callers would notice:\n  Service/a: a cannot be called any more; b calls it.",
+        fix: "Run `make up STACK=prod CONFIRM=prod` to confirm.",
       });
       expect(asked).toEqual(["forecast"]);
     },
@@ -74,23 +74,23 @@ describe("a change", () => {
   };
   const pods = (): Promise<V1Pod[]> => Promise.resolve([pending as V1Pod]);
 
-  it("that fails is told with what the pods wait for, which the engine does not know", async () => {
+  it("reports the pods' wait reasons if it fails", async () => {
     const failing = {
       ...engine([]).engine,
       up: () => Promise.reject(new UserError("timed out", "Mend it.")),
     };
     expect(await userError(change({ stack: "prod" }, failing, undefined, pods))).toEqual({
-      message: "timed out\npods that wait: p: 0/1 nodes are available",
+      message: "timed out\npods that are not ready: p: 0/1 nodes are available",
       fix: "Mend it.",
     });
   });
 
-  it("that is refused is told without: they are not why", async () => {
+  it("reports no wait reasons if it is refused", async () => {
     const { message } = await userError(change({ stack: "prod" }, engine(WARNINGS).engine, undefined, pods));
     expect(message).not.toContain("pods that wait");
   });
 
-  it("is made where somebody has typed the stack's name; what is protected is let go first", async () => {
+  it("is applied with the stack's name, after removing protection", async () => {
     const { engine: pulumi, asked } = engine(WARNINGS);
     expect(await change({ stack: "prod" }, pulumi, "prod")).toBe(DONE);
     expect(asked).toEqual(["forecast", "unprotect", "up"]);

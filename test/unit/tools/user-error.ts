@@ -1,6 +1,6 @@
 import { UserError } from "../../../common/errors.ts";
 
-/** What a promise's UserError says; anything else that it throws, and none, fails the test. */
+/** Returns the UserError of a promise. Another error, or none, fails the test. */
 export async function userError(promise: Promise<unknown>): Promise<{ message: string; fix: string }> {
   const error: unknown = await promise.then(
     () => undefined,

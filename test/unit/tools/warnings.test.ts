@@ -20,7 +20,7 @@ const config = (provider: object, ...others: object[]): Readonly<Record<string, 
   services: [entry("provider", provider), entry("consumer"), ...others],
 });
 
-/** What a stack is told where it becomes another: what it does not declare any more is deleted. */
+/** Returns the warnings of a change from one stack to another. Undeclared objects are deleted. */
 async function becoming(
   from: Readonly<Record<string, unknown>>,
   to: Readonly<Record<string, unknown>>,
@@ -48,22 +48,22 @@ async function losing(
   );
 }
 
-describe("what calls would feel", () => {
-  it("is nothing where nothing goes", async () => {
+describe("the warnings", () => {
+  it("are none without a removal", async () => {
     expect(await becoming(config({}), config({}))).toEqual([]);
     expect(warningsOf([], [])).toEqual([]);
   });
 
-  it("is a service that goes: one sentence for all of its objects", async () => {
+  it("cover all objects of a removed service in one sentence", async () => {
     expect(await becoming(config({}, entry("relay")), config({}))).toEqual([
       {
         target: `Service/${RELAY}`,
-        text: `${RELAY} cannot be called any more; no service of the stack calls it, others may.`,
+        text: `${RELAY} cannot be called any more; no service of the stack calls it, but others may.`,
       },
     ]);
   });
 
-  it("names those who call it", async () => {
+  it("name the callers", async () => {
     const before = (await declaredBy(config({}, entry("relay")))).objects;
     const service = before.filter(({ kind, metadata }) => kind === "Service" && metadata.name === PROVIDER);
     const told = (operation: Loss["operation"]): string | undefined =>
@@ -73,62 +73,65 @@ describe("what calls would feel", () => {
       )[0]?.text;
     const who = `${CONSUMER} and ${RELAY} call it`;
     expect(told("delete")).toBe(`${PROVIDER} cannot be called any more; ${who}.`);
-    expect(told("replace")).toBe(`${PROVIDER} cannot be called until its Service is made anew; ${who}.`);
+    expect(told("replace")).toBe(`${PROVIDER} cannot be called until its Service is created again; ${who}.`);
   });
 
-  it("is a version that answers calls, and not one of weight 0", async () => {
+  it("include a version with calls, but not one of weight 0", async () => {
     expect(await becoming(config(versions(0)), config({}))).toEqual([]);
     expect(await becoming(config(versions(20)), config({}))).toEqual([
       {
         target: `Deployment/${PROVIDER}-v2`,
         text:
-          `v2 of ${PROVIDER} ends, though it answers 20 percent of the calls; ${CONSUMER} calls it. ` +
-          "Give it weight 0 and no routes first, and no call feels it.",
+          `v2 of ${PROVIDER} stops, although it answers 20 percent of the calls; ${CONSUMER} calls it. ` +
+          "First set its weight to 0 and remove its routes: then callers notice nothing.",
       },
     ]);
   });
 
-  it("is a version of weight 0 that answers calls with certain headers", async () => {
+  it("include a version of weight 0 with a route", async () => {
     const routed = config(versions(0, { headers: { "x-canary": "1" }, version: "v2" }));
     const [warning, ...more] = await becoming(routed, config({}));
     expect(more).toEqual([]);
-    expect(warning?.text).toContain("though it answers the calls with certain headers; ");
+    expect(warning?.text).toContain("although it answers the calls with certain headers; ");
   });
 
-  it("is an application that ends, though nobody calls it", async () => {
+  it("include an application without callers", async () => {
     const [, caller] = await losing("replace", ["Deployment"]);
     expect(caller).toEqual({
       target: `Deployment/${CONSUMER}`,
-      text: `${CONSUMER} ends before it starts anew; it calls ${PROVIDER}.`,
+      text: `${CONSUMER} stops before it starts again; it calls ${PROVIDER}.`,
     });
   });
 
-  it("is a namespace that goes: one sentence for all that is in it", async () => {
+  it("cover everything in a removed namespace in one sentence", async () => {
     const everything = (await declaredBy(config({}, entry("relay")))).objects;
     const told = (operation: Loss["operation"]): Warning[] =>
       warningsOf(
         everything,
         everything.map((object) => ({ operation, object })),
       );
-    const to = `to ${PROVIDER} (${CONSUMER} and ${RELAY} call it) and ${RELAY} (no service of the stack calls it, others may).`;
+    const to = `to ${PROVIDER} (${CONSUMER} and ${RELAY} call it) and ${RELAY} (no service of the stack calls it, but others may).`;
     expect(told("delete")).toEqual([
-      { target: "Namespace/dubbo-demo", text: `dubbo-demo goes with all that is in it. Calls fail: ${to}` },
+      {
+        target: "Namespace/dubbo-demo",
+        text: `dubbo-demo is deleted with all its objects. Calls fail: ${to}`,
+      },
     ]);
     expect(told("replace")).toEqual([
       {
         target: "Namespace/dubbo-demo",
         text:
-          "dubbo-demo goes with all that is in it, and is made anew. " +
-          `Calls fail until it runs again, and at its old address for good: ${to}`,
+          "dubbo-demo is deleted with all its objects and created again. " +
+          `Calls fail until it runs again, and keep failing at the old address: ${to}`,
       },
     ]);
   });
 
-  it("is lost rules of calls to a service that stays", async () => {
+  it("include removed rules of a service that stays", async () => {
     expect(await losing("replace", ["VirtualService"])).toEqual([
       {
         target: `VirtualService/${PROVIDER}`,
-        text: `calls to ${PROVIDER} have no weights, retries and timeouts until they are made anew; ${CONSUMER} calls it.`,
+        text: `calls to ${PROVIDER} have no weights, retries and timeouts until they are created again; ${CONSUMER} calls it.`,
       },
     ]);
     expect(
@@ -136,18 +139,18 @@ describe("what calls would feel", () => {
     ).toEqual([
       {
         target: `DestinationRule/${PROVIDER}`,
-        text: `calls to ${PROVIDER} have neither its load balancing nor its bounds; ${CONSUMER} calls it.`,
+        text: `calls to ${PROVIDER} lose its load balancing and limits; ${CONSUMER} calls it.`,
       },
       {
         target: `DestinationRule/${PROVIDER}.v1`,
-        text: `calls to v1 of ${PROVIDER} fail: nothing tells its pods apart; ${CONSUMER} calls it.`,
+        text: `calls to v1 of ${PROVIDER} fail: no DestinationRule selects its pods; ${CONSUMER} calls it.`,
       },
     ]);
     const both = await losing("delete", ["DestinationRule", "VirtualService"]);
     expect(both.map(({ target }) => target)).toEqual([`VirtualService/${PROVIDER}`]);
   });
 
-  it("is istiod, and not Istio's definitions, which stay", () => {
+  it("include istiod, but not Istio's CRDs, which stay", () => {
     const release = (name: string): Loss => ({
       operation: "delete",
       object: { apiVersion: "helm.sh/v3", kind: "Release", metadata: { name } },
@@ -155,12 +158,12 @@ describe("what calls would feel", () => {
     expect(warningsOf([], [release("istio-base"), release("istiod-1-30")])).toEqual([
       {
         target: "Release/istiod-1-30",
-        text: "no more sidecars are injected by it, and the proxies that it serves are told of no more changes.",
+        text: "it injects no more sidecars, and its proxies get no more changes.",
       },
     ]);
   });
 
-  it("is told without callers and shares where they stand in encrypted values", async () => {
+  it("omit callers and shares in encrypted values", async () => {
     const objects = (await declaredBy(config(versions(20)))).objects;
     const sealed = objects.map((object) => ({ ...object, ...("spec" in object && { spec: "[secret]" }) }));
     const version = sealed.filter(({ metadata }) => metadata.name === `${PROVIDER}-v2`);
@@ -169,13 +172,13 @@ describe("what calls would feel", () => {
       {
         target: `Deployment/${PROVIDER}-v2`,
         text:
-          `v2 of ${PROVIDER} ends, though it answers its share of the calls; who calls it stands in encrypted values. ` +
-          "Give it weight 0 and no routes first, and no call feels it.",
+          `v2 of ${PROVIDER} stops, although it answers its share of the calls; its callers are in encrypted values. ` +
+          "First set its weight to 0 and remove its routes: then callers notice nothing.",
       },
     ]);
   });
 
-  it("is no object that carries no call", async () => {
+  it("include no object that carries no calls", async () => {
     const production = {
       ...config({ versions: [{ name: "v1", autoscale: { min: 2, max: 4, cpu: 70 } }] }),
       security: { identities: "per-workload", networkPolicy: true, defaultDeny: true },
@@ -203,11 +206,11 @@ describe("what calls would feel", () => {
   });
 });
 
-describe("between the stacks of this project", () => {
+describe("changes between the stacks of this project", () => {
   const PRODUCTION = { security: { identities: "per-workload", networkPolicy: true, defaultDeny: true } };
   const strong = { ...config({}), ...PRODUCTION, healthCheck: "fast" };
 
-  it("only a canary's last share is felt", async () => {
+  it("warn only of a canary's last share", async () => {
     const [dev, canary] = [config({}), config(versions(20))];
     expect(await becoming(dev, canary)).toEqual([]);
     expect(await becoming(canary, dev)).toHaveLength(1);

@@ -103,7 +103,8 @@ async function stop(target: Target, count: number, reading: Reading): Promise<st
     await sleep(STALL_MS);
     const stopped = await each();
     // If the provider holds nothing, it has sent everything, and the readers are not slow.
-    if (stopped < 0.2) throw new Error(`${method}: nothing is held, so nobody is waited for`);
+    if (stopped < 0.2)
+      throw new Error(`${method}: nothing is held, so the handler does not wait for the reader`);
     const going = await mostHeld(Promise.all(open.map((stream) => readAll(stream, replies))), each);
     const text = `${method} ${stopped.toFixed(1)} MiB each, then at most ${going.toFixed(1)} MiB`;
     if (stopped > mostStopped || going > mostGoing + REST / count) {

@@ -9,10 +9,11 @@ import java.util.concurrent.TimeUnit;
 import org.apache.dubbo.common.utils.JsonUtils;
 
 /**
- * Runs every scenario against a provider and prints one JSON object a line for each; anything else goes to standard error.
+ * Runs every scenario against a provider, and prints one JSON object per line for each. Everything
+ * else goes to standard error.
  *
- * <p>Options: `--address` (tri://host:port), `--version`, `--group`, `--timeout` (ms a unary call), `--name` (of the application)
- * and `--only` (one scenario's name).
+ * <p>Options: `--address` (tri://host:port), `--version`, `--group`, `--timeout` (of a unary call,
+ * ms), `--name` (of the application) and `--only` (name of one scenario).
  */
 public final class Consumer {
 

@@ -3,15 +3,18 @@ package mesh.dubbo.interop;
 import org.apache.dubbo.samples.GreeterReply;
 import org.apache.dubbo.samples.GreeterRequest;
 
-/** Calls that the generated stub does not offer, for any path: Dubbo takes it for a service defined by protobuf classes. */
+/**
+ * Calls that the generated stub lacks, for any path. Dubbo treats this interface as a service of
+ * protobuf classes.
+ */
 public interface Ghost {
 
-    /** A method that exists, on a path that need not. */
+    /** An existing method, on a path that may be missing. */
     GreeterReply greet(GreeterRequest request);
 
-    /** A method that no Greeter has. */
+    /** A method that the Greeter lacks. */
     GreeterReply noSuchMethod(GreeterRequest request);
 
-    /** The server's stream that never ends, called as if it were unary: it ends by the deadline only. */
+    /** The endless server stream, called like a unary method. Only the deadline ends it. */
     GreeterReply cancelServerStream(GreeterRequest request);
 }

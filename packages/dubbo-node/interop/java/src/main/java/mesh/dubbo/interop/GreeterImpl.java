@@ -20,7 +20,7 @@ import org.apache.dubbo.samples.GreeterRequest;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/** The Greeter as the mesh sample's provider answers it. */
+/** Answers like the provider of the mesh sample. */
 public final class GreeterImpl extends DubboGreeterTriple.GreeterImplBase {
 
     private static final Logger LOG = LoggerFactory.getLogger(GreeterImpl.class);
@@ -169,7 +169,10 @@ public final class GreeterImpl extends DubboGreeterTriple.GreeterImplBase {
         return GreeterReply.newBuilder().setMessage(message).build();
     }
 
-    /** Answers each request with one reply, made of its name; completes after the client if `completes`. */
+    /**
+     * Answers each request with one reply that contains its name. With `completes`, completes after
+     * the client.
+     */
     private record Answering(StreamObserver<GreeterReply> replies, UnaryOperator<String> message, boolean completes)
             implements StreamObserver<GreeterRequest> {
 

@@ -13,11 +13,11 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Greets for ever in Dubbo's mesh mode: it calls the Kubernetes service `--provided-by`, whose name Dubbo completes from
- * POD_NAMESPACE and CLUSTER_DOMAIN.
+ * Calls `greet` at an interval in Dubbo's mesh mode. Dubbo completes the name of the Kubernetes
+ * service `--provided-by` with POD_NAMESPACE and CLUSTER_DOMAIN.
  *
- * <p>Further options: `--provider-port`, `--version`, `--name` (of the application), `--port`, `--qos-port`, `--timeout` and
- * `--interval` in ms.
+ * <p>Further options: `--provider-port`, `--version`, `--name` (of the application), `--port`,
+ * `--qos-port`, `--timeout` and `--interval` (ms).
  */
 public final class MeshConsumer {
 

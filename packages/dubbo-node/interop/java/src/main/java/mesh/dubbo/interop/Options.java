@@ -20,17 +20,17 @@ public final class Options {
         }
     }
 
-    /** The option's value, or `absent` if it was not given. */
+    /** Returns the option's value, or `absent` without the option. */
     public String text(String name, String absent) {
         return values.getOrDefault(name, absent);
     }
 
-    /** The option's value as a whole number, or `absent` if it was not given. */
+    /** Returns the option's value as a whole number, or `absent` without the option. */
     public int number(String name, int absent) {
         return values.containsKey(name) ? Integer.parseInt(values.get(name)) : absent;
     }
 
-    /** Whether the flag was given. */
+    /** Tells if the flag was given. */
     public boolean flag(String name) {
         return values.containsKey(name);
     }

@@ -17,7 +17,7 @@ final class Peer {
     private final Map<String, Object> stubs = new HashMap<>();
 
     Peer(String application, String address, int timeout) {
-        // Dubbo dials the machine's first network address in the place of 127.0.0.1, unless it is written as IPv6.
+        // Dubbo replaces 127.0.0.1 with the machine's first network address, unless it is IPv6.
         this.address = address.replace("//127.0.0.1:", "//[::ffff:127.0.0.1]:");
         this.timeout = timeout;
         ApplicationConfig config = new ApplicationConfig(application);

@@ -10,8 +10,8 @@ import org.apache.dubbo.samples.Greeter;
 /**
  * Serves the Greeter over Triple, without a registry, until it is killed.
  *
- * <p>Options: `--port`, `--qos-port`, `--version`, `--group`, `--name` (of the application), `--delay` (ms before each reply of
- * greet) and `--quiet` (no line per greeting).
+ * <p>Options: `--port`, `--qos-port`, `--version`, `--group`, `--name` (of the application),
+ * `--delay` (time before each reply of greet, ms) and `--quiet` (no line per greeting).
  */
 public final class Provider {
 

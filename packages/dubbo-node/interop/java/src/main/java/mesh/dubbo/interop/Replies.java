@@ -9,7 +9,7 @@ import java.util.concurrent.TimeoutException;
 import java.util.stream.IntStream;
 import org.apache.dubbo.rpc.protocol.tri.CancelableStreamObserver;
 
-/** What a stream answers, one reply after another. */
+/** Replies of a stream. */
 final class Replies<T> extends CancelableStreamObserver<T> {
 
     private static final long WAIT_SECONDS = 5;
@@ -32,12 +32,12 @@ final class Replies<T> extends CancelableStreamObserver<T> {
         end.complete(null);
     }
 
-    /** The next `count` replies. */
+    /** Returns the next `count` replies. */
     List<T> next(int count) {
         return IntStream.range(0, count).mapToObj(i -> next()).toList();
     }
 
-    /** All replies that are left, once the stream has ended well. */
+    /** Waits for the successful end of the stream, and returns the remaining replies. */
     List<T> rest() throws Exception {
         end.get(WAIT_SECONDS, TimeUnit.SECONDS);
         return List.copyOf(received);

@@ -15,14 +15,14 @@ import org.apache.dubbo.rpc.RpcException;
 import org.apache.dubbo.rpc.StatusRpcException;
 import org.apache.dubbo.rpc.TriRpcStatus;
 
-/** One scenario's outcome as the fields of a JSON object. */
+/** Result of one scenario, as the fields of a JSON object. */
 final class Report {
 
     private static final int LONGEST_TEXT = 2048;
 
     private Report() {}
 
-    /** Runs the scenario in this thread, whose response attachments are then its. */
+    /** Runs the scenario in this thread, which keeps its response attachments. */
     static Map<String, Object> of(String scenario, Callable<Object> body) {
         Map<String, Object> report = new LinkedHashMap<>();
         report.put("scenario", scenario);
@@ -37,7 +37,7 @@ final class Report {
         return report;
     }
 
-    /** The fields that describe a failure. */
+    /** Returns the fields that describe a failure. */
     static Map<String, Object> failure(Throwable thrown) {
         String[] lines = message(thrown).split("\n");
         Map<String, Object> fields = new LinkedHashMap<>();

@@ -17,7 +17,7 @@ import org.apache.dubbo.samples.Greeter;
 import org.apache.dubbo.samples.GreeterReply;
 import org.apache.dubbo.samples.GreeterRequest;
 
-/** All that the consumer tries, by name, in the order of running. */
+/** Scenarios of the consumer, by name, in their order. */
 final class Scenarios {
 
     private static final String NAME = "service mesh";

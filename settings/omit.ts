@@ -1,5 +1,5 @@
 /** Copies an object without some of its keys. */
-export function without<T extends object, K extends keyof T & string>(
+export function omit<T extends object, K extends keyof T & string>(
   fields: T,
   ...keys: readonly K[]
 ): Omit<T, K> {
