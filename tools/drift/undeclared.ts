@@ -67,7 +67,7 @@ function isOfMesh({ kind, spec }: Listed): boolean {
   if (kind.endsWith("Route"))
     return items(at(spec, "parentRefs")).some((parent) => at(parent, "kind") === "Service");
   const gateways = texts(at(spec, "gateways"));
-  return kind !== "VirtualService" || gateways.length === 0 || gateways.includes("mesh");
+  return gateways.length === 0 || gateways.includes("mesh");
 }
 
 async function listed(server: ApiServer, kind: ListedKind, namespace: string): Promise<Answer> {
