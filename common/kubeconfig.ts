@@ -233,12 +233,35 @@ export interface ApiAnswer {
   readonly body: string;
 }
 
+/** Error for a 403 of the cluster: the account lacks the right. */
+export class Forbidden extends Error {
+  override readonly name = "Forbidden";
+}
+
+const status = z.object({ message: z.string() });
+
+function parseJson(content: string): unknown {
+  try {
+    return JSON.parse(content);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Returns the API server's message of a failed answer, or its status. */
+function reasonOf({ code, body }: ApiAnswer): string {
+  const said = status.safeParse(parseJson(body));
+  return `HTTP ${code}${said.success ? `: ${said.data.message}` : ""}`;
+}
+
 /** Client that reads from the API server of a stack's cluster. */
 export class ApiServer {
+  readonly #context: string;
   readonly #server: string;
   readonly #options: RequestOptions;
 
-  private constructor(server: string, options: RequestOptions) {
+  private constructor(context: string, server: string, options: RequestOptions) {
+    this.#context = context;
     this.#server = server;
     this.#options = options;
   }
@@ -248,14 +271,15 @@ export class ApiServer {
    * @throws UserError if the kubeconfig lacks the context or cannot be used
    */
   static async of(settings: ClusterSettings): Promise<ApiServer> {
+    const { context } = settings;
     const kubeconfig = stackKubeconfig(settings);
     const server = String(kubeconfig.clusters[0]?.cluster["server"]).replace(/\/$/, "");
     try {
-      return new ApiServer(server, plainOptions(kubeconfig) ?? (await clientOptions(kubeconfig)));
+      return new ApiServer(context, server, plainOptions(kubeconfig) ?? (await clientOptions(kubeconfig)));
     } catch (error) {
       throw new UserError(
-        `the kubeconfig's context ${settings.context} cannot be used: ${messageOf(error)}`,
-        `Correct its cluster or user: kubectl version --context ${settings.context} must answer.`,
+        `the kubeconfig's context ${context} cannot be used: ${messageOf(error)}`,
+        `Correct its cluster or user: kubectl version --context ${context} must answer.`,
         { cause: error },
       );
     }
@@ -278,5 +302,42 @@ export class ApiServer {
       sent.on("timeout", () => sent.destroy(new Error(`no answer within ${TIMEOUT_MS / 1000} s`)));
       sent.end();
     });
+  }
+
+  /**
+   * Reads an answer as text.
+   * @param absent status codes that mean that there is nothing to read
+   * @returns undefined for a status code in `absent`
+   * @throws Forbidden if the account lacks the right; UserError if the server refuses or does not
+   * answer
+   */
+  async text(path: string, absent: readonly number[] = [404]): Promise<string | undefined> {
+    const answer = await this.get(path).catch((error: unknown) => {
+      throw this.#unreadable(messageOf(error), error);
+    });
+    if (answer.code === 403) throw new Forbidden(reasonOf(answer));
+    if (absent.includes(answer.code)) return undefined;
+    if (answer.code !== 200) throw this.#unreadable(reasonOf(answer));
+    return answer.body;
+  }
+
+  /**
+   * Reads an object or a list; undefined if the server does not have it.
+   * @throws as {@link ApiServer.text} does, and UserError for an answer that breaks the schema
+   */
+  async object<T>(schema: z.ZodType<T>, path: string): Promise<T | undefined> {
+    const body = await this.text(path);
+    if (body === undefined) return undefined;
+    const parsed = schema.safeParse(parseJson(body));
+    if (parsed.success) return parsed.data;
+    throw this.#unreadable(`${path} is not what Kubernetes answers`, parsed.error);
+  }
+
+  #unreadable(reason: string, cause?: unknown): UserError {
+    return new UserError(
+      `the cluster of context ${this.#context} refuses or does not answer: ${reason.split("\n")[0] ?? ""}`,
+      "Check that it runs and that the context's credentials are valid (kubectl version), then run it again.",
+      { cause },
+    );
   }
 }

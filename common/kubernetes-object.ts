@@ -8,3 +8,8 @@ export const kubernetesObject = z.looseObject({
 
 /** A Kubernetes object, as the program declares it or as a file contains it. */
 export type KubernetesObject = z.infer<typeof kubernetesObject>;
+
+/** Returns the kind and the name of an object, such as `Service/provider`. */
+export function objectName({ kind, metadata: { name } }: KubernetesObject): string {
+  return `${kind}/${name}`;
+}

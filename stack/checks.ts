@@ -2,9 +2,9 @@
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import { injectionLabels } from "../components/namespace.ts";
-import { messageOf, UserError } from "../common/errors.ts";
+import { UserError } from "../common/errors.ts";
 import { minorOf, OLDEST_ISTIO } from "../settings/istio.ts";
-import { ApiServer } from "../common/kubeconfig.ts";
+import { ApiServer, Forbidden } from "../common/kubeconfig.ts";
 import type { Settings } from "../settings/settings.ts";
 import { type Placed, readContent, rejectCollision, stackNames } from "./files.ts";
 
@@ -37,17 +37,18 @@ const webhookSchema = z.object({
     service: z.object({ name: z.string(), namespace: z.string() }).optional(),
   }),
 });
-const metadata = z.object({
+/** Metadata that tell who made an object. */
+export const marks = z.object({
   labels: z.record(z.string(), z.string()).optional(),
   managedFields: z.array(z.object({ manager: z.string().optional() })).optional(),
 });
 const configurations = z.object({
-  items: z.array(z.object({ metadata: metadata.optional(), webhooks: z.array(webhookSchema).optional() })),
+  items: z.array(z.object({ metadata: marks.optional(), webhooks: z.array(webhookSchema).optional() })),
 });
 const served = z.object({ resources: z.array(z.object({ kind: z.string() })) });
-const object = z.object({ metadata });
-const status = z.object({ message: z.string() });
+const object = z.object({ metadata: marks });
 
+type Marks = z.infer<typeof marks>;
 type Selector = z.infer<typeof selectorSchema>;
 type Requirement = z.infer<typeof requirement>;
 type Webhook = z.infer<typeof webhookSchema>;
@@ -75,32 +76,11 @@ function selects({ matchLabels = {}, matchExpressions = [] }: Selector, labels: 
   );
 }
 
-/** Error for a 403 of the cluster: the account lacks the right. */
-class Forbidden extends Error {
-  override readonly name = "Forbidden";
-}
-
-/** Returns the API server's message of a failed answer, or its status. */
-function reasonOf(code: number, body: string): string {
-  const said = status.safeParse(parseJson(body));
-  return `HTTP ${code}${said.success ? `: ${said.data.message}` : ""}`;
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
 /** Reads the objects for the checks from a cluster. */
 class ClusterReader {
-  readonly #context: string;
   readonly #server: ApiServer;
 
-  constructor({ context }: Pick<Settings, "context">, server: ApiServer) {
-    this.#context = context;
+  constructor(server: ApiServer) {
     this.#server = server;
   }
 
@@ -108,7 +88,7 @@ class ClusterReader {
   async missingKinds(): Promise<string[]> {
     const missing = await Promise.all(
       Object.entries(ISTIO_KINDS).map(async ([group, kinds]) => {
-        const answer = await this.#object(served, `/apis/${group}`);
+        const answer = await this.#server.object(served, `/apis/${group}`);
         const known = new Set(answer?.resources.map(({ kind }) => kind));
         return kinds.filter((kind) => !known.has(kind)).map((kind) => `${kind} (${group})`);
       }),
@@ -119,7 +99,7 @@ class ClusterReader {
   /** Lists Istio's webhooks that inject sidecars. */
   async injectors(): Promise<Injector[]> {
     const path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
-    const list = await this.#object(configurations, path);
+    const list = await this.#server.object(configurations, path);
     return (list?.items ?? []).flatMap(({ metadata: { labels = {} } = {}, webhooks = [] }) => {
       const revision = labels["istio.io/tag"] ?? labels["istio.io/rev"] ?? "default";
       return webhooks
@@ -131,39 +111,12 @@ class ClusterReader {
   /** Asks the istiod behind a Service for its version; undefined if no pod answers. */
   async version(name: string, namespace: string): Promise<string | undefined> {
     const service = `/api/v1/namespaces/${namespace}/services/${name}:${MONITORING_PORT}`;
-    return (await this.#get(`${service}/proxy/version`, [404, 503]))?.trim();
+    return (await this.#server.text(`${service}/proxy/version`, [404, 503]))?.trim();
   }
 
   /** Reads the labels and field managers of a namespace; undefined if it does not exist. */
-  async namespace(name: string): Promise<z.infer<typeof metadata> | undefined> {
-    return (await this.#object(object, `/api/v1/namespaces/${name}`))?.metadata;
-  }
-
-  async #object<T>(schema: z.ZodType<T>, path: string): Promise<T | undefined> {
-    const body = await this.#get(path);
-    if (body === undefined) return undefined;
-    const parsed = schema.safeParse(parseJson(body));
-    if (parsed.success) return parsed.data;
-    throw this.#unreadable(`${path} has an unexpected answer`, parsed.error);
-  }
-
-  /** @returns the body; undefined for a status code in `absent` */
-  async #get(path: string, absent: readonly number[] = [404]): Promise<string | undefined> {
-    const { code, body } = await this.#server.get(path).catch((error: unknown) => {
-      throw this.#unreadable(messageOf(error), error);
-    });
-    if (code === 403) throw new Forbidden(reasonOf(code, body));
-    if (absent.includes(code)) return undefined;
-    if (code !== 200) throw this.#unreadable(reasonOf(code, body));
-    return body;
-  }
-
-  #unreadable(reason: string, cause?: unknown): UserError {
-    return new UserError(
-      `the cluster of context ${this.#context} refuses or does not answer: ${reason.split("\n")[0] ?? ""}`,
-      "Check that it runs and that the context's credentials are valid (kubectl version), then run the command again.",
-      { cause },
-    );
+  async namespace(name: string): Promise<Marks | undefined> {
+    return (await this.#server.object(object, `/api/v1/namespaces/${name}`))?.metadata;
   }
 }
 
@@ -261,7 +214,14 @@ async function checkIstio(settings: Settings, reader: ClusterReader): Promise<vo
  * apply.
  */
 const PULUMI_MANAGER = /^pulumi-(resource-)?kubernetes/;
-const MANAGED_BY = "app.kubernetes.io/managed-by";
+export const MANAGED_BY = "app.kubernetes.io/managed-by";
+
+/** Reports whether Pulumi made or changed an object. */
+export function madeByPulumi({ labels = {}, managedFields = [] }: Marks): boolean {
+  return (
+    labels[MANAGED_BY] === "pulumi" || managedFields.some(({ manager = "" }) => PULUMI_MANAGER.test(manager))
+  );
+}
 
 /**
  * Refuses a namespace in ambient mode.
@@ -285,10 +245,8 @@ async function checkNamespace(settings: Settings, reader: ClusterReader): Promis
   const { context, namespace } = settings;
   const found = await reader.namespace(namespace);
   if (found === undefined) return;
-  const { labels = {}, managedFields = [] } = found;
-  const isOwn = managedFields.some(({ manager = "" }) => PULUMI_MANAGER.test(manager));
-  if (isOwn || labels[MANAGED_BY] === "pulumi") {
-    rejectAmbient(settings, labels);
+  if (madeByPulumi(found)) {
+    rejectAmbient(settings, found.labels ?? {});
     return;
   }
   throw new UserError(
@@ -314,7 +272,7 @@ type Warn = (message: string) => void;
  * @throws UserError for the first fault
  */
 export async function checkCluster(settings: Settings, warn: Warn): Promise<void> {
-  const reader = new ClusterReader(settings, await ApiServer.of(settings));
+  const reader = new ClusterReader(await ApiServer.of(settings));
   const can = "kubectl auth can-i";
   const checks = await Promise.allSettled([
     permitted(checkNamespace(settings, reader), "the namespace", `${can} get namespaces`, warn),

@@ -110,10 +110,11 @@ async function runDown(options: DownOptions): Promise<void> {
 }
 
 async function runDrift(options: CommonOptions): Promise<void> {
-  const engine = await engineOf(await stackFile(options));
-  const changes = await engine.drift();
-  await print(options.json, { changes }, ({ changesText }) => changesText(changes));
-  if (changes.length > 0) process.exitCode = 1;
+  const { drift, driftText, isDrift } = await import("./drift/drift.ts");
+  const file = await stackFile(options);
+  const report = await drift(file, await engineOf(file));
+  await print(options.json, report, () => driftText(report));
+  if (isDrift(report)) process.exitCode = 1;
 }
 
 async function runRepair(options: CommonOptions): Promise<void> {
@@ -214,9 +215,11 @@ async function runQos(options: QosOptions): Promise<void> {
 
 /** Prints shell commands that make plain `pulumi` behave like these commands. */
 async function runEnv({ json }: { readonly json: boolean }): Promise<void> {
-  const { engineEnvironment } = await import("./engine/engine.ts");
+  const [{ engineEnvironment }, { quoted }] = await Promise.all([
+    import("./engine/engine.ts"),
+    import("./report.ts"),
+  ]);
   const variables = await engineEnvironment();
-  const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
   const lines = Object.entries(variables).map(([name, value]) => `export ${name}=${quoted(value)}`);
   await print(json, variables, () => lines.join("\n"));
 }

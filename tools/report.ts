@@ -61,6 +61,11 @@ export function table(rows: readonly (readonly string[])[]): string {
   return rows.map(line).join("\n");
 }
 
+/** Quotes a text for a POSIX shell. */
+export function quoted(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}
+
 /** Formats outputs, one name and value per line. */
 export function outputsText(outputs: Readonly<Record<string, unknown>>): string {
   const text = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value));

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { z } from "zod";
+import { type DriftReport, isDrift } from "../../tools/drift/drift.ts";
 import type { Change, Repair } from "../../tools/engine/engine.ts";
 import type { UpReport } from "../../tools/up.ts";
 import { CONFIRM, make, type PairStack, PROJECT_DIRECTORY, STACK, writeStack } from "./make.ts";
@@ -44,13 +45,16 @@ function write(settings: PairStack = {}): void {
   writeStack({ namespace: NAMESPACE, ...settings });
 }
 
-async function drift(): Promise<readonly Change[]> {
-  const { stdout } = await execa("make", ["--no-print-directory", "drift", `STACK=${STACK}`, "JSON=1"], {
-    cwd: PROJECT_DIRECTORY,
-    reject: false,
-  });
-  const changes = z.object({ changes: z.array(z.unknown()) });
-  return changes.parse(JSON.parse(stdout.trim().split("\n").at(-1) ?? "")).changes as Change[];
+/** Runs `make drift`. It fails if there is a drift. */
+async function drift(): Promise<DriftReport> {
+  const { stdout, exitCode } = await execa(
+    "make",
+    ["--no-print-directory", "drift", `STACK=${STACK}`, "JSON=1"],
+    { cwd: PROJECT_DIRECTORY, reject: false },
+  );
+  const report = JSON.parse(stdout.trim().split("\n").at(-1) ?? "") as DriftReport;
+  expect(exitCode !== 0).toBe(isDrift(report));
+  return report;
 }
 
 async function previewed(): Promise<readonly Change[]> {
@@ -122,14 +126,62 @@ describe("a field that was changed by hand", () => {
       scene.kubectl("get", "peerauthentication", "default", "-o", "jsonpath={.spec.mtls.mode}");
     const patch = '{"spec":{"mtls":{"mode":"PERMISSIVE"}}}';
     await scene.kubectl("patch", "peerauthentication", "default", "--type=merge", "-p", patch);
-    const found = await drift();
-    expect(found.map(({ operation, target }) => `${operation} ${target.split(" ")[0] ?? ""}`)).toEqual([
+    const { changes, fields, undeclared } = await drift();
+    expect(changes.map(({ operation, target }) => `${operation} ${target.split(" ")[0] ?? ""}`)).toEqual([
       "update kubernetes:security.istio.io/v1:PeerAuthentication",
     ]);
+    expect(fields.map(({ what, field, value, manager }) => ({ what, field, value, manager }))).toEqual([
+      { what: "changed", field: "spec.mtls.mode", value: "PERMISSIVE", manager: "kubectl-patch" },
+    ]);
+    expect(undeclared).toEqual([]);
     const { result } = await make<UpReport>("up", "JSON=1");
     expect(result.changes).toHaveLength(1);
     expect(await mode()).toBe("STRICT");
-    expect(await drift()).toEqual([]);
+    expect(isDrift(await drift())).toBe(false);
+  });
+});
+
+describe("what others add by hand", () => {
+  it("is found, and the printed commands remove it", async () => {
+    const scene = await Scene.now();
+    const rolledOut = async (): Promise<void> => {
+      for (const name of [CONSUMER, `${PROVIDER}-v1`])
+        await scene.kubectl("rollout", "status", `deployment/${name}`);
+    };
+    const tls = '{"spec":{"trafficPolicy":{"tls":{"mode":"DISABLE"}}}}';
+    await scene.kubectl("patch", "destinationrule", PROVIDER, "--type=merge", "-p", tls);
+    await scene.kubectl("set", "env", `deployment/${CONSUMER}`, "BY_HAND=1");
+    await scene.kubectl("rollout", "restart", "deployment", `${PROVIDER}-v1`);
+    await scene.apply({
+      apiVersion: "networking.k8s.io/v1",
+      kind: "NetworkPolicy",
+      metadata: { name: "by-hand" },
+      spec: { podSelector: { matchLabels: { app: "no-app-of-the-stack" } } },
+    });
+    await rolledOut();
+    const { changes, fields, undeclared } = await drift();
+    expect(changes).toEqual([]);
+    expect(fields.map(({ what, object, value, manager }) => ({ what, object, value, manager }))).toEqual(
+      expect.arrayContaining([
+        {
+          what: "added",
+          object: `DestinationRule/${PROVIDER}`,
+          value: { mode: "DISABLE" },
+          manager: "kubectl-patch",
+        },
+        {
+          what: "added",
+          object: `Deployment/${CONSUMER}`,
+          value: { name: "BY_HAND", value: "1" },
+          manager: "kubectl-set",
+        },
+      ]),
+    );
+    expect(fields).toHaveLength(2);
+    expect(undeclared.map(({ object }) => object)).toEqual(["NetworkPolicy/by-hand"]);
+    for (const { mend } of [...fields, ...undeclared]) await execa("sh", ["-c", mend]);
+    await rolledOut();
+    expect(isDrift(await drift())).toBe(false);
   });
 });
 

@@ -45,7 +45,7 @@ const TARGETS: Readonly<Record<string, Tried>> = {
   graph: by("test/unit/tools/graph.test.ts", "meshGraph("),
   lint: by("test/unit/tools/lint.test.ts", "lint("),
   env: plain('"env"'),
-  drift: by("test/unit/tools/engine.test.ts", "drift"),
+  drift: by("test/unit/drift/drift.test.ts", "drift("),
   repair: by("test/unit/tools/engine.test.ts", "repair("),
   golden: by("test/unit/golden.test.ts", "golden"),
   "ci-preview": by("test/unit/tools/ci-preview.test.ts", "ciPreview("),

@@ -28,6 +28,27 @@ export interface Change {
   readonly detail?: string;
 }
 
+/** Object of a stack, as the cluster and as the state have it. Both lack encrypted values. */
+export interface LiveObject {
+  /**
+   * The object in the cluster, with the provider's own fields, such as `__fieldManager`.
+   * Source: pulumi-kubernetes's pkg/provider/provider.go, checkpointObject
+   */
+  readonly live: KubernetesObject;
+  /** The object as the last `up` or `repair` left it in the state. */
+  readonly declared: unknown;
+  /** True if the refresh reports a changed field of the object. */
+  readonly isChanged: boolean;
+}
+
+/** Result of {@link Engine.drift}. */
+export interface Refreshed {
+  /** Differences between the cluster and the state. */
+  readonly changes: readonly Change[];
+  /** The stack's objects that the cluster has. */
+  readonly objects: readonly LiveObject[];
+}
+
 /** Result of a preview of `up`. */
 export interface Preview {
   readonly changes: readonly Change[];
@@ -119,6 +140,21 @@ export function changeOf(event: EngineEvent): Change[] {
  */
 export function driftOf(event: EngineEvent): Change[] {
   return stepChange(event.resOutputsEvent?.metadata);
+}
+
+/** Returns the object that a refresh has read, if the event reports one. */
+export function liveOf({ resOutputsEvent }: EngineEvent): LiveObject[] {
+  const { op, type = "", old, new: now } = resOutputsEvent?.metadata ?? {};
+  const live = kubernetesObject.safeParse(withoutSecrets(now?.outputs));
+  if (!type.startsWith("kubernetes:") || !live.success) return [];
+  return [{ live: live.data, declared: withoutSecrets(old?.inputs), isChanged: op === "update" }];
+}
+
+function withoutSecrets(value: unknown): unknown {
+  if (typeof value !== "object" || value === null) return value;
+  if (SECRET in value) return undefined;
+  if (Array.isArray(value)) return value.map(withoutSecrets);
+  return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, withoutSecrets(part)]));
 }
 
 function stepChange(metadata: StepEventMetadata | undefined): Change[] {
@@ -332,10 +368,18 @@ export class Engine {
     );
   }
 
-  /** Returns the drift: differences between the cluster and the result of `up`. Changes nothing. */
-  async drift(): Promise<readonly Change[]> {
+  /**
+   * Returns the stack's objects in the cluster, and how they differ from the state. Changes nothing.
+   */
+  async drift(): Promise<Refreshed> {
     const changes: Change[] = [];
-    const found = { onEvent: (event: EngineEvent) => changes.push(...driftOf(event)) };
+    const objects: LiveObject[] = [];
+    const found = {
+      onEvent: (event: EngineEvent) => {
+        changes.push(...driftOf(event));
+        objects.push(...liveOf(event));
+      },
+    };
     await this.#run("pulumi refresh --preview-only", (stack, options) =>
       stack
         .previewRefresh({ ...options, ...found, expectNoChanges: true })
@@ -344,7 +388,7 @@ export class Engine {
           if (changes.length === 0) throw error;
         }),
     );
-    return changes;
+    return { changes, objects };
   }
 
   /** Makes the state match the cluster after an interrupted command. */

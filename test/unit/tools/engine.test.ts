@@ -450,6 +450,43 @@ Duration: 1s
     expect(fake.calls()[2]?.args.slice(0, 3)).toEqual(["refresh", "--preview-only", "--expect-no-changes"]);
   });
 
+  it("returns what the refresh has read: differences, and the objects that are there", async () => {
+    const type = "kubernetes:core/v1:Service";
+    const urn = `urn:pulumi:test::dubbo-mesh::${type}::a`;
+    const object = { apiVersion: "v1", kind: "Service", metadata: { name: "a" } };
+    const secret = {
+      "4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270",
+      ciphertext: "x",
+    };
+    const event = (op: string, states: object, of = type): object => ({
+      resOutputsEvent: { metadata: { op, urn, type: of, ...states } },
+    });
+    const inputs = { ...object, spec: secret };
+    const outputs = { ...object, spec: secret, status: { list: [secret, "b"] }, __fieldManager: "m" };
+    const events = [
+      event("refresh", { old: { inputs: object }, new: { outputs: object } }, "dubbo-mesh:x:X"),
+      event("refresh", { old: { inputs: {} }, new: { outputs: {} } }, "kubernetes:helm.sh/v3:Release"),
+      event("update", { old: { inputs }, new: { outputs }, diffs: ["spec"] }),
+      event("delete", { old: { inputs } }),
+      { summaryEvent: { resourceChanges: {} } },
+    ];
+    // The last CLI that writes its events to a file, as the fake does.
+    onPath({ stdout: "v3.200.0\n" }, {}, { events, code: 255 });
+    expect(await (await engine(await stack())).drift()).toEqual({
+      changes: [
+        { operation: "update", target: `${type} a`, detail: "spec" },
+        { operation: "delete", target: `${type} a` },
+      ],
+      objects: [
+        {
+          live: { ...object, status: { list: [undefined, "b"] }, __fieldManager: "m" },
+          declared: object,
+          isChanged: true,
+        },
+      ],
+    });
+  });
+
   it("removes the state only of a pull request's stack", async () => {
     vi.spyOn(console, "warn").mockReturnValue();
     const down = async (name: string): Promise<string[][]> => {
