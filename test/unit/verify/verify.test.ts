@@ -71,6 +71,28 @@ describe("verify", () => {
     });
   });
 
+  it("observes for the whole time, however long a look takes", async () => {
+    const quick = {
+      services: pair({ consumer: "interval: 0.001s" }),
+      healthCheck: "{profile: fast}",
+      healthCheckBudget: "1000",
+    };
+    const settings = parseSettings({ cluster: "local", ...quick });
+    const before = recording("good", "before");
+    const mesh = new RecordedMesh(before, recording("good", "after"));
+    const log = mesh.log.bind(mesh);
+    // The first look takes longer than the whole observation should.
+    let waits = windowSeconds(settings) * 1000 + 200;
+    mesh.log = async (...question) => {
+      const wait = waits;
+      waits = 0;
+      await new Promise((resolve) => setTimeout(resolve, wait));
+      return log(...question);
+    };
+    const { checks } = await watch(live(mesh), settings, 1);
+    expect(checks.find(({ check }) => check === "calls")?.seen).toMatch(/^10 calls/);
+  });
+
   it("leaves out a pod that ends while it is asked", async () => {
     const [before, after] = [recording("good", "before"), recording("good", "after")];
     const [gone] = after.pods.filter(({ metadata }) => metadata?.labels?.["app"] === EXPECTED.provider);
