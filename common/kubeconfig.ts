@@ -330,13 +330,13 @@ export class ApiServer {
     if (body === undefined) return undefined;
     const parsed = schema.safeParse(parseJson(body));
     if (parsed.success) return parsed.data;
-    throw this.#unreadable(`${path} is not what Kubernetes answers`, parsed.error);
+    throw this.#unreadable(`${path} has an unexpected answer`, parsed.error);
   }
 
   #unreadable(reason: string, cause?: unknown): UserError {
     return new UserError(
       `the cluster of context ${this.#context} refuses or does not answer: ${reason.split("\n")[0] ?? ""}`,
-      "Check that it runs and that the context's credentials are valid (kubectl version), then run it again.",
+      "Check that it runs and that the context's credentials are valid (kubectl version), then run the command again.",
       { cause },
     );
   }
