@@ -2,7 +2,7 @@ import fc from "fast-check";
 import * as pulumi from "@pulumi/pulumi";
 import { isDeepStrictEqual } from "node:util";
 import { UserError } from "../../common/errors.ts";
-import { healthCheckSettings, isPlaintext } from "../../settings/health-check.ts";
+import { healthCheckSettings } from "../../settings/health-check.ts";
 import { toYaml } from "../../common/yaml.ts";
 import { parseSettings, PROJECT, type Settings, settingsSchema } from "../../settings/settings.ts";
 import { check } from "../../policy/rules.ts";
@@ -41,16 +41,8 @@ const ON_DISK =
   /^dubbo-mesh:services\[\d+\]\.(build: the image's build context .* cannot be read|app: there is no application apps\/)/;
 
 /** Rules that a stack breaks knowingly, since a key of its says so. */
-function chosen({ security, injection, services }: Settings): string[] {
-  const plaintext = services.some(({ healthCheck }) =>
-    isPlaintext(healthCheck.transport_socket_match_criteria),
-  );
-  return [
-    ...(security.mtls === "PERMISSIVE" ? ["mtls-strict"] : []),
-    ...(security.authorization ? [] : ["authorization-covers-calls"]),
-    ...(injection ? [] : ["namespace-injects"]),
-    ...(plaintext ? ["check-over-mtls", "check-alpn"] : []),
-  ];
+function chosen({ security }: Settings): string[] {
+  return security.mtls === "PERMISSIVE" ? ["mtls-strict"] : [];
 }
 
 /** The configurations, and whether somebody could have meant it. */
@@ -107,12 +99,11 @@ async function declared(attempt: Attempt, settings: Settings): Promise<Declared 
   }
 }
 
-function judgeObjects(attempt: Attempt, { objects, images }: Declared, settings: Settings): void {
+function judgeObjects(attempt: Attempt, { objects }: Declared, settings: Settings): void {
   const { namespace, clusterDomain } = settings;
   const knowingly = chosen(settings);
   const host = (name: string): string => `${name}.${namespace}.svc.${clusterDomain}`;
-  const built = images.map(({ reference }) => reference);
-  const broken = check(objects, { built })
+  const broken = check(objects)
     .filter(({ severity, rule }) => severity === "error" && !knowingly.includes(rule))
     .map(({ rule, object, path, message }) => `${rule}: ${object} ${path ?? ""} ${message}`);
   const faults = [...objects.flatMap(validateObject), ...brokenReferences(objects, host), ...broken];

@@ -88,7 +88,7 @@ describe("plain pulumi", () => {
   it("stops a bad change by the policy pack, and passes a good one", async () => {
     const pack = ["--policy-pack", "policy/pack"];
     expect(await succeeded("preview", "-s", STACK, ...pack)).toContain("dubbo-mesh");
-    write({ injection: false });
+    write({ security: { mtls: "PERMISSIVE" } });
     const { exitCode, all } = await pulumi("preview", "-s", STACK, ...pack);
     write();
     expect(exitCode).not.toBe(0);

@@ -17,7 +17,7 @@ function withoutOrigin(cluster: Fields): Fields {
 }
 
 it("the clusters that Envoy is asked about are those that istiod makes of the same objects", async () => {
-  const { objects } = await stackObjects("canary");
+  const objects = await stackObjects("canary");
   const [filter] = objects.filter(({ kind }) => kind === "EnvoyFilter");
   if (filter === undefined) throw new Error("no EnvoyFilter");
   const clusters = checkedClusters(filter, objects);
