@@ -3,6 +3,7 @@ import { at, durationSeconds, fields, number, texts } from "./fields.ts";
 import {
   destinationRules,
   hides,
+  isForMesh,
   type ManifestCheck,
   type ManifestMesh,
   meantService,
@@ -28,7 +29,7 @@ function checkFaults(
 /** Reports whether the same Envoys have both checks, or answers `unknown` if no pods are known. */
 function meet(one: ManifestCheck, other: ManifestCheck, unknown: boolean): boolean {
   const scope = ({ object }: ManifestCheck): string =>
-    JSON.stringify([namespaceOf(object), at(object, "spec", "workloadSelector")]);
+    JSON.stringify([namespaceOf(object), { ...fields(object["spec"]), configPatches: undefined }]);
   if (scope(one) === scope(other)) return true;
   const known = one.callers.length > 0 && other.callers.length > 0;
   return known ? one.callers.some((pods) => other.callers.includes(pods)) : unknown;
@@ -36,15 +37,17 @@ function meet(one: ManifestCheck, other: ManifestCheck, unknown: boolean): boole
 
 /**
  * Finds clusters with calls that are not watched where others of the host are. It needs the host's
- * routes: one VirtualService that leaves none of them to another.
+ * routes: one VirtualService that leaves none of them to another. The check of a gateway is no fault.
  */
 function uncheckedClusters(mesh: ManifestMesh): Fault[] {
   const outbound = mesh.checks.filter((check) => check.outbound);
+  const atGateways = mesh.routes.filter(({ object }) => !isForMesh(object));
   const faults = outbound.flatMap((check) => {
     const { key = "", port } = check.target;
     const own = virtualServicesFor(mesh, key);
     const routes = mesh.routes.filter(({ object }) => own.includes(object));
     if (own.length > 1 || routes.some((route) => route.fields["delegate"] !== undefined)) return [];
+    if (atGateways.some((route) => route.destinations.some((each) => overlap(each, check.target)))) return [];
     return routes
       .flatMap(({ destinations }) => destinations)
       .filter((cluster) => cluster.calls && overlap({ ...cluster, port }, cluster))
@@ -69,9 +72,10 @@ function unmatched(check: ManifestCheck, mesh: ManifestMesh): string | undefined
   const known = destinationRules(mesh, key).length === 0 || subset === "";
   if (!known && !subsetsOf(mesh, key).some(({ name }) => name === subset))
     return `watches the subset ${subset}, which no DestinationRule has`;
-  if (callers.length === 0 || !callers.every((pods) => hides(mesh, pods, service))) return undefined;
   const titles = callers.map((pods) => titleOf(pods.object)).join(", ");
-  return `watches ${key}, which the Sidecar of ${titles} leaves out`;
+  return titles !== "" && callers.every((pods) => hides(mesh, pods, service))
+    ? `watches ${key}, which the Sidecar of ${titles} leaves out`
+    : undefined;
 }
 
 function secondCheck(check: ManifestCheck, mesh: ManifestMesh): string | undefined {

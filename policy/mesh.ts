@@ -252,7 +252,7 @@ function checksOf(object: KubernetesObject, mesh: Omit<ManifestMesh, "checks">) 
       value,
       target,
       /** True if it is sure to change the clusters of the calls of sidecars. */
-      outbound: context !== "GATEWAY" && at(patch, "match", "proxy") === undefined,
+      outbound: context !== "GATEWAY" && !at(patch, "match", "proxy") && !at(object, "spec", "targetRefs"),
       /** MERGE appends to lists. */
       appends: operation === "MERGE",
       /** Service of the clusters and its matched ports, if it is among the objects. */
@@ -309,8 +309,9 @@ export function egressHosts(sidecar: KubernetesObject): (readonly [string, strin
 export function hides(mesh: ManifestMesh, pods: WorkloadManifest, { object, key }: ServiceManifest): boolean {
   const omits = ([namespace, name]: readonly [string, string]): boolean =>
     !["*", namespaceOf(object)].includes(namespace) || (!name.startsWith("*") && hostKey(name) !== key);
+  // A gateway has no container beside Istio's, and no Sidecar.
   const scopes = ofKind(mesh, "Sidecar")
-    .filter((sidecar) => workloadsOf(mesh, sidecar).includes(pods))
+    .filter((sidecar) => pods.containers.length > 0 && workloadsOf(mesh, sidecar).includes(pods))
     .map(egressHosts);
   return scopes.length > 0 && scopes.every((hosts) => hosts.length > 0 && hosts.every(omits));
 }

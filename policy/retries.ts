@@ -2,10 +2,7 @@ import { at, durationSeconds, fields, items, number, text } from "./fields.ts";
 import { type Destination, hostKeys, type ManifestMesh, type Route, virtualServicesFor } from "./mesh.ts";
 import { fault, type Fault, type Rule } from "./rule.ts";
 
-/**
- * Retry conditions for failures before the callee has seen the call.
- * Source: Envoy's x-envoy-retry-on.
- */
+/** Retry conditions of Envoy for failures before the callee has seen the call. */
 const RETRY_UNSEEN = ["connect-failure", "refused-stream", "reset-before-request"];
 
 /** Finds the routes to Services that speak Triple for which `wrong` has a message about a field. */
@@ -30,16 +27,14 @@ function pathsOf({ fields: route }: Route): string[] {
   return items(route["match"]).map((match) => text(at(match, "uri", "exact")) ?? "");
 }
 
-/** Reports whether a path's method is a stream by its name. */
-function isStream(path: string): boolean {
-  return /stream[^/]*$/i.test(path);
-}
+/** Paths of methods that are streams by their names. */
+const STREAM = /stream[^/]*$/i;
 
 /** Finds retries of calls that the callee may have seen, but on routes of single unary methods. */
 function repeatedCalls(route: Route): string | undefined {
   const { attempts, retryOn, perTryTimeout } = fields(route.fields["retries"]);
   const paths = pathsOf(route);
-  const unary = paths.length > 0 && paths.every((path) => path !== "" && !isStream(path));
+  const unary = paths.length > 0 && paths.every((path) => path !== "" && !STREAM.test(path));
   if (unary || route.fields["retries"] === undefined || number(attempts) === 0) return undefined;
   const conditions = (text(retryOn) ?? "unavailable,cancelled").split(",").map((each) => each.trim());
   const unsafe = conditions.filter((each) => !RETRY_UNSEEN.includes(each));
@@ -58,7 +53,9 @@ function unsaidRetries({ object, fields: route }: Route, mesh: ManifestMesh): st
 }
 
 function cutStreams(route: Route): string | undefined {
-  const streams = pathsOf(route).filter(isStream).join(", ");
+  const streams = pathsOf(route)
+    .filter((path) => STREAM.test(path))
+    .join(", ");
   const timeout = text(route.fields["timeout"]);
   return timeout === undefined || durationSeconds(timeout) === 0 || streams === ""
     ? undefined

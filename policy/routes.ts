@@ -36,9 +36,8 @@ function unknownSubset({ key, host, subset }: Destination, mesh: ManifestMesh): 
 }
 
 function unknownPort({ key, host, port }: Destination, mesh: ManifestMesh): string | undefined {
-  const service = mesh.services.get(key);
-  if (service === undefined || port === undefined) return undefined;
-  return service.ports.some(({ number }) => number === port)
+  const ports = mesh.services.get(key)?.ports.map(({ number }) => number);
+  return ports === undefined || port === undefined || ports.includes(port)
     ? undefined
     : `${host} has no port ${port}: its calls are answered 503`;
 }

@@ -29,9 +29,8 @@ export const RULES: readonly Rule[] = [
 ];
 
 /**
- * Returns the places that break a rule, in the order of the rules and of the objects. Rules compare
- * objects with each other, so pass all objects that are applied together. An object that is missing
- * from the set does not count as a fault.
+ * Returns the places that break a rule, in the order of the rules and of the objects. Pass all
+ * objects that are applied together: rules compare them, and are silent where one is missing.
  */
 export function check(objects: readonly KubernetesObject[]): Finding[] {
   const mesh = meshOf(objects);

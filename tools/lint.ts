@@ -49,8 +49,8 @@ function readDocument(document: unknown, place: string): Read[] {
     return asList.data.items.flatMap((item, index) => readDocument(item, `item ${index + 1} of ${place}`));
   const object = kubernetesObject.safeParse(document);
   if (object.success) return [{ object: object.data }];
-  const faults = object.error.issues.map(({ path, message }) => `${path.join(".") || "it"}: ${message}`);
-  return [{ place, reason: `is no Kubernetes object: ${faults.join("; ")}`, severity: "note" }];
+  const lacking = object.error.issues.map(({ path }) => path.join(".") || "fields");
+  return [{ place, reason: `is no Kubernetes object: it has no ${lacking.join(", no ")}`, severity: "note" }];
 }
 
 /**
@@ -70,7 +70,7 @@ function parse(document: string): readonly unknown[] | string {
   try {
     return yaml.loadAll(document);
   } catch (error) {
-    return `is no YAML: ${messageOf(error)}`;
+    return `is no YAML: ${messageOf(error).split("\n")[0] ?? ""}`;
   }
 }
 

@@ -41,8 +41,11 @@ const ON_DISK =
   /^dubbo-mesh:services\[\d+\]\.(build: the image's build context .* cannot be read|app: there is no application apps\/)/;
 
 /** Rules that a stack breaks knowingly, since a key of its says so. */
-function chosen({ security }: Settings): string[] {
-  return security.mtls === "PERMISSIVE" ? ["mtls-strict"] : [];
+function chosen({ security, services }: Settings): string[] {
+  const http1 = services.some(({ healthCheck: { http_health_check: http } }) => {
+    return http !== undefined && http.codec_client_type !== "HTTP2";
+  });
+  return [...(security.mtls === "PERMISSIVE" ? ["mtls-strict"] : []), ...(http1 ? ["check-fits-port"] : [])];
 }
 
 /** The configurations, and whether somebody could have meant it. */

@@ -479,6 +479,13 @@ const CASES: readonly (readonly [rule: string, title: string, change: Change, fo
 const SOUND: readonly (readonly [title: string, change: Change])[] = [
   ["weights that add up to something else", set(ROUTES, "spec/http/1/route/0/weight", 999)],
   ["no check at all", without(FILTER)],
+  [
+    "a host of a ServiceEntry that is like a Service's",
+    all(
+      set("Sidecar dubbo-samples-mesh-consumer", "spec/egress/0/hosts/2", `./${P}`),
+      plus("networking.istio.io/v1", "ServiceEntry", "alias", { hosts: [P] }),
+    ),
+  ],
   ["no AuthorizationPolicy", without(CALLS)],
   ["no PeerAuthentication", without("PeerAuthentication default")],
   [
