@@ -4,7 +4,7 @@ import {
   type StackValidationPolicy,
   UnknownValueError,
 } from "@pulumi/policy";
-import { type KubernetesObject, kubernetesObject } from "../common/kubernetes-object.ts";
+import { kubernetesObject } from "../common/kubernetes-object.ts";
 import { type Rule, titleOf } from "./rule.ts";
 import { check, RULES } from "./rules.ts";
 
@@ -29,16 +29,8 @@ function plain(value: unknown): unknown {
   return Object.fromEntries(entries.filter(([, each]) => each !== undefined)) as object;
 }
 
-/** A resource of the stack as the rules read it. */
-interface Declared {
-  readonly urn: string;
-  readonly object: KubernetesObject;
-}
-
-/** Returns the Kubernetes objects among a stack's resources. */
-export function declaredObjects(
-  resources: readonly Pick<PolicyResource, "type" | "urn" | "props">[],
-): readonly Declared[] {
+/** Returns the Kubernetes objects among a stack's resources, with the names of the resources. */
+function declaredObjects(resources: readonly PolicyResource[]) {
   return resources
     .filter(({ type }) => type.startsWith("kubernetes:"))
     .flatMap(({ urn, props }) => {

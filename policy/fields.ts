@@ -1,8 +1,9 @@
-import yaml from "js-yaml";
-
 // These functions read YAML of any shape. A missing value or one of another type counts as empty.
 
 export type Fields = Readonly<Record<string, unknown>>;
+
+/** Labels, annotations or a selector. */
+export type Labels = Readonly<Record<string, string>>;
 
 /** Returns the fields of `value`, or none if it is not an object. */
 export function fields(value: unknown): Fields {
@@ -38,7 +39,7 @@ export function number(value: unknown): number | undefined {
 }
 
 /** Returns labels or annotations as texts. */
-export function labels(value: unknown): Readonly<Record<string, string>> {
+export function labels(value: unknown): Labels {
   const entries = Object.entries(fields(value)).flatMap(([key, each]) => {
     const plain = text(each);
     return plain === undefined ? [] : [[key, plain] as const];
@@ -46,10 +47,7 @@ export function labels(value: unknown): Readonly<Record<string, string>> {
   return Object.fromEntries(entries);
 }
 
-/**
- * Returns the seconds of a duration as Istio and Envoy write it (`1m30s`, `0.25s`, `100ms`).
- * Returns undefined for any other value.
- */
+/** Returns the seconds of a duration, such as `1m30s` or `0.25s`, or undefined if it is none. */
 export function durationSeconds(value: unknown): number | undefined {
   const plain = text(value) ?? "";
   const parts = [...plain.matchAll(/(\d+(?:\.\d+)?)(ms|h|m|s)/g)];
@@ -58,25 +56,7 @@ export function durationSeconds(value: unknown): number | undefined {
   return parts.reduce((sum, [, count, unit]) => sum + Number(count) * (units[unit ?? ""] ?? 0), 0);
 }
 
-/**
- * Parses YAML inside a field, such as the annotation proxy.istio.io/config. Returns no fields if
- * the YAML is invalid.
- */
-export function embedded(value: unknown): Fields {
-  try {
-    return fields(yaml.load(text(value) ?? ""));
-  } catch {
-    return {};
-  }
-}
-
-/**
- * Reports whether `selector` picks an object with the labels `own`. An empty selector picks every
- * object.
- */
-export function picks(
-  selector: Readonly<Record<string, string>>,
-  own: Readonly<Record<string, string>>,
-): boolean {
+/** Reports whether a selector picks an object with the labels `own`. An empty one picks any. */
+export function picks(selector: Labels, own: Labels): boolean {
   return Object.entries(selector).every(([key, value]) => own[key] === value);
 }

@@ -1,363 +1,208 @@
 import { foreignAlpn, isPlaintext } from "../settings/health-check.ts";
-import { at, durationSeconds, fields, type Fields, items, labels, number, text, texts } from "./fields.ts";
+import { at, durationSeconds, fields, number, texts } from "./fields.ts";
 import {
-  callersOf,
-  type CheckPatch,
-  type Cluster,
   destinationRules,
-  filterAppliesTo,
-  hits,
-  isBounded,
+  hides,
+  isForMesh,
+  type ManifestCheck,
   type ManifestMesh,
+  meantService,
   namespaceOf,
-  ofKind,
-  proxyConfig,
-  targetOf,
-  type WorkloadManifest,
+  overlap,
+  subsetsOf,
+  virtualServicesFor,
 } from "./mesh.ts";
-import { type Fault, type Rule, titleOf } from "./rule.ts";
+import { modesOf } from "./mtls.ts";
+import { fault, type Fault, type Rule, titleOf, unique } from "./rule.ts";
+import { isUpgraded } from "./services.ts";
 
 const HEALTH_CHECK = "https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/health_check.proto";
-const ENVOY_FILTER = "https://istio.io/latest/docs/reference/config/networking/envoy-filter/";
+const CLUSTER_PATCH = "Istio's pilot/pkg/networking/core/envoyfilter/cluster_patch.go";
 
-/** Returns a cluster's name for messages, in Envoy's format. */
-function clusterName({ key, port, subset }: Cluster): string {
-  const [namespace, name] = key.split("/");
-  return `outbound|${port ?? "*"}|${subset}|${name ?? ""}.${namespace ?? ""}`;
-}
-
-function routedClusters({ routed }: ManifestMesh): Cluster[] {
-  return [...routed.values()].flat();
-}
-
-/** Returns a fault for each health check for which `wrong` has a message. */
+/** Finds the checks for which `wrong` has a message. */
 function checkFaults(
-  mesh: ManifestMesh,
-  wrong: (check: Fields, patch: CheckPatch) => string | undefined,
-  field: string,
-): Fault[] {
-  return mesh.checks.flatMap((patch) =>
-    patch.checks.flatMap(({ path, fields: check }): Fault[] => {
-      const message = wrong(check, patch);
-      return message === undefined ? [] : [{ object: patch.object, path: `${path}.${field}`, message }];
-    }),
-  );
+  wrong: (check: ManifestCheck, mesh: ManifestMesh) => string | undefined,
+): (mesh: ManifestMesh) => Fault[] {
+  return (mesh) => mesh.checks.flatMap((check) => fault(check.object, check.path, wrong(check, mesh)));
+}
+
+/** Reports whether the same Envoys have both checks, or answers `unknown` if no pods are known. */
+function meet(one: ManifestCheck, other: ManifestCheck, unknown: boolean): boolean {
+  const scope = ({ object }: ManifestCheck): string =>
+    JSON.stringify([namespaceOf(object), { ...fields(object["spec"]), configPatches: undefined }]);
+  if (scope(one) === scope(other)) return true;
+  const known = one.callers.length > 0 && other.callers.length > 0;
+  return known ? one.callers.some((pods) => other.callers.includes(pods)) : unknown;
 }
 
 /**
- * Reports whether a Sidecar limits the callees of every workload. Then a Service that no Sidecar
- * names has no callers.
+ * Finds clusters with calls that are not watched where others of the host are. It needs the host's
+ * routes: one VirtualService that leaves none of them to another. The check of a gateway is no fault.
  */
-function isScoped(mesh: ManifestMesh): boolean {
-  const sidecars = ofKind(mesh, "Sidecar").filter(isBounded);
-  return mesh.workloads.every((workload) => sidecars.some((sidecar) => filterAppliesTo(sidecar, workload)));
-}
-
-/** Returns the clusters of one called Service that a caller's patches leave without a check. */
-function uncheckedClustersOf(mesh: ManifestMesh, key: string, clusters: readonly Cluster[]): Fault[] {
-  const callers = callersOf(mesh, key);
-  if (callers.length === 0 && clusters.length > 0 && !isScoped(mesh)) {
-    const service = mesh.services.find((each) => each.key === key);
-    return [
-      {
-        object: service?.object ?? `Service ${key}`,
-        message: "is called, but no EnvoyFilter has it checked",
-      },
-    ];
-  }
-  return callers.flatMap((caller) => {
-    const patches = mesh.checks.filter(
-      ({ object }) => object === caller.object || filterAppliesTo(object, caller),
-    );
-    return clusters
-      .filter((cluster) => cluster.calls && !patches.some((patch) => hits(patch, cluster)))
-      .map((cluster) => ({
-        object: caller.object,
-        message: `calls flow through ${clusterName(cluster)}, which no health check of its Envoy watches`,
+function uncheckedClusters(mesh: ManifestMesh): Fault[] {
+  const outbound = mesh.checks.filter((check) => check.outbound);
+  const atGateways = mesh.routes.filter(({ object }) => !isForMesh(object));
+  const faults = outbound.flatMap((check) => {
+    const { key = "", port } = check.target;
+    const own = virtualServicesFor(mesh, key);
+    const routes = mesh.routes.filter(({ object }) => own.includes(object));
+    if (own.length > 1 || routes.some((route) => route.fields["delegate"] !== undefined)) return [];
+    if (atGateways.some((route) => route.destinations.some((each) => overlap(each, check.target)))) return [];
+    return routes
+      .flatMap(({ destinations }) => destinations)
+      .filter((cluster) => cluster.calls && overlap({ ...cluster, port }, cluster))
+      .filter((cluster) => !outbound.some((each) => meet(check, each, true) && overlap(each.target, cluster)))
+      .map(({ port: own, subset, host }) => ({
+        object: check.object,
+        message: `calls flow through outbound|${own ?? "*"}|${subset}|${host}, which no check of the same Envoy watches`,
       }));
   });
+  return unique(faults);
 }
 
-function uncheckedClusters(mesh: ManifestMesh): Fault[] {
-  return [...mesh.routed].flatMap(([key, clusters]) => uncheckedClustersOf(mesh, key, clusters));
+/** Returns the reason why Envoys have no cluster that a check matches. */
+function unmatched(check: ManifestCheck, mesh: ManifestMesh): string | undefined {
+  const { object, outbound, target, service, ports, callers } = check;
+  const { key = "", subset = "" } = target;
+  if (!outbound) return undefined;
+  if (meantService(mesh, key, namespaceOf(object)) !== undefined)
+    return `watches ${key}: Istio completes no name here, so no cluster matches`;
+  if (service === undefined) return undefined;
+  if (ports.length === 0) return `watches port ${target.port ?? ""}, which the Service does not have`;
+  const known = destinationRules(mesh, key).length === 0 || subset === "";
+  if (!known && !subsetsOf(mesh, key).some(({ name }) => name === subset))
+    return `watches the subset ${subset}, which no DestinationRule has`;
+  const titles = callers.map((pods) => titleOf(pods.object)).join(", ");
+  return titles !== "" && callers.every((pods) => hides(mesh, pods, service))
+    ? `watches ${key}, which the Sidecar of ${titles} leaves out`
+    : undefined;
 }
 
-function unusedChecks(mesh: ManifestMesh): Fault[] {
-  const routed = routedClusters(mesh);
-  return mesh.checks
-    .filter((patch) => !routed.some((cluster) => hits(patch, cluster)))
-    .map(({ object, path, match }) => ({
-      object,
-      path: `${path}.match`,
-      message: `watches ${JSON.stringify(match["cluster"] ?? {})}, a cluster that carries no call`,
-    }));
+function secondCheck(check: ManifestCheck, mesh: ManifestMesh): string | undefined {
+  const rival = mesh.checks
+    .slice(0, mesh.checks.indexOf(check))
+    .filter((each) => each.outbound && each.appends && overlap(each.target, check.target))
+    // Several objects of one name are alternatives.
+    .filter(({ object }) => object === check.object || titleOf(object) !== titleOf(check.object))
+    .find((each) => meet(each, check, false));
+  if (rival === undefined || !check.outbound || !check.appends) return undefined;
+  return `is the second of a cluster, beside ${titleOf(rival.object)} ${rival.path}: Envoy refuses both`;
 }
 
-/**
- * Returns all clusters of the called Services. On each called port there is one cluster without a
- * subset, and one for each subset.
- */
-function allClusters(mesh: ManifestMesh): Cluster[] {
-  return routedClusters(mesh).flatMap(({ key, port }) => {
-    const subsets = destinationRules(mesh, key).flatMap((rule) => items(at(rule, "spec", "subsets")));
-    const names = subsets.flatMap((subset) => text(at(subset, "name")) ?? []);
-    return ["", ...names].map((subset) => ({ key, port, subset, calls: false }));
-  });
-}
-
-function needlessChecks(mesh: ManifestMesh): Fault[] {
-  const routed = routedClusters(mesh);
-  const name = (cluster: Cluster): string => clusterName(cluster);
-  const used = new Set(routed.map(name));
-  const unused = new Map(
-    allClusters(mesh).flatMap((cluster) =>
-      used.has(name(cluster)) ? [] : [[name(cluster), cluster] as const],
-    ),
-  );
-  return mesh.checks
-    .filter((patch) => routed.some((cluster) => hits(patch, cluster)))
-    .flatMap((patch) => {
-      const also = [...unused.values()].filter((cluster) => hits(patch, cluster)).map(name);
-      const everything = targetOf(patch).key === undefined ? ["every other cluster"] : [];
-      const message = [...also, ...everything].join(", ");
-      return message === ""
-        ? []
-        : [
-            {
-              object: patch.object,
-              path: `${patch.path}.match`,
-              message: `watches also ${message}, without any call`,
-            },
-          ];
-    });
-}
-
-/**
- * Reports whether two EnvoyFilters may apply to the same pods. It compares only namespaces and
- * selectors.
- */
-function overlap(one: CheckPatch["object"], other: CheckPatch["object"]): boolean {
-  const selector = (object: CheckPatch["object"]): Readonly<Record<string, string>> =>
-    labels(at(object, "spec", "workloadSelector", "labels"));
-  const [first, second] = [selector(one), selector(other)];
-  const namespaces = new Set([namespaceOf(one), namespaceOf(other)]);
-  namespaces.delete("istio-system");
-  return (
-    namespaces.size <= 1 &&
-    Object.entries(first).every(([key, value]) => second[key] === undefined || second[key] === value)
-  );
-}
-
-function duplicateChecks(mesh: ManifestMesh): Fault[] {
-  const several = mesh.checks
-    .filter(({ checks }) => checks.length > 1)
-    .map(({ object, path, checks }) => ({
-      object,
-      path: `${path}.patch.value.health_checks`,
-      message: `gives a cluster ${checks.length} health checks, which Envoy refuses`,
-    }));
-  const clusters = [...routedClusters(mesh), ...allClusters(mesh)];
-  const twice = mesh.checks.flatMap((patch, index): Fault[] => {
-    const rival = mesh.checks
-      .slice(0, index)
-      .find(
-        (earlier) =>
-          [earlier, patch].every(({ operation }) => operation === "MERGE") &&
-          overlap(earlier.object, patch.object) &&
-          clusters.some((cluster) => hits(earlier, cluster) && hits(patch, cluster)),
-      );
-    if (rival === undefined) return [];
-    const other = rival.object === patch.object ? rival.path : `${titleOf(rival.object)} ${rival.path}`;
-    return [
-      {
-        object: patch.object,
-        path: patch.path,
-        message: `gives a cluster a second health check beside ${other}`,
-      },
-    ];
-  });
-  return [...several, ...twice];
-}
-
-function plaintext(check: Fields): string | undefined {
+/** Reports whether a check leaves in plaintext: by criteria that match no socket for mTLS. */
+export function isPlain({ fields: check }: ManifestCheck): boolean {
   const criteria = check["transport_socket_match_criteria"];
-  if (criteria === undefined) return undefined;
-  if (!isPlaintext(fields(criteria))) return undefined;
-  return `${JSON.stringify(criteria)} is no match of Istio's, so the check goes out in plaintext`;
+  return criteria !== undefined && isPlaintext(fields(criteria));
 }
 
-function alpn(check: Fields): string | undefined {
-  return foreignAlpn(texts(at(check, "tls_options", "alpn_protocols")));
+/** Returns the fault of a check that the callee's sidecar refuses by its mode of mTLS. */
+function refusedConnection(check: ManifestCheck, mesh: ManifestMesh): string | undefined {
+  const modes = modesOf(mesh, check.service, check.ports).map(({ mode }) => mode);
+  if (isPlain(check))
+    return modes.includes("STRICT")
+      ? "has transport_socket_match_criteria of no socket for mTLS: STRICT resets plaintext"
+      : undefined;
+  const alpn = foreignAlpn(texts(at(check.fields, "tls_options", "alpn_protocols")));
+  return alpn !== undefined && modes.includes("PERMISSIVE")
+    ? `offers tls_options.alpn_protocols ${alpn}: PERMISSIVE closes the connection`
+    : undefined;
 }
 
-function missingServiceName(check: Fields): string | undefined {
-  if (check["http_health_check"] !== undefined || check["custom_health_check"] !== undefined)
-    return undefined;
-  const grpc = check["grpc_health_check"];
-  if (grpc === undefined)
-    return "a connection is answered by the peer's sidecar, also where its application hangs";
-  const named = text(at(grpc, "service_name")) ?? "";
-  return named === "" ? "names no service, and so asks for the server as a whole" : undefined;
+/** Returns the fault of a check that speaks another protocol than the callee's port. */
+function wrongProtocol(check: ManifestCheck, mesh: ManifestMesh): string | undefined {
+  const { fields: own, target, value, ports } = check;
+  const asksGrpc = own["grpc_health_check"] !== undefined;
+  if (asksGrpc && check.outbound && target.key === undefined && target.port === undefined)
+    return "asks every cluster by gRPC: Envoy refuses those without HTTP/2";
+  const protocols = ports.map(({ protocol }) => protocol);
+  const upgraded = value["typed_extension_protocol_options"] !== undefined || isUpgraded(mesh, target.key);
+  if (asksGrpc && !upgraded && (protocols.includes("http") || protocols.includes("tcp")))
+    return "asks by gRPC at a port that Istio does not take for HTTP/2: Envoy refuses the cluster";
+  const http = own["http_health_check"];
+  const asksHttp1 = http !== undefined && at(http, "codec_client_type") !== "HTTP2";
+  return asksHttp1 && protocols.includes("http2") && own["alt_port"] === undefined
+    ? "asks by HTTP/1.1 at a port that speaks HTTP/2: it always fails"
+    : undefined;
 }
 
-/**
- * Longest allowed recovery, in seconds. The sample asks for seconds; one minute leaves room for
- * infrequent checks.
- */
+/** Longest recovery without a warning, seconds. It leaves room for infrequent checks. */
 const RECOVERY_SECONDS = 60;
 
-function recoverySeconds(check: Fields): number {
+function slowRecovery({ fields: check }: ManifestCheck): string | undefined {
   const interval = durationSeconds(check["interval"]) ?? 0;
   const unhealthy = durationSeconds(check["unhealthy_interval"]) ?? interval;
   const edge = durationSeconds(check["healthy_edge_interval"]) ?? interval;
-  return unhealthy + ((number(check["healthy_threshold"]) ?? 1) - 1) * edge;
-}
-
-function slowRecovery(check: Fields): string | undefined {
-  const seconds = recoverySeconds(check);
+  const threshold = number(check["healthy_threshold"]) ?? 1;
+  const seconds = unhealthy + (threshold - 1) * edge;
   return seconds <= RECOVERY_SECONDS
     ? undefined
-    : `${text(check["healthy_threshold"]) ?? "1"}: a peer that serves again gets no calls for ${seconds} s`;
+    : `healthy_threshold is ${threshold}: a peer that serves again gets no calls for ${seconds} s`;
 }
+
+/** Time between checks of a cluster without calls, unless the check sets it, seconds. */
+const NO_TRAFFIC_SECONDS = 60;
 
 /**
- * Names of a statistic that tells Envoy if a cluster carries calls. Istio's default leaves it out.
+ * Finds intervals that do not hold. Without the statistic upstream_cx_total, which Istio's default
+ * leaves out, Envoy takes a cluster for one without calls.
  */
-const STATISTICS = ["", ";"].map(
-  (mark) => `cluster.outbound|50052||a.b.svc.cluster.local${mark}.upstream_cx_total`,
-);
-
-function matches(expression: string, value: string): boolean {
-  try {
-    return new RegExp(`^(?:${expression})$`).test(value);
-  } catch {
-    return false;
-  }
-}
-
-/**
- * Reports whether the workload's Envoy keeps the statistic.
- * Source: https://istio.io/latest/docs/ops/configuration/telemetry/envoy-stats/
- */
-function keepsStatistics(workload: WorkloadManifest): boolean {
-  const matcher = fields(proxyConfig(workload)["proxyStatsMatcher"]);
-  const listed = (key: string, annotation: string): readonly string[] => [
-    ...texts(matcher[key]),
-    ...(workload.annotations[`sidecar.istio.io/${annotation}`]?.split(",") ?? []),
-  ];
-  return STATISTICS.some(
-    (name) =>
-      listed("inclusionRegexps", "statsInclusionRegexps").some((each) => matches(each, name)) ||
-      listed("inclusionPrefixes", "statsInclusionPrefixes").some((each) => name.startsWith(each)) ||
-      listed("inclusionSuffixes", "statsInclusionSuffixes").some((each) => name.endsWith(each)),
+function rareCheck({ fields: check, outbound, callers }: ManifestCheck): string | undefined {
+  const blind = callers.find(
+    ({ annotations }) => !/proxyStatsMatcher|statsInclusion/.test(JSON.stringify(annotations)),
   );
+  const often = (durationSeconds(check["interval"]) ?? NO_TRAFFIC_SECONDS) < NO_TRAFFIC_SECONDS;
+  return outbound && often && blind !== undefined && check["no_traffic_interval"] === undefined
+    ? `goes out every ${NO_TRAFFIC_SECONDS} s: ${titleOf(blind.object)} does not keep upstream_cx_total`
+    : undefined;
 }
 
-function callersWithoutStatistics(mesh: ManifestMesh): Fault[] {
-  const checking = mesh.workloads.filter((workload) =>
-    mesh.checks.some(({ object }) => filterAppliesTo(object, workload)),
-  );
-  return checking
-    .filter((workload) => !keepsStatistics(workload))
-    .map(({ object }) => ({
-      object,
-      path: "spec.template.metadata.annotations",
-      message:
-        "its Envoy does not keep upstream_cx_total, so it checks at the intervals for clusters without traffic",
-    }));
+function keptPods({ value }: ManifestCheck): string | undefined {
+  return value["ignore_health_on_host_removal"] === true
+    ? undefined
+    : "keeps a pod that is gone in the cluster for as long as it passes";
 }
 
-function keepsRemovedPods(mesh: ManifestMesh): Fault[] {
-  return mesh.checks
-    .filter(({ value }) => value["ignore_health_on_host_removal"] !== true)
-    .map(({ object, path }) => ({
-      object,
-      path: `${path}.patch.value.ignore_health_on_host_removal`,
-      message: "a pod that is gone stays in the cluster for as long as its checks pass",
-    }));
-}
-
-function unscopedFilters(mesh: ManifestMesh): Fault[] {
-  return ofKind(mesh, "EnvoyFilter")
-    .filter(
-      (object) =>
-        at(object, "spec", "targetRefs") === undefined &&
-        Object.keys(labels(at(object, "spec", "workloadSelector", "labels"))).length === 0,
-    )
-    .map((object) => ({
-      object,
-      path: "spec.workloadSelector",
-      message: "changes every proxy of its namespace",
-    }));
-}
-
-const COVERAGE_RULES: readonly Rule[] = [
+/** Rules for active health checks. */
+export const HEALTH_CHECK_RULES: readonly Rule[] = [
   {
     id: "check-covers-calls",
     severity: "error",
-    text: "Each cluster that calls flow through is watched by an active health check of the caller's Envoy.",
+    text: "An active health check of a Service watches all clusters that its calls flow through.",
     fix: "Add a patch for each subset that has calls, matched by service, portNumber and subset.",
-    source: "the seed, 4.2; Istio's pilot/pkg/networking/core/envoyfilter/cluster_patch.go",
+    source: `the seed, 4.2; ${CLUSTER_PATCH}`,
     faults: uncheckedClusters,
   },
   {
     id: "check-hits-calls",
     severity: "error",
-    text: "Each active health check watches a cluster that carries calls.",
-    fix: "Match by the Service's full DNS name, portNumber, and the subset that the routes name.",
-    source: "Istio's pilot/pkg/networking/core/envoyfilter/cluster_patch.go",
-    faults: unusedChecks,
-  },
-  {
-    id: "check-only-calls",
-    severity: "warning",
-    text: "An active health check watches no cluster without calls: each costs the peers as many checks again.",
-    fix: "Name the subset in the match.",
-    source: ENVOY_FILTER,
-    faults: needlessChecks,
+    text: "An active health check matches a cluster that the Envoys have.",
+    fix: "Match by the Service's full DNS name, portNumber, and a subset that there is.",
+    source: CLUSTER_PATCH,
+    faults: checkFaults(unmatched),
   },
   {
     id: "check-one-owner",
     severity: "error",
     text: "A cluster has one health check: MERGE appends to a list, and Envoy refuses a cluster with two.",
     fix: "Keep one patch for each cluster.",
-    source: ENVOY_FILTER,
-    faults: duplicateChecks,
+    source: "https://istio.io/latest/docs/reference/config/networking/envoy-filter/",
+    faults: checkFaults(secondCheck),
   },
-  {
-    id: "envoyfilter-scoped",
-    severity: "warning",
-    text: "An EnvoyFilter changes the proxies of one workload.",
-    fix: "Set workloadSelector.labels to the caller's.",
-    source: ENVOY_FILTER,
-    faults: unscopedFilters,
-  },
-];
-
-const CHECK_FIELD_RULES: readonly Rule[] = [
   {
     id: "check-over-mtls",
     severity: "error",
     text: "An active health check goes the way of the calls, over mTLS.",
-    fix: "Take transport_socket_match_criteria away: the endpoint's own metadata picks mTLS.",
-    source: "Istio's pilot/pkg/networking/core/cluster_tls.go",
-    faults: (mesh) => checkFaults(mesh, plaintext, "transport_socket_match_criteria"),
+    fix: "Take transport_socket_match_criteria and tls_options away: the endpoint's own metadata picks mTLS.",
+    source: "Istio's pilot/pkg/networking/core/cluster_tls.go and pilot/pkg/networking/util, ALPNInMesh",
+    faults: checkFaults(refusedConnection),
   },
   {
-    id: "check-alpn",
+    id: "check-fits-port",
     severity: "error",
-    text: "An active health check offers no ALPN protocols of its own, or Istio's.",
-    fix: "Take tls_options away.",
-    source: "Istio's pilot/pkg/networking/util, ALPNInMesh",
-    faults: (mesh) => checkFaults(mesh, alpn, "tls_options.alpn_protocols"),
-  },
-  {
-    id: "check-asks-service",
-    severity: "warning",
-    text: "An active health check asks the application for the service that is called.",
-    fix: "Use grpc_health_check with service_name, such as org.apache.dubbo.samples.Greeter.",
-    source: "https://github.com/grpc/grpc/blob/master/doc/health-checking.md",
-    faults: (mesh) => checkFaults(mesh, missingServiceName, "grpc_health_check.service_name"),
+    text: "An active health check speaks the protocol of the port.",
+    fix: "Use grpc_health_check at a port for gRPC; elsewhere http_health_check, for HTTP/2 with codec_client_type: HTTP2.",
+    source: `${HEALTH_CHECK}; envoyproxy/envoy#3452`,
+    faults: checkFaults(wrongProtocol),
   },
   {
     id: "check-recovers-soon",
@@ -365,15 +210,15 @@ const CHECK_FIELD_RULES: readonly Rule[] = [
     text: `A peer that serves again gets calls within ${RECOVERY_SECONDS} s: unhealthy_interval + (healthy_threshold - 1) x healthy_edge_interval.`,
     fix: "Lower healthy_threshold, such as to the seed's 1.",
     source: HEALTH_CHECK,
-    faults: (mesh) => checkFaults(mesh, slowRecovery, "healthy_threshold"),
+    faults: checkFaults(slowRecovery),
   },
   {
     id: "check-sees-traffic",
     severity: "warning",
-    text: "A caller's Envoy keeps the statistic by which it tells a cluster with calls from one without.",
-    fix: "Annotate its pods: proxy.istio.io/config with proxyStatsMatcher, including upstream_cx_total and health_check.",
+    text: "An active health check goes out as often as its interval says, also where Envoy knows of no calls.",
+    fix: "Set no_traffic_interval, or annotate the callers' pods: proxy.istio.io/config with proxyStatsMatcher, including upstream_cx_total.",
     source: "https://istio.io/latest/docs/ops/configuration/telemetry/envoy-stats/",
-    faults: callersWithoutStatistics,
+    faults: checkFaults(rareCheck),
   },
   {
     id: "check-drops-removed",
@@ -381,9 +226,6 @@ const CHECK_FIELD_RULES: readonly Rule[] = [
     text: "A pod that Kubernetes has removed gets no calls, whatever its checks say.",
     fix: "Set ignore_health_on_host_removal: true beside health_checks.",
     source: "https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/cluster/v3/cluster.proto",
-    faults: keepsRemovedPods,
+    faults: checkFaults(keptPods),
   },
 ];
-
-/** Rules for active health checks. */
-export const HEALTH_CHECK_RULES: readonly Rule[] = [...COVERAGE_RULES, ...CHECK_FIELD_RULES];

@@ -1,116 +1,41 @@
 import type { KubernetesObject } from "../common/kubernetes-object.ts";
-import { at, embedded, type Fields, fields, items, labels, number, picks, text, texts } from "./fields.ts";
+import { at, type Fields, fields, items, labels, number, picks, text, texts } from "./fields.ts";
 
-type Labels = Readonly<Record<string, string>>;
-
-/** Istio's root namespace. Policies in it apply to every namespace. */
-const ROOT_NAMESPACE = "istio-system";
+/** Istio's root namespace, where policies apply to every namespace. */
+export const ROOT_NAMESPACE = "istio-system";
 
 /** A controller of pods, such as a Deployment. */
-export interface WorkloadManifest {
-  readonly object: KubernetesObject;
-  readonly namespace: string;
-  /** Labels of the pods. */
-  readonly labels: Labels;
-  /** Annotations of the pods. */
-  readonly annotations: Labels;
-  /** Spec of the pods. */
-  readonly pod: Fields;
-  /**
-   * The application's containers and init containers, with their paths. Istio's containers are left
-   * out.
-   */
-  readonly containers: readonly { readonly path: string; readonly fields: Fields }[];
-  /** Minimum number of pods. */
-  readonly replicas: number;
-}
+export type WorkloadManifest = ReturnType<typeof workloadOf>;
 
-export interface ServicePort {
-  readonly path: string;
-  readonly number: number;
-  readonly name: string | undefined;
-  readonly appProtocol: string | undefined;
-  readonly targetPort: string;
-  /** True if the port speaks Dubbo's Triple protocol. */
-  readonly dubbo: boolean;
-}
+/** A Service. Those of type ExternalName are left out. */
+export type ServiceManifest = ReturnType<typeof serviceOf>;
 
-/** A Service, as the rules read it. */
-export interface ServiceManifest {
-  readonly object: KubernetesObject;
-  /** Namespace and name, joined by a slash. */
-  readonly key: string;
-  readonly namespace: string;
-  readonly selector: Labels;
-  readonly ports: readonly ServicePort[];
-}
-
-/** One of a Service's clusters in the callers' Envoys. */
-export interface Cluster {
-  /** Namespace and name of the Service, joined by a slash. */
-  readonly key: string;
-  /** Port of the Service; undefined if unknown. */
-  readonly port: number | undefined;
-  /** Name of the subset; empty for all pods. */
-  readonly subset: string;
-  /**
-   * True if calls flow through it. False if routes name it only without a weight, ready to receive
-   * one.
-   */
-  readonly calls: boolean;
-}
+/** A route of a VirtualService for HTTP. */
+export type Route = ReturnType<typeof routesOf>[number];
 
 /** A destination of a route. */
-export interface Destination {
-  readonly path: string;
-  readonly host: string;
-  /** Namespace and name of the Service behind `host`; undefined if `host` is not a Service. */
+export type Destination = Route["destinations"][number];
+
+/** An active health check that a patch of an EnvoyFilter gives to clusters. */
+export type ManifestCheck = ReturnType<typeof checksOf>[number];
+
+/** Clusters of hosts in the callers' Envoys. An undefined property stands for any value. */
+interface Clusters {
+  /** Key of the host, as `hostKey` returns it. */
   readonly key: string | undefined;
   readonly port: number | undefined;
-  readonly subset: string;
-  /** Share of the calls in percent; undefined if not set. */
-  readonly weight: number | undefined;
-}
-
-/** A route of a VirtualService. */
-export interface Route {
-  readonly object: KubernetesObject;
-  readonly path: string;
-  readonly fields: Fields;
-  readonly destinations: readonly Destination[];
-}
-
-/** A patch of an EnvoyFilter that gives clusters a health check. */
-export interface CheckPatch {
-  readonly object: KubernetesObject;
-  readonly path: string;
-  readonly match: Fields;
-  readonly operation: string | undefined;
-  /** The value that Istio merges into the cluster. */
-  readonly value: Fields;
-  /** The health checks in `value`, with their paths. */
-  readonly checks: readonly { readonly path: string; readonly fields: Fields }[];
-}
-
-/** A caller: a workload, or an EnvoyFilter whose pods are not among the objects. */
-export interface CallerManifest {
-  readonly object: KubernetesObject;
-  readonly namespace: string;
-  readonly labels: Labels;
-  readonly workload: WorkloadManifest | undefined;
+  /** Name of the subset; empty for all pods. */
+  readonly subset: string | undefined;
 }
 
 /** All objects, read once, in the form that the rules need. */
 export interface ManifestMesh {
   readonly objects: readonly KubernetesObject[];
   readonly workloads: readonly WorkloadManifest[];
-  readonly services: readonly ServiceManifest[];
+  /** Services by key. */
+  readonly services: ReadonlyMap<string | undefined, ServiceManifest>;
   readonly routes: readonly Route[];
-  readonly checks: readonly CheckPatch[];
-  /** Clusters that routes name, by namespace and name of the called Service. */
-  readonly routed: ReadonlyMap<string, readonly Cluster[]>;
-  /** Images that are built later and then referred to by digest. */
-  readonly built: readonly string[];
+  readonly checks: readonly ManifestCheck[];
 }
 
 /** Returns an object's namespace. The default is `default`, as in kubectl. */
@@ -124,376 +49,290 @@ export function ofKind(mesh: Pick<ManifestMesh, "objects">, kind: string): reado
 }
 
 /**
- * Returns namespace and name of the Service that `host` names in an object of `namespace`. Istio
- * completes a name without a dot by the object's namespace. It uses all other names unchanged.
+ * Returns the key of a host: namespace and name of a Service, else the host itself. Istio completes
+ * a name without dots by `namespace`; where it compares names as they stand, give none.
  * Source: Istio's pilot/pkg/model, ResolveShortnameToFQDN.
  */
-export function serviceKey(host: string, namespace: string): string | undefined {
-  if (host !== "" && !host.includes(".") && !host.includes("*")) return `${namespace}/${host}`;
+export function hostKey(host: string, namespace?: string): string {
+  if (namespace !== undefined && /^[^.*]+$/.test(host)) return `${namespace}/${host}`;
   const [, name, own] = /^([^.*]+)\.([^.*]+)\.svc\..+$/.exec(host) ?? [];
-  return name === undefined || own === undefined ? undefined : `${own}/${name}`;
+  return name === undefined || own === undefined ? host : `${own}/${name}`;
+}
+
+/**
+ * Finds the Service that a host means but does not name in full. Istio completes no name with dots,
+ * and compares some names as they stand.
+ */
+export function meantService(
+  mesh: ManifestMesh,
+  host: string,
+  namespace: string,
+): ServiceManifest | undefined {
+  const [name = "", space = namespace, svc = "svc", ...others] = host.split(".");
+  const external = ofKind(mesh, "ServiceEntry").flatMap((entry) => texts(at(entry, "spec", "hosts")));
+  if (svc !== "svc" || others.length > 0 || external.includes(host)) return undefined;
+  return mesh.services.get(`${space}/${name}`);
 }
 
 const WORKLOADS = ["Deployment", "StatefulSet", "DaemonSet"];
-
 const INJECTED = ["istio-proxy", "istio-init", "istio-validation"];
 
-function containersOf(spec: Fields): WorkloadManifest["containers"] {
-  return ["containers", "initContainers"].flatMap((list) =>
-    items(spec[list]).flatMap((container, index) =>
-      INJECTED.includes(text(at(container, "name")) ?? "")
-        ? []
-        : [{ path: `spec.template.spec.${list}[${index}]`, fields: fields(container) }],
-    ),
-  );
-}
-
-/** Returns the minimum number of pods. An autoscaler's lower bound overrides the replicas. */
-function replicasOf(object: KubernetesObject, objects: readonly KubernetesObject[]): number {
-  const scaler = objects.find(
-    (each) =>
-      each.kind === "HorizontalPodAutoscaler" &&
-      namespaceOf(each) === namespaceOf(object) &&
-      at(each, "spec", "scaleTargetRef", "kind") === object.kind &&
-      at(each, "spec", "scaleTargetRef", "name") === object.metadata.name,
-  );
-  return number(at(scaler ?? object, "spec", scaler ? "minReplicas" : "replicas")) ?? 1;
-}
-
-function workloadOf(object: KubernetesObject, objects: readonly KubernetesObject[]): WorkloadManifest {
+function workloadOf(object: KubernetesObject) {
   const template = at(object, "spec", "template");
   const pod = fields(at(template, "spec"));
   return {
     object,
     namespace: namespaceOf(object),
+    /** Labels and annotations of the pods. */
     labels: labels(at(template, "metadata", "labels")),
     annotations: labels(at(template, "metadata", "annotations")),
+    /** Spec of the pods. */
     pod,
-    containers: containersOf(pod),
-    replicas: replicasOf(object, objects),
+    /** Containers and init containers, without those of Istio. */
+    containers: [...items(pod["containers"]), ...items(pod["initContainers"])]
+      .map(fields)
+      .filter((container) => !INJECTED.includes(text(container["name"]) ?? "")),
   };
 }
 
-const DUBBO_NAME = /(^|-)(grpc|tri|triple|dubbo)(-|$)/;
-/** Default ports of Dubbo and Triple. Source: the sample, 5; Dubbo's defaults. */
-const DUBBO_PORTS = [20880, 50051, 50052];
+/** Words of port names and appProtocol. Source: Istio's pkg/config/protocol. */
+const HTTP2 = ["grpc", "http2", "kubernetes.io/h2c"];
+const HTTP = ["http", "kubernetes.io/ws"];
+const TCP = ["tcp", "tls", "https", "kubernetes.io/wss", "mongo", "redis", "mysql"];
 
-/** Finds a container's port by the name or number that a Service or a probe uses. */
-export function containerPort(workload: WorkloadManifest, target: string): Fields | undefined {
-  return workload.containers
-    .flatMap((container) => items(container.fields["ports"]).map(fields))
-    .find((port) => text(port["name"]) === target || text(port["containerPort"]) === target);
+function protocolOf(said: string): "http2" | "http" | "tcp" | undefined {
+  const [word = ""] = said.toLowerCase().split("-");
+  if (HTTP2.includes(word)) return "http2";
+  if (HTTP.includes(word)) return "http";
+  return TCP.includes(word) ? "tcp" : undefined;
 }
 
-/** Reports whether the Service selects the workload's pods. */
-export function selects(
-  { namespace, selector }: Pick<ServiceManifest, "namespace" | "selector">,
-  pods: WorkloadManifest,
-): boolean {
-  return namespace === pods.namespace && Object.keys(selector).length > 0 && picks(selector, pods.labels);
+/** Names that say Triple, and names that say Dubbo, of whichever protocol. */
+const TRIPLE_NAME = /(^|[-_.])tri(ple)?([-_.]|$)/i;
+const DUBBO_NAME = /dubbo/i;
+
+function portOf(port: unknown, path: string, pods: readonly WorkloadManifest[]) {
+  const name = text(at(port, "name")) ?? "";
+  const exposed = number(at(port, "port")) ?? 0;
+  const target = text(at(port, "targetPort")) ?? String(exposed);
+  const protocol = protocolOf(text(at(port, "appProtocol")) ?? name);
+  const targets = pods.map((each) => text(containerPort(each, target)?.["name"]) ?? "");
+  // The container's port may serve others than Triple, too.
+  const names = protocol === "http" || protocol === "tcp" ? [name] : [name, target, ...targets];
+  const said = (each: string): boolean =>
+    TRIPLE_NAME.test(each) || (protocol === "http2" && DUBBO_NAME.test(each));
+  return {
+    path,
+    number: exposed,
+    /** Protocol that Istio assumes; undefined if it detects that of each connection. */
+    protocol,
+    /** Number or name of the container's port. */
+    target,
+    /** True if a name of the port says that it speaks Dubbo's Triple protocol. */
+    triple: names.some(said),
+  };
 }
 
-function serviceOf(object: KubernetesObject, workloads: readonly WorkloadManifest[]): ServiceManifest {
-  const namespace = namespaceOf(object);
-  const selector = labels(at(object, "spec", "selector"));
-  const pods = workloads.filter((workload) => selects({ namespace, selector }, workload));
-  const ports = items(at(object, "spec", "ports")).map((port, index): ServicePort => {
-    const name = text(at(port, "name"));
-    const appProtocol = text(at(port, "appProtocol"));
-    const exposed = number(at(port, "port")) ?? 0;
-    const targetPort = text(at(port, "targetPort")) ?? String(exposed);
-    const targets = pods.map((workload) => text(at(containerPort(workload, targetPort), "name")));
-    const named = [name, targetPort, ...targets].some((each) => each !== undefined && DUBBO_NAME.test(each));
-    const dubbo = named || appProtocol === "grpc" || DUBBO_PORTS.includes(exposed);
-    return { path: `spec.ports[${index}]`, number: exposed, name, appProtocol, targetPort, dubbo };
-  });
-  return { object, key: `${namespace}/${object.metadata.name}`, namespace, selector, ports };
+function serviceOf(object: KubernetesObject, workloads: readonly WorkloadManifest[]) {
+  const pods = workloads.filter((workload) => selects(object, workload));
+  return {
+    object,
+    /** Namespace and name, joined by a slash. */
+    key: `${namespaceOf(object)}/${object.metadata.name}`,
+    ports: items(at(object, "spec", "ports")).map((port, index) =>
+      portOf(port, `spec.ports[${index}]`, pods),
+    ),
+  };
 }
 
-function destinationsOf(route: Fields, path: string, namespace: string): Destination[] {
-  return items(route["route"]).map((each, index) => {
-    const destination = at(each, "destination");
-    const host = text(at(destination, "host")) ?? "";
+function containerPort({ containers }: WorkloadManifest, target: string): Fields | undefined {
+  const ports = containers.flatMap((container) => items(container["ports"]).map(fields));
+  return ports.find(({ name, containerPort: own }) => text(name) === target || text(own) === target);
+}
+
+/** Returns the number of a container's port, or undefined if no container has the name. */
+export function portNumber(workload: WorkloadManifest, target: string): number | undefined {
+  return number(target) ?? number(containerPort(workload, target)?.["containerPort"]);
+}
+
+function selects(service: KubernetesObject, pods: WorkloadManifest): boolean {
+  const selector = labels(at(service, "spec", "selector"));
+  const chosen = Object.keys(selector).length > 0 && picks(selector, pods.labels);
+  return chosen && namespaceOf(service) === pods.namespace;
+}
+
+/** Reports whether pods are sure to have no sidecar. */
+export function isOutside(mesh: ManifestMesh, { namespace, ...pods }: WorkloadManifest): boolean {
+  const space = ofKind(mesh, "Namespace").find(({ metadata }) => metadata.name === namespace);
+  const off = at(space, "metadata", "labels", "istio-injection") === "disabled";
+  return off || [pods.labels, pods.annotations].some((each) => each["sidecar.istio.io/inject"] === "false");
+}
+
+/** Returns the workloads whose pods a Service selects. */
+export function podsOf(mesh: ManifestMesh, service: ServiceManifest | undefined): WorkloadManifest[] {
+  return mesh.workloads.filter((workload) => service !== undefined && selects(service.object, workload));
+}
+
+/** Returns a route's destinations. Weights are relative: any sum is right. */
+function destinationsOf(route: unknown, path: string, namespace: string) {
+  return items(at(route, "route")).map((each, index, all) => {
+    const host = text(at(each, "destination", "host")) ?? "";
     return {
-      path: `${path}.route[${index}]`,
+      path: `${path}.route[${index}].destination`,
       host,
-      key: serviceKey(host, namespace),
-      port: number(at(destination, "port", "number")),
-      subset: text(at(destination, "subset")) ?? "",
-      weight: number(at(each, "weight")),
+      key: hostKey(host, namespace),
+      port: number(at(each, "destination", "port", "number")),
+      subset: text(at(each, "destination", "subset")) ?? "",
+      /** False if it is one of several and has no weight. */
+      calls: all.length === 1 || (number(at(each, "weight")) ?? 0) > 0,
     };
   });
 }
 
+function routesOf(object: KubernetesObject) {
+  return items(at(object, "spec", "http")).map((route, index) => {
+    const path = `spec.http[${index}]`;
+    const destinations = destinationsOf(route, path, namespaceOf(object));
+    return { object, path, fields: fields(route), destinations };
+  });
+}
+
 /** Reports whether a VirtualService applies to sidecars, not only to gateways. */
-function isForMesh(object: KubernetesObject): boolean {
+export function isForMesh(object: KubernetesObject): boolean {
   const gateways = texts(at(object, "spec", "gateways"));
   return gateways.length === 0 || gateways.includes("mesh");
 }
 
-function routesOf(object: KubernetesObject): Route[] {
-  return items(at(object, "spec", "http")).map((route, index) => {
-    const path = `spec.http[${index}]`;
-    const own = fields(route);
-    return { object, path, fields: own, destinations: destinationsOf(own, path, namespaceOf(object)) };
-  });
+/** Returns the keys of the hosts of a VirtualService or a DestinationRule. */
+export function hostKeys(object: KubernetesObject): string[] {
+  const hosts = [text(at(object, "spec", "host")) ?? [], texts(at(object, "spec", "hosts"))].flat();
+  return hosts.map((host) => hostKey(host, namespaceOf(object)));
 }
 
-const MERGES = ["MERGE", "MERGE_AND_REPLACE_LIST"];
-
-function checksOf(object: KubernetesObject): CheckPatch[] {
-  return items(at(object, "spec", "configPatches")).flatMap((patch, index) => {
-    const value = fields(at(patch, "patch", "value"));
-    const operation = text(at(patch, "patch", "operation"));
-    const path = `spec.configPatches[${index}]`;
-    const checks = items(value["health_checks"]).map((check, each) => ({
-      path: `${path}.patch.value.health_checks[${each}]`,
-      fields: fields(check),
-    }));
-    if (at(patch, "applyTo") !== "CLUSTER" || checks.length === 0 || !MERGES.includes(operation ?? ""))
-      return [];
-    return [{ object, path, match: fields(at(patch, "match")), operation, value, checks }];
-  });
-}
-
-/** Cluster properties that a patch matches. An undefined property matches any value. */
-export interface PatchTarget {
-  /** Namespace and name; empty if the match names a Service that Istio cannot know. */
-  readonly key: string | undefined;
-  readonly port: number | undefined;
-  readonly subset: string | undefined;
+/** Returns the VirtualServices that sidecars follow on calls of a host. */
+export function virtualServicesFor(mesh: ManifestMesh, key: string): KubernetesObject[] {
+  return ofKind(mesh, "VirtualService").filter((each) => isForMesh(each) && hostKeys(each).includes(key));
 }
 
 /**
- * Returns the key of a full host name, or empty text for a short name. Istio compares `service` and
- * `name` literally, so a short name matches nothing.
+ * Returns the clusters that a patch matches. If the match has a `name`, Istio ignores its other
+ * fields; an empty field matches any value.
  * Source: Istio's cluster_patch.go.
  */
-function fullKey(host: string): string {
-  return host.includes(".") ? (serviceKey(host, "") ?? "") : "";
-}
-
-/**
- * Returns the target of a patch's match. If the match has a `name`, Istio ignores its other fields.
- */
-export function targetOf({ match }: Pick<CheckPatch, "match">): PatchTarget {
-  const cluster = fields(match["cluster"]);
-  const name = text(cluster["name"]);
-  if (name !== undefined) {
-    const [direction, port, subset, host = ""] = name.split("|");
-    const key = direction === "outbound" ? fullKey(host) : "";
-    return { key, port: number(port), subset: subset ?? "" };
-  }
-  const service = text(cluster["service"]);
+function targetOf(cluster: unknown): Clusters {
+  const said = (field: string): string | undefined =>
+    text(at(cluster, field))?.replace(/^0?$/, "") === "" ? undefined : text(at(cluster, field));
+  const name = said("name");
+  const [, port, subset = "", host = ""] = name?.split("|") ?? [];
+  if (name !== undefined) return { key: hostKey(host), port: number(port), subset };
+  const service = said("service");
   return {
-    key: service === undefined ? undefined : fullKey(service),
-    port: number(cluster["portNumber"]),
-    subset: text(cluster["subset"]),
+    key: service === undefined ? undefined : hostKey(service),
+    port: number(said("portNumber")),
+    subset: said("subset"),
   };
 }
 
-const OUTBOUND = ["ANY", "SIDECAR_OUTBOUND"];
+/** Returns the checks of an EnvoyFilter, but those of inbound clusters: the own application. */
+function checksOf(object: KubernetesObject, mesh: Omit<ManifestMesh, "checks">) {
+  return items(at(object, "spec", "configPatches")).flatMap((patch, index) => {
+    const path = `spec.configPatches[${index}]`;
+    const value = fields(at(patch, "patch", "value"));
+    const operation = text(at(patch, "patch", "operation")) ?? "";
+    const context = text(at(patch, "match", "context")) ?? "ANY";
+    if (at(patch, "applyTo") !== "CLUSTER" || !operation.startsWith("MERGE")) return [];
+    if (context === "SIDECAR_INBOUND") return [];
+    const target = targetOf(at(patch, "match", "cluster"));
+    const service = mesh.services.get(target.key);
+    return items(value["health_checks"]).map((check, each) => ({
+      object,
+      path: `${path}.patch.value.health_checks[${each}]`,
+      fields: fields(check),
+      /** The value that Istio merges into the clusters. */
+      value,
+      target,
+      /** True if it is sure to change the clusters of the calls of sidecars. */
+      outbound: context !== "GATEWAY" && !at(patch, "match", "proxy") && !at(object, "spec", "targetRefs"),
+      /** MERGE appends to lists. */
+      appends: operation === "MERGE",
+      /** Service of the clusters and its matched ports, if it is among the objects. */
+      service,
+      ports: service?.ports.filter((port) => [port.number, undefined].includes(target.port)) ?? [],
+      /** Workloads to which the EnvoyFilter applies. */
+      callers: workloadsOf(mesh, object),
+    }));
+  });
+}
 
-/** Reports whether the patch changes the cluster in a caller's Envoy. */
-export function hits(patch: CheckPatch, cluster: Cluster): boolean {
-  const { key, port, subset } = targetOf(patch);
-  return (
-    OUTBOUND.includes(text(patch.match["context"]) ?? "ANY") &&
-    (key === undefined || key === cluster.key) &&
-    (port === undefined || cluster.port === undefined || port === cluster.port) &&
-    (subset === undefined || subset === cluster.subset)
+/** Reports whether checks or destinations have a cluster in common. */
+export function overlap(one: Clusters, other: Clusters): boolean {
+  return (["key", "port", "subset"] as const).every(
+    (each) => one[each] === undefined || [one[each], undefined].includes(other[each]),
   );
 }
 
-/**
- * Reports whether an Istio object with a label selector applies to pods with these labels. The
- * object must be in the pods' namespace or in the root namespace.
- */
-export function appliesTo(
-  object: KubernetesObject,
-  selector: unknown,
-  pods: { readonly namespace: string; readonly labels: Labels },
-): boolean {
-  const namespace = namespaceOf(object);
+/** Returns the DestinationRules of a host. */
+export function destinationRules(mesh: ManifestMesh, key: string): KubernetesObject[] {
+  return ofKind(mesh, "DestinationRule").filter((object) => hostKeys(object).includes(key));
+}
+
+/** Returns the subsets of a host. */
+export function subsetsOf(mesh: ManifestMesh, key: string): Fields[] {
+  return destinationRules(mesh, key).flatMap((rule) => items(at(rule, "spec", "subsets")).map(fields));
+}
+
+/** Reports whether an object of the root namespace or of that of the pods applies to them. */
+export function appliesTo(object: KubernetesObject, selector: unknown, pods: WorkloadManifest): boolean {
   return (
-    [pods.namespace, ROOT_NAMESPACE].includes(namespace) &&
-    at(object, "spec", "targetRefs") === undefined &&
-    at(object, "spec", "targetRef") === undefined &&
+    [pods.namespace, ROOT_NAMESPACE].includes(namespaceOf(object)) &&
+    (at(object, "spec", "targetRefs") ?? at(object, "spec", "targetRef")) === undefined &&
     picks(labels(selector), pods.labels)
   );
 }
 
-/** Reports whether an EnvoyFilter or a Sidecar applies to these pods. */
-export function filterAppliesTo(
-  object: KubernetesObject,
-  pods: Pick<CallerManifest, "namespace" | "labels">,
-): boolean {
-  return appliesTo(object, at(object, "spec", "workloadSelector", "labels"), pods);
+/** Returns the workloads to which an EnvoyFilter or a Sidecar applies. */
+function workloadsOf(mesh: Pick<ManifestMesh, "workloads">, object: KubernetesObject): WorkloadManifest[] {
+  const selector = at(object, "spec", "workloadSelector", "labels");
+  return mesh.workloads.filter((pods) => appliesTo(object, selector, pods));
 }
 
-/** Returns the keys of the Services that a Sidecar names one by one. */
-function egressKeys(sidecar: KubernetesObject): string[] {
-  return items(at(sidecar, "spec", "egress"))
-    .flatMap((egress) => texts(at(egress, "hosts")))
-    .flatMap((host) => serviceKey(host.slice(host.indexOf("/") + 1), namespaceOf(sidecar)) ?? []);
-}
-
-/**
- * Reports whether a Sidecar limits the callees of its pods. Hosts for the whole namespace or mesh
- * set no limit.
- */
-export function isBounded(sidecar: KubernetesObject): boolean {
-  const egress = items(at(sidecar, "spec", "egress"));
-  const hosts = egress.flatMap((each) => texts(at(each, "hosts")));
-  return egress.length > 0 && !hosts.some((host) => ["*/*", "./*"].includes(host));
-}
-
-/**
- * Returns the keys of the Services that have callers. These are the ones that traffic rules,
- * Sidecars or health checks name.
- * A Sidecar may name anything in another namespace, such as a trace collector. Such a host counts
- * only if its Service is among the objects, which tells its protocol.
- */
-function calledKeys({
-  objects,
-  checks,
-  services,
-}: Pick<ManifestMesh, "objects" | "checks" | "services">): Set<string> {
-  const known = new Set(services.map(({ key }) => key));
-  const hosts = objects.flatMap((object): readonly (string | undefined)[] => {
-    const key = (host: string): string | undefined => serviceKey(host, namespaceOf(object));
-    if (object.kind === "VirtualService" && isForMesh(object))
-      return texts(at(object, "spec", "hosts")).map(key);
-    if (object.kind === "DestinationRule") return [key(text(at(object, "spec", "host")) ?? "")];
-    if (object.kind !== "Sidecar") return [];
-    const own = `${namespaceOf(object)}/`;
-    return egressKeys(object).filter((each) => known.has(each) || each.startsWith(own));
+/** Returns the hosts that a Sidecar lets its pods call, as namespaces and DNS names. */
+export function egressHosts(sidecar: KubernetesObject): (readonly [string, string])[] {
+  const hosts = items(at(sidecar, "spec", "egress")).flatMap((egress) => texts(at(egress, "hosts")));
+  return hosts.map((host) => {
+    const [namespace = "", name = ""] = host.split("/");
+    return [namespace === "." ? namespaceOf(sidecar) : namespace, name];
   });
-  return new Set([...hosts, ...checks.map((patch) => targetOf(patch).key)].flatMap((key) => key ?? []));
 }
 
-/**
- * Reports whether a destination gets calls. One of several destinations without a weight gets none.
- */
-export function carriesCalls({ weight }: Destination, route: Route): boolean {
-  return route.destinations.length === 1 || (weight ?? 0) > 0;
-}
-
-type Draft = Omit<ManifestMesh, "routed">;
-
-/** Returns the clusters of a called Service that its routes name. */
-function routedBy(key: string, mesh: Draft): Cluster[] {
-  const routes = mesh.routes.filter(
-    ({ object }) =>
-      isForMesh(object) &&
-      texts(at(object, "spec", "hosts")).some((host) => serviceKey(host, namespaceOf(object)) === key),
-  );
-  const ways = routes.flatMap((route) =>
-    route.destinations.map((destination) => ({ ...destination, calls: carriesCalls(destination, route) })),
-  );
-  const plain = { key, port: undefined, subset: "", calls: true };
-  const clusters = (routes.length === 0 ? [plain] : ways).flatMap((way): Cluster[] => {
-    const { key: own, subset, calls } = way;
-    if (own === undefined) return [];
-    const service = mesh.services.find((each) => each.key === own);
-    const ports = service?.ports.filter((port) => port.dubbo).map((port) => port.number) ?? [way.port];
-    return ports
-      .filter((port) => way.port === undefined || port === way.port)
-      .map((port) => ({ key: own, port, subset, calls }));
-  });
-  // A cluster carries calls if any route gives it calls, so those entries come last and win.
-  const sorted = [...clusters].sort((one, other) => Number(one.calls) - Number(other.calls));
-  return [
-    ...new Map(sorted.map((each) => [JSON.stringify([each.key, each.port, each.subset]), each])).values(),
-  ];
-}
-
-/**
- * Reports whether a Service may exist. If the objects include Services of its namespace, it must be
- * one of them.
- */
-function mayExist(services: readonly ServiceManifest[], key: string): boolean {
-  const [namespace] = key.split("/");
-  const own = services.filter((service) => service.namespace === namespace);
-  return key !== "" && (own.length === 0 || own.some((service) => service.key === key));
+/** Reports whether Envoys are sure not to know a Service: each Sidecar of the pods omits it. */
+export function hides(mesh: ManifestMesh, pods: WorkloadManifest, { object, key }: ServiceManifest): boolean {
+  const omits = ([namespace, name]: readonly [string, string]): boolean =>
+    !["*", namespaceOf(object)].includes(namespace) || (!name.startsWith("*") && hostKey(name) !== key);
+  // A gateway has no container beside Istio's, and no Sidecar.
+  const scopes = ofKind(mesh, "Sidecar")
+    .filter((sidecar) => pods.containers.length > 0 && workloadsOf(mesh, sidecar).includes(pods))
+    .map(egressHosts);
+  return scopes.length > 0 && scopes.every((hosts) => hosts.length > 0 && hosts.every(omits));
 }
 
 /** Reads a set of objects into a mesh. */
-export function meshOf(objects: readonly KubernetesObject[], built: readonly string[]): ManifestMesh {
-  const workloads = objects
-    .filter(({ kind }) => WORKLOADS.includes(kind))
-    .map((object) => workloadOf(object, objects));
-  const services = objects
-    .filter(({ kind }) => kind === "Service")
+export function meshOf(objects: readonly KubernetesObject[]): ManifestMesh {
+  const workloads = objects.filter(({ kind }) => WORKLOADS.includes(kind)).map(workloadOf);
+  const services = ofKind({ objects }, "Service")
+    .filter((object) => at(object, "spec", "type") !== "ExternalName")
     .map((object) => serviceOf(object, workloads));
-  const routes = objects.filter(({ kind }) => kind === "VirtualService").flatMap(routesOf);
-  const checks = objects.filter(({ kind }) => kind === "EnvoyFilter").flatMap(checksOf);
-  const draft = { objects, workloads, services, routes, checks, built };
-  const called = [...calledKeys(draft)].filter((key) => mayExist(services, key));
-  return { ...draft, routed: new Map(called.map((key) => [key, routedBy(key, draft)])) };
-}
-
-/**
- * Reports whether a route's Service speaks Dubbo. A Service that is not among the objects counts as
- * Dubbo.
- */
-export function isDubboRoute(mesh: ManifestMesh, route: Route): boolean {
-  return route.destinations.some(({ key }) => {
-    const service = mesh.services.find((each) => each.key === key);
-    return service === undefined ? key !== undefined : service.ports.some(({ dubbo }) => dubbo);
-  });
-}
-
-/** Returns the DestinationRules of a Service. */
-export function destinationRules(mesh: ManifestMesh, key: string): readonly KubernetesObject[] {
-  return ofKind(mesh, "DestinationRule").filter(
-    (object) => serviceKey(text(at(object, "spec", "host")) ?? "", namespaceOf(object)) === key,
-  );
-}
-
-/** Finds a DestinationRule's subset by name. */
-export function subsetOf(rule: KubernetesObject, name: string): Fields | undefined {
-  return items(at(rule, "spec", "subsets"))
-    .map(fields)
-    .find((subset) => text(subset["name"]) === name);
-}
-
-/** Returns the pods to which an EnvoyFilter applies, or the EnvoyFilter if the pods are unknown. */
-function callersOfFilter(mesh: ManifestMesh, filter: KubernetesObject): CallerManifest[] {
-  const pods = mesh.workloads.filter((workload) => filterAppliesTo(filter, workload));
-  if (pods.length > 0) return pods.map((workload) => ({ ...workload, workload }));
-  const selector = labels(at(filter, "spec", "workloadSelector", "labels"));
-  return [{ object: filter, namespace: namespaceOf(filter), labels: selector, workload: undefined }];
-}
-
-/**
- * Returns the callers of a Service: workloads whose Sidecar names it, and those whose Envoys check
- * it.
- */
-export function callersOf(mesh: ManifestMesh, key: string): readonly CallerManifest[] {
-  const scoped = ofKind(mesh, "Sidecar")
-    .filter((sidecar) => egressKeys(sidecar).includes(key))
-    .flatMap((sidecar) => mesh.workloads.filter((workload) => filterAppliesTo(sidecar, workload)))
-    .map((workload): CallerManifest => ({ ...workload, workload }));
-  const checking = mesh.checks
-    .filter((patch) => [key, undefined].includes(targetOf(patch).key))
-    .flatMap((patch) => callersOfFilter(mesh, patch.object));
-  return [...new Map([...scoped, ...checking].map((caller) => [caller.object, caller])).values()];
-}
-
-/** Returns the called Dubbo Services that select the workload's pods. */
-export function calledServices(mesh: ManifestMesh, workload: WorkloadManifest): readonly ServiceManifest[] {
-  const destinations = new Set([...mesh.routed.values()].flat().map(({ key }) => key));
-  return mesh.services.filter(
-    (service) =>
-      destinations.has(service.key) && service.ports.some(({ dubbo }) => dubbo) && selects(service, workload),
-  );
-}
-
-/**
- * Returns a workload's proxy settings.
- * Source: https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#ProxyConfig
- */
-export function proxyConfig({ annotations }: WorkloadManifest): Fields {
-  return embedded(annotations["proxy.istio.io/config"]);
+  const mesh = {
+    objects,
+    workloads,
+    // Files may hold a Service several times, as alternatives: it has the ports of them all.
+    services: new Map(
+      services.map((service) => {
+        const same = services.filter(({ key }) => key === service.key);
+        return [service.key, { ...service, ports: same.flatMap(({ ports }) => ports) }];
+      }),
+    ),
+    routes: ofKind({ objects }, "VirtualService").flatMap(routesOf),
+  };
+  return { ...mesh, checks: ofKind(mesh, "EnvoyFilter").flatMap((filter) => checksOf(filter, mesh)) };
 }

@@ -3,8 +3,7 @@ import type { ManifestMesh } from "./mesh.ts";
 
 /** An object, or a field of it, that breaks a rule. */
 export interface Fault {
-  /** The object, or its title as text if it is not among the given objects, such as a Namespace. */
-  readonly object: KubernetesObject | string;
+  readonly object: KubernetesObject;
   /** Path of the field, such as `spec.ports[0].name`. */
   readonly path?: string;
   /** Description of the fault. */
@@ -13,7 +12,7 @@ export interface Fault {
 
 /** A rule that every mesh must keep. */
 export interface Rule {
-  /** Name in kebab-case. */
+  /** Name in kebab-case. It stays as it is, and is never given to another rule. */
   readonly id: string;
   /**
    * `error`: calls fail, get lost or are open to others. `warning`: the mesh works, with a known
@@ -24,20 +23,26 @@ export interface Rule {
   readonly text: string;
   /** The remedy, as one sentence in the imperative. */
   readonly fix: string;
-  /**
-   * Source of the rule: a link, or a chapter of the sample. The sample is Apache's README of "Dubbo
-   * mesh using Istio".
-   */
+  /** A link, or a chapter of the seed: Apache's README of "Dubbo mesh using Istio". */
   readonly source: string;
-  /** Finds the places that break the rule. */
+  /** Finds the places that break the rule. It finds none where the objects do not tell. */
   readonly faults: (mesh: ManifestMesh) => readonly Fault[];
 }
 
 /** Returns kind, namespace and name of an object. */
-export function titleOf(object: KubernetesObject | string): string {
-  if (typeof object === "string") return object;
-  const { kind, metadata } = object;
+export function titleOf({ kind, metadata }: KubernetesObject): string {
   return kind === "Namespace"
     ? `${kind} ${metadata.name}`
     : `${kind} ${metadata.namespace ?? "default"}/${metadata.name}`;
+}
+
+/** Returns the fault that a message describes, or none without a message. */
+export function fault(object: KubernetesObject, path: string, message: string | undefined): Fault[] {
+  return message === undefined ? [] : [{ object, path, message }];
+}
+
+/** Returns faults without those that repeat an earlier one. */
+export function unique(faults: readonly Fault[]): Fault[] {
+  const key = ({ object, path, message }: Fault): string => JSON.stringify([titleOf(object), path, message]);
+  return [...new Map(faults.map((fault) => [key(fault), fault])).values()];
 }

@@ -79,12 +79,6 @@ export async function goldenObjects(directory: string, stack: string): Promise<G
   return named;
 }
 
-/** Returns the images in golden objects that the stack builds. */
-export function builtImages(objects: readonly KubernetesObject[]): string[] {
-  const found = JSON.stringify(objects).matchAll(/"(registry\.invalid\/[^"]+)"/g);
-  return [...found].map(([, image = ""]) => image);
-}
-
 /** Contents of golden files by path. */
 export type GoldenFiles = ReadonlyMap<string, string>;
 

@@ -9,129 +9,140 @@ import { type KubernetesObject, kubernetesObject } from "../common/kubernetes-ob
 import { runProgram } from "./engine/program.ts";
 import type { StackFile } from "../stack/stack-file.ts";
 
+/** Text that lint could not read as an object. */
+export interface Skipped {
+  /** File and document, such as `document 2 of a.yaml`. */
+  readonly place: string;
+  readonly reason: string;
+  /** `error`: a file that the caller named holds no YAML there. `note`: nothing to mend. */
+  readonly severity: "error" | "note";
+}
+
 /** Findings of the rules in a set of objects. */
 export interface LintReport {
   /** Number of objects. */
   readonly objects: number;
+  /** Number of errors, the skipped ones among them. */
   readonly errors: number;
   readonly warnings: number;
   readonly findings: readonly Finding[];
+  readonly skipped: readonly Skipped[];
 }
 
-function reportOf(objects: readonly KubernetesObject[], built: readonly string[] = []): LintReport {
-  const findings = check(objects, { built });
-  const errors = findings.filter(({ severity }) => severity === "error").length;
-  return { objects: objects.length, errors, warnings: findings.length - errors, findings };
+function reportOf(objects: readonly KubernetesObject[], skipped: readonly Skipped[] = []): LintReport {
+  const findings = check(objects);
+  const count = (severity: string): number =>
+    [...findings, ...skipped].filter((each) => each.severity === severity).length;
+  return { objects: objects.length, errors: count("error"), warnings: count("warning"), findings, skipped };
 }
 
-/** Returns a file's name for messages. */
-function titleOf(file: string): string {
-  return file === "-" ? "standard input" : file;
-}
+/** An object, or text that was skipped. */
+type Read = { readonly object: KubernetesObject } | Skipped;
 
 const list = z.looseObject({ kind: z.string().endsWith("List"), items: z.array(z.unknown()) });
 
-/** Returns a document's objects. A List counts as its items. */
-function objectsOf(document: unknown, place: string): KubernetesObject[] {
+/** Reads a document's objects. A List counts as its items. */
+function readDocument(document: unknown, place: string): Read[] {
   if (document === null || document === undefined) return [];
   const asList = list.safeParse(document);
   if (asList.success)
-    return asList.data.items.flatMap((item, index) => objectsOf(item, `item ${index + 1} of ${place}`));
+    return asList.data.items.flatMap((item, index) => readDocument(item, `item ${index + 1} of ${place}`));
   const object = kubernetesObject.safeParse(document);
-  if (object.success) return [object.data];
-  const faults = object.error.issues.map(({ path, message }) => `${path.join(".") || "it"}: ${message}`);
-  throw new UserError(
-    `${place} is no Kubernetes object: ${faults.join("; ")}`,
-    "Name files whose documents have apiVersion, kind and metadata.name.",
-    { cause: object.error },
-  );
+  if (object.success) return [{ object: object.data }];
+  const lacking = object.error.issues.map(({ path }) => path.join(".") || "fields");
+  return [{ place, reason: `is no Kubernetes object: it has no ${lacking.join(", no ")}`, severity: "note" }];
 }
 
 /**
- * Returns the number of the document that contains a line. Text before the first `---` counts as a
- * document unless it has only comments.
+ * Splits a file's text into its documents, as kubectl does: at lines that start with `---`, and
+ * between JSON objects. Each may have a byte order mark. Comments before the first one are none.
  */
-function documentAt(content: string, line: number): number {
-  const lines = content.split("\n").slice(0, line + 1);
-  const first = lines.findIndex((each) => !/^\s*(#|$)/.test(each));
-  return lines.slice(first + 1).filter((each) => /^---(\s|$)/.test(each)).length + 1;
+function documentsOf(content: string): string[] {
+  const plain = content.replace(/^\uFEFF/gm, "");
+  const separate = /^\s*\{/.test(plain) ? plain.replace(/\}\s*\n\s*\{/g, "}\n---\n{") : plain;
+  const [first = "", ...others] = separate.split(/^---(?=\s|$)/m);
+  const empty = first.split("\n").every((line) => /^\s*([#%]|$)/.test(line));
+  return empty ? others : [first, ...others];
 }
 
-/**
- * Parses the objects in a file's text. Empty documents are skipped.
- * @throws UserError that names the file and document if one is not YAML or not a Kubernetes object
- */
-export function parseObjects(content: string, file: string): KubernetesObject[] {
+/** Parses a document, or returns the reason why it is no YAML. */
+function parse(document: string): readonly unknown[] | string {
   try {
-    const documents: unknown[] = yaml.loadAll(content);
-    return documents.flatMap((document, index) =>
-      objectsOf(document, `document ${index + 1} of ${titleOf(file)}`),
-    );
+    return yaml.loadAll(document);
   } catch (error) {
-    if (!(error instanceof yaml.YAMLException)) throw error;
-    throw new UserError(
-      `document ${documentAt(content, error.mark.line)} of ${titleOf(file)} is no YAML: ${error.message}`,
-      "Mend the document.",
-      { cause: error },
-    );
+    return `is no YAML: ${messageOf(error).split("\n")[0] ?? ""}`;
   }
+}
+
+/**
+ * Reads the objects of a file's text. A document that is broken or no object does not stop it.
+ * @param named false if the file was found in a folder, which may hold other YAML
+ */
+export function readObjects(content: string, file: string, named: boolean): Read[] {
+  return documentsOf(content).flatMap((document, index) => {
+    const place = `document ${index + 1} of ${file === "-" ? "standard input" : file}`;
+    const parsed = parse(document);
+    if (typeof parsed === "string")
+      return [{ place, reason: parsed, severity: named ? "error" : "note" } as const];
+    return parsed.flatMap((each) => readDocument(each, place));
+  });
 }
 
 /** File names of manifests in a folder. */
 const MANIFEST = /\.(ya?ml|json)$/;
 
 /** Returns the files of a name. A folder contributes all manifests in it and below. */
-async function filesOf(name: string): Promise<readonly string[]> {
-  if (name === "-" || !(await stat(name)).isDirectory()) return [name];
+async function filesOf(name: string): Promise<{ readonly file: string; readonly named: boolean }[]> {
+  if (name === "-" || !(await stat(name)).isDirectory()) return [{ file: name, named: true }];
   const files = await readdir(name, { recursive: true });
   return files
     .filter((file) => MANIFEST.test(file))
     .sort()
-    .map((file) => join(name, file));
+    .map((file) => ({ file: join(name, file), named: false }));
 }
 
-async function readObjects(name: string): Promise<KubernetesObject[]> {
-  const contents = async (): Promise<(readonly [string, string])[]> =>
-    Promise.all(
-      (await filesOf(name)).map(
-        async (file) =>
-          [file, await (file === "-" ? textOf(process.stdin) : readFile(file, "utf8"))] as const,
-      ),
-    );
-  const read = await contents().catch((error: unknown) => {
+async function readName(name: string): Promise<Read[]> {
+  try {
+    const files = await filesOf(name);
+    const read = files.map(async ({ file, named }) => {
+      const content = file === "-" ? await textOf(process.stdin) : await readFile(file, "utf8");
+      return readObjects(content, file, named);
+    });
+    return (await Promise.all(read)).flat();
+  } catch (error) {
     throw new UserError(
-      `${titleOf(name)} cannot be read: ${messageOf(error)}`,
+      `${name} cannot be read: ${messageOf(error)}`,
       'Name files or folders of YAML, or - for standard input: make lint FILES="a.yaml folder -".',
       { cause: error },
     );
-  });
-  return read.flatMap(([file, content]) => parseObjects(content, file));
+  }
 }
 
 /**
  * Checks the objects of YAML or JSON files and folders together; `-` is standard input.
- * @throws UserError if a file cannot be read, is not valid, or if there is no object at all
+ * @throws UserError if a file cannot be read, or if there is no object at all
  */
 export async function lintFiles(names: readonly string[]): Promise<LintReport> {
-  const objects = (await Promise.all(names.map(readObjects))).flat();
-  if (objects.length === 0) {
-    throw new UserError(
-      `there is no Kubernetes object in ${names.map(titleOf).join(", ")}`,
-      "Name files or folders that hold manifests.",
-    );
-  }
+  const read = (await Promise.all(names.map(readName))).flat();
+  const all = read.flatMap((each) => ("object" in each ? [each.object] : []));
+  // The same object may stand in several files.
+  const objects = [...new Map(all.map((object) => [JSON.stringify(object), object])).values()];
+  const skipped = read.flatMap((each) => ("object" in each ? [] : [each]));
+  if (objects.length > 0) return reportOf(objects, skipped);
+  throw new UserError(
+    ["there is no Kubernetes object", ...skipped.map(skippedText)].join("\n"),
+    "Name files or folders that hold manifests.",
+  );
+}
+
+/** Checks the objects that a stack declares. */
+export async function lintStack(file: StackFile): Promise<LintReport> {
+  const { objects } = await runProgram(file);
   return reportOf(objects);
 }
 
-/**
- * Checks the objects that a stack declares. Images that the stack builds count as pinned by digest.
- */
-export async function lintStack(file: StackFile): Promise<LintReport> {
-  const { objects, images } = await runProgram(file);
-  return reportOf(
-    objects,
-    images.map(({ reference }) => reference),
-  );
+function skippedText({ place, reason, severity }: Skipped): string {
+  return `${severity}: ${place} ${reason}`;
 }
 
 function findingText({ rule, severity, path, message, fix, source }: Finding): string {
@@ -147,13 +158,15 @@ function count(number: number, noun: string): string {
 }
 
 /** Formats a report by object, with a summary. */
-export function lintText({ objects, errors, warnings, findings }: LintReport): string {
+export function lintText({ objects, errors, warnings, findings, skipped }: LintReport): string {
   const groups = [...new Set(findings.map(({ object }) => object))].map((object) => {
     const own = findings.filter((finding) => finding.object === object);
     return [object, ...own.map(findingText)].join("\n");
   });
   const found = `${count(errors, "error")}, ${count(warnings, "warning")}`;
-  return [...groups, `${found} in ${count(objects, "object")} by ${count(RULES.length, "rule")}`].join(
-    "\n\n",
-  );
+  return [
+    ...groups,
+    ...(skipped.length === 0 ? [] : [skipped.map(skippedText).join("\n")]),
+    `${found} in ${count(objects, "object")} by ${count(RULES.length, "rule")}`,
+  ].join("\n\n");
 }

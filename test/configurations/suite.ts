@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { isDeepStrictEqual } from "node:util";
 import { UserError } from "../../common/errors.ts";
-import { healthCheckSettings, isPlaintext } from "../../settings/health-check.ts";
+import { healthCheckSettings } from "../../settings/health-check.ts";
 import { toYaml } from "../../common/yaml.ts";
 import { parseSettings, PROJECT, type Settings, settingsSchema } from "../../settings/settings.ts";
 import { check } from "../../policy/rules.ts";
@@ -41,16 +41,8 @@ const ON_DISK =
   /^dubbo-mesh:services\[\d+\]\.(build: the image's build context .* cannot be read|app: there is no application apps\/)/;
 
 /** Returns the rules that a stack breaks on purpose, by its keys. */
-function chosen({ security, injection, services }: Settings): string[] {
-  const plaintext = services.some(({ healthCheck }) =>
-    isPlaintext(healthCheck.transport_socket_match_criteria),
-  );
-  return [
-    ...(security.mtls === "PERMISSIVE" ? ["mtls-strict"] : []),
-    ...(security.authorization ? [] : ["authorization-covers-calls"]),
-    ...(injection ? [] : ["namespace-injects"]),
-    ...(plaintext ? ["check-over-mtls", "check-alpn"] : []),
-  ];
+function chosen({ security }: Settings): string[] {
+  return security.mtls === "PERMISSIVE" ? ["mtls-strict"] : [];
 }
 
 /** Generates configurations; `meant` marks the sensible ones. */
@@ -110,12 +102,11 @@ async function declared(attempt: Attempt, settings: Settings): Promise<Declared 
   }
 }
 
-function judgeObjects(attempt: Attempt, { objects, images }: Declared, settings: Settings): void {
+function judgeObjects(attempt: Attempt, { objects }: Declared, settings: Settings): void {
   const { namespace, clusterDomain } = settings;
   const knowingly = chosen(settings);
   const host = (name: string): string => `${name}.${namespace}.svc.${clusterDomain}`;
-  const built = images.map(({ reference }) => reference);
-  const broken = check(objects, { built })
+  const broken = check(objects)
     .filter(({ severity, rule }) => severity === "error" && !knowingly.includes(rule))
     .map(({ rule, object, path, message }) => `${rule}: ${object} ${path ?? ""} ${message}`);
   const faults = [

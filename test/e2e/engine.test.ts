@@ -92,7 +92,7 @@ describe("plain pulumi", () => {
   it("rejects a bad change by the policy pack, and accepts a good one", async () => {
     const pack = ["--policy-pack", "policy/pack"];
     expect(await succeeded("preview", "-s", STACK, ...pack)).toContain("dubbo-mesh");
-    write({ injection: false });
+    write({ security: { mtls: "PERMISSIVE" } });
     const { exitCode, all } = await pulumi("preview", "-s", STACK, ...pack);
     write();
     expect(exitCode).not.toBe(0);

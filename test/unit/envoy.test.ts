@@ -20,7 +20,7 @@ function withoutOrigin(cluster: Fields): Fields {
 }
 
 it("computes the clusters that istiod generates from the same objects", async () => {
-  const { objects } = await stackObjects("canary");
+  const objects = await stackObjects("canary");
   const [filter] = objects.filter(({ kind }) => kind === "EnvoyFilter");
   if (filter === undefined) throw new Error("no EnvoyFilter");
   const clusters = checkedClusters(filter, objects);

@@ -3,7 +3,6 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
 import {
-  builtImages,
   committedStacks,
   expectedGolden,
   goldenObjects,
@@ -45,10 +44,10 @@ describe("the golden objects of a stack", { timeout: 120_000 }, () => {
     repository.stack("there", { context: "there", registry: "other.test:5000/b/c" });
     const here = await goldenObjects(directory, "here");
     expect(await goldenObjects(directory, "there")).toEqual(here);
-    const images = builtImages([...here.values()]);
+    const images = JSON.stringify([...here.values()]).match(/"registry\.invalid\/[^"]+"/g);
     expect(images).toHaveLength(2);
-    for (const image of images)
-      expect(image).toMatch(/^registry\.invalid\/dubbo-samples-mesh-(provider|consumer):[0-9a-f]{16}$/);
+    for (const image of images ?? [])
+      expect(image).toMatch(/^"registry\.invalid\/dubbo-samples-mesh-(provider|consumer):[0-9a-f]{16}"$/);
   });
 
   it("do not show encrypted values", async () => {

@@ -8,49 +8,45 @@ const LEDGER = "StatefulSet pay/ledger";
 const TILL = "Deployment shop/till";
 const FILTER = "EnvoyFilter checks";
 
+const CHECK = "EnvoyFilter shop/checks spec.configPatches[0].patch.value.health_checks[0]";
+
 const CASES: readonly (readonly [title: string, change: Change, found: readonly string[]])[] = [
   [
     "a VirtualService that names the Service by its short name",
     set("VirtualService ledger", "spec/hosts", ["ledger"]),
-    [
-      "warning host-qualified VirtualService pay/ledger spec.hosts[0]: ledger names a Service of the rule's own namespace, wherever the rule is moved",
-    ],
+    [],
   ],
   [
     "no VirtualService: calls flow through the cluster without a subset",
     without("VirtualService ledger"),
     [],
   ],
-  ["a VirtualService for a gateway alone", set("VirtualService ledger", "spec/gateways", ["shop/edge"]), []],
   [
     "a check of another port",
     set(FILTER, "spec/configPatches/0/match/cluster/portNumber", 80),
     [
-      `error check-covers-calls ${TILL}: calls flow through outbound|9000||ledger.pay, which no health check of its Envoy watches`,
-      'error check-hits-calls EnvoyFilter shop/checks spec.configPatches[0].match: watches {"service":"ledger.pay.svc.mesh.test","portNumber":80}, a cluster that carries no call',
+      `error check-fits-port ${CHECK}: asks by gRPC at a port that Istio does not take for HTTP/2: Envoy refuses the cluster`,
+      `error authorization-admits-check ${LEDGER}: no AuthorizationPolicy lets ${TILL} ask for /grpc.health.v1.Health/Check: each of its checks fails`,
     ],
   ],
   [
     "a check of every cluster",
     set(FILTER, "spec/configPatches/0/match", {}),
-    [
-      "warning check-only-calls EnvoyFilter shop/checks spec.configPatches[0].match: watches also every other cluster, without any call",
-    ],
+    [`error check-fits-port ${CHECK}: asks every cluster by gRPC: Envoy refuses those without HTTP/2`],
   ],
   [
-    "an EnvoyFilter of the whole mesh",
+    "an EnvoyFilter of the whole mesh, where the callee's own scope leaves it out",
     all(set(FILTER, "metadata/namespace", "istio-system"), set(FILTER, "spec/workloadSelector", undefined)),
     [
-      "warning envoyfilter-scoped EnvoyFilter istio-system/checks spec.workloadSelector: changes every proxy of its namespace",
-      `warning check-sees-traffic ${LEDGER} spec.template.metadata.annotations: its Envoy does not keep upstream_cx_total, so it checks at the intervals for clusters without traffic`,
-      `error authorization-admits-check ${LEDGER}: no AuthorizationPolicy lets ${LEDGER} ask for /grpc.health.v1.Health/Check: each of its checks fails`,
+      `warning check-sees-traffic EnvoyFilter istio-system/checks spec.configPatches[0].patch.value.health_checks[0]: goes out every 60 s: ${LEDGER} does not keep upstream_cx_total`,
     ],
   ],
   [
     "an EnvoyFilter whose pods are elsewhere",
     all(without("Deployment till"), without("Sidecar default")),
-    [`warning sidecar-scope ${LEDGER}: no Sidecar names the services that its proxy is told of`],
+    [],
   ],
+  ["a scope of the callee's whole namespace", set("Sidecar default", "spec/egress/0/hosts", ["pay/*"]), []],
   [
     "a namespace's own PERMISSIVE over the mesh's STRICT",
     (objects) => [
@@ -62,7 +58,9 @@ const CASES: readonly (readonly [title: string, change: Change, found: readonly 
         spec: { mtls: { mode: "PERMISSIVE" } },
       },
     ],
-    ["error mtls-strict PeerAuthentication pay/own spec.mtls.mode: is PERMISSIVE: pods take plaintext"],
+    [
+      "error mtls-strict PeerAuthentication pay/own spec.mtls.mode: is PERMISSIVE: a Triple port takes plaintext",
+    ],
   ],
   [
     "a policy that takes another namespace in",
@@ -77,16 +75,10 @@ const CASES: readonly (readonly [title: string, change: Change, found: readonly 
     [],
   ],
   [
-    "a policy that denies is no leave",
-    set("AuthorizationPolicy ledger", "spec/action", "DENY"),
-    [
-      `error authorization-covers-calls ${LEDGER}: is called, and no AuthorizationPolicy says by whom: anybody may`,
-    ],
-  ],
-  [
-    "a check over HTTP that the policy does not know",
+    "a check over HTTP/2 that the policy does not know",
     set(FILTER, "spec/configPatches/0/patch/value/health_checks/0", {
-      http_health_check: { path: "/health?deep=1" },
+      no_traffic_interval: "1s",
+      http_health_check: { path: "/health?deep=1", codec_client_type: "HTTP2" },
     }),
     [
       `error authorization-admits-check ${LEDGER}: no AuthorizationPolicy lets ${TILL} ask for /health: each of its checks fails`,
@@ -101,43 +93,12 @@ const CASES: readonly (readonly [title: string, change: Change, found: readonly 
     [],
   ],
   [
-    "probes that are not rewritten, on a port that bypasses the proxy",
+    "a Service that is a name alone",
     all(
-      set("StatefulSet ledger", "spec/template/metadata/annotations", {
-        "sidecar.istio.io/rewriteAppHTTPProbers": "false",
-        "traffic.sidecar.istio.io/excludeInboundPorts": "9001, 22222",
-      }),
-      set("StatefulSet ledger", "spec/template/spec/containers/0/livenessProbe", {
-        httpGet: { port: 22222, path: "/live" },
-      }),
+      set("Service ledger", "spec/type", "ExternalName"),
+      set("VirtualService ledger", "spec/http/0/route/0/destination/port/number", 1),
     ),
     [],
-  ],
-  [
-    "an autoscaler's lower bound in place of the replicas",
-    (objects) => [
-      ...without("PodDisruptionBudget ledger")(objects),
-      {
-        apiVersion: "autoscaling/v2",
-        kind: "HorizontalPodAutoscaler",
-        metadata: { name: "ledger", namespace: "pay" },
-        spec: { minReplicas: 1, maxReplicas: 9, scaleTargetRef: { kind: "StatefulSet", name: "ledger" } },
-      },
-    ],
-    [],
-  ],
-  [
-    "a namespace without injection, whose pods ask for the sidecar",
-    all(
-      set("Namespace shop", "metadata/labels", {}),
-      set("Deployment till", "spec/template/metadata/labels/sidecar.istio.io~1inject", "true"),
-    ),
-    [],
-  ],
-  [
-    "a namespace without injection",
-    set("Namespace shop", "metadata/labels", {}),
-    ["error namespace-injects Namespace shop metadata.labels: its pods get no sidecar"],
   ],
 ];
 

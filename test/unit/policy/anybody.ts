@@ -1,7 +1,7 @@
-import { parseObjects } from "../../../tools/lint.ts";
+import { readObjects } from "../../../tools/lint.ts";
 
 /** A mesh of somebody else's: other names, two namespaces, no versions, short hosts, policies of the whole mesh, another DNS suffix. */
-export const ANYBODY = parseObjects(
+export const ANYBODY = readObjects(
   `
 apiVersion: v1
 kind: Namespace
@@ -128,4 +128,5 @@ spec:
           health_checks: [{ timeout: 1s, interval: 1s, healthy_threshold: 1, grpc_health_check: { service_name: pay.Ledger } }]
 `,
   "anybody.yaml",
-);
+  true,
+).flatMap((read) => ("object" in read ? [read.object] : []));

@@ -10,7 +10,7 @@ import struct from "google-protobuf/google/protobuf/struct_pb.js";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { RULES } from "../../../policy/rules.ts";
 import type { KubernetesObject } from "../../../common/kubernetes-object.ts";
-import { all, type Change, ROOT, set, stackObjects, without } from "./support.ts";
+import { all, type Change, ROOT, set, stackObjects } from "./support.ts";
 
 /** What Pulumi's engine hands over for text that a preview does not know. Source: Pulumi's pkg/resource/plugin, UnknownStringValue. */
 const UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
@@ -77,7 +77,7 @@ beforeAll(async () => {
   if (pack.stdout === null) throw new Error("the pack has no standard output");
   const [port] = (await once(createInterface(pack.stdout), "line")) as [string];
   client = new analyzer.AnalyzerClient(`127.0.0.1:${port}`, credentials.createInsecure());
-  ({ objects } = await stackObjects("canary"));
+  objects = await stackObjects("canary");
 }, 30_000);
 
 afterAll(() => {
@@ -111,17 +111,19 @@ describe("the policy pack", () => {
       `urn:pulumi:canary::dubbo-mesh::kubernetes:x/v1:${kind}::${name}`;
     const changed = all(
       set("PeerAuthentication default", "spec/mtls/mode", "PERMISSIVE"),
-      without("Telemetry access-logs"),
+      set("VirtualService dubbo-samples-mesh-provider", "spec/http/1/retries", undefined),
       images("r.test/app@sha256:0000"),
     );
     expect(await saidOf(changed)).toEqual([
-      `advisory access-logs ${urn("Namespace", "dubbo-canary")} The proxies log their calls, which Istio's default profile does not.\n` +
-        "Namespace dubbo-canary: no Telemetry turns the proxies' access logs on. " +
-        "Add a Telemetry with accessLogging: [{ providers: [{ name: envoy }] }]. " +
-        "(https://istio.io/latest/docs/tasks/observability/logs/access-log/)",
-      `mandatory mtls-strict ${urn("PeerAuthentication", "default")} Pods of the mesh refuse plaintext.\n` +
-        "PeerAuthentication dubbo-canary/default spec.mtls.mode: is PERMISSIVE: pods take plaintext. " +
-        "Set mtls.mode: STRICT in a PeerAuthentication of the namespace, and leave portLevelMtls out. " +
+      `advisory retries-said ${urn("VirtualService", "dubbo-samples-mesh-provider")} ` +
+        "Routes say which retries Envoy makes, so that they do not multiply with Dubbo's.\n" +
+        "VirtualService dubbo-canary/dubbo-samples-mesh-provider spec.http[1].retries: " +
+        "is not set: Istio makes two, on unavailable and cancelled too, times Dubbo's own. " +
+        "Set retries on the route, also { attempts: 0 }, in a VirtualService for the mesh, and retries=0 in the Dubbo consumer. " +
+        "(https://istio.io/latest/docs/concepts/traffic-management/#retries)",
+      `mandatory mtls-strict ${urn("PeerAuthentication", "default")} No policy lets plaintext in at a Triple port.\n` +
+        "PeerAuthentication dubbo-canary/default spec.mtls.mode: is PERMISSIVE: a Triple port takes plaintext. " +
+        "Set mode: STRICT for the port, or UNSET where the namespace or the mesh is STRICT. " +
         "(https://istio.io/latest/docs/reference/config/security/peer_authentication/)",
     ]);
   });

@@ -2,16 +2,13 @@ import { resolve } from "node:path";
 import { type KubernetesObject } from "../../../common/kubernetes-object.ts";
 import { runProgram } from "../../../tools/engine/program.ts";
 import { readStackFile } from "../../../stack/stack-file.ts";
-import { check, type CheckOptions } from "../../../policy/rules.ts";
+import { check } from "../../../policy/rules.ts";
 
 export const ROOT = resolve(import.meta.dirname, "../../..");
 
-/** A stack's objects, and the images that it builds. */
-export async function stackObjects(
-  stack: string,
-): Promise<{ readonly objects: readonly KubernetesObject[]; readonly built: readonly string[] }> {
-  const { objects, images } = await runProgram(await readStackFile(ROOT, stack));
-  return { objects, built: images.map(({ reference }) => reference) };
+/** A stack's objects. */
+export async function stackObjects(stack: string): Promise<readonly KubernetesObject[]> {
+  return (await runProgram(await readStackFile(ROOT, stack))).objects;
 }
 
 /** A change of a set of objects. */
@@ -68,8 +65,8 @@ export function set(title: string, path: string, value: unknown): Change {
 }
 
 /** What the rules find, a line each: severity, rule, object, path and message. */
-export function lines(objects: readonly KubernetesObject[], options?: CheckOptions): string[] {
-  return check(objects, options).map(({ severity, rule, object, path, message }) =>
+export function lines(objects: readonly KubernetesObject[]): string[] {
+  return check(objects).map(({ severity, rule, object, path, message }) =>
     [severity, rule, object, ...(path === undefined ? [] : [path])].join(" ").concat(": ", message),
   );
 }
