@@ -161,7 +161,7 @@ describe("kinds that cannot be listed", () => {
     const failing = cluster({ [FILTERS]: { code: 500, message: "etcd is gone" } });
     expect(await userError(find(failing))).toEqual({
       message: "the cluster of context x refuses or does not answer: HTTP 500: etcd is gone",
-      fix: "Check that it runs and that the context's credentials are valid (kubectl version), then run it again.",
+      fix: "Check that it runs and that the context's credentials are valid (kubectl version), then run the command again.",
     });
   });
 });
