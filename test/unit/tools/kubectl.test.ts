@@ -1,7 +1,8 @@
-import { mkdtempSync, symlinkSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { CACHE_DIR } from "../../../common/artifacts/cache.ts";
 import { kubectl, kubectlCommand } from "../../../tools/kubectl.ts";
 import { type Answer, fakeCommand, type FakeCommand } from "./fake-command.ts";
 import { userError } from "./user-error.ts";
@@ -30,14 +31,15 @@ describe("kubectl's command line", () => {
     ]);
   });
 
-  it("is that of the local cluster", () => {
-    const [binary, component, ...rest] = kubectlCommand({
-      cluster: "local",
-      context: "dubbo-mesh",
-      kubeconfig: "/k",
-    });
-    expect(binary).toMatch(/\/bin\/kube$/);
-    expect([component, ...rest]).toEqual(["kubectl", "--context", "dubbo-mesh", "--kubeconfig", "/k"]);
+  it("is that of the local cluster, if it has one", () => {
+    const local = { cluster: "local", context: "dubbo-mesh", kubeconfig: "/k" } as const;
+    const rest = ["kubectl", "--context", "dubbo-mesh", "--kubeconfig", "/k"];
+    expect(kubectlCommand(local)).toEqual(rest);
+    const kube = join(CACHE_DIR, "bin", "kube");
+    mkdirSync(dirname(kube), { recursive: true });
+    writeFileSync(kube, "");
+    expect(kubectlCommand(local)).toEqual([kube, ...rest]);
+    rmSync(kube);
   });
 });
 
