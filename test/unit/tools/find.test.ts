@@ -46,6 +46,8 @@ afterEach(() => {
   vi.unstubAllEnvs();
   vi.unstubAllGlobals();
   vi.restoreAllMocks();
+  // The folder of a real cluster must not go.
+  expect(CACHE_DIR).toContain("dubbo-mesh-find-");
   rmSync(CACHE_DIR, { recursive: true, force: true });
 });
 
