@@ -172,10 +172,10 @@ function built(): Artifact[] {
   const policies = "sigs.k8s.io/kube-network-policies";
   const bootstrap = "tools/packaging/common/envoy_bootstrap.json";
   return [
-    binary("kube", "kube", ".", "8 to 11 min", 5),
-    binary("pilot-discovery", "istio", `${istio}/pilot/cmd/pilot-discovery`, "4 to 6 min", 4),
+    binary("kube", "kube", ".", "8 min", 5),
+    binary("pilot-discovery", "istio", `${istio}/pilot/cmd/pilot-discovery`, "6 min", 4),
     binary("pilot-agent", "istio", `${istio}/pilot/cmd/pilot-agent`, "1 min", 1),
-    binary("coredns", "coredns", "github.com/coredns/coredns", "2 to 4 min", 3),
+    binary("coredns", "coredns", "github.com/coredns/coredns", "3 min", 3),
     binary("kube-network-policies", "policies", `${policies}/cmd`, "2 min", 2),
     kindArtifact(),
     moduleArtifact("envoy_bootstrap_tmpl.json", istio, "istio", bootstrap),

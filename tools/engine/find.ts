@@ -123,7 +123,7 @@ function cliArtifact(): Artifact {
     folder: join(import.meta.dirname, "build/pulumi"),
     package: `${SDK_MODULE}/pkg/v3/cmd/pulumi`,
     variables: { [`${SDK_MODULE}/sdk/v3/go/common/version.Version`]: `v${sdk.version}` },
-    minutes: "4 to 6 min",
+    minutes: "7 min",
     gib: 3,
   });
 }
@@ -144,7 +144,7 @@ function kubernetesArtifact(): Artifact {
       const schema = JSON.parse(text) as Record<string, unknown>;
       writeFileSync(join(copy, "schema.json"), JSON.stringify({ ...schema, version }));
     },
-    minutes: "8 to 10 min",
+    minutes: "10 min",
     gib: 5,
   });
 }

@@ -197,8 +197,8 @@ describe("an engine whose vendor does not answer", () => {
       `  note  Pulumi: built here: CLI ${sdk.version}, Kubernetes plugin; ` +
       "stand-ins: Node.js language host, Docker plugin";
     expect(printed()).toEqual([
-      "  ok    build pulumi with Go (4 to 6 min the first time)",
-      "  ok    build pulumi-resource-kubernetes with Go (8 to 10 min the first time)",
+      "  ok    build pulumi with Go (7 min the first time)",
+      "  ok    build pulumi-resource-kubernetes with Go (10 min the first time)",
       note,
     ]);
     stderr.mockClear();
