@@ -1,6 +1,6 @@
 import type { KubernetesObject } from "../../common/kubernetes-object.ts";
 
-// What no schema says, and Kubernetes, Istio or Envoy would refuse or take for a fault.
+// Rules that no schema states, and that Kubernetes, Istio or Envoy enforce.
 
 interface Amounts {
   readonly cpu?: string;

@@ -4,13 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { APPLICATION_CONTAINER, GREETER } from "../../settings/names.ts";
 import type { UpReport } from "../../tools/up.ts";
 import { callFrom, type Outcome } from "./call.ts";
-import {
-  failCalls,
-  LONGEST_OUT_SECONDS,
-  nodeSwitch,
-  SHORT_EJECTION,
-  SHORTEST_OUT_SECONDS,
-} from "./ejection.ts";
+import { expectLasting, failCalls, nodeSwitch, SHORT_EJECTION } from "./ejection.ts";
 import { buildFaultyProvider } from "./image.ts";
 import { CONFIRM, make, writeStack } from "./make.ts";
 import { CONSUMER, nameOf, PROVIDER, Scene } from "./scene.ts";
@@ -188,15 +182,7 @@ describe("with a provider that fails on request", () => {
     "keeps an endpoint whose calls fail out for its ejection time, although its check %s passes",
     async (healthCheck) => {
       await faultyMesh({ healthCheck });
-      const { outFor, others, seen } = await failCalls(await Scene.now(), nodeSwitch);
-      expect(seen).toMatchObject({ failed: [], unaccounted: 0 });
-      expect(seen.answered).toBeGreaterThan(100);
-      expect(seen.envoy["health_check.failure"]).toBeUndefined();
-      expect(seen.envoy["outlier_detection.ejections_enforced_total"]).toBe(1);
-      expect(others).toEqual([]);
-      expect(outFor).toHaveLength(1);
-      expect(outFor[0]).toBeGreaterThan(SHORTEST_OUT_SECONDS);
-      expect(outFor[0]).toBeLessThan(LONGEST_OUT_SECONDS);
+      expectLasting(await failCalls(await Scene.now(), nodeSwitch));
     },
   );
 });

@@ -1,5 +1,6 @@
 import { rmSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import { expect } from "vitest";
 import { applicationProcess } from "./host.ts";
 import { nameOf, PROVIDER, type Scene } from "./scene.ts";
 import { type Seen, Watch } from "./watch.ts";
@@ -30,7 +31,7 @@ export const javaSwitch: FailureSwitch = (pid, failing) => {
 };
 
 /** Results of an ejection. */
-export interface Ejection {
+interface Ejection {
   /** Times that the endpoint was out, seconds, in order. */
   readonly outFor: readonly number[];
   /** Addresses of other endpoints that were out. */
@@ -60,7 +61,17 @@ export async function failCalls(scene: Scene, turn: FailureSwitch): Promise<Ejec
   return { outFor, others, seen };
 }
 
-/** Longest time that an endpoint may be out, seconds: Envoy and the test look once a second. */
-export const LONGEST_OUT_SECONDS = OUT_SECONDS + 2.5;
-/** Shortest time that an endpoint may be out, seconds. The test looks every 0.4 s. */
-export const SHORTEST_OUT_SECONDS = OUT_SECONDS - 1;
+/**
+ * Expects that the endpoint was out once, for its whole time, by failing calls alone, and that no
+ * call of the consumer failed. Envoy looks once a second, the test every 0.4 s.
+ */
+export function expectLasting({ outFor, others, seen }: Ejection): void {
+  expect(seen).toMatchObject({ failed: [], unaccounted: 0 });
+  expect(seen.answered).toBeGreaterThan(100);
+  expect(seen.envoy["health_check.failure"]).toBeUndefined();
+  expect(seen.envoy["outlier_detection.ejections_enforced_total"]).toBe(1);
+  expect(others).toEqual([]);
+  expect(outFor).toHaveLength(1);
+  expect(outFor[0]).toBeGreaterThan(OUT_SECONDS - 1);
+  expect(outFor[0]).toBeLessThan(OUT_SECONDS + 2.5);
+}

@@ -6,13 +6,7 @@ import { detectionBounds, drainSeconds } from "../../settings/health-check.ts";
 import type { UpReport } from "../../tools/up.ts";
 import { LiveMesh } from "../../tools/mesh.ts";
 import { readStackFile } from "../../stack/stack-file.ts";
-import {
-  failCalls,
-  javaSwitch,
-  LONGEST_OUT_SECONDS,
-  SHORT_EJECTION,
-  SHORTEST_OUT_SECONDS,
-} from "./ejection.ts";
+import { expectLasting, failCalls, javaSwitch, SHORT_EJECTION } from "./ejection.ts";
 import { hang, lastReply, terminate } from "./fault.ts";
 import { applicationFiles, type Traces, traces, wayOut } from "./host.ts";
 import { buildJavaImages } from "./java-image.ts";
@@ -187,14 +181,7 @@ describe("a mesh on the local cluster", () => {
     expect(await run({ provider, consumer: { interval: "0.05s" } })).toMatch(
       new RegExp(`response from provider-v1: [\\d.]+:50052, ${callers}`),
     );
-    const { outFor, others, seen } = await failCalls(await Scene.now(), javaSwitch);
-    expect(seen).toMatchObject({ failed: [], unaccounted: 0 });
-    expect(seen.envoy["health_check.failure"]).toBeUndefined();
-    expect(seen.envoy["outlier_detection.ejections_enforced_total"]).toBe(1);
-    expect(others).toEqual([]);
-    expect(outFor).toHaveLength(1);
-    expect(outFor[0]).toBeGreaterThan(SHORTEST_OUT_SECONDS);
-    expect(outFor[0]).toBeLessThan(LONGEST_OUT_SECONDS);
+    expectLasting(await failCalls(await Scene.now(), javaSwitch));
     expect(await run({ consumer: { runtime: "java", image: images.consumer } })).toMatch(
       new RegExp(`response from provider: [\\d.]+:50052, ${callers}`),
     );

@@ -47,7 +47,7 @@ describe("a stack that cannot run", () => {
     const { message, fix } = await userError(readStackFile(directory, "test"));
     expect(message).toBe(MESSAGES[file.replace(/\.yaml$/, "")]);
     expect(fix).not.toBe("");
-    // As `make golden` and `make ci-preview` read it.
+    // `make golden` and `make ci-preview` read it the same way.
     expect(await userError(readMaskedStackFile(directory, "test"))).toEqual({ message, fix });
   });
 

@@ -31,7 +31,7 @@ function folder(files: Readonly<Record<string, string>>): string {
   return directory;
 }
 
-/** What is read from text, a line each: kind and name, or why it is skipped. */
+/** Lists the objects that are read from text, and the reasons for skipped ones, a line each. */
 function read(text: string, named = true): string[] {
   return readObjects(text, "a.yaml", named).map((each) =>
     "object" in each
