@@ -30,12 +30,12 @@ export interface Check {
   readonly ok: boolean;
 }
 
-const COMPARE = "`make drift` shows what differs from the stack; `make up` takes it back";
+const COMPARE = "`make drift` shows what differs from the stack, and the commands that undo it";
 
 /** Remedy for each check that fails. */
 export const FIXES: Readonly<Record<CheckName, string>> = {
   ready:
-    "`kubectl describe pod` and `kubectl logs` tell why a pod is not ready; `make up` sets the number of pods",
+    "`kubectl describe pod` and `kubectl logs` tell why a pod is not ready; `make drift` shows a changed number of pods",
   config: "mend what the proxy's reason names, such as a host that its scope lacks",
   sync: "`istioctl proxy-status` names the proxies; `kubectl logs -n istio-system deployment/istiod` has the reason",
   scope: COMPARE,
