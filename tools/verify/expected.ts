@@ -2,6 +2,7 @@ import { seconds } from "../../settings/duration.ts";
 import { deploymentName, type Edge, edgesOf, maxPods, type Service } from "../../settings/graph.ts";
 import { detectionBounds, type HealthCheck, unusedBound } from "../../settings/health-check.ts";
 import { maxReplicas, type Scale } from "../../settings/scale.ts";
+import { hostOf } from "../../settings/model.ts";
 import type { Settings } from "../../settings/settings.ts";
 
 const GRPC_CHECK_PATH = "/grpc.health.v1.Health/Check";
@@ -63,7 +64,6 @@ function runningEdges({ services }: Settings): Edge[] {
 
 /** Returns the expected state for each caller and each of its callees. */
 export function expectedOf(settings: Settings): Expected[] {
-  const { namespace, clusterDomain } = settings;
   return runningEdges(settings).map(({ caller, callee }) => ({
     provider: callee.name,
     versions: callee.versions,
@@ -74,7 +74,7 @@ export function expectedOf(settings: Settings): Expected[] {
     ],
     interval: caller.interval === undefined ? undefined : seconds(caller.interval),
     services: callee.offers,
-    host: `${callee.name}.${namespace}.svc.${clusterDomain}`,
+    host: hostOf(callee, settings),
     port: callee.port,
     loadBalancer: callee.traffic.loadBalancer,
     checkPath: checkPathOf(callee.healthCheck),
@@ -82,7 +82,7 @@ export function expectedOf(settings: Settings): Expected[] {
 }
 
 /** Returns the name of the callee's cluster for a subset. The empty subset is all of its pods. */
-export function clusterName({ host, port }: Expected, subset: string): string {
+export function clusterName({ host, port }: Pick<Expected, "host" | "port">, subset: string): string {
   return `outbound|${port}|${subset}|${host}`;
 }
 

@@ -26,6 +26,7 @@ import {
   expectedTransport,
   isKnown,
 } from "./expected-config.ts";
+import { clusterName } from "./expected.ts";
 import { differences, type Facts } from "./facts.ts";
 import { askProxy, type MeshReader } from "./proxy.ts";
 import { type PodSample, podsOf, whileAlive } from "./sample.ts";
@@ -142,7 +143,8 @@ function clusterChecks(
   const live = ({ pod, clusters }: ProxySample): Compared => ({
     pod,
     seen: bySubset((name) => {
-      const cluster = clusters.find((one) => one.name === `outbound|${callee.port}|${name}|${host}`);
+      const wanted = clusterName({ host, port: callee.port }, name);
+      const cluster = clusters.find((one) => one.name === wanted);
       return cluster === undefined ? {} : factsOf(cluster);
     }),
   });

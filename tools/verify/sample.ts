@@ -146,7 +146,7 @@ export async function whileAlive<T>(
   answer: Promise<T>,
 ): Promise<T | undefined> {
   return answer.catch(async (error: unknown) => {
-    const pods = (await mesh.pods(application)).map(podSample);
+    const pods = await podsOf(mesh, application);
     if (pods.some(({ name, proxyRuns }) => name === pod && proxyRuns)) throw error;
     return undefined;
   });
