@@ -30,11 +30,11 @@ export async function change(
   confirmed?: string,
   pods: () => Promise<readonly V1Pod[]> = () => Promise.resolve([]),
 ): Promise<UpResult> {
-  const { warnings, outputs } = await engine.forecast();
+  const { warnings, outputs, lostImages } = await engine.forecast();
   if (outputs !== undefined) return { outputs, changes: [] };
   await confirmWarnings(file, warnings, confirmed);
   if (warnings.length > 0) await engine.unprotect();
-  return engine.up().catch(async (error: unknown) => {
+  return engine.up(lostImages).catch(async (error: unknown) => {
     throw error instanceof UserError ? withWaitReasons(error, await pods()) : error;
   });
 }

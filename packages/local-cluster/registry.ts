@@ -51,6 +51,19 @@ export async function announceRegistry(): Promise<void> {
     await docker(["exec", "--interactive", node, "sh", "-c", script], { input });
 }
 
+/**
+ * Tells whether the registry runs without an image, such as one pushed before `cluster clean`.
+ * @param image repository and digest, REGISTRY/REPOSITORY@DIGEST
+ */
+export async function hasLost(image: string): Promise<boolean> {
+  const [repository = "", digest = ""] = image.slice(`${REGISTRY}/`.length).split("@");
+  const accept =
+    "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json";
+  const url = `http://${REGISTRY}/v2/${repository}/manifests/${digest}`;
+  const answer = await fetch(url, { method: "HEAD", headers: { accept } }).catch(() => undefined);
+  return answer?.status === 404;
+}
+
 /** Removes the registry. Its volume keeps pushed images. */
 export async function removeRegistry(): Promise<void> {
   await docker(["rm", "--force", "--volumes", CONTAINER], { reject: false });

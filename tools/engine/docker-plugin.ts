@@ -8,7 +8,7 @@ import services, { type IResourceProviderServer } from "@pulumi/pulumi/proto/pro
 import provider from "@pulumi/pulumi/proto/provider_pb.js";
 import struct from "google-protobuf/google/protobuf/struct_pb.js";
 import { z } from "zod";
-import { type BuildOptions, buildAndPush } from "./images.ts";
+import { type BuildOptions, buildAndPush, IMAGE } from "./images.ts";
 import { listen, unary } from "./grpc.ts";
 
 type Struct = InstanceType<typeof struct.Struct>;
@@ -16,8 +16,6 @@ type Properties = ReturnType<Struct["toJavaScript"]>;
 
 /** Version of the plugin that this stand-in replaces. */
 export const VERSION = "5.2.0";
-/** The only resource type of the stand-in. */
-export const IMAGE = "docker:index/image:Image";
 /** Value that a preview does not know yet. Source: UnknownStringValue of Pulumi's SDK for Go. */
 const UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
 

@@ -17,6 +17,9 @@ import type { StackFile } from "../../stack/stack-file.ts";
 import { isEphemeral } from "../../stack/files.ts";
 import { credentialsFolder, findEngine, type FoundEngine } from "./find.ts";
 import { type KubernetesObject, kubernetesObject } from "../../common/kubernetes-object.ts";
+import { REGISTRY } from "../../common/local-cluster.ts";
+import { hasLost } from "../../packages/local-cluster/registry.ts";
+import { IMAGE } from "./images.ts";
 import { type Loss, type Operation, type Warning, warningsOf } from "./warnings.ts";
 
 /** A change of one resource of a stack. */
@@ -62,6 +65,8 @@ export interface Forecast {
   readonly warnings: readonly Warning[];
   /** The stack's outputs, if `up` would change nothing. */
   readonly outputs?: Readonly<Record<string, unknown>>;
+  /** URNs of images that the local registry has lost. */
+  readonly lostImages: readonly string[];
 }
 
 /** Result of `up`. */
@@ -211,6 +216,19 @@ function objectOf({ type, inputs }: StateResource): KubernetesObject[] {
 }
 
 /**
+ * Returns the URNs of the images that the local registry has lost. Neither Pulumi nor its Docker
+ * plugin asks the registry.
+ */
+async function lostImages(resources: readonly StateResource[]): Promise<string[]> {
+  const lost = resources.map(async ({ urn, type, outputs }) => {
+    const image = outputs?.["repoDigest"];
+    const isLocal = type === IMAGE && typeof image === "string" && image.startsWith(`${REGISTRY}/`);
+    return isLocal && (await hasLost(image)) ? [urn] : [];
+  });
+  return (await Promise.all(lost)).flat();
+}
+
+/**
  * Returns the stack's outputs if a preview event reports them, the finished state has the same
  * ones, and none is secret.
  */
@@ -291,9 +309,15 @@ export class Engine {
     return new Engine(file, await findEngine());
   }
 
-  /** Builds and pushes the images, and applies the stack to the cluster. */
-  async up(): Promise<UpResult> {
-    const { changes, value } = await this.#run("pulumi up", (stack, options) => stack.up(options));
+  /**
+   * Builds and pushes the images, and applies the stack to the cluster.
+   * @param lostImages URNs of images to push again (default: none)
+   */
+  async up(lostImages: readonly string[] = []): Promise<UpResult> {
+    const replace = [...lostImages];
+    const { changes, value } = await this.#run("pulumi up", (stack, options) =>
+      stack.up({ ...options, replace }),
+    );
     const outputs = Object.entries(value.outputs).map(([name, output]) => [name, output.value as unknown]);
     return { outputs: Object.fromEntries(outputs) as Record<string, unknown>, changes };
   }
@@ -310,17 +334,20 @@ export class Engine {
    */
   async forecast(): Promise<Forecast> {
     // An empty stack has nothing to lose.
-    const { changes, warnings, outputs } = await this.#preview((resources) => resources.length > 0);
-    return { warnings, ...(changes.length === 0 && outputs !== undefined && { outputs }) };
+    const { changes, warnings, outputs, lostImages } = await this.#preview(
+      (resources) => resources.length > 0,
+    );
+    return { warnings, lostImages, ...(changes.length === 0 && outputs !== undefined && { outputs }) };
   }
 
   /** @param isNeeded decides from the state's resources; if false, the preview is skipped */
   async #preview(
     isNeeded: (resources: readonly StateResource[]) => boolean,
-  ): Promise<Preview & Pick<Forecast, "outputs">> {
+  ): Promise<Preview & Pick<Forecast, "outputs" | "lostImages">> {
     const { changes, value } = await this.#run("pulumi preview", async (stack, options) => {
       const state: { readonly deployment: unknown } = await stack.exportStack();
       const resources = stateResources(state.deployment);
+      const replace = await lostImages(resources);
       const lost = new Map<string, Loss["operation"]>();
       const declared = new Set<string>();
       let outputs: Forecast["outputs"];
@@ -336,10 +363,11 @@ export class Engine {
       // pulumi's pkg/backend/diy/backend.go, DiscardPersister
       stack.workspace.envVars["PULUMI_SKIP_CHECKPOINTS"] = "true";
       const stopped =
-        isNeeded(resources) && (await stack.preview({ ...options, onEvent }).then(() => false, isProtection));
-      return { resources, lost, declared, stopped, outputs };
+        isNeeded(resources) &&
+        (await stack.preview({ ...options, onEvent, replace }).then(() => false, isProtection));
+      return { resources, lost, declared, stopped, outputs, replace };
     });
-    const { resources, lost, declared, stopped, outputs } = value;
+    const { resources, lost, declared, stopped, outputs, replace } = value;
     // The engine stops at the first deletion of a protected resource. All other undeclared
     // resources would be deleted too.
     const unseen = stopped ? resources.filter(({ urn }) => !lost.has(urn) && !declared.has(urn)) : [];
@@ -351,6 +379,7 @@ export class Engine {
     return {
       changes: [...changes, ...unseen.map(({ urn, type }) => change("delete", type, urn))],
       warnings: warningsOf(resources.flatMap(objectOf), losses),
+      lostImages: replace,
       ...(outputs !== undefined && { outputs }),
     };
   }

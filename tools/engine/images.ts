@@ -3,6 +3,9 @@ import { messageOf, UserError } from "../../common/errors.ts";
 import { step } from "../../common/steps.ts";
 import type { DeclaredImage } from "./program.ts";
 
+/** Resource type of an image in Pulumi's Docker plugin, and the only one of its stand-in. */
+export const IMAGE = "docker:index/image:Image";
+
 type Run = (...args: readonly string[]) => Promise<string>;
 
 /** Returns the last lines of a failed command, which contain the reason. */

@@ -4,6 +4,7 @@ import { UserError } from "../../common/errors.ts";
 import { type KubernetesObject, kubernetesObject } from "../../common/kubernetes-object.ts";
 import { PROJECT } from "../../settings/settings.ts";
 import type { StackFile } from "../../stack/stack-file.ts";
+import { IMAGE } from "./images.ts";
 
 const imageInputs = z.object({
   imageName: z.string(),
@@ -46,7 +47,7 @@ function recordImage(images: DeclaredImage[], inputs: unknown): Record<string, u
  */
 function recorder(objects: KubernetesObject[], images: DeclaredImage[]): pulumi.runtime.Mocks {
   const record = (type: string, inputs: unknown): Record<string, unknown> => {
-    if (type === "docker:index/image:Image") return recordImage(images, inputs);
+    if (type === IMAGE) return recordImage(images, inputs);
     if (type.startsWith("kubernetes:")) {
       const object = kubernetesObject.parse(inputs);
       objects.push(object);

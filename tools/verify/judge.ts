@@ -37,9 +37,10 @@ function handshakes(cluster: string, callers: readonly CallerSample[]): number |
 
 /** Returns the checks of the traffic that reaches the callees. */
 function providerChecks(expected: Expected, before: MeshSample, after: MeshSample): Check[] {
+  const isReady = (pod: string): boolean => after.providers.some(({ name, ready }) => name === pod && ready);
   const providers = after.callees.map(({ pod, version, log }): LogWindow => {
     const earlier = before.callees.find((callee) => callee.pod === pod);
-    return { version, lines: newLines(earlier?.log, log) };
+    return { version, ready: isReady(pod), lines: newLines(earlier?.log, log) };
   });
   const lines = providers.flatMap((provider) => provider.lines);
   const carrying = after.callers.flatMap((caller) => {

@@ -9,6 +9,8 @@ const CHECKER = "Envoy/HC";
 export interface LogWindow {
   /** Label `version` of the pod. */
   readonly version: string | undefined;
+  /** True if Kubernetes sends calls to the pod. Envoy checks no other pods. */
+  readonly ready: boolean;
   readonly lines: readonly AccessLogLine[];
 }
 
@@ -60,18 +62,19 @@ function checksIn({ checkPath }: Expected, { lines }: LogWindow): AccessLogLine[
   return lines.filter(({ userAgent, path }) => userAgent === CHECKER && path === checkPath);
 }
 
-/** Checks in the access logs that health checks reach each callee. */
+/** Checks in the access logs that health checks reach each pod of the callee that is ready. */
 export function checkLog(expected: Expected, providers: readonly LogWindow[]): Check {
-  const checks = providers.map((provider) => checksIn(expected, provider));
+  const ready = providers.filter((provider) => provider.ready);
+  const checks = ready.map((provider) => checksIn(expected, provider));
   const reached = checks.filter((lines) => lines.length > 0);
   const refused = checks.flat().filter(({ status }) => status !== 200);
-  const pods = `${reached.length} of ${count(providers.length, "pod")}`;
+  const pods = `${reached.length} of ${count(ready.length, "pod")}`;
   return {
     check: "check log",
     of: expected.provider,
     seen: `${count(checks.flat().length, "call")} by ${CHECKER} to ${pods}, ${refused.length} without status 200`,
-    expected: `each pod has ${expected.checkPath ?? ""} 200`,
-    ok: reached.length > 0 && reached.length === providers.length && refused.length === 0,
+    expected: `each ready pod has ${expected.checkPath ?? ""} 200`,
+    ok: reached.length > 0 && reached.length === ready.length && refused.length === 0,
   };
 }
 

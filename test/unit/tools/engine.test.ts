@@ -267,12 +267,15 @@ Duration: 1s
         warnings: [gone("a"), gone("b")],
       });
       onPath(OLD, {}, STATE, { events, ...refused(PROTECTED) });
-      expect(await (await engine(await stack())).forecast()).toEqual({ warnings: [gone("a"), gone("b")] });
+      expect(await (await engine(await stack())).forecast()).toEqual({
+        warnings: [gone("a"), gone("b")],
+        lostImages: [],
+      });
     });
 
     it("without a preview if the stack has no resources", async () => {
       const fake = onPath(OLD, {}, EMPTY);
-      expect(await (await engine(await stack())).forecast()).toEqual({ warnings: [] });
+      expect(await (await engine(await stack())).forecast()).toEqual({ warnings: [], lostImages: [] });
       expect(fake.calls().map(({ args }) => args.slice(0, 2).join(" "))).toEqual([
         "version",
         "stack select",
@@ -300,7 +303,7 @@ Duration: 1s
       };
 
       it("if outputs and objects are unchanged", async () => {
-        expect(await forecast(outputs, {})).toEqual({ warnings: [], outputs });
+        expect(await forecast(outputs, {})).toEqual({ warnings: [], lostImages: [], outputs });
       });
 
       it.each([
@@ -333,7 +336,54 @@ Duration: 1s
           [],
         ],
       ])("but not if %s", async (_, found, deployment, more) => {
-        expect(await forecast(found, deployment, ...more)).toEqual({ warnings: [] });
+        expect(await forecast(found, deployment, ...more)).toEqual({ warnings: [], lostImages: [] });
+      });
+    });
+
+    describe("with images that the local registry", () => {
+      const URN = urnOf("docker:index/image:Image", "mesh-a");
+      const image = (repoDigest: string): object => ({
+        urn: URN,
+        type: "docker:index/image:Image",
+        inputs: {},
+        outputs: { repoDigest },
+      });
+      const PUSHED = "localhost:5001/org/a@sha256:1";
+      const forecast = async (answer: () => Promise<unknown>, repoDigest = PUSHED) => {
+        const asked = vi.fn(answer);
+        vi.stubGlobal("fetch", asked);
+        const stdout = JSON.stringify({ version: 3, deployment: { resources: [image(repoDigest)] } });
+        const fake = onPath(OLD, {}, { stdout }, { events: [summary] });
+        const { lostImages } = await (await engine(await stack())).forecast();
+        const args = fake.calls().at(-1)?.args ?? [];
+        return { lostImages, replaces: args.includes("--replace"), asked: asked.mock.calls };
+      };
+      afterEach(() => {
+        vi.unstubAllGlobals();
+      });
+
+      it("has lost: previews them again", async () => {
+        const { lostImages, replaces, asked } = await forecast(() => Promise.resolve({ status: 404 }));
+        expect([lostImages, replaces]).toEqual([[URN], true]);
+        expect(asked).toEqual([
+          ["http://localhost:5001/v2/org/a/manifests/sha256:1", expect.objectContaining({ method: "HEAD" })],
+        ]);
+      });
+
+      it.each([
+        ["has", () => Promise.resolve({ status: 200 })],
+        ["does not tell", () => Promise.reject(new TypeError("fetch failed"))],
+      ])("%s: leaves them", async (_, answer) => {
+        expect(await forecast(answer)).toMatchObject({ lostImages: [], replaces: false });
+      });
+
+      it("does not hold: asks nothing", async () => {
+        const lost = () => Promise.resolve({ status: 404 });
+        expect(await forecast(lost, "r.test/org/a@sha256:1")).toEqual({
+          lostImages: [],
+          replaces: false,
+          asked: [],
+        });
       });
     });
 

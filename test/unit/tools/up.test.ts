@@ -19,6 +19,7 @@ const DONE = { changes: [], outputs: {} };
 function engine(
   warnings: readonly Warning[],
   outputs?: UpResult["outputs"],
+  lostImages: readonly string[] = [],
 ): {
   engine: Pick<Engine, "forecast" | "unprotect" | "up">;
   asked: string[];
@@ -33,9 +34,9 @@ function engine(
   return {
     asked,
     engine: {
-      forecast: answer("forecast", { warnings, ...(outputs && { outputs }) }),
+      forecast: answer("forecast", { warnings, lostImages, ...(outputs && { outputs }) }),
       unprotect: answer("unprotect", undefined),
-      up: answer("up", DONE),
+      up: async (images = []) => answer(["up", ...images].join(" "), DONE)(),
     },
   };
 }
@@ -47,6 +48,12 @@ describe("a change", () => {
     const { engine: pulumi, asked } = engine([]);
     expect(await change({ stack: "prod" }, pulumi)).toBe(DONE);
     expect(asked).toEqual(["forecast", "up"]);
+  });
+
+  it("pushes lost images again", async () => {
+    const { engine: pulumi, asked } = engine([], undefined, ["urn:a", "urn:b"]);
+    await change({ stack: "dev" }, pulumi);
+    expect(asked).toEqual(["forecast", "up urn:a urn:b"]);
   });
 
   it("is not applied if the preview finds none", async () => {

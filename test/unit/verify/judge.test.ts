@@ -39,7 +39,7 @@ describe("a mesh as it should be", () => {
       ["health check", "a check an endpoint succeeds, none fails, all are healthy"],
       ["outbound log", "all name outbound|50052|, none is cut short"],
       ["inbound log", "all name inbound|50052|, none is cut short"],
-      ["check log", "each pod has /grpc.health.v1.Health/Check 200"],
+      ["check log", "each ready pod has /grpc.health.v1.Health/Check 200"],
       ["mtls", "its checks come over mTLS, none in plaintext"],
     ]);
   });
@@ -77,6 +77,15 @@ describe("a provider that starts", () => {
       "FAIL | ready | dubbo-samples-mesh-provider-v1 | 2 pods: dubbo-samples-mesh-provider-v1-cc5f8654d-splrh 1/2 (native sidecar), restarts 0",
       "FAIL | calls | outbound|50052|v1| | 12 calls: 10.211.0.11:50052 0, 10.211.0.8:50052 12; spread 12, failed 0",
       "FAIL | health check | outbound|50052|v1| | attempts +3, successes +2, failures +1; 1 of 2 healthy (10.211.0.11:50052 failed_active_health_check eds_health_status UNHEALTHY)",
+    ]);
+  });
+
+  it("needs no check in its access log", async () => {
+    const after = recording("starting", "after");
+    for (const pod of Object.keys(after.logs).filter((name) => name.includes("splrh"))) after.logs[pod] = [];
+    const checks = await judged(recording("starting", "before"), after);
+    expect(rows(checks.filter(({ check }) => check === "check log"))).toEqual([
+      "ok | check log | dubbo-samples-mesh-provider | 1 call by Envoy/HC to 1 of 1 pod, 0 without status 200",
     ]);
   });
 });
