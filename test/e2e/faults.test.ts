@@ -366,13 +366,13 @@ describe("verify, with an account that changes nothing", () => {
     const scene = await Scene.now();
     const deployment = `deployment/${PROVIDER}-v1`;
     await scene.kubectl("rollout", "restart", deployment);
-    let ended = false;
-    const rollout = scene.kubectl("rollout", "status", deployment).then(() => {
-      ended = true;
+    const rollout = { ended: false };
+    const end = scene.kubectl("rollout", "status", deployment).then(() => {
+      rollout.ended = true;
     });
     const alarms = new Set<CheckName>();
-    while (!ended) for (const check of failed(await verify(file))) alarms.add(check);
-    await rollout;
+    while (!rollout.ended) for (const check of failed(await verify(file))) alarms.add(check);
+    await end;
     // A pod that starts is not ready, which is true.
     expect([...alarms].filter((check) => check !== "ready")).toEqual([]);
     expect((await verify(file)).checks.filter(({ ok }) => !ok)).toEqual([]);

@@ -36,7 +36,7 @@ function engine(
     engine: {
       forecast: answer("forecast", { warnings, lostImages, ...(outputs && { outputs }) }),
       unprotect: answer("unprotect", undefined),
-      up: async (images = []) => answer(["up", ...images].join(" "), DONE)(),
+      up: (...images) => answer(["up", ...images.flat()].join(" "), DONE)(),
     },
   };
 }
