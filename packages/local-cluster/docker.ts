@@ -45,7 +45,7 @@ export function dockerEnvironment(): Record<string, string> {
 }
 
 type Run = Pick<Options, "input" | "reject" | "timeout">;
-type Ran = Pick<Result<{ encoding: "utf8" }>, "stdout" | "stderr" | "failed">;
+type Ran = Pick<Result<{ encoding: "utf8" }>, "stdout" | "stderr" | "failed" | "exitCode">;
 
 /** Runs docker with the cluster's engine. */
 export async function docker(args: readonly string[], options: Run = {}): Promise<Ran> {

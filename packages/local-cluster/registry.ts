@@ -52,16 +52,18 @@ export async function announceRegistry(): Promise<void> {
 }
 
 /**
- * Tells whether the registry runs without an image, such as one pushed before `cluster clean`.
- * @param image repository and digest, REGISTRY/REPOSITORY@DIGEST
+ * Tells whether the registry runs without an image, such as one pushed before `cluster clean`. It
+ * looks into the registry's folder: this process may have no route to the engine's registry.
+ * Source: https://distribution.github.io/distribution/ (registry/storage/paths.go)
+ * @param image repository and digest, REGISTRY/REPOSITORY@sha256:DIGEST
  */
 export async function hasLost(image: string): Promise<boolean> {
   const [repository = "", digest = ""] = image.slice(`${REGISTRY}/`.length).split("@");
-  const accept =
-    "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json";
-  const url = `http://${REGISTRY}/v2/${repository}/manifests/${digest}`;
-  const answer = await fetch(url, { method: "HEAD", headers: { accept } }).catch(() => undefined);
-  return answer?.status === 404;
+  const revisions = `${FOLDER}/docker/registry/v2/repositories/${repository}/_manifests/revisions`;
+  const test = ["exec", CONTAINER, "test", "-e", `${revisions}/${digest.replace(":", "/")}/link`];
+  const { exitCode, stderr } = await docker(test, { reject: false });
+  // Docker's own errors have a message.
+  return exitCode === 1 && stderr === "";
 }
 
 /** Removes the registry. Its volume keeps pushed images. */

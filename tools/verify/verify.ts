@@ -89,6 +89,11 @@ function allReady(edges: readonly Expected[], samples: readonly MeshSample[]): b
   });
 }
 
+function podNames({ edges }: Look): string {
+  const pods = edges.flatMap(({ providers, consumers }) => [...providers, ...consumers]);
+  return [...new Set(pods.map(({ name }) => name))].sort().join(" ");
+}
+
 /** Returns each edge with its two samples. */
 function pairs(
   edges: readonly Expected[],
@@ -132,7 +137,8 @@ function fixesOf(checks: readonly Check[]): VerifyReport["fixes"] {
 /**
  * Samples a mesh until every check is ok, or until the time limit. The limit depends on the
  * configured health check and pace of calls. Pods that are not ready first get the same time,
- * because their checks and calls fail until then.
+ * because their checks and calls fail until then. The time begins again when the pods are others,
+ * because Envoy then learns new endpoints.
  * @param pause time between two samples, ms
  * @throws UserError if the stack has no pods, or the cluster or a proxy does not answer
  */
@@ -148,7 +154,7 @@ export async function watch(live: LiveStack, settings: Settings, pause = PAUSE_M
   let [start, asked] = [now(), begin];
   for (let after = first; ; after = await takeLook(live, settings, expected)) {
     if (!allReady(expected, after.edges)) before = undefined;
-    else if (before === undefined) [before, start] = [after, now()];
+    else if (before === undefined || podNames(before) !== podNames(after)) [before, start] = [after, now()];
     const checks = judgeLook(settings, expected, before ?? first, after);
     const ok = checks.every((check) => check.ok);
     // A slow look does not count as time to observe.

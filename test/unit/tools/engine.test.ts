@@ -348,42 +348,36 @@ Duration: 1s
         inputs: {},
         outputs: { repoDigest },
       });
-      const PUSHED = "localhost:5001/org/a@sha256:1";
-      const forecast = async (answer: () => Promise<unknown>, repoDigest = PUSHED) => {
-        const asked = vi.fn(answer);
-        vi.stubGlobal("fetch", asked);
+      const forecast = async (answers: Answer[], repoDigest = "localhost:5001/org/a@sha256:1") => {
         const stdout = JSON.stringify({ version: 3, deployment: { resources: [image(repoDigest)] } });
-        const fake = onPath(OLD, {}, { stdout }, { events: [summary] });
+        const pulumi = onPath(OLD, {}, { stdout }, { events: [summary] });
+        const docker = fakeCommand("docker", answers, false);
+        if (answers.length > 0) vi.stubEnv("PATH", [pulumi.folder, docker.folder].join(delimiter));
         const { lostImages } = await (await engine(await stack())).forecast();
-        const args = fake.calls().at(-1)?.args ?? [];
-        return { lostImages, replaces: args.includes("--replace"), asked: asked.mock.calls };
+        const args = pulumi.calls().at(-1)?.args ?? [];
+        return { lostImages, replaces: args.includes("--replace"), asked: docker.calls() };
       };
-      afterEach(() => {
-        vi.unstubAllGlobals();
-      });
 
       it("has lost: previews them again", async () => {
-        const { lostImages, replaces, asked } = await forecast(() => Promise.resolve({ status: 404 }));
+        const { lostImages, replaces, asked } = await forecast([{ code: 1 }]);
         expect([lostImages, replaces]).toEqual([[URN], true]);
-        expect(asked).toEqual([
-          ["http://localhost:5001/v2/org/a/manifests/sha256:1", expect.objectContaining({ method: "HEAD" })],
+        const path = "/var/lib/registry/docker/registry/v2/repositories/org/a/_manifests/revisions";
+        expect(asked.map(({ args }) => args)).toEqual([
+          ["exec", "dubbo-mesh-registry", "test", "-e", `${path}/sha256/1/link`],
         ]);
       });
 
-      it.each([
-        ["has", () => Promise.resolve({ status: 200 })],
-        ["does not tell", () => Promise.reject(new TypeError("fetch failed"))],
-      ])("%s: leaves them", async (_, answer) => {
-        expect(await forecast(answer)).toMatchObject({ lostImages: [], replaces: false });
+      it.each<[string, Answer[]]>([
+        ["has", [{}]],
+        ["does not tell, because it does not run", [{ stderr: "Error: No such container", code: 1 }]],
+        ["does not tell, because there is no docker", []],
+      ])("%s: leaves them", async (_, answers) => {
+        expect(await forecast(answers)).toMatchObject({ lostImages: [], replaces: false });
       });
 
       it("does not hold: asks nothing", async () => {
-        const lost = () => Promise.resolve({ status: 404 });
-        expect(await forecast(lost, "r.test/org/a@sha256:1")).toEqual({
-          lostImages: [],
-          replaces: false,
-          asked: [],
-        });
+        const unasked = { lostImages: [], replaces: false, asked: [] };
+        expect(await forecast([{ code: 1 }], "r.test/org/a@sha256:1")).toEqual(unasked);
       });
     });
 

@@ -13,7 +13,7 @@ import { sampleProxies } from "../../../tools/verify/proxies.ts";
 import { sampleMesh } from "../../../tools/verify/sample.ts";
 import { userError } from "../tools/user-error.ts";
 import { pair } from "../pair.ts";
-import { EXPECTED, istiodOf, RecordedMesh, recording, SETTINGS } from "./recorded.ts";
+import { EXPECTED, istiodOf, podOf, RecordedMesh, recording, SETTINGS } from "./recorded.ts";
 
 const SOUND = recording("good", "before");
 
@@ -35,6 +35,18 @@ describe("verify", () => {
     const before = recording("good", "before");
     const mesh = new RecordedMesh(recording("starting", "after"), before, recording("good", "after"));
     expect(await watch(live(mesh), SETTINGS, 1)).toMatchObject({ ok: true });
+  });
+
+  it("begins anew when the pods are others, since Envoy then learns new endpoints", async () => {
+    const [before, after] = [recording("good", "before"), recording("good", "after")];
+    const [replaced] = before.pods.filter(({ metadata }) => metadata?.labels?.["app"] === EXPECTED.provider);
+    const name = replaced?.metadata?.name ?? "";
+    const earlier = recording("good", "before");
+    earlier.pods = (JSON.parse(JSON.stringify(earlier.pods).replaceAll(name, "old")) as object[]).map(podOf);
+    const mesh = new RecordedMesh(earlier, before, after);
+    const { checks } = await watch(live(mesh), SETTINGS, 1);
+    // Without a new beginning, all lines in the log of the new pod would count.
+    expect(checks.find(({ check }) => check === "inbound log")?.seen).toMatch(/^8 calls/);
   });
 
   it("gives up when the configured check and calls had time enough", async () => {
