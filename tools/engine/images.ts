@@ -1,10 +1,20 @@
 import { execa, ExecaError } from "execa";
 import { messageOf, UserError } from "../../common/errors.ts";
 import { step } from "../../common/steps.ts";
-import type { DeclaredImage } from "./program.ts";
 
 /** Resource type of an image in Pulumi's Docker plugin, and the only one of its stand-in. */
 export const IMAGE = "docker:index/image:Image";
+
+/** An image that the program builds. */
+export interface DeclaredImage {
+  /** Name and tag. */
+  readonly reference: string;
+  readonly context: string;
+  readonly dockerfile: string;
+  readonly platform: string;
+  readonly args: Readonly<Record<string, string>>;
+  readonly network: string;
+}
 
 type Run = (...args: readonly string[]) => Promise<string>;
 

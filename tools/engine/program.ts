@@ -4,7 +4,7 @@ import { UserError } from "../../common/errors.ts";
 import { type KubernetesObject, kubernetesObject } from "../../common/kubernetes-object.ts";
 import { PROJECT } from "../../settings/settings.ts";
 import type { StackFile } from "../../stack/stack-file.ts";
-import { IMAGE } from "./images.ts";
+import { type DeclaredImage, IMAGE } from "./images.ts";
 
 const imageInputs = z.object({
   imageName: z.string(),
@@ -16,17 +16,6 @@ const imageInputs = z.object({
     network: z.string(),
   }),
 });
-
-/** An image that the program builds. */
-export interface DeclaredImage {
-  /** Name and tag. */
-  readonly reference: string;
-  readonly context: string;
-  readonly dockerfile: string;
-  readonly platform: string;
-  readonly args: Readonly<Record<string, string>>;
-  readonly network: string;
-}
 
 /** Objects, images and outputs that the program declares. */
 export interface Declared {
