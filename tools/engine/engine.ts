@@ -222,8 +222,8 @@ function objectOf({ type, inputs }: StateResource): KubernetesObject[] {
 async function lostImages(resources: readonly StateResource[]): Promise<string[]> {
   const lost = resources.map(async ({ urn, type, outputs }) => {
     const image = outputs?.["repoDigest"];
-    const isLocal = type === IMAGE && typeof image === "string" && image.startsWith(`${REGISTRY}/`);
-    return isLocal && (await hasLost(image)) ? [urn] : [];
+    const isHeld = type === IMAGE && typeof image === "string" && image.startsWith(`${REGISTRY}/`);
+    return isHeld && (await hasLost(image)) ? [urn] : [];
   });
   return (await Promise.all(lost)).flat();
 }
@@ -347,7 +347,8 @@ export class Engine {
     const { changes, value } = await this.#run("pulumi preview", async (stack, options) => {
       const state: { readonly deployment: unknown } = await stack.exportStack();
       const resources = stateResources(state.deployment);
-      const replace = await lostImages(resources);
+      const isLocal = this.#file.settings.cluster === "local";
+      const replace = isLocal ? await lostImages(resources) : [];
       const lost = new Map<string, Loss["operation"]>();
       const declared = new Set<string>();
       let outputs: Forecast["outputs"];

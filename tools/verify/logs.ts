@@ -9,7 +9,7 @@ const CHECKER = "Envoy/HC";
 export interface LogWindow {
   /** Label `version` of the pod. */
   readonly version: string | undefined;
-  /** True if Kubernetes sends calls to the pod. Envoy checks no other pods. */
+  /** True if Kubernetes sends calls to the pod. Others need not answer checks yet. */
   readonly ready: boolean;
   readonly lines: readonly AccessLogLine[];
 }

@@ -348,12 +348,13 @@ Duration: 1s
         inputs: {},
         outputs: { repoDigest },
       });
-      const forecast = async (answers: Answer[], repoDigest = "localhost:5001/org/a@sha256:1") => {
+      const PUSHED = "localhost:5001/org/a@sha256:1";
+      const forecast = async (answers: Answer[], repoDigest = PUSHED, overrides = {}) => {
         const stdout = JSON.stringify({ version: 3, deployment: { resources: [image(repoDigest)] } });
         const pulumi = onPath(OLD, {}, { stdout }, { events: [summary] });
         const docker = fakeCommand("docker", answers, false);
         if (answers.length > 0) vi.stubEnv("PATH", [pulumi.folder, docker.folder].join(delimiter));
-        const { lostImages } = await (await engine(await stack())).forecast();
+        const { lostImages } = await (await engine(await stack(overrides))).forecast();
         const args = pulumi.calls().at(-1)?.args ?? [];
         return { lostImages, replaces: args.includes("--replace"), asked: docker.calls() };
       };
@@ -378,6 +379,9 @@ Duration: 1s
       it("does not hold: asks nothing", async () => {
         const unasked = { lostImages: [], replaces: false, asked: [] };
         expect(await forecast([{ code: 1 }], "r.test/org/a@sha256:1")).toEqual(unasked);
+        // Another registry may have the same address.
+        const existing = { cluster: "existing", context: "kind-mine", registry: "localhost:5001/org" };
+        expect(await forecast([{ code: 1 }], PUSHED, existing)).toEqual(unasked);
       });
     });
 
