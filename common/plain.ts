@@ -1,4 +1,6 @@
-/** A part of a value that JSON does not have. */
+import { ZEROED_INTEGER } from "./yaml.ts";
+
+/** A part of a value that JSON does not have, or that Pulumi reads as another value. */
 interface Fault {
   /** Path of the part: names and list indexes. */
   readonly path: readonly (string | number)[];
@@ -9,7 +11,8 @@ interface Fault {
 const MOST_PARTS = 100_000;
 
 /**
- * Finds a part of a YAML value that JSON does not have: a date, or a part that contains itself.
+ * Finds a part of a YAML value that JSON does not have, or that Pulumi reads as another value: a
+ * date, an integer that begins with a zero, or a part that contains itself.
  * Aliases that repeat parts too often are a fault, too.
  * @returns the first fault; undefined if there is none
  */
@@ -19,6 +22,11 @@ export function faultIn(value: unknown): Fault | undefined {
     count += 1;
     if (count > MOST_PARTS)
       return { path: [], message: `has more than ${MOST_PARTS} values, aliases written out: shorten it` };
+    if (part === ZEROED_INTEGER)
+      return {
+        path,
+        message: "begins with a zero, so Pulumi reads it as octal: omit the zero, or use quotes",
+      };
     if (typeof part !== "object" || part === null) return undefined;
     if (part instanceof Date) return { path, message: "is a date in YAML, not text: put it in quotes" };
     if (around.includes(part)) return { path, message: "is an alias of what contains it: write it out" };

@@ -1,9 +1,9 @@
 /** Stack files in a project's folder, as Pulumi reads them. */
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import yaml from "js-yaml";
 import { z } from "zod";
 import { messageOf, UserError } from "../common/errors.ts";
+import { parseYaml } from "../common/yaml.ts";
 import { checkTyped, parseSettings, PROJECT, type Settings } from "../settings/settings.ts";
 
 const fileSchema = z.looseObject({ config: z.record(z.string(), z.unknown()).nullish() });
@@ -79,7 +79,7 @@ export async function stackNames(directory: string): Promise<string[]> {
 
 function parseFile(text: string, file: string): z.infer<typeof fileSchema> {
   try {
-    return fileSchema.parse(yaml.load(text) ?? {});
+    return fileSchema.parse(parseYaml(text) ?? {});
   } catch (error) {
     const reason = error instanceof z.ZodError ? z.prettifyError(error) : messageOf(error);
     throw new UserError(

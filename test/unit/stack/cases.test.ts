@@ -21,7 +21,8 @@ const MESSAGES: Readonly<Record<string, string>> = {
     "dubbo-mesh:healthCheck.http_health_check.codec_client_type: must be HTTP2, all that a Triple port speaks: Envoy's default is HTTP1",
   "54-stack-esc-environment":
     "Pulumi.test.yaml imports Pulumi ESC environments (environment), whose values only Pulumi itself reads",
-  "55-stack-octal": "dubbo-mesh:namespace: is a number in YAML, not text: put it in quotes",
+  "55-stack-octal":
+    "dubbo-mesh:namespace: begins with a zero, so Pulumi reads it as octal: omit the zero, or use quotes",
   "56-stack-cycle": "dubbo-mesh:services[0].versions: is an alias of what contains it: write it out",
   "57-stack-duplicate-key":
     "Pulumi.test.yaml cannot be read: duplicated mapping key (5:3)\n\n 2 | config:\n 3 |   dubbo-mesh:cluster: local\n" +
@@ -32,7 +33,7 @@ const MESSAGES: Readonly<Record<string, string>> = {
   "60-stack-alias-bomb": "dubbo-mesh:istio: has more than 100000 values, aliases written out: shorten it",
   "61-stack-date": "dubbo-mesh:services[0].versions[0].name: is a date in YAML, not text: put it in quotes",
   "62-stack-number-in-list":
-    "dubbo-mesh:services[0].versions[0].name: is a number in YAML, not text: put it in quotes",
+    "dubbo-mesh:services[0].versions[0].name: begins with a zero, so Pulumi reads it as octal: omit the zero, or use quotes",
   "63-stack-limit-swapped-units":
     "dubbo-mesh:services[0].resources.requests.cpu: must be a number of CPUs such as 100m or 0.5; " +
     "dubbo-mesh:services[0].resources.limits.memory: must be bytes such as 256Mi: m stands for thousandths",

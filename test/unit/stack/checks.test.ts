@@ -427,7 +427,7 @@ describe("a stack", () => {
 
   it("whose file Pulumi reads as something else is refused by plain Pulumi, too", async () => {
     expect(await checked("  dubbo-mesh:namespace: 0123\n")).toBe(
-      "dubbo-mesh:namespace: is a number in YAML, not text: put it in quotes",
+      "dubbo-mesh:namespace: begins with a zero, so Pulumi reads it as octal: omit the zero, or use quotes",
     );
     expect(await checked("---\nconfig: {}\n")).toBe(
       "Pulumi.a.yaml cannot be read: expected a single document in the stream, but found more",

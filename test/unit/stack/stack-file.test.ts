@@ -151,6 +151,28 @@ config:
     expect(error.message).toBe(`dubbo-mesh:${message}`);
   });
 
+  const replicas = async (number: string): Promise<number | undefined> => {
+    const services = `[{ app: provider, replicas: ${number} }, { app: consumer }]`;
+    const directory = project({ test: `config: { cluster: local, services: ${services} }\n` });
+    return (await readStackFile(directory, "test")).settings.services[0]?.versions[0]?.replicas;
+  };
+
+  it.each(["03", "-03", "0_3", "08"])("with the integer %s is an error", async (number) => {
+    expect((await errorOf(replicas(number))).message).toBe(
+      "dubbo-mesh:services[0].replicas: begins with a zero, so Pulumi reads it as octal: omit the zero, or use quotes",
+    );
+  });
+
+  it.each([
+    ["3", 3],
+    ["0x1F", 31],
+    ["0o17", 15],
+    ["0b11", 3],
+    ["1e1", 10],
+  ])("reads the number %s as %d", async (number, value) => {
+    expect(await replicas(number)).toBe(value);
+  });
+
   it("may repeat parts by aliases and merge keys", async () => {
     const text = `config:
   cluster: local
