@@ -29,7 +29,8 @@ interface GoBinary {
 }
 
 function goSources(folder: string): string[] {
-  return readdirSync(folder).filter((name) => name === "go.mod" || name === "go.sum" || name.endsWith(".go"));
+  const files = readdirSync(folder, { recursive: true, encoding: "utf8" });
+  return files.filter((name) => name === "go.mod" || name === "go.sum" || name.endsWith(".go"));
 }
 
 async function goProxy(): Promise<string> {

@@ -175,12 +175,12 @@ function built(): Artifact[] {
     binary("kube", "kube", ".", "8 min", 5),
     binary("pilot-discovery", "istio", `${istio}/pilot/cmd/pilot-discovery`, "6 min", 4),
     binary("pilot-agent", "istio", `${istio}/pilot/cmd/pilot-agent`, "1 min", 1),
-    binary("coredns", "coredns", "github.com/coredns/coredns", "3 min", 3),
-    binary("kube-network-policies", "policies", `${policies}/cmd`, "2 min", 2),
+    binary("coredns", "kube", "./coredns", "1 min", 1),
+    binary("kube-network-policies", "kube", `${policies}/cmd`, "1 min", 1),
     kindArtifact(),
     moduleArtifact("envoy_bootstrap_tmpl.json", istio, "istio", bootstrap),
     moduleArtifact("charts", istio, "istio", "manifests/charts"),
-    moduleArtifact("policies.yaml", policies, "policies", "install.yaml"),
+    moduleArtifact("policies.yaml", policies, "kube", "install.yaml"),
     moduleArtifact("kind-files", "sigs.k8s.io/kind", "kind", "images/base/files"),
   ];
 }

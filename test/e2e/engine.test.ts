@@ -119,24 +119,42 @@ describe("plain pulumi", () => {
   });
 });
 
-describe("a field that was changed by hand", () => {
+describe("what was changed by hand", () => {
   it("is found by a refresh, and overwritten by up", async () => {
     const scene = await Scene.now();
-    const mode = (): Promise<string> =>
-      scene.kubectl("get", "peerauthentication", "default", "-o", "jsonpath={.spec.mtls.mode}");
+    const read = (object: string, path: string): Promise<string> =>
+      scene.kubectl("get", object, "-o", `jsonpath={${path}}`);
+    const provider = `deployment/${PROVIDER}-v1`;
+    const imagePath = ".spec.template.spec.containers[0].image";
+    const image = await read(provider, imagePath);
+    const wrong = image.replace(/@sha256:.*/, ":wrong");
+    await scene.kubectl("set", "image", provider, `app=${wrong}`);
     const patch = '{"spec":{"mtls":{"mode":"PERMISSIVE"}}}';
     await scene.kubectl("patch", "peerauthentication", "default", "--type=merge", "-p", patch);
     const { changes, fields, undeclared } = await drift();
-    expect(changes.map(({ operation, target }) => `${operation} ${target.split(" ")[0] ?? ""}`)).toEqual([
+    expect(
+      changes.map(({ operation, target }) => `${operation} ${target.split(" ")[0] ?? ""}`).sort(),
+    ).toEqual([
+      "update kubernetes:apps/v1:Deployment",
       "update kubernetes:security.istio.io/v1:PeerAuthentication",
     ]);
-    expect(fields.map(({ what, field, value, manager }) => ({ what, field, value, manager }))).toEqual([
-      { what: "changed", field: "spec.mtls.mode", value: "PERMISSIVE", manager: "kubectl-patch" },
-    ]);
+    expect(fields.map(({ what, field, value, manager }) => ({ what, field, value, manager }))).toEqual(
+      expect.arrayContaining([
+        { what: "changed", field: "spec.mtls.mode", value: "PERMISSIVE", manager: "kubectl-patch" },
+        {
+          what: "changed",
+          field: expect.stringContaining("image") as unknown,
+          value: wrong,
+          manager: "kubectl-set",
+        },
+      ]),
+    );
+    expect(fields).toHaveLength(2);
     expect(undeclared).toEqual([]);
     const { result } = await make<UpReport>("up", "JSON=1");
-    expect(result.changes).toHaveLength(1);
-    expect(await mode()).toBe("STRICT");
+    expect(result.changes).toHaveLength(2);
+    expect(await read("peerauthentication/default", ".spec.mtls.mode")).toBe("STRICT");
+    expect(await read(provider, imagePath)).toBe(image);
     expect(isDrift(await drift())).toBe(false);
   });
 });
