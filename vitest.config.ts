@@ -3,12 +3,23 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { defineConfig } from "vitest/config";
 
+const TESTS = ["test/unit/**/*.test.ts", "packages/*/test/**/*.test.ts"];
+/** Tests that replace modules. */
+const ALONE = ["changes", "common/kubeconfig", "configurations", "tools/program"].map(
+  (name) => `test/unit/${name}.test.ts`,
+);
+
 export default defineConfig({
   test: {
-    include: ["test/unit/**/*.test.ts", "packages/*/test/**/*.test.ts"],
     testTimeout: 30_000,
-    // Most of the time goes into loading the Pulumi SDK: use one worker per core.
+    // Most of the time goes into loading the Pulumi SDK: use one worker per core, and load it once a
+    // worker.
     maxWorkers: "100%",
+    projects: [
+      { extends: true, test: { name: "shared", include: TESTS, exclude: ALONE, isolate: false } },
+      { extends: true, test: { name: "alone", include: ALONE } },
+    ],
+    unstubEnvs: true,
     // Some tests fill and remove the cache. They must never see the one of a cluster that runs.
     env: { DUBBO_MESH_CACHE: mkdtempSync(join(tmpdir(), "dubbo-mesh-unit-")) },
     reporters: ["default", ["json", { outputFile: "test-results/unit.json" }]],

@@ -6,7 +6,7 @@ import { execa } from "execa";
 import { type Artifact, isMade, keyOf } from "../../common/artifacts/artifact.ts";
 import { binaryPath, CACHE_DIR } from "../../common/artifacts/cache.ts";
 import { fetching } from "../../common/artifacts/fetch.ts";
-import { goArtifact, goModuleFolder } from "../../common/artifacts/go.ts";
+import { goArtifact, goModuleFolder, unoptimized } from "../../common/artifacts/go.ts";
 import { UserError } from "../../common/errors.ts";
 import * as versions from "./versions.ts";
 
@@ -44,12 +44,23 @@ const VARIABLES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
 };
 
 /**
+ * Flags of the Go builds, by folder. Gateways and ambient mode take a sixth of istiod's build, and
+ * never run here.
+ */
+const FLAGS: Readonly<Record<string, readonly string[]>> = {
+  istio: ["config/kube", "serviceregistry/ambient"].map((path) =>
+    unoptimized(`istio.io/istio/pilot/pkg/${path}`),
+  ),
+};
+
+/**
  * Returns a program that Go builds.
  * @param gib space that Go's caches need, GiB
  */
 function binary(name: string, build: string, path: string, minutes: string, gib: number): Artifact {
   const variables = VARIABLES[build] ?? {};
-  return goArtifact({ name, folder: join(BUILD_DIR, build), package: path, variables, minutes, gib });
+  const flags = FLAGS[build] ?? [];
+  return goArtifact({ name, folder: join(BUILD_DIR, build), package: path, variables, flags, minutes, gib });
 }
 
 /** Returns kind. A cluster of public images may also need it. */

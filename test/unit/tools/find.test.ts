@@ -197,7 +197,7 @@ describe("an engine whose vendor does not answer", () => {
       `  note  Pulumi: built here: CLI ${sdk.version}, Kubernetes plugin; ` +
       "stand-ins: Node.js language host, Docker plugin";
     expect(printed()).toEqual([
-      "  ok    build pulumi with Go (7 min the first time)",
+      "  ok    build pulumi with Go (5 min the first time)",
       "  ok    build pulumi-resource-kubernetes with Go (10 min the first time)",
       note,
     ]);
