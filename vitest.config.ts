@@ -4,10 +4,11 @@ import { join } from "node:path";
 import { defineConfig } from "vitest/config";
 
 const TESTS = ["test/unit/**/*.test.ts", "packages/*/test/**/*.test.ts"];
-/** Tests that replace modules. */
-const ALONE = ["changes", "common/kubeconfig", "configurations", "tools/program"].map(
-  (name) => `test/unit/${name}.test.ts`,
-);
+/** Tests that replace modules, or set variables that modules read as they load. */
+const ALONE = [
+  ...["changes", "common/kubeconfig", "configurations", "local-cluster/cluster", "local-cluster/docker"],
+  ...["tools/find", "tools/kubectl", "tools/program"],
+].map((name) => `test/unit/${name}.test.ts`);
 
 export default defineConfig({
   test: {
