@@ -183,7 +183,7 @@ function built(): Artifact[] {
   const policies = "sigs.k8s.io/kube-network-policies";
   const bootstrap = "tools/packaging/common/envoy_bootstrap.json";
   return [
-    binary("kube", "kube", ".", "8 min", 5),
+    binary("kube", "kube", ".", "4 min", 5),
     binary("pilot-discovery", "istio", `${istio}/pilot/cmd/pilot-discovery`, "6 min", 4),
     binary("pilot-agent", "istio", `${istio}/pilot/cmd/pilot-agent`, "1 min", 1),
     binary("coredns", "kube", "./coredns", "1 min", 1),

@@ -146,7 +146,7 @@ function kubernetesArtifact(): Artifact {
       const schema = JSON.parse(text) as Record<string, unknown>;
       writeFileSync(join(copy, "schema.json"), JSON.stringify({ ...schema, version }));
     },
-    minutes: "10 min",
+    minutes: "7 min",
     gib: 5,
   });
 }

@@ -198,7 +198,7 @@ describe("an engine whose vendor does not answer", () => {
       "stand-ins: Node.js language host, Docker plugin";
     expect(printed()).toEqual([
       "  ok    build pulumi with Go (5 min the first time)",
-      "  ok    build pulumi-resource-kubernetes with Go (10 min the first time)",
+      "  ok    build pulumi-resource-kubernetes with Go (7 min the first time)",
       note,
     ]);
     stderr.mockClear();
