@@ -9,7 +9,7 @@ import { kubectl } from "../../tools/kubectl.ts";
 import type { UpReport } from "../../tools/up.ts";
 import type { CheckName } from "../../tools/verify/check.ts";
 import { verify, type VerifyReport } from "../../tools/verify/verify.ts";
-import { CONFIRM, make, PROJECT_DIRECTORY, STACK, writeStack } from "./make.ts";
+import { CONFIRM, figure, make, PROJECT_DIRECTORY, STACK, writeStack } from "./make.ts";
 import { CONSUMER, PROVIDER, Scene, until } from "./scene.ts";
 
 const NAMESPACE = "dubbo-faults";
@@ -393,4 +393,16 @@ describe("verify, with an account that changes nothing", () => {
     await end;
     expect((await verify(file)).checks.filter(({ ok }) => !ok)).toEqual([]);
   });
+
+  if (SOAK)
+    it("takes less than 20 s for ten proxies", async () => {
+      const services = { provider: { replicas: 5 }, consumer: { replicas: 5, interval: "0.2s" } };
+      writeStack({ namespace: NAMESPACE, ...services, healthCheck: "fast" });
+      await make<UpReport>("up", "JSON=1", CONFIRM);
+      await (await Scene.now()).settled();
+      const { result, seconds } = await make<VerifyReport>("verify", "JSON=1");
+      figure("verify of ten proxies", seconds, 20);
+      expect(result.ok).toBe(true);
+      expect(seconds).toBeLessThan(20);
+    });
 });
