@@ -45,7 +45,7 @@ export class DubboMesh extends pulumi.ComponentResource {
     );
     const nameOf = (part: string): string => `${name}-${part}`;
     const istio: pulumi.Resource[] = [];
-    const installation = installationOf(model.istio, model.revision);
+    const installation = installationOf(model.istio, model.revision, model.clusterDomain);
     // All other resources are created after Istio, and deleted before it.
     if (installation !== undefined)
       istio.push(new IstioControlPlane(nameOf("istio"), installation, { parent: this }));

@@ -174,16 +174,32 @@ export interface IstioInstallation {
   readonly current: string;
 }
 
+/** Domain of a cluster's Services in Kubernetes and in the chart istiod. */
+export const DEFAULT_DOMAIN = "cluster.local";
+
+function fieldsOf(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null ? { ...value } : {};
+}
+
+/** Returns values of the chart istiod with the domain of the cluster's Services. */
+function withDomain(given: IstioInstallation["values"], clusterDomain: string): IstioInstallation["values"] {
+  if (clusterDomain === DEFAULT_DOMAIN) return given;
+  const global = fieldsOf(given["global"]);
+  return { ...given, global: { ...global, proxy: { ...fieldsOf(global["proxy"]), clusterDomain } } };
+}
+
 /** Returns the parts of Istio that a stack installs, with defaults; undefined if Istio exists. */
 export function installationOf(
   { mode, version = DEFAULT_VERSION, charts = DEFAULT_CHARTS, ...given }: Istio,
   current = "",
+  clusterDomain = DEFAULT_DOMAIN,
 ): IstioInstallation | undefined {
   if (mode === "existing") return undefined;
   const { hub, tag, values: own = {}, revisions = [{ name: current, version: undefined }] } = given;
   const running =
     mode === "install" ? revisions.map((one) => ({ name: one.name, version: one.version ?? version })) : [];
-  return { mode, version, charts, hub, tag, values: own, revisions: running, current };
+  const installed = withDomain(own, clusterDomain);
+  return { mode, version, charts, hub, tag, values: installed, revisions: running, current };
 }
 
 /** Returns the namespaces of istiod and of the rules for the whole mesh. */

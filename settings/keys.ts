@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { duration } from "./duration.ts";
 import { healthCheckSettings } from "./health-check.ts";
-import { istioSettings } from "./istio.ts";
+import { DEFAULT_DOMAIN, istioSettings } from "./istio.ts";
 import { DNS_NAME } from "./names.ts";
 import { observabilitySettings } from "./observability.ts";
 import { resourcesSettings } from "./resources.ts";
@@ -63,7 +63,7 @@ export const keys = z.strictObject({
     .regex(DNS_NAME, "must be a DNS domain such as cluster.local")
     // With 63 characters each for service and namespace, a name reaches DNS's limit of 253.
     .max(121, "must have at most 121 characters")
-    .default("cluster.local")
+    .default(DEFAULT_DOMAIN)
     .describe("DNS suffix of the cluster's Services"),
   registry: z
     .string()

@@ -206,6 +206,18 @@ describe("an installation", () => {
     });
   });
 
+  it("has the domain of the cluster's Services", () => {
+    const settings = istioSettings.parse({
+      mode: "install",
+      values: { pilot: {}, global: { logAsJson: true, proxy: { logLevel: "debug" } } },
+    });
+    expect(installationOf(settings, "", "mesh.example")?.values).toEqual({
+      pilot: {},
+      global: { logAsJson: true, proxy: { logLevel: "debug", clusterDomain: "mesh.example" } },
+    });
+    expect(installationOf(settings, "", "cluster.local")?.values).toEqual(settings.values);
+  });
+
   it("has no istiod in mode crds", () => {
     const settings = istioSettings.parse({ mode: "crds", version: "1.31.0", charts: "oci://h/charts" });
     expect(installationOf(settings, "1-31")).toMatchObject({
