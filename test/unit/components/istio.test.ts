@@ -131,6 +131,13 @@ describe("a stack that installs Istio", () => {
   const own = ({ type }: Registered): boolean =>
     type.startsWith("kubernetes:") && type !== RELEASE && !type.startsWith("pulumi:");
 
+  it("gives istiod the domain of the cluster's Services", async () => {
+    const resources = await stack({ ...config, clusterDomain: "mesh.example" });
+    expect(resources.find(({ name }) => name === "mesh-istio-istiod")?.inputs).toMatchObject({
+      values: { revision: "", global: { proxy: { clusterDomain: "mesh.example" } } },
+    });
+  });
+
   it("declares all objects after istiod, so that pods get sidecars and kinds exist", async () => {
     const resources = await stack(config);
     const objects = resources.filter(own);
