@@ -15,8 +15,8 @@ const WAITING = ["packages/dubbo-node/test/robustness.test.ts"];
 export default defineConfig({
   test: {
     testTimeout: 30_000,
-    // Most of the time goes into loading the Pulumi SDK, so load it once a worker. One worker more than
-    // cores uses the time in which a test waits.
+    // Most of the time goes into loading the Pulumi SDK, so load it once a worker. One worker more
+    // than cores uses the time in which a test waits.
     maxWorkers: availableParallelism() + 1,
     projects: [
       {

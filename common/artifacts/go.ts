@@ -28,7 +28,7 @@ interface GoBinary {
   readonly gib: number;
 }
 
-/** Flag of the compiler. It saves an eighth of the time. The linker omits debug information anyway. */
+/** Flag of the compiler that saves an eighth of the time. The linker omits debug information. */
 const NO_DEBUG = "-dwarf=false";
 
 /**
