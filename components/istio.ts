@@ -1,6 +1,7 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { ISTIO_NAMESPACE, type IstioInstallation, releaseName } from "../settings/istio.ts";
+import { fieldsOf } from "../settings/services.ts";
 
 type ReleaseArgs = kubernetes.helm.v3.ReleaseArgs;
 type Values = Readonly<Record<string, unknown>>;
@@ -43,8 +44,7 @@ export function istiodValues(
   revision: string,
 ): Values {
   const images = { ...(hub !== undefined && { hub }), ...(tag !== undefined && { tag }) };
-  const { global: given } = values;
-  const global = { ...(typeof given === "object" && given), ...images };
+  const global = { ...fieldsOf(values["global"]), ...images };
   return { ...values, revision, ...(Object.keys(global).length > 0 && { global }) };
 }
 

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { type Resources, resourcesSettings } from "./resources.ts";
-import { dnsLabel } from "./services.ts";
+import { dnsLabel, fieldsOf } from "./services.ts";
 
 /**
  * Sources of Istio: an existing installation, its CRDs from the stack, or all of it from the stack.
@@ -50,8 +50,7 @@ const values = z
   .refine((given) => !hasGlobal(given, "tag"), "must not have global.tag: use istio.tag");
 
 function hasGlobal(given: Readonly<Record<string, unknown>>, key: string): boolean {
-  const { global } = given;
-  return typeof global === "object" && global !== null && key in global;
+  return key in fieldsOf(given["global"]);
 }
 
 /** Returns a schema for which a value of another type counts as unset. */
@@ -176,10 +175,6 @@ export interface IstioInstallation {
 
 /** Domain of a cluster's Services in Kubernetes and in the chart istiod. */
 export const DEFAULT_DOMAIN = "cluster.local";
-
-function fieldsOf(value: unknown): Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null ? { ...value } : {};
-}
 
 /** Returns values of the chart istiod with the domain of the cluster's Services. */
 function withDomain(given: IstioInstallation["values"], clusterDomain: string): IstioInstallation["values"] {

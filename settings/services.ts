@@ -195,6 +195,11 @@ function isFields(value: unknown): value is Fields {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+/** Returns the fields of a value; none if the value is not a map. */
+export function fieldsOf(value: unknown): Fields {
+  return isFields(value) ? value : {};
+}
+
 /** Merges methods. For each method, the stack's fields take precedence over the preset's. */
 function mergeMethods(preset: unknown, given: unknown): unknown {
   if (!isFields(preset) || !isFields(given)) return given ?? preset;
