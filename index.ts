@@ -88,7 +88,7 @@ type Check = (settings: Settings) => Promise<void>;
  * Rejects a stack that conflicts with its cluster or with another stack. The stack files are in
  * this file's folder.
  */
-async function checkSurroundings(settings: Settings): Promise<void> {
+async function checkEnvironment(settings: Settings): Promise<void> {
   await checkStack({ directory: import.meta.dirname, stack: pulumi.getStack(), settings });
 }
 
@@ -98,7 +98,7 @@ async function checkSurroundings(settings: Settings): Promise<void> {
  * `unchecked`
  * @throws pulumi.RunError for errors that the user can fix; the engine prints it as one error
  */
-export default async function program(check: Check = checkSurroundings): Promise<Outputs> {
+export default async function program(check: Check = checkEnvironment): Promise<Outputs> {
   try {
     const settings = loadSettings();
     const [builds] = await Promise.all([imageBuilds(settings), check(settings)]);

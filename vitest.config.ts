@@ -1,7 +1,7 @@
-import { mkdtempSync } from "node:fs";
-import { availableParallelism, tmpdir } from "node:os";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { defineConfig } from "vitest/config";
+import { scratchFolder } from "./test/scratch.ts";
 
 const TESTS = ["test/unit/**/*.test.ts", "packages/*/test/**/*.test.ts"];
 /** Tests that replace modules, or set variables that modules read as they load. */
@@ -9,7 +9,7 @@ const ALONE = [
   ...["changes", "common/kubeconfig", "configurations", "local-cluster/cluster", "local-cluster/docker"],
   ...["tools/find", "tools/kubectl", "tools/program"],
 ].map((name) => `test/unit/${name}.test.ts`);
-/** Tests that mostly wait. They begin first. */
+/** Tests that mostly wait. */
 const WAITING = ["packages/dubbo-node/test/robustness.test.ts"];
 
 export default defineConfig({
@@ -27,7 +27,7 @@ export default defineConfig({
     ],
     unstubEnvs: true,
     // Some tests fill and remove the cache. They must never see the one of a cluster that runs.
-    env: { DUBBO_MESH_CACHE: mkdtempSync(join(tmpdir(), "dubbo-mesh-unit-")) },
+    env: { DUBBO_MESH_CACHE: join(scratchFolder(), "cache") },
     reporters: ["default", ["json", { outputFile: "test-results/unit.json" }]],
   },
 });

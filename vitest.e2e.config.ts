@@ -1,8 +1,6 @@
-import { mkdtempSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { defineConfig } from "vitest/config";
 import { BaseSequencer, type TestSpecification } from "vitest/node";
+import { scratchFolder } from "./test/scratch.ts";
 
 /**
  * Sorts tests by name. mesh.test.ts comes last: it removes the cluster. The other tests start the
@@ -15,7 +13,7 @@ class ByName extends BaseSequencer {
 }
 
 /** Tests that run only before a release (make soak), because CI also builds everything. */
-const BEFORE_RELEASE = ["collector", "configuration-size", "environments", "locality"].map(
+const BEFORE_RELEASE = ["collector", "configuration-size", "environments", "locality", "public"].map(
   (name) => `test/e2e/${name}.test.ts`,
 );
 
@@ -34,6 +32,6 @@ export default defineConfig({
     reporters: ["verbose", ["json", { outputFile: "test-results/e2e.json" }]],
     disableConsoleIntercept: true,
     // Keep the state of this run separate: the lock of an interrupted run would block it.
-    env: { PULUMI_BACKEND_URL: `file://${mkdtempSync(join(tmpdir(), "dubbo-mesh-state-"))}` },
+    env: { PULUMI_BACKEND_URL: `file://${scratchFolder()}` },
   },
 });

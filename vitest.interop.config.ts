@@ -1,4 +1,7 @@
 import { defineConfig } from "vitest/config";
+import { scratchFolder } from "./test/scratch.ts";
+
+scratchFolder();
 
 // Run one test file at a time: each starts Java processes, which need much CPU and memory.
 export default defineConfig({

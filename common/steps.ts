@@ -10,8 +10,8 @@ function toStderr(line: string): void {
 }
 
 /**
- * Runs one long step and reports its time. It prints a line at the end and every 15 s before, so
- * that a terminal or CI log shows progress.
+ * Runs one long step and reports its time. It prints a line every 15 s and one at the end, so that a
+ * terminal or CI log shows progress.
  * @param report writes a line, to standard error by default
  */
 export async function step<T>(title: string, work: () => Promise<T>, report = toStderr): Promise<T> {

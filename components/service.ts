@@ -42,8 +42,8 @@ export interface DubboServiceArgs {
    */
   drainSeconds: number;
   /**
-   * Time for calls in flight after the drain, seconds. It is the longest deadline of the service's
-   * incoming and outgoing calls.
+   * Time for calls in flight after the drain, seconds. It must cover the longest deadline of the
+   * service's incoming and outgoing calls.
    */
   finishSeconds: number;
   /** Further Dubbo properties. */

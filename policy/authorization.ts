@@ -39,7 +39,10 @@ type Matcher = (pattern: string, request: CheckRequest, policy: KubernetesObject
 /** Expressions for the marks of a pattern. Istio allows those in braces in paths. */
 const WILDCARDS = new Map(Object.entries({ "{*}": "[^/]+", "{**}": ".*", "*": ".*" }));
 
-/** Matches a value as policies do: `*` stands for any text, `{*}` for a segment of a path. */
+/**
+ * Matches a value as policies do: `*` and `{**}` stand for any text, `{*}` for a segment of a path.
+ * An empty value matches nothing.
+ */
 function glob(pattern: string, value: string): boolean {
   const parts = pattern
     .split(/(\{\*\*?\}|\*)/)
@@ -129,7 +132,7 @@ function policiesOf(mesh: ManifestMesh, pods: WorkloadManifest, action: string):
   );
 }
 
-/** Returns the reason why the policies of the pods are sure to refuse a request, or undefined. */
+/** Returns the begin of a fault's text if the policies of the pods are sure to refuse a request. */
 function refusal(mesh: ManifestMesh, pods: WorkloadManifest, request: CheckRequest): string | undefined {
   const matches = (policy: KubernetesObject): Answer =>
     some(items(at(policy, "spec", "rules")).map((rule) => matchesRule(rule, request, policy)));

@@ -37,7 +37,7 @@ function meet(one: ManifestCheck, other: ManifestCheck, unknown: boolean): boole
 
 /**
  * Finds clusters with calls that are not watched where others of the host are. It needs the host's
- * routes: one VirtualService that leaves none of them to another. The check of a gateway is no fault.
+ * routes: one VirtualService that leaves none of them to another. A gateway's check is no fault.
  */
 function uncheckedClusters(mesh: ManifestMesh): Fault[] {
   const outbound = mesh.checks.filter((check) => check.outbound);

@@ -19,7 +19,7 @@ export type Destination = Route["destinations"][number];
 /** An active health check that a patch of an EnvoyFilter gives to clusters. */
 export type ManifestCheck = ReturnType<typeof checksOf>[number];
 
-/** Clusters of hosts in the callers' Envoys. An undefined property stands for any value. */
+/** Selects outbound clusters of the callers' Envoys. An undefined property matches any value. */
 interface Clusters {
   /** Key of the host, as `hostKey` returns it. */
   readonly key: string | undefined;

@@ -102,7 +102,7 @@ function probePorts(pods: WorkloadManifest): number[] {
   );
 }
 
-/** Reports whether the sidecar takes the connections to a port. */
+/** Reports whether the sidecar intercepts the connections to a port. */
 function isIntercepted({ annotations }: WorkloadManifest, port: number): boolean {
   const lists = (key: string, ...wanted: readonly string[]): boolean | undefined =>
     annotations[key]?.split(",").some((each) => wanted.includes(each.trim()));

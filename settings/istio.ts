@@ -215,7 +215,7 @@ export const DEFAULT_PROXY_RESOURCES: Resources = {
 
 /**
  * Returns the resources of sidecars in the values of the chart istiod; undefined if there are none,
- * or if a profile sets other defaults.
+ * or if the values name a profile, which may have other defaults.
  */
 export function sidecarResources({ values: given = {} }: Istio): Resources | undefined {
   const { profile, global } = knownValues.parse(given);

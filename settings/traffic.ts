@@ -33,9 +33,9 @@ export interface Traffic {
  * Defaults where neither the stack nor the service sets a value.
  *
  * Outlier detection is passive. It ejects a failing endpoint before the next active check does. It
- * stays out for its time, even if its active check passes. Only UNAVAILABLE and DEADLINE_EXCEEDED (502 to 504)
- * count, so errors of the application eject no endpoint. Envoy reads gRPC's UNKNOWN, Dubbo's answer
- * to a thrown exception, as a 500.
+ * stays out for its time, even if its active check passes. Only UNAVAILABLE and DEADLINE_EXCEEDED
+ * (502 to 504) count, so errors of the application eject no endpoint. Envoy reads gRPC's UNKNOWN,
+ * Dubbo's answer to a thrown exception, as a 500.
  *
  * `minHealthPercent` is Envoy's panic threshold. Istio would set it to 0, and a check that fails
  * everywhere would cause an outage. At 50, calls then go to all endpoints. Of the sample's two

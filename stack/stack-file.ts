@@ -1,7 +1,3 @@
-import { mkdtemp, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { toYaml } from "../common/yaml.ts";
 import { parseSettings, type Settings } from "../settings/settings.ts";
 import { asRaw, type FileContent, ownValues, prefixed, readable, readComplete } from "./files.ts";
 
@@ -14,10 +10,8 @@ export interface StackFile {
   readonly stack: string;
   /** The project's folder. */
   readonly directory: string;
-  /** Path of the file that includes the overrides. */
-  readonly path: string;
-  /** True if the file is a copy with overrides. */
-  readonly overridden: boolean;
+  /** Content of the file with the overrides; undefined without overrides. */
+  readonly overridden?: FileContent;
   /** Values of the project as text, as Pulumi passes them, by key without prefix. */
   readonly raw: Readonly<Record<string, string>>;
   /** Keys with encrypted values. Only Pulumi's CLI can read them. */
@@ -37,16 +31,10 @@ function masked(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, masked(part)]));
 }
 
-async function writeCopy(stack: string, content: FileContent): Promise<string> {
-  const path = join(await mkdtemp(join(tmpdir(), "dubbo-mesh-")), `Pulumi.${stack}.yaml`);
-  await writeFile(path, toYaml(content), { mode: 0o600 });
-  return path;
-}
-
 /**
  * Reads a stack file as {@link readStackFile} does, but masks encrypted values. The result is safe
  * to print.
- * @throws UserError if the file is missing, invalid or incomplete, or an encrypted value is not text
+ * @throws UserError if the file is missing, invalid or incomplete, or has an encrypted number
  */
 export async function readMaskedStackFile(
   directory: string,
@@ -56,8 +44,7 @@ export async function readMaskedStackFile(
   const { config } = await readComplete(directory, stack);
   const values = ownValues({ ...config, ...prefixed(overrides) });
   const raw = asRaw(values.map(([key, value]) => [key, masked(value)]));
-  const path = join(directory, `Pulumi.${stack}.yaml`);
-  return { stack, directory, path, overridden: false, raw, encrypted: [], settings: parseSettings(raw) };
+  return { stack, directory, raw, encrypted: [], settings: parseSettings(raw) };
 }
 
 /**
@@ -74,7 +61,6 @@ export async function readStackFile(
   const content = { ...file, config: { ...file.config, ...prefixed(overrides) } };
   const { raw, encrypted } = readable(content.config);
   const settings = parseSettings(raw);
-  const overridden = Object.keys(overrides).length > 0;
-  const path = overridden ? await writeCopy(stack, content) : join(directory, `Pulumi.${stack}.yaml`);
-  return { stack, directory, path, overridden, raw, encrypted, settings };
+  const overridden = Object.keys(overrides).length > 0 && { overridden: content };
+  return { stack, directory, ...overridden, raw, encrypted, settings };
 }

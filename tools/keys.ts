@@ -114,7 +114,7 @@ function defaultOf({ default: value, description = "" }: Schema): string | undef
   return `\`${typeof value === "string" ? value : JSON.stringify(value)}\``;
 }
 
-/** Returns the fields below a key, of its list items or of its map values. */
+/** Returns the fields of a key's object, of its list items or of its map values. */
 function childrenOf(path: string, schema: Schema): [string, Schema, boolean][] {
   const { items, properties = {}, required = [], additionalProperties, propertyNames } = schema;
   if (items !== undefined) return items.type === "object" ? childrenOf(`${path}[]`, items) : [];

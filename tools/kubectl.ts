@@ -3,7 +3,7 @@ import { localKubectl } from "../common/local-cluster.ts";
 import { UserError } from "../common/errors.ts";
 import type { Settings } from "../settings/settings.ts";
 
-/** The cluster of a command. */
+/** Settings that select the cluster of a command. */
 export type Target = Pick<Settings, "cluster" | "context" | "kubeconfig">;
 
 /**

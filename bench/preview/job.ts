@@ -1,6 +1,6 @@
 import { z } from "zod";
 
-/** Preview that run.ts makes. */
+/** Preview to run: the standard input of run.ts. */
 export const previewJob = z.object({
   /** The project's program, or one that declares the same objects without components. */
   program: z.enum(["ours", "bare"]),

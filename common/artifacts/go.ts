@@ -20,7 +20,7 @@ interface GoBinary {
   readonly variables: Readonly<Record<string, string>>;
   /** More flags of `go build`. */
   readonly flags?: readonly string[];
-  /** Writes the files that the sources embed into a copy of `folder`. */
+  /** Writes files for the sources' go:embed directives into a copy of `folder`. */
   readonly embed?: (copy: string) => Promise<void>;
   /** Build time on two idle cores, for the title. */
   readonly minutes: string;
@@ -28,7 +28,7 @@ interface GoBinary {
   readonly gib: number;
 }
 
-/** Flag of the compiler that saves an eighth of the time. The linker omits debug information. */
+/** Compiles without debug information, an eighth faster. The linker would omit it anyway. */
 const NO_DEBUG = "-dwarf=false";
 
 /**

@@ -125,7 +125,10 @@ export function explained(error: unknown, problem: string): UserError {
 
 const CAP_SYS_RESOURCE = 24n;
 
-/** Tells whether an engine that this module starts can grant all capabilities of `--privileged`. */
+/**
+ * Reports whether a docker engine that this module starts can run `--privileged` containers. They
+ * need CAP_SYS_RESOURCE, which root may lack.
+ */
 function isFullyPrivileged(): boolean {
   const [, bounding = "0"] = /^CapBnd:\s*(\w+)$/m.exec(readFileSync("/proc/self/status", "utf8")) ?? [];
   return (BigInt(`0x${bounding}`) & (1n << CAP_SYS_RESOURCE)) !== 0n;

@@ -63,7 +63,7 @@ export async function installIstio({ command, env }: Pulumi, source: Source): Pr
   const envVars = { ...env, PULUMI_BACKEND_URL: `file://${backend}`, PULUMI_CONFIG_PASSPHRASE: "" };
   const stack = await LocalWorkspace.createOrSelectStack(
     { stackName: "istio", projectName: "local-cluster", program },
-    { pulumiCommand: command, envVars },
+    { pulumiCommand: command, envVars, workDir: backend },
   );
   await stack.up();
 }

@@ -25,7 +25,7 @@ export const ISTIO = "v0.0.0-20260827124520-eed52ebb66ad";
 /** Tag of the Istio images: the commit of ISTIO. */
 export const ISTIO_TAG = ISTIO.slice(-12);
 
-/** Version that the Istio binaries print: the development line of the commit. */
+/** Version that the Istio binaries print: the development version, then the commit. */
 export const ISTIO_BUILD = `1.31-alpha.${ISTIO_TAG}`;
 
 /** kube-network-policies. It enforces network policies if kindnetd is missing. */

@@ -55,6 +55,11 @@ export interface Answer<T> {
   readonly seconds: number;
 }
 
+/** Returns a command's answer from its output: the last line, since npm may print before it. */
+export function answerOf(stdout: string): unknown {
+  return yaml.load(stdout.trim().split("\n").at(-1) ?? "", { schema: yaml.JSON_SCHEMA });
+}
+
 /**
  * Runs a make target as a user does, and shows its steps. With JSON=1 the result is the printed
  * answer.
@@ -65,9 +70,7 @@ export async function make<T>(target: string, ...variables: string[]): Promise<A
     cwd: PROJECT_DIRECTORY,
     stderr: "inherit",
   });
-  // npm may print before the command does, so the answer is the last line.
-  const result = yaml.load(stdout.trim().split("\n").at(-1) ?? "", { schema: yaml.JSON_SCHEMA }) as T;
-  return { result, seconds: (performance.now() - start) / 1000 };
+  return { result: answerOf(stdout) as T, seconds: (performance.now() - start) / 1000 };
 }
 
 /** Prints a figure with its goal. */

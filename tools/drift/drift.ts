@@ -99,8 +99,8 @@ function drifting(
 }
 
 /**
- * Returns the fields of a stack's objects that other managers set and that are neither declared with
- * the same value nor theirs by right.
+ * Returns the fields of a stack's objects that other managers set and that are neither declared
+ * with the same value nor theirs by right.
  */
 export function driftingFields(
   objects: readonly LiveObject[],

@@ -7,7 +7,8 @@ import type { Path } from "../explain/path.ts";
 
 /**
  * Fields that a manager owns. A key is `f:` and the name of a field, `k:` and the keys of a list
- * element as JSON, `v:` and an element as JSON, or `i:` and an index. The key `.` is the node itself.
+ * element as JSON, `v:` and an element as JSON, or `i:` and an index. The key `.` is the node
+ * itself.
  * Source: structured-merge-diff's fieldpath/serialize-pe.go
  */
 export interface FieldTree {

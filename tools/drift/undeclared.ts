@@ -126,7 +126,7 @@ export interface Found {
 }
 
 /**
- * Lists the objects in a stack's namespace that change calls, and that no stack declares. Objects of
+ * Lists the objects in a stack's namespace that change calls and that no stack declares. Objects of
  * Istio's root namespace and of other stacks are notes.
  * @param declared all objects of the stack
  * @throws UserError if the cluster does not answer

@@ -64,7 +64,7 @@ function check(schema: z.ZodType, news: Struct | undefined) {
   return new provider.CheckResponse().setInputs(news).setFailuresList(failuresOf(schema, plain(news)));
 }
 
-/** Compares inputs field by field. Every change is made in place. */
+/** Compares inputs field by field. No change replaces the image. */
 function diff(olds: Properties, news: Properties) {
   const { Kind } = provider.PropertyDiff;
   const response = new provider.DiffResponse().setHasdetaileddiff(true);

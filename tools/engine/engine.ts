@@ -1,5 +1,5 @@
-import { readFile } from "node:fs/promises";
-import { hostname } from "node:os";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { hostname, tmpdir } from "node:os";
 import { delimiter, dirname, isAbsolute, join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import {
@@ -13,6 +13,7 @@ import { execa } from "execa";
 import { z } from "zod";
 import { messageOf, UserError } from "../../common/errors.ts";
 import { step } from "../../common/steps.ts";
+import { toYaml } from "../../common/yaml.ts";
 import type { StackFile } from "../../stack/stack-file.ts";
 import { isEphemeral } from "../../stack/files.ts";
 import { credentialsFolder, findEngine, type FoundEngine } from "./find.ts";
@@ -31,7 +32,7 @@ export interface Change {
   readonly detail?: string;
 }
 
-/** Object of a stack, as the cluster and as the state have it. Both lack encrypted values. */
+/** Object of a stack in the cluster and in Pulumi's state. Encrypted values are left out of both. */
 export interface LiveObject {
   /**
    * The object in the cluster, with the provider's own fields, such as `__fieldManager`.
@@ -199,7 +200,7 @@ const stateResource = z.looseObject({
 const deploymentState = z.object({ resources: z.array(stateResource).nullish() });
 type StateResource = z.infer<typeof stateResource>;
 
-/** Returns the resources of a state, without those that a replacement has left to delete. */
+/** Returns the resources of a state, without replaced ones that are still to be deleted. */
 function stateResources(deployment: unknown): StateResource[] {
   const { resources } = deploymentState.parse(deployment);
   return (resources ?? []).filter((resource) => resource.delete !== true);
@@ -399,7 +400,7 @@ export class Engine {
   }
 
   /**
-   * Returns the stack's objects in the cluster, and how they differ from the state. Changes nothing.
+   * Returns the stack's objects in the cluster and their differences from the state. Changes nothing.
    */
   async drift(): Promise<Refreshed> {
     const changes: Change[] = [];
@@ -473,13 +474,15 @@ export class Engine {
     const changes: Change[] = [];
     const options = {
       onEvent: (event: EngineEvent) => changes.push(...changeOf(event)),
-      ...(this.#file.overridden && { configFile: this.#file.path }),
       // The local cluster may have been removed since the last run.
       refresh: this.#file.settings.cluster === "local",
     };
     try {
       const stack = await this.#stack();
-      return { value: await step(title, () => work(stack, options)), changes };
+      const value = await withOverrides(this.#file, (file) =>
+        step(title, () => work(stack, { ...options, ...file })),
+      );
+      return { value, changes };
     } catch (error) {
       if (error instanceof UserError) throw error;
       const message = messageOf(error);
@@ -494,6 +497,22 @@ export class Engine {
         )
       );
     }
+  }
+}
+
+/** Runs `work` with the stack's file and its overrides, if it has any, in a temporary copy. */
+async function withOverrides<T>(
+  { stack, overridden }: StackFile,
+  work: (file: Pick<RunOptions, "configFile">) => Promise<T>,
+): Promise<T> {
+  if (overridden === undefined) return work({});
+  const folder = await mkdtemp(join(tmpdir(), "dubbo-mesh-"));
+  try {
+    const configFile = join(folder, `Pulumi.${stack}.yaml`);
+    await writeFile(configFile, toYaml(overridden), { mode: 0o600 });
+    return await work({ configFile });
+  } finally {
+    await rm(folder, { recursive: true });
   }
 }
 

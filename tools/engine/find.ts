@@ -237,9 +237,9 @@ async function assemble(
 }
 
 /**
- * Finds Pulumi's engine. It tries the installed engine, then one that an earlier command built,
- * then a download. The vendor has 5 s to answer. Otherwise it builds the engine from the Go modules
- * pinned in build/.
+ * Finds Pulumi's engine. It uses the installed engine if that is complete, else the parts that an
+ * earlier command built, else the vendor's download. If the vendor does not answer within 5 s, it
+ * builds the missing parts from the Go modules pinned in build/.
  * @param ownHome PULUMI_HOME for built parts and stand-ins
  * @throws UserError if the CLI is too old, or the engine cannot be built
  */

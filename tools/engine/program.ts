@@ -110,8 +110,8 @@ function rejectUnknown(file: StackFile): void {
 
 /**
  * Runs the program without an engine and returns its declarations.
- * @throws UserError if the stack has encrypted values or installs Istio, which need Pulumi's engine,
- *   or if the program rejects it
+ * @throws UserError if the program rejects the stack, or if the stack has encrypted values or
+ *   installs Istio, which need Pulumi's engine
  */
 export async function runProgram(file: StackFile): Promise<Declared> {
   rejectUnknown(file);

@@ -184,9 +184,10 @@ const EFFECTS: Readonly<Record<string, Effect>> = {
 };
 
 /**
- * Returns a warning for each loss that callers notice. The loss of a namespace covers all losses
- * inside it.
- * @param before all old objects of the stack; Sidecars show the calls, VirtualServices the shares
+ * Returns a warning for each loss that callers notice. The warning of a namespace replaces those of
+ * the objects inside it.
+ * @param before all old objects of the stack; its Sidecars name the callees, and its
+ *   VirtualServices the weights
  * @param losses the objects that are removed or replaced
  */
 export function warningsOf(before: readonly KubernetesObject[], losses: readonly Loss[]): Warning[] {

@@ -91,7 +91,7 @@ export class DubboApplication {
    * The application counts the calls of the reference, and closes it after the drain.
    * @param service the generated service
    * @param settings address of the provider, and the wanted version and group; settings of this
-   *   service win over those of all references
+   *   service take precedence over those of all references
    */
   reference<S extends DescService>(service: S, settings: ReferenceSettings): DubboReference<S> {
     const named = referenceKeys(service);
@@ -162,8 +162,8 @@ export class DubboApplication {
   async #start(): Promise<void> {
     const fallback = this.#settings["dubbo.rpc.tri.resolve-fallback-to-default"];
     const services = [...this.#services, this.#health.service];
-    const carriesOn = this.#references.length > 0;
-    exportServices(this.#server, services, { fallback, observer: this.#observer(), carriesOn });
+    const propagatesContext = this.#references.length > 0;
+    exportServices(this.#server, services, { fallback, observer: this.#observer(), propagatesContext });
     await this.#startQos();
     await this.#startServer();
     this.#readiness.markExported();
@@ -194,7 +194,7 @@ export class DubboApplication {
     const wait = this.#settings["dubbo.service.shutdown.wait"];
     const timeout = this.#settings["dubbo.service.shutdown.timeout"];
     this.#readiness.markDraining();
-    this.#log.info(`draining: not ready any more, closes in ${wait} ms`);
+    this.#log.info(`draining: no longer ready, closing in ${wait} ms`);
     await this.#starting?.catch(() => undefined);
     await sleep(wait);
     this.#health.close();

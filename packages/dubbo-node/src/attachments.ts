@@ -13,7 +13,7 @@ export const GROUP_HEADER = "tri-service-group";
 /** Header with the caller's application name. */
 export const CONSUMER_HEADER = "tri-consumer-appname";
 /**
- * Header in which a Java peer sends the original spelling of its lower-case keys. The value is
+ * Header with the original spelling of the keys, which travel in lower case. The value is
  * percent-encoded JSON.
  */
 const CONVERT_HEADER = "tri-header-convert";
@@ -100,13 +100,13 @@ function refused(key: string, reason: string, cause?: unknown): RpcError {
 
 function put(metadata: Metadata, key: string, value: Attachment | number | boolean): void {
   const name = key.toLowerCase();
-  if (RESERVED.has(name)) throw refused(key, "the name has a meaning of its own");
+  if (RESERVED.has(name)) throw refused(key, "the name is reserved by gRPC, HTTP or Dubbo");
   try {
     if (value instanceof Uint8Array) metadata.set(`${name}${BINARY_SUFFIX}`, Buffer.from(value));
     else metadata.set(name, String(value));
   } catch (error) {
     const reason =
-      "a key is letters, digits, dash, dot and underscore, and text is visible ASCII; send anything else as bytes";
+      "a key may have letters, digits, dashes, dots and underscores; text must be printable ASCII, so send other values as bytes";
     throw refused(key, reason, error);
   }
 }

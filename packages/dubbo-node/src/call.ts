@@ -81,7 +81,8 @@ export class Call {
     const abort = new AbortController();
     this.#abort = abort;
     const cancel = (): void => {
-      if (!this.#finished) abort.abort(new RpcError(status.CANCELLED, "the caller has cancelled the call"));
+      if (!this.#finished)
+        abort.abort(new RpcError(status.CANCELLED, "the call was cancelled, disconnected or timed out"));
     };
     if (this.#raw.cancelled) cancel();
     else this.#raw.once("cancelled", cancel);

@@ -4,7 +4,7 @@ import { type Command, type LivenessCheck, probe } from "./qos.ts";
 import type { Readiness } from "./readiness.ts";
 
 /** Objects that the commands read and change. */
-export interface Surroundings {
+export interface CommandContext {
   /** Keys of the exported services. */
   readonly provided: () => readonly string[];
   /** Keys of the services that the application calls. */
@@ -30,7 +30,7 @@ function table(rows: readonly (readonly [string, string])[]): string {
   return rule + lines.join(rule) + rule;
 }
 
-function list({ provided, consumed, readiness }: Surroundings): string {
+function list({ provided, consumed, readiness }: CommandContext): string {
   const state = (key: string): string => `mesh-I(${readiness.isOnline(key) ? "Y" : "N"})`;
   const providers = [...provided()].sort().map((key) => [key, state(key)] as const);
   const consumers = [...consumed()].sort().map((key) => [key, "1"] as const);
@@ -45,7 +45,7 @@ function list({ provided, consumed, readiness }: Surroundings): string {
  * The first argument is a regular expression that must match the whole service key. Without an
  * argument the command applies to all services.
  */
-function setOnline({ provided, readiness, log }: Surroundings, online: boolean): Command {
+function setOnline({ provided, readiness, log }: CommandContext, online: boolean): Command {
   return {
     level: "PROTECTED",
     run([pattern = ".*"]) {
@@ -60,15 +60,15 @@ function setOnline({ provided, readiness, log }: Surroundings, online: boolean):
 }
 
 /** Returns the commands of the QOS server, under Dubbo's names. */
-export function commands(surroundings: Surroundings): Readonly<Record<string, Command>> {
-  const { readiness, metrics, livenessChecks } = surroundings;
+export function commands(context: CommandContext): Readonly<Record<string, Command>> {
+  const { readiness, metrics, livenessChecks } = context;
   return {
     live: probe(...livenessChecks),
     ready: probe(() => readiness.ready),
     startup: probe(() => readiness.exported),
-    ls: { level: "PROTECTED", run: () => ({ body: list(surroundings) }) },
-    online: setOnline(surroundings, true),
-    offline: setOnline(surroundings, false),
+    ls: { level: "PROTECTED", run: () => ({ body: list(context) }) },
+    online: setOnline(context, true),
+    offline: setOnline(context, false),
     metrics: {
       level: "PROTECTED",
       run: async () => ({ body: await metrics.text(), type: metrics.contentType }),

@@ -4,7 +4,7 @@ import { status } from "@grpc/grpc-js";
 export type Attachment = string | Uint8Array;
 
 /**
- * Attachments beside a message, by key. Keys are in lower case unless the peer sends their
+ * Attachments beside a message, by key. Keys are in lower case unless the peer sends their original
  * spelling.
  */
 export type Attachments = ReadonlyMap<string, Attachment>;
@@ -17,7 +17,7 @@ export interface RpcErrorOptions extends ErrorOptions {
 
 /**
  * Failure of a call.
- * A handler throws it to answer with that status, and a reference throws it for a failed call. The
+ * A handler throws it to answer with its status, and a reference throws it for a failed call. The
  * message reads `UNAVAILABLE: no healthy upstream`.
  */
 export class RpcError extends Error {
@@ -48,7 +48,7 @@ export function asRpcError(thrown: unknown): RpcError {
 }
 
 /**
- * A wrong or unusable setting. The message names the setting, and the application exits with it.
+ * A wrong or unusable setting. The message names the setting. `run` logs it, and exits with code 1.
  */
 export class SettingsError extends Error {
   override name = "SettingsError";

@@ -72,7 +72,7 @@ export function serverMethod(method: DescMethod): MethodDefinition<Message, Fram
   });
 }
 
-/** Definition of a method for a client, with the generated method. */
+/** grpc-js's definition of a method for a client, with the method's protobuf descriptor. */
 export interface ClientMethod extends MethodDefinition<Frame, Message> {
   readonly method: DescMethod;
 }

@@ -62,11 +62,11 @@ class CallMetrics {
         },
       });
     };
-    counter("requests_total", "calls begun", ({ begun }) => begun);
-    counter("requests_succeed_total", "calls that ended OK", ({ succeeded }) => succeeded);
+    counter("requests_total", "calls started", ({ begun }) => begun);
+    counter("requests_succeed_total", "calls that ended with status OK", ({ succeeded }) => succeeded);
     new Counter({
       name: name("requests_failed_total"),
-      help: "calls that ended otherwise, by gRPC status",
+      help: "calls that failed, by gRPC status",
       labelNames: [...LABELS, "error"],
       registers,
       collect() {
@@ -78,7 +78,7 @@ class CallMetrics {
     });
     new Gauge({
       name: name("requests_processing_total"),
-      help: "calls that are being served now",
+      help: "calls in flight",
       labelNames: LABELS,
       registers,
       collect() {
@@ -88,7 +88,7 @@ class CallMetrics {
     });
     this.#times = new Histogram({
       name: name("rt_milliseconds_histogram"),
-      help: "time from begin to end of a call, milliseconds",
+      help: "time from start to end of a call, milliseconds",
       labelNames: LABELS,
       buckets: BUCKETS,
       registers,

@@ -76,7 +76,7 @@ function atMost(level: Level, most: Level): boolean {
   return LEVELS.indexOf(level) <= LEVELS.indexOf(most);
 }
 
-/** Tells if a caller may run a command. */
+/** Reports whether a caller may run a command. */
 export function mayCall(
   name: string,
   { level }: Command,
@@ -95,7 +95,7 @@ function values(form: string): string[] {
 
 async function body(request: http.IncomingMessage): Promise<string> {
   const length = Number(request.headers["content-length"] ?? Infinity);
-  if (length > BODY_LIMIT) throw new Error(`a form must say its length, at most ${BODY_LIMIT} bytes`);
+  if (length > BODY_LIMIT) throw new Error(`a POST needs a Content-Length of at most ${BODY_LIMIT} bytes`);
   return bodyOf(request);
 }
 
@@ -118,12 +118,12 @@ export function qosServer(commands: Readonly<Record<string, Command>>, access: A
     const { name, args } = await parse(request);
     const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
     if (command === undefined) {
-      return { code: 404, body: `no such command; there are ${Object.keys(commands).join(", ")}\n` };
+      return { code: 404, body: `no such command; commands: ${Object.keys(commands).join(", ")}\n` };
     }
     if (!mayCall(name, command, request.socket.remoteAddress, access)) {
       return {
         code: 403,
-        body: `${name} may not be called from ${request.socket.remoteAddress ?? "there"}\n`,
+        body: `${name} may not be called from ${request.socket.remoteAddress ?? "an unknown address"}\n`,
       };
     }
     return command.run(args);

@@ -30,12 +30,12 @@ export class Readiness {
     return this.#open && (keys.length === 0 || keys.some((key) => this.isOnline(key)));
   }
 
-  /** Tells if a service takes calls. */
+  /** Reports whether a service takes calls. */
   isServing(key: string): boolean {
     return this.#open && this.isOnline(key);
   }
 
-  /** Tells if a service is online. */
+  /** Reports whether a service is online. */
   isOnline(key: string): boolean {
     return !this.#offline.has(key);
   }

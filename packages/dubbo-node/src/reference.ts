@@ -64,8 +64,8 @@ const CHANNEL_OPTIONS = {
 /** Options of one call. */
 export interface CallOptions {
   /**
-   * Deadline, ms (default: that of the reference for a unary call, none for a stream). The deadline
-   * of a served call applies too.
+   * Timeout, ms (default: that of the reference for a unary call, none for a stream). A call made
+   * by a handler also ends at the deadline of the incoming call.
    */
   readonly timeout?: number;
   /** Attachments of the request (default: none). */
@@ -206,7 +206,7 @@ export class DubboReference<S extends DescService> {
         log.info(`${typeName} at ${target} is SERVING, waited ${waited} ms`);
         return;
       }
-      log.info(`waits for ${typeName} at ${target} since ${waited} ms: ${answer}`);
+      log.info(`waits for ${typeName} at ${target}: ${answer} (${waited} ms so far)`);
       await sleep(backoff, undefined, { signal }).catch(() => undefined);
       backoff = Math.min(backoff * 2, BACKOFF_MS.most);
     }

@@ -7,7 +7,7 @@ import { readSettings } from "./settings.ts";
 import { releaseClosedStreams } from "./streams.ts";
 
 /** Argument of a main function. */
-export interface Start<S> {
+export interface MainArguments<S> {
   /** Settings of the application. */
   readonly settings: S;
   /** Returns a logger in the format of the settings. */
@@ -15,7 +15,7 @@ export interface Start<S> {
 }
 
 /** Result of a main function. */
-export interface Started {
+export interface MainResult {
   /** The application, not yet started. */
   readonly application: DubboApplication;
   /** Logger for the start and the end. */
@@ -40,7 +40,7 @@ function drainOnSignals(drain: () => Promise<void>, log: Logger): void {
   process.on("SIGTERM", onSignal).on("SIGINT", onSignal);
 }
 
-async function serve({ application, log, started, work }: Started): Promise<void> {
+async function serve({ application, log, started, work }: MainResult): Promise<void> {
   const stop = new AbortController();
   let working = Promise.resolve();
   drainOnSignals(() => {
@@ -62,11 +62,11 @@ async function serve({ application, log, started, work }: Started): Promise<void
  */
 export async function run<S extends z.ZodObject>(
   schema: S,
-  main: (start: Start<z.infer<S>>) => Started,
+  main: (start: MainArguments<z.infer<S>>) => MainResult,
 ): Promise<void> {
   // Every error that grpc-js prints also reaches this program as an error.
   setLogVerbosity(logVerbosity.NONE);
-  // The service must go on when the reader of its log ends.
+  // Keep running when the reader of the log exits.
   process.stdout.on("error", () => undefined);
   releaseClosedStreams();
   try {
@@ -74,10 +74,10 @@ export async function run<S extends z.ZodObject>(
     const format = (settings as { "dubbo.application.log-format"?: LogFormat })[
       "dubbo.application.log-format"
     ];
-    const begun = main({ settings, log: (name) => logger(name, format) });
+    const result = main({ settings, log: (name) => logger(name, format) });
     for (const name of unknown)
-      begun.log.warn(`${name} is not a setting of this application and has no effect`);
-    await serve(begun);
+      result.log.warn(`${name} is not a setting of this application and has no effect`);
+    await serve(result);
   } catch (error) {
     if (!(error instanceof SettingsError)) throw error;
     logger("run", "text", (line) => process.stderr.write(line)).error(error.message);

@@ -18,11 +18,11 @@ import { encode, type Frame, gzipped, serverMethod } from "./method.ts";
 import type { End } from "./metrics.ts";
 import { type AnyHandler, type DubboService, serviceKey } from "./service.ts";
 
-/** Fallback version of Dubbo. Source: Dubbo 3.3, TripleConstants. */
+/** Interface version that Dubbo falls back to. Source: Dubbo 3.3, TripleConstants. */
 const DEFAULT_VERSION = "1.0.0";
 /**
- * Message size from which the server writes one message before it makes the next, bytes. A slow
- * reader then holds at most one large message.
+ * Size in bytes. The server sends a larger reply before it asks the handler for the next one. A slow
+ * reader then holds at most one large reply.
  */
 const LARGE = 16_384;
 
@@ -37,7 +37,7 @@ export interface CallObserver {
 /** Options of {@link exportServices}. */
 export interface ExportOptions {
   /**
-   * Serves a call for a missing version or group with an existing one, as Dubbo does with
+   * Serves a call for a version or group that is not exported with one that is, as Dubbo does with
    * `dubbo.rpc.tri.resolve-fallback-to-default`. A call without version and group is then served
    * too.
    */
@@ -45,10 +45,10 @@ export interface ExportOptions {
   /** Observer of the calls. */
   readonly observer: CallObserver;
   /**
-   * Set if handlers make calls, which inherit trace and deadline of the served call.
-   * Node.js then tracks every promise of a call, a cost that other servers avoid.
+   * True if handlers make calls, which inherit trace headers and deadline of the incoming call.
+   * Node.js then tracks every promise of a call, so other servers leave it out.
    */
-  readonly carriesOn: boolean;
+  readonly propagatesContext: boolean;
 }
 
 interface Implementation {
@@ -183,11 +183,11 @@ class Method {
   readonly #observer: CallObserver;
   readonly #serving: typeof serving;
 
-  constructor(method: DescMethod, resolve: Resolve, { observer, carriesOn }: ExportOptions) {
+  constructor(method: DescMethod, resolve: Resolve, { observer, propagatesContext }: ExportOptions) {
     this.#method = method;
     this.#resolve = resolve;
     this.#observer = observer;
-    this.#serving = carriesOn ? serving : (_call, work) => work();
+    this.#serving = propagatesContext ? serving : (_call, work) => work();
   }
 
   /** Returns the handler for grpc-js. */

@@ -99,7 +99,7 @@ export function applicationSettings(defaults: ApplicationDefaults) {
     "dubbo.provider.group": interfacePart.optional(),
     /** Maximum size of a message in either direction, bytes. */
     "dubbo.protocol.payload": whole(1, 1_073_741_824).default(PAYLOAD),
-    /** Serves a call for a missing version or group with an existing one; Dubbo's default. */
+    /** Serves a call for a version or group that is not exported with one that is. */
     "dubbo.rpc.tri.resolve-fallback-to-default": flag.default(true),
     /** Serves probes, commands and metrics. */
     "dubbo.application.qos-enable": flag.default(true),
@@ -132,9 +132,9 @@ export function applicationSettings(defaults: ApplicationDefaults) {
      */
     "dubbo.service.shutdown.timeout": milliseconds(0).default(15_000),
     // Fixed in a mesh: any other value is an error.
-    "dubbo.registry.address": only("N/A", "the mesh finds the providers, there is no registry"),
+    "dubbo.registry.address": only("N/A", "the mesh finds the providers; there is no registry"),
     "dubbo.protocol.name": only("tri", "the mesh carries Triple"),
-    "dubbo.consumer.mesh-enable": only("true", "there is no other way of calling here"),
+    "dubbo.consumer.mesh-enable": only("true", "calls always go through the mesh"),
     /**
      * Accepted because the files of the sample set it. Nothing listens there: a mesh does not
      * exchange metadata.
@@ -192,10 +192,10 @@ export function referenceSettings(defaults: ReferenceDefaults) {
     "dubbo.consumer.timeout": milliseconds(1).default(30_000),
     /**
      * Dubbo application name of the provider, and name of its Service. The setting of a single
-     * service wins.
+     * service takes precedence.
      */
     "dubbo.reference.provided-by": dnsName.default(defaults.providedBy),
-    /** Triple port of the provider. The setting of a single service wins. */
+    /** Triple port of the provider. The setting of a single service takes precedence. */
     "dubbo.reference.provider-port": port.default(50_052),
     /** Version of the called interface. */
     "dubbo.consumer.version": optional(interfacePart, defaults.version),
@@ -222,7 +222,7 @@ function isProperty(name: string): boolean {
   return name.includes(".");
 }
 
-/** Returns the value of a key. The environment variable wins over the file. */
+/** Returns the value of a key. The environment variable takes precedence over the file. */
 function given(
   key: string,
   environment: Environment,
@@ -243,7 +243,7 @@ function given(
 const DUBBO_VARIABLE = /^DUBBO_(APPLICATION|CONSUMER|PROTOCOL|PROVIDER|REFERENCE|REGISTRY|RPC|SERVICE)_/;
 
 /** Returns the names under Dubbo's prefix that this application does not know. */
-function strangers(keys: readonly string[], environment: Environment, file: Properties): string[] {
+function unknownNames(keys: readonly string[], environment: Environment, file: Properties): string[] {
   const variables = new Set(keys.filter(isProperty).map(variableOf));
   return [
     ...Object.keys(environment).filter((name) => DUBBO_VARIABLE.test(name) && !variables.has(name)),
@@ -271,7 +271,7 @@ export function readSettings<S extends z.ZodObject>(schema: S, environment: Envi
   const keys = Object.keys(schema.shape);
   const found = new Map(keys.map((key) => [key, given(key, environment, file, path)]));
   const parsed = schema.safeParse(Object.fromEntries([...found].map(([key, entry]) => [key, entry?.value])));
-  const unknown = strangers(keys, environment, file);
+  const unknown = unknownNames(keys, environment, file);
   if (parsed.success) return { settings: parsed.data, unknown };
   const problems = parsed.error.issues.map((issue) => {
     const key = String(issue.path[0]);

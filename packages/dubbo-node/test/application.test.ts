@@ -89,7 +89,7 @@ test("answers true to the probes while it serves, and not found to other paths",
   expect(await probe(qosPort, "/startup")).toBe("200 true");
   expect(await probe(qosPort, "/ready", "HEAD")).toBe("200 ");
   expect(await probe(qosPort, "/toString")).toBe(
-    "404 no such command; there are live, ready, startup, ls, online, offline, metrics\n",
+    "404 no such command; commands: live, ready, startup, ls, online, offline, metrics\n",
   );
   expect(await probe(qosPort, "/ready", "DELETE")).toBe("405 only GET and POST\n");
 });
@@ -145,7 +145,7 @@ test("reports that it drains and still answers calls; then stops listening", asy
   await drained;
   expect(await failure(unary(port, Health.method.check, {}))).toMatch(/ECONNREFUSED/);
   expect(lines).toEqual([
-    "main  INFO test: draining: not ready any more, closes in 300 ms",
+    "main  INFO test: draining: no longer ready, closing in 300 ms",
     "main  INFO test: drained",
   ]);
 });
@@ -174,7 +174,7 @@ test("cuts off calls that do not end in time", async () => {
   const app = await started({ "dubbo.service.shutdown.timeout": 100 }, { log });
   await app.drain(new Promise(() => undefined));
   expect(lines).toEqual([
-    "main  INFO test: draining: not ready any more, closes in 0 ms",
+    "main  INFO test: draining: no longer ready, closing in 0 ms",
     "main  WARN test: calls in flight were cut off after 100 ms",
     "main  INFO test: drained",
   ]);

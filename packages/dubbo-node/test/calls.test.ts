@@ -131,7 +131,7 @@ test("rejects an invalid attachment before the call, and names it", async () => 
     /^INTERNAL: attachment "a" cannot be sent/,
   );
   expect((await error(call.greet({}, { attachments: { "grpc-Timeout": "1" } }))).message).toBe(
-    'INTERNAL: attachment "grpc-Timeout" cannot be sent: the name has a meaning of its own',
+    'INTERNAL: attachment "grpc-Timeout" cannot be sent: the name is reserved by gRPC, HTTP or Dubbo',
   );
 });
 

@@ -96,7 +96,7 @@ test("takes arguments from a POST form, and rejects a form that is too long", as
   const { qosPort } = await started();
   expect(await post(qosPort, "service=no.such.Service")).toBe("200 service not found");
   expect(await post(qosPort, `service=${"x".repeat(5000)}`)).toBe(
-    "500 a form must say its length, at most 4096 bytes\n",
+    "500 a POST needs a Content-Length of at most 4096 bytes\n",
   );
   expect(await probe(qosPort, "/ready")).toBe("200 true");
   expect(await post(qosPort, `service=${GREETER}%3A1.0.0`)).toBe("200 OK");

@@ -207,10 +207,10 @@ test.each([
   [
     "DUBBO_REGISTRY_ADDRESS",
     "zookeeper://z:2181",
-    "must be N/A: the mesh finds the providers, there is no registry",
+    "must be N/A: the mesh finds the providers; there is no registry",
   ],
   ["DUBBO_PROTOCOL_NAME", "dubbo", "must be tri: the mesh carries Triple"],
-  ["DUBBO_CONSUMER_MESH_ENABLE", "false", "must be true: there is no other way of calling here"],
+  ["DUBBO_CONSUMER_MESH_ENABLE", "false", "must be true: calls always go through the mesh"],
   [
     "DUBBO_REFERENCE_ORG_APACHE_DUBBO_SAMPLES_GREETER_PROVIDED_BY",
     "A Provider",

@@ -64,7 +64,7 @@ test("a provider is not ready after SIGTERM, finishes its calls, and exits with 
     "main  INFO samples.ProviderBootstrap: dubbo service started",
     "main  INFO impl.GreeterImpl: in flight 1",
     "main  INFO samples.ProviderBootstrap: received SIGTERM",
-    "main  INFO samples.ProviderBootstrap: draining: not ready any more, closes in 400 ms",
+    "main  INFO samples.ProviderBootstrap: draining: no longer ready, closing in 400 ms",
     "main  INFO impl.GreeterImpl: in flight 2",
     "main  INFO impl.GreeterImpl: in flight 3",
     "main  INFO impl.GreeterImpl: [greetStream] onCompleted",
@@ -123,7 +123,7 @@ test("a consumer waits for its provider, calls it, and drains", async () => {
   });
   await consumer.line(
     new RegExp(
-      `waits for org\\.apache\\.dubbo\\.samples\\.Greeter at the-provider\\.demo\\.svc\\.cluster\\.test:${port} since`,
+      `waits for org\\.apache\\.dubbo\\.samples\\.Greeter at the-provider\\.demo\\.svc\\.cluster\\.test:${port}: `,
     ),
   );
   expect(await health(consumer.port, "")).toBe(1);

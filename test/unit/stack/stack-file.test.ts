@@ -1,9 +1,9 @@
-import { mkdtempSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import yaml from "js-yaml";
 import { describe, expect, it } from "vitest";
 import { UserError } from "../../../common/errors.ts";
+import { toYaml } from "../../../common/yaml.ts";
 import { rejectCollision } from "../../../stack/files.ts";
 import { readStackFile } from "../../../stack/stack-file.ts";
 
@@ -47,13 +47,8 @@ config:
 `,
     });
     const file = await readStackFile(directory, "test");
-    expect(file).toMatchObject({
-      stack: "test",
-      directory,
-      path: join(directory, "Pulumi.test.yaml"),
-      overridden: false,
-      encrypted: [],
-    });
+    expect(file).toMatchObject({ stack: "test", directory, encrypted: [] });
+    expect(file).not.toHaveProperty("overridden");
     expect(file.raw).toEqual({
       cluster: "existing",
       context: "minikube",
@@ -236,14 +231,10 @@ config:
 `;
   const OVERRIDES = { cluster: "existing", context: "minikube", registry: "r.test/org" };
 
-  it("go into a copy that only its owner can read; the file does not change", async () => {
+  it("are in the content; the file does not change", async () => {
     const directory = project({ test: TEXT });
     const file = await readStackFile(directory, "test", OVERRIDES);
-    expect(file.overridden).toBe(true);
-    expect(file.path).not.toContain(directory);
-    expect(file.path).toMatch(/\/Pulumi\.test\.yaml$/);
-    expect(statSync(file.path).mode & 0o777).toBe(0o600);
-    expect(yaml.load(readFileSync(file.path, "utf8"))).toEqual({
+    expect(file.overridden).toEqual({
       encryptionsalt: "v1:salt",
       secretsprovider: "passphrase",
       config: {
@@ -259,7 +250,7 @@ config:
     expect(readFileSync(join(directory, "Pulumi.test.yaml"), "utf8")).toBe(TEXT);
   });
 
-  it("are in the settings and in the copy", async () => {
+  it("are in the settings and in the content", async () => {
     const file = await readStackFile(project({ test: TEXT }), "test", OVERRIDES);
     expect(file.settings).toMatchObject({
       cluster: "existing",
@@ -268,7 +259,7 @@ config:
       namespace: "mesh",
       proxy: { requests: { cpu: "20m" } },
     });
-    const copy = await readStackFile(join(file.path, ".."), "test");
+    const copy = await readStackFile(project({ test: toYaml(file.overridden ?? {}) }), "test");
     expect(copy.settings).toEqual(file.settings);
     expect(copy.raw).toEqual(file.raw);
     expect(copy.encrypted).toEqual(file.encrypted);

@@ -1,9 +1,18 @@
-import { mkdirSync, mkdtempSync, realpathSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { hostname, tmpdir } from "node:os";
-import { delimiter, dirname, join } from "node:path";
+import { basename, delimiter, dirname, join } from "node:path";
 import { type EngineEvent, PulumiCommand } from "@pulumi/pulumi/automation/index.js";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { changeOf, driftOf, Engine, engineEnvironment } from "../../../tools/engine/engine.ts";
+import { parseYaml } from "../../../common/yaml.ts";
 import { readStackFile, type StackFile } from "../../../stack/stack-file.ts";
 import { type Answer, fakeCommand, type FakeCommand } from "./fake-command.ts";
 import { userError } from "./user-error.ts";
@@ -125,13 +134,17 @@ describe("Pulumi's engine", () => {
     expect(update?.args).not.toContain("--config-file");
   });
 
-  it("reads the copy with overrides, and refreshes only the local cluster", async () => {
+  it("reads a copy with overrides, which it removes, and refreshes only the local cluster", async () => {
     const fake = onPath(VERSION, {}, FAILURE);
     const file = await stack({ cluster: "existing", context: "minikube", registry: "r.test/org" });
     await userError((await engine(file)).down());
-    const args = fake.calls()[2]?.args ?? [];
+    const { args = [], configFile = "" } = fake.calls()[2] ?? {};
     expect(args[0]).toBe("destroy");
-    expect(args[args.indexOf("--config-file") + 1]).toBe(file.path);
+    const copy = args[args.indexOf("--config-file") + 1] ?? "";
+    expect(basename(copy)).toBe("Pulumi.test.yaml");
+    expect(existsSync(dirname(copy))).toBe(false);
+    expect(parseYaml(readFileSync(configFile, "utf8"))).toEqual(file.overridden);
+    expect(statSync(configFile).mode & 0o777).toBe(0o600);
     expect(args).not.toContain("--refresh");
   });
 

@@ -20,6 +20,8 @@ export interface Call {
   readonly directory: string;
   /** Environment. */
   readonly env: Readonly<Record<string, string>>;
+  /** Path of the copied file of `--config-file`; the file may be missing. */
+  readonly configFile: string;
 }
 
 /** A command that records its calls and gives the test's answers. */
@@ -38,6 +40,11 @@ until /bin/mkdir "${notes}/$n" 2>/dev/null; do n=$((n + 1)); done
 printf '%s\\0' "$@" > "${notes}/$n/args"
 /usr/bin/env -0 > "${notes}/$n/env"
 pwd > "${notes}/$n/pwd"
+previous=
+for each in "$@"; do
+  [ "$previous" != --config-file ] || /bin/cp -p "$each" "${notes}/$n/config"
+  previous=$each
+done
 ${readsInput ? "/bin/cat" : ":"} > "${notes}/$n/stdin"
 [ -e "${notes}/$n.sh" ] || { echo "call $n of a fake that expects fewer: $*" >&2; exit 97; }
 . "${notes}/$n.sh"
@@ -74,6 +81,7 @@ function readCall(folder: string): Call {
     stdin: readFileSync(join(folder, "stdin"), "utf8"),
     directory: readFileSync(join(folder, "pwd"), "utf8").trim(),
     env: Object.fromEntries(env) as Record<string, string>,
+    configFile: join(folder, "config"),
   };
 }
 
