@@ -46,6 +46,9 @@ function remainders(file: StackFile, images: readonly string[], kept: boolean): 
           },
         ]
       : []),
+    ...(settings.istio.mode === "existing"
+      ? []
+      : [{ what: "Istio's namespace and CRDs", why: "all Istio objects of the cluster need the CRDs" }]),
     ...(local
       ? [{ what: "the local cluster", why: "other stacks may run on it; `make cluster-down` removes it" }]
       : []),

@@ -11,14 +11,14 @@ import { fetching } from "./fetch.ts";
 export const MIN_GO = "1.26";
 
 /** A program that Go builds from pinned modules. */
-interface GoBinary {
+export interface GoBinary {
   readonly name: string;
   /** Folder of the go.mod that pins the program. */
   readonly folder: string;
   readonly package: string;
-  /** Values of string variables, by their full names. */
-  readonly variables: Readonly<Record<string, string>>;
-  /** More flags of `go build`. */
+  /** Values of string variables, by their full names (default: none). */
+  readonly variables?: Readonly<Record<string, string>>;
+  /** More flags of `go build` (default: none). */
   readonly flags?: readonly string[];
   /** Writes files for the sources' go:embed directives into a copy of `folder`. */
   readonly embed?: (copy: string) => Promise<void>;
@@ -50,7 +50,7 @@ async function goProxy(): Promise<string> {
 }
 
 /** Returns a Go program as a static binary, which also runs on other distributions. */
-export function goArtifact({ folder, variables, flags = [], embed, ...binary }: GoBinary): Artifact {
+export function goArtifact({ folder, variables = {}, flags = [], embed, ...binary }: GoBinary): Artifact {
   const variableFlags = Object.entries(variables).map(([name, value]) => `-X ${name}=${value}`);
   const linking = ["-s", "-w", ...variableFlags].join(" ");
   const compiling = [`-gcflags=all=${NO_DEBUG}`, ...flags];

@@ -6,7 +6,7 @@ import { execa } from "execa";
 import { type Artifact, isMade, keyOf } from "../../common/artifacts/artifact.ts";
 import { binaryPath, CACHE_DIR } from "../../common/artifacts/cache.ts";
 import { fetching } from "../../common/artifacts/fetch.ts";
-import { goArtifact, goModuleFolder, unoptimized } from "../../common/artifacts/go.ts";
+import { goArtifact, type GoBinary, goModuleFolder, unoptimized } from "../../common/artifacts/go.ts";
 import { UserError } from "../../common/errors.ts";
 import * as versions from "./versions.ts";
 
@@ -33,24 +33,22 @@ const NODE_PACKAGES = [
 const KUBE_VERSION = "k8s.io/component-base/version";
 const [MAJOR = "", MINOR = ""] = versions.KUBERNETES.slice(1).split(".");
 
-/** String variables of the Go builds, by folder. */
-const VARIABLES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+/** String variables and flags of the Go builds, by folder. */
+const BUILDS: Readonly<Record<string, Pick<GoBinary, "variables" | "flags">>> = {
   kube: {
-    [`${KUBE_VERSION}.gitVersion`]: versions.KUBERNETES,
-    [`${KUBE_VERSION}.gitMajor`]: MAJOR,
-    [`${KUBE_VERSION}.gitMinor`]: MINOR,
+    variables: {
+      [`${KUBE_VERSION}.gitVersion`]: versions.KUBERNETES,
+      [`${KUBE_VERSION}.gitMajor`]: MAJOR,
+      [`${KUBE_VERSION}.gitMinor`]: MINOR,
+    },
   },
-  istio: { "istio.io/istio/pkg/version.buildVersion": versions.ISTIO_BUILD },
-};
-
-/**
- * Flags of the Go builds, by folder. Gateways and ambient mode take a sixth of istiod's build, and
- * never run here.
- */
-const FLAGS: Readonly<Record<string, readonly string[]>> = {
-  istio: ["config/kube", "serviceregistry/ambient"].map((path) =>
-    unoptimized(`istio.io/istio/pilot/pkg/${path}`),
-  ),
+  istio: {
+    variables: { "istio.io/istio/pkg/version.buildVersion": versions.ISTIO_BUILD },
+    // Gateways and ambient mode take a sixth of the build, and never run here.
+    flags: ["config/kube", "serviceregistry/ambient"].map((path) =>
+      unoptimized(`istio.io/istio/pilot/pkg/${path}`),
+    ),
+  },
 };
 
 /**
@@ -58,9 +56,8 @@ const FLAGS: Readonly<Record<string, readonly string[]>> = {
  * @param gib space that Go's caches need, GiB
  */
 function binary(name: string, build: string, path: string, minutes: string, gib: number): Artifact {
-  const variables = VARIABLES[build] ?? {};
-  const flags = FLAGS[build] ?? [];
-  return goArtifact({ name, folder: join(BUILD_DIR, build), package: path, variables, flags, minutes, gib });
+  const program = { name, folder: join(BUILD_DIR, build), package: path, minutes, gib };
+  return goArtifact({ ...program, ...BUILDS[build] });
 }
 
 /** Returns kind. A cluster of public images may also need it. */

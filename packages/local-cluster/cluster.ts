@@ -27,7 +27,7 @@ import {
 } from "./kind.ts";
 import { completePath, installPackages, missingPackages } from "./packages.ts";
 import { checkHost, checkMemory } from "./preconditions.ts";
-import { publicImages, pullBaseImage } from "./public.ts";
+import { chooseSource, publicImages, pullBaseImage, SOURCES } from "./public.ts";
 import {
   announceRegistry,
   packagedRegistry,
@@ -36,7 +36,6 @@ import {
   removeRegistry,
   startRegistry,
 } from "./registry.ts";
-import { chooseSource, SOURCES, type Source } from "./source.ts";
 import { within } from "../../common/wait.ts";
 
 /** State of the cluster and its parts. */
@@ -95,7 +94,8 @@ export async function clusterUp(pulumi: () => Promise<Pulumi>, nodes?: number): 
     const source = kept ?? (await chooseSource());
     if (source === "packages")
       checkHost({ platform: process.platform, arch: process.arch, uid: process.getuid?.() });
-    const wanted = { source, image: imageOf(source), nodes: nodes ?? known?.nodes ?? 1 };
+    const image = source === "packages" ? nodeImage() : publicImages().node;
+    const wanted = { source, image, nodes: nodes ?? known?.nodes ?? 1 };
     if (isComplete(wanted) && (await clusterStatus()).ready && !(await areRestarted())) {
       process.stderr.write(`  ok    the local cluster is up (${elapsed(start)})\n`);
       return;
@@ -153,10 +153,6 @@ export async function clusterStatus(): Promise<ClusterStatus> {
   return { ready: components.every(({ ready }) => ready), components };
 }
 
-function imageOf(source: Source): string {
-  return source === "packages" ? nodeImage() : publicImages().node;
-}
-
 async function preparePackages(): Promise<void> {
   const { missing, go } = missingArtifacts();
   checkMemory(totalmem());
@@ -180,7 +176,7 @@ async function startAll(wanted: Shape, pulumi: () => Promise<Pulumi>): Promise<v
   if (source === "packages") await makeNodeImage(image);
   await step("nodes", () => makeNodes(wanted));
   await step("registry", async () => {
-    await startRegistry(source === "packages" ? packagedRegistry(image) : publicImages().registry);
+    await startRegistry(source === "packages" ? packagedRegistry(image) : [publicImages().registry]);
     await announceRegistry();
   });
   if (source === "packages") {

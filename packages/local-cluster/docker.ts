@@ -214,6 +214,12 @@ export async function startEngine(): Promise<void> {
   throw new Error(`the docker engine does not start; the end of its log ${LOG_FILE}:\n${lines}`);
 }
 
+/** Unmounts what an engine leaves: its data folder, and the network that containers shared. */
+async function unmountAll(): Promise<void> {
+  for (const [, point = ""] of readFileSync("/proc/self/mounts", "utf8").matchAll(/^\S+ (\S+)/gm))
+    if (point === DATA_ROOT || point.startsWith(`${ENGINE_DIR}/`)) await execa`umount --lazy ${point}`;
+}
+
 /** Stops the engine that this module started. Removes all of it but its images. */
 export async function stopEngine(): Promise<void> {
   const pid = runningPid();
@@ -222,8 +228,7 @@ export async function stopEngine(): Promise<void> {
     await within(STOP_SECONDS, () => Promise.resolve(runningPid() === undefined || undefined));
   }
   await removeNetwork();
-  // A killed engine leaves its data folder mounted on itself.
-  await execa("umount", ["--lazy", DATA_ROOT], { reject: false });
+  await unmountAll();
   // Version 2 has one group. Version 1 has one for each controller, and some controllers are links.
   const groups = new Set(globSync(`/sys/fs/cgroup/{,*/}${NAME}`).map((group) => realpathSync(group)));
   if (groups.size > 0) await execa("find", [...groups, "-depth", "-type", "d", "-delete"]);

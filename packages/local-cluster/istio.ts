@@ -9,8 +9,7 @@ import { installationOf } from "../../settings/istio.ts";
 import { CHARTS } from "./artifacts.ts";
 import { ISTIO_HUB } from "./images.ts";
 import { clusterKubectl } from "./kind.ts";
-import { publicImages } from "./public.ts";
-import type { Source } from "./source.ts";
+import { publicImages, type Source } from "./public.ts";
 import { ISTIO_TAG } from "./versions.ts";
 
 /** Pulumi's CLI, with the environment in which it finds its plugins. */

@@ -8,7 +8,7 @@ import { KUBECONFIG, NAME } from "../../common/local-cluster.ts";
 import { toYaml } from "../../common/yaml.ts";
 import { BUILD_DIR, kindArtifact } from "./artifacts.ts";
 import { docker, dockerEnvironment, ENGINE_ADDRESS, explained, isOwnEngine } from "./docker.ts";
-import type { Source } from "./source.ts";
+import type { Source } from "./public.ts";
 import { KIND } from "./versions.ts";
 import { within } from "../../common/wait.ts";
 
@@ -132,16 +132,11 @@ export function podNetwork(range: string): object {
 const NODE_ROW =
   '{.metadata.name} {.status.addresses[?(@.type=="InternalIP")].address} {.spec.podCIDR}{"\\n"}';
 
-interface NodeRange {
-  readonly name: string;
-  /** Address of the node in docker's network. */
-  readonly address: string;
-  /** Addresses of the node's pods. */
-  readonly range: string;
-}
-
-/** Returns the nodes; undefined until the API server answers and each node has a range. */
-async function nodeRanges(): Promise<NodeRange[] | undefined> {
+/**
+ * Returns name, address and range of pod addresses of each node; undefined until the API server
+ * answers and each node has a range.
+ */
+async function nodeRanges(): Promise<Record<"name" | "address" | "range", string>[] | undefined> {
   const query = `jsonpath={range .items[*]}${NODE_ROW}{end}`;
   const answer = await clusterKubectl(["get", "nodes", "--output", query]).catch(() => "");
   const rows = answer.split("\n").filter((row) => row !== "");

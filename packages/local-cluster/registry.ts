@@ -8,20 +8,10 @@ const CONTAINER = `${NAME}-registry`;
 const CONFIGURATION = "/etc/docker/registry/config.yml";
 /** Folder of pushed images, in CONFIGURATION and in the public registry image. */
 const FOLDER = "/var/lib/registry";
-const PORT = REGISTRY.replace(/.*:/, "");
 
-/** Command that runs a registry. */
-export interface RegistryImage {
-  readonly image: string;
-  /** Options of `docker run`. */
-  readonly options: readonly string[];
-  /** Arguments of the image's program. */
-  readonly args: readonly string[];
-}
-
-/** Returns Debian's registry, which the node image contains. */
-export function packagedRegistry(nodeImage: string): RegistryImage {
-  return { image: nodeImage, options: ["--entrypoint", "docker-registry"], args: ["serve", CONFIGURATION] };
+/** Returns the arguments of `docker run` for Debian's registry, which the node image contains. */
+export function packagedRegistry(nodeImage: string): string[] {
+  return ["--entrypoint", "docker-registry", nodeImage, "serve", CONFIGURATION];
 }
 
 /** Tells whether the registry runs. */
@@ -30,14 +20,14 @@ export async function registryRuns(): Promise<boolean> {
   return stdout === CONTAINER;
 }
 
-/** Starts the registry on the nodes' network unless it runs. A volume keeps pushed images. */
-export async function startRegistry({ image, options, args }: RegistryImage): Promise<void> {
+/** Starts the registry, its image with options of `docker run`. A volume keeps pushed images. */
+export async function startRegistry(image: readonly string[]): Promise<void> {
   if (await registryRuns()) return;
   await removeRegistry();
-  const where = ["--name", CONTAINER, "--network", NAME, "--publish", `127.0.0.1:${PORT}:5000`];
+  const port = REGISTRY.replace(/.*:/, "");
+  const where = ["--name", CONTAINER, "--network", NAME, "--publish", `127.0.0.1:${port}:5000`];
   const volume = ["--volume", `${CONTAINER}:${FOLDER}`, "--restart", "always"];
-  const command = ["run", "--detach", ...where, ...volume, ...options, image, ...args];
-  await docker(command).catch((error: unknown) => {
+  await docker(["run", "--detach", ...where, ...volume, ...image]).catch((error: unknown) => {
     throw explained(error, "the registry does not start");
   });
 }

@@ -1,4 +1,4 @@
-import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { execa } from "execa";
@@ -44,6 +44,7 @@ export class Laptop {
     const bin = join(this.#home, "bin");
     this.#env = {
       ...env,
+      USER: "laptop",
       PATH: [bin, "/usr/local/bin", "/usr/bin", "/bin"].join(delimiter),
       DOCKER_HOST: `unix://${join(this.#home, "docker.sock")}`,
       PULUMI_BACKEND_URL: `file://${this.#home}`,
@@ -88,10 +89,5 @@ export class Laptop {
   async make<T>(target: string, ...variables: string[]): Promise<T> {
     const args = ["--no-print-directory", target, `STACK=${STACK}`, ...variables];
     return answerOf(await this.run("make", ...args)) as T;
-  }
-
-  /** Removes all files of the user. */
-  remove(): void {
-    rmSync(this.#home, { recursive: true });
   }
 }

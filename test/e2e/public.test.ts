@@ -2,15 +2,18 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { NAME } from "../../common/local-cluster.ts";
 import { docker, startEngine, stopEngine } from "../../packages/local-cluster/docker.ts";
 import type { UpReport } from "../../tools/up.ts";
+import { type Traces, traces } from "./host.ts";
 import { Laptop } from "./laptop.ts";
 import { CONFIRM, make, writeStack } from "./make.ts";
 import { publish, type Published, unpublish, VERSION } from "./published.ts";
 
 /** Kind cluster of the user, without Istio. */
 const OTHER = "other";
+const THERE = `CONTEXT=kind-${OTHER}`;
 
 const IMAGES = ["--output", "jsonpath={.items[*].spec.containers[*].image}"];
 
+let before: Traces;
 let published: Published;
 let laptop: Laptop;
 
@@ -22,6 +25,7 @@ beforeAll(async () => {
   // This makes the images that are published.
   await make("cluster-up");
   await make("cluster-down");
+  before = await traces();
   await startEngine();
   published = await publish();
   const { node, registry, base, charts, hub } = published;
@@ -40,7 +44,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await unpublish();
   await stopEngine();
-  laptop.remove();
+  expect(await traces()).toEqual(before);
 });
 
 describe("a user with docker, without root and Go", () => {
@@ -69,12 +73,20 @@ describe("a user with docker, without root and Go", () => {
     await laptop.run("kind", "create", "cluster", "--name", OTHER, "--image", node);
     writeStack({ namespace: "dubbo-public", baseImage: base, istio: { mode: "install", charts, hub } });
     await laptop.takeStack();
-    const { reply } = await laptop.make<UpReport>("up", "JSON=1", `CONTEXT=kind-${OTHER}`);
+    const { reply } = await laptop.make<UpReport>("up", "JSON=1", THERE);
     expect(reply).toContain("response from provider");
     expect(await laptop.run("kubectl", "--namespace", "istio-system", "get", "pods", ...IMAGES)).toBe(
       `${hub}/pilot:${VERSION}`,
     );
-    await laptop.make("down", `CONTEXT=kind-${OTHER}`, CONFIRM);
-    await laptop.run("kind", "delete", "cluster", "--name", OTHER);
+    expect((await laptop.make<{ ok: boolean }>("verify", "JSON=1", THERE)).ok).toBe(true);
+    expect((await laptop.make<UpReport>("up", "JSON=1", THERE)).changes).toEqual([]);
+  });
+
+  it("removes that stack with its Istio, but not Istio's CRDs", async () => {
+    await laptop.make("down", THERE, CONFIRM);
+    expect(await laptop.run("kubectl", "--namespace", "istio-system", "get", "pods", ...IMAGES)).toBe("");
+    expect(
+      await laptop.run("kubectl", "get", "crd", "envoyfilters.networking.istio.io", "--output", "name"),
+    ).toBe("customresourcedefinition.apiextensions.k8s.io/envoyfilters.networking.istio.io");
   });
 });

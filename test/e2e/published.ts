@@ -59,8 +59,8 @@ function nodeDockerfile(): string {
 }
 
 function registryDockerfile(): string {
-  const { image, options, args } = packagedRegistry(nodeImage());
-  return `FROM ${image}\nENTRYPOINT ${JSON.stringify([...options.slice(1), ...args])}\n`;
+  const [, program = "", image = "", ...args] = packagedRegistry(nodeImage());
+  return `FROM ${image}\nENTRYPOINT ${JSON.stringify([program, ...args])}\n`;
 }
 
 /**
@@ -168,10 +168,9 @@ async function publishChart(
  */
 export async function publish(): Promise<Published> {
   return step("publish images and charts", async () => {
-    const { image, options, args } = packagedRegistry(nodeImage());
     const where = ["--name", CONTAINER, "--network", "host", "--env", `REGISTRY_HTTP_ADDR=:${PORT}`];
     await unpublish();
-    await docker(["run", "--detach", ...where, ...options, image, ...args]);
+    await docker(["run", "--detach", ...where, ...packagedRegistry(nodeImage())]);
     for (const name of ["pilot", "proxyv2"])
       await pushTagged(`${ISTIO_HUB}/${name}:${ISTIO_TAG}`, `istio/${name}:${VERSION}`);
     await publishChart("base", "base");
@@ -186,7 +185,10 @@ export async function publish(): Promise<Published> {
   });
 }
 
-/** Removes the registry with its images. */
+/** Removes the registry with its images, and all that a failed test has left in the engine. */
 export async function unpublish(): Promise<void> {
-  await docker(["rm", "--force", "--volumes", CONTAINER], { reject: false });
+  const { stdout } = await docker(["ps", "--all", "--quiet"]);
+  const containers = stdout.split("\n").filter(Boolean);
+  if (containers.length > 0) await docker(["rm", "--force", "--volumes", ...containers]);
+  await docker(["network", "prune", "--force"]);
 }

@@ -37,6 +37,8 @@ function recordImage(images: DeclaredImage[], inputs: unknown): Record<string, u
 function recorder(objects: KubernetesObject[], images: DeclaredImage[]): pulumi.runtime.Mocks {
   const record = (type: string, inputs: unknown): Record<string, unknown> => {
     if (type === IMAGE) return recordImage(images, inputs);
+    // Only the engine knows the objects of a chart.
+    if (type === "kubernetes:helm.sh/v3:Release") return {};
     if (type.startsWith("kubernetes:")) {
       const object = kubernetesObject.parse(inputs);
       objects.push(object);
@@ -91,30 +93,22 @@ function fromRunError(error: unknown): unknown {
   return lines.length === 0 ? error : new UserError(lines.reverse().join("\n"), fix, { cause: error });
 }
 
-/** Rejects stacks whose objects only Pulumi's engine knows. */
-function rejectUnknown(file: StackFile): void {
-  if (file.encrypted.length > 0) {
-    throw new UserError(
-      `stack ${file.stack} has encrypted values (${file.encrypted.join(", ")}), which only Pulumi can read`,
-      "Use `make preview`, or give these keys plain values.",
-    );
-  }
-  const { mode } = file.settings.istio;
-  if (mode !== "existing") {
-    throw new UserError(
-      `${PROJECT}:istio.mode is ${mode}, whose Helm releases cannot be rendered without Pulumi's engine`,
-      "Use `make preview`, or leave istio.mode out for this.",
-    );
-  }
+/** Rejects values that only Pulumi's engine can read. */
+function rejectEncrypted({ stack, encrypted }: StackFile): void {
+  if (encrypted.length === 0) return;
+  throw new UserError(
+    `stack ${stack} has encrypted values (${encrypted.join(", ")}), which only Pulumi can read`,
+    "Use `make preview`, or give these keys plain values.",
+  );
 }
 
 /**
- * Runs the program without an engine and returns its declarations.
- * @throws UserError if the program rejects the stack, or if the stack has encrypted values or
- *   installs Istio, which need Pulumi's engine
+ * Runs the program without an engine and returns its declarations, without the objects of Istio's
+ * charts.
+ * @throws UserError if the program rejects the stack, or if the stack has encrypted values
  */
 export async function runProgram(file: StackFile): Promise<Declared> {
-  rejectUnknown(file);
+  rejectEncrypted(file);
   const objects: KubernetesObject[] = [];
   const images: DeclaredImage[] = [];
   const config = Object.entries(file.raw).map(([key, value]) => [`${PROJECT}:${key}`, value]);

@@ -102,7 +102,7 @@ describe("the wrapper of runc", () => {
 });
 
 describe("the registry", () => {
-  const registry = { image: "registry:3", options: [], args: [] };
+  const registry = ["registry:3"];
 
   it.each([
     [

@@ -7,7 +7,7 @@ import { kindConfiguration, podNetwork } from "../../../packages/local-cluster/k
 import { completePath, missingPackages } from "../../../packages/local-cluster/packages.ts";
 import { publicImages } from "../../../packages/local-cluster/public.ts";
 import { packagedRegistry } from "../../../packages/local-cluster/registry.ts";
-import { chooseSource } from "../../../packages/local-cluster/source.ts";
+import { chooseSource } from "../../../packages/local-cluster/public.ts";
 import { ISTIO_TAG, KIND_NODE_IMAGE } from "../../../packages/local-cluster/versions.ts";
 
 describe("missingPackages", () => {
@@ -196,7 +196,7 @@ describe("publicImages", () => {
   it("are kind's, a registry and Node.js, or those of the variables", () => {
     expect(publicImages({})).toEqual({
       node: KIND_NODE_IMAGE,
-      registry: { image: "registry:3", options: [], args: [] },
+      registry: "registry:3",
       base: "node:22-trixie-slim",
       istio: {},
     });
@@ -209,7 +209,7 @@ describe("publicImages", () => {
     });
     expect(mirrored).toEqual({
       node: "mirror/node",
-      registry: { image: "mirror/registry", options: [], args: [] },
+      registry: "mirror/registry",
       base: "mirror/base",
       istio: { charts: "mirror/charts", hub: "mirror/istio" },
     });
@@ -222,10 +222,9 @@ describe("publicImages", () => {
 
 describe("packagedRegistry", () => {
   it("runs Debian's registry from the node's image", () => {
-    expect(packagedRegistry("node:1")).toEqual({
-      image: "node:1",
-      options: ["--entrypoint", "docker-registry"],
-      args: ["serve", "/etc/docker/registry/config.yml"],
-    });
+    expect(packagedRegistry("node:1")).toEqual([
+      ...["--entrypoint", "docker-registry"],
+      ...["node:1", "serve", "/etc/docker/registry/config.yml"],
+    ]);
   });
 });

@@ -87,6 +87,19 @@ describe("the report of down", () => {
     expect(downText(report)).toBe("pr-7 is removed");
   });
 
+  it.each(["crds", "install"])("lists Istio's CRDs if the stack has installed them: %s", async (mode) => {
+    const { engine: pulumi, removed } = engine();
+    const config = { context: "there", registry: "r.test/org", istio: { mode } };
+    const report = await down(await stack("dev", config), pulumi, false);
+    expect(removed()).toBe(true);
+    expect(whats(report)).toEqual([
+      "images in docker",
+      "images in the registry",
+      "Istio's namespace and CRDs",
+      "the stack's state and history",
+    ]);
+  });
+
   it("lists removed images: those that docker had", async () => {
     const fake = docker();
     const report = await down(

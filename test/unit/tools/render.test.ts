@@ -117,6 +117,13 @@ describe("a rendered stack", () => {
     expect(contents(directory)).toEqual(once);
   });
 
+  it.each(["crds", "install"])("is an error if the stack installs Istio: %s", async (mode) => {
+    expect(await userError(render(await stack({ ...CONFIG, istio: { mode } }), newFolder()))).toEqual({
+      message: `dubbo-mesh:istio.mode is ${mode}, whose Helm releases cannot be rendered without Pulumi's engine`,
+      fix: "Use `make preview`, or leave istio.mode out for this.",
+    });
+  });
+
   it("that the program rejects is an error with its fix", async () => {
     const services = [{ name: "x", port: 1024, build: { context: "nowhere" } }];
     const { message, fix } = await userError(
