@@ -76,6 +76,16 @@ function retries(attempts: number, retryOn: string, perTryTimeout?: string): Ret
 }
 
 /**
+ * Returns the paths of a method. Dubbo also serves it by its name with a capital first letter, which
+ * callers in Go use, unless another method has that name.
+ * Source: Dubbo 3.3, DescriptorUtils.findMethodDescriptor
+ */
+function spellings(path: string, methods: TrafficRules["methods"]): string[] {
+  const other = path.replace(/\/\w(?=\w*$)/, (first) => first.toUpperCase());
+  return other === path || other in methods ? [path] : [path, other];
+}
+
+/**
  * Groups the methods by retries and timeout, one route for each group.
  * - Idempotent unary methods are retried on any failure, and after `perTryTimeout`.
  * - All others, such as streams, are retried only if the provider has not seen the call.
@@ -89,7 +99,7 @@ function methodRoutes({ attempts, perTryTimeout, methods }: TrafficRules): Metho
     if (!repeatable && timeout === undefined) continue;
     const kind = repeatable ? "idempotent" : "default";
     const name = timeout === undefined ? kind : `${kind}-${timeout}`;
-    const paths = [...(own.get(name)?.paths ?? []), path];
+    const paths = [...(own.get(name)?.paths ?? []), ...spellings(path, methods)];
     const policy: RoutePolicy = { retries: repeatable ? idempotent : others };
     own.set(name, { name, paths, policy: timeout === undefined ? policy : { ...policy, timeout } });
   }

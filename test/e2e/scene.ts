@@ -109,7 +109,10 @@ export class Scene {
         .map(({ status }) => status?.podIP ?? "");
       const consumers = await this.mesh.pods(CONSUMER);
       for (const consumer of consumers) {
-        const hosts = (await this.clusters(nameOf(consumer))).flatMap((cluster) => cluster.hosts);
+        // A pod may end while it is asked.
+        const clusters = await this.clusters(nameOf(consumer)).catch(() => undefined);
+        if (clusters === undefined) return undefined;
+        const hosts = clusters.flatMap((cluster) => cluster.hosts);
         const healthy = hosts.filter(({ problems }) => problems.length === 0);
         const seen = new Set(healthy.map(({ address }) => address.split(":")[0] ?? ""));
         if (hosts.length !== healthy.length || !sameItems(seen, addresses)) return undefined;

@@ -117,13 +117,31 @@ function isServiceError(error: unknown): error is ServiceError {
   return error instanceof Error && "code" in error && "details" in error && "metadata" in error;
 }
 
+/** Time limit of one call. */
+interface Limit {
+  /** Deadline, ms since 1970; Infinity without a deadline. */
+  readonly deadline: number;
+  /** Signal with which the caller cancels the call. */
+  readonly signal: AbortSignal | undefined;
+}
+
+/**
+ * Returns the status of a failure. A provider may end a late call before this process does, with
+ * any status: grpc-go's RST_STREAM becomes CANCELLED.
+ */
+function statusOf(code: status, { deadline, signal }: Limit): status {
+  if (code === status.OK || signal?.aborted === true || Date.now() < deadline) return code;
+  return status.DEADLINE_EXCEEDED;
+}
+
 /** Converts the failure of a call to an RpcError. */
-function rpcError(error: unknown): RpcError {
+function rpcError(error: unknown, limit: Limit): RpcError {
   if (!isServiceError(error)) return asRpcError(error);
   // grpc-js decodes only characters that it encodes. Providers of this package also encode the
   // plus.
   const details = error.details.replaceAll("%2B", "+");
-  return new RpcError(error.code, details, { attachments: attachmentsOf(error.metadata), cause: error });
+  const attachments = attachmentsOf(error.metadata);
+  return new RpcError(statusOf(error.code, limit), details, { attachments, cause: error });
 }
 
 /** Member that all kinds of grpc-js client calls share. */
@@ -162,6 +180,10 @@ async function sendAll(
 async function onlyOne(replies: AsyncIterable<Message>, path: string): Promise<Message> {
   for await (const reply of replies) return reply;
   throw new RpcError(status.INTERNAL, `${path} answered nothing`);
+}
+
+function rawOptions({ deadline }: Limit): RawOptions {
+  return deadline === Infinity ? {} : { deadline };
 }
 
 /** A Dubbo reference: calls the methods of a provider's service over one channel. */
@@ -257,7 +279,7 @@ export class DubboReference<S extends DescService> {
     const { method, path, requestSerialize, responseDeserialize } = called;
     const frame = encode(method.input, request);
     const metadata = this.#metadata(method, options);
-    const deadline = this.#deadline(options.timeout ?? this.#options.timeout);
+    const limit = this.#limit(options, this.#options.timeout);
     const end = this.#begin(method);
     return new Promise((resolve, reject) => {
       const client = this.#clientFor(options.compress);
@@ -267,11 +289,11 @@ export class DubboReference<S extends DescService> {
         responseDeserialize,
         frame,
         metadata,
-        deadline,
+        rawOptions(limit),
         (error, reply) => {
           stopWatching();
-          end(error?.code ?? status.OK);
-          if (error !== null) reject(rpcError(error));
+          end(statusOf(error?.code ?? status.OK, limit));
+          if (error !== null) reject(rpcError(error, limit));
           else if (reply === undefined) reject(new RpcError(status.INTERNAL, `${path} answered nothing`));
           else resolve(reply);
         },
@@ -284,17 +306,18 @@ export class DubboReference<S extends DescService> {
   async *#stream(called: ClientMethod, requests: Inits, options: CallOptions): AsyncGenerator<Message> {
     const { method, path, requestSerialize, responseDeserialize } = called;
     const metadata = this.#metadata(method, options);
+    const limit = this.#limit(options);
     const end = this.#begin(method);
     const call = this.#clientFor(options.compress).makeBidiStreamRequest(
       path,
       requestSerialize,
       responseDeserialize,
       metadata,
-      this.#deadline(options.timeout),
+      rawOptions(limit),
     );
     let code = status.CANCELLED;
     call.on("status", (ended: StatusObject) => {
-      code = ended.code;
+      code = statusOf(ended.code, limit);
       options.onAttachments?.(attachmentsOf(ended.metadata));
     });
     const stopWatching = cancelOn([options.signal, currentCall()?.signal], call);
@@ -307,7 +330,7 @@ export class DubboReference<S extends DescService> {
     try {
       yield* call as AsyncIterable<Message>;
     } catch (error) {
-      throw rpcError(unsent ?? error);
+      throw rpcError(unsent ?? error, limit);
     } finally {
       over.abort();
       stopWatching();
@@ -332,10 +355,10 @@ export class DubboReference<S extends DescService> {
     return metadata;
   }
 
-  /** Returns the earlier of the call's own deadline and that of the served call. */
-  #deadline(timeout = Infinity): RawOptions {
-    const deadline = Math.min(Date.now() + timeout, currentCall()?.deadline ?? Infinity);
-    return deadline === Infinity ? {} : { deadline };
+  /** Returns the limit with the earlier of the call's own deadline and that of the served call. */
+  #limit({ timeout, signal }: CallOptions, usual = Infinity): Limit {
+    const own = Date.now() + (timeout ?? usual);
+    return { deadline: Math.min(own, currentCall()?.deadline ?? Infinity), signal };
   }
 
   #begin(method: DescMethod): End {

@@ -274,8 +274,16 @@ class Method {
   }
 }
 
+/** Returns a method's path with a capital first letter: `/package.Service/Greet`. */
+function capitalized(path: string): string {
+  return path.replace(/\/\w(?=\w*$)/, (first) => first.toUpperCase());
+}
+
 /**
- * Exports services on a server. Versions and groups of one interface share its methods.
+ * Exports services on a server. Versions and groups of one interface share its methods. Like Dubbo's
+ * Java provider, it also serves a method by its name with a capital first letter, which a caller
+ * with another .proto file may use.
+ * Source: Dubbo 3.3, DescriptorUtils.findMethodDescriptor.
  * @throws Error if two services have the same key
  */
 export function exportServices(
@@ -293,11 +301,18 @@ export function exportServices(
       found.set(method, versions.set(service.key, { service, handler }));
     }
   }
-  for (const [method, versions] of found) {
-    const definitionOfMethod = serverMethod(method);
+  const handlers = [...found].map(([method, versions]) => {
     const resolve = resolver(method.parent.typeName, versions, options.fallback);
-    definition[definitionOfMethod.path] = definitionOfMethod;
-    implementation[definitionOfMethod.path] = new Method(method, resolve, options).handler();
+    return { served: serverMethod(method), handler: new Method(method, resolve, options).handler() };
+  });
+  // An exact name comes before the other spelling of another method.
+  const paths = new Set(handlers.map(({ served }) => served.path));
+  for (const { served, handler } of handlers) {
+    const other = capitalized(served.path);
+    for (const path of paths.has(other) ? [served.path] : [served.path, other]) {
+      definition[path] = { ...served, path };
+      implementation[path] = handler;
+    }
   }
   server.addService(definition, implementation);
 }

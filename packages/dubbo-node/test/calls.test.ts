@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { type ClientHttp2Session, connect, type IncomingHttpHeaders } from "node:http2";
 import { setTimeout as sleep } from "node:timers/promises";
+import { Worker } from "node:worker_threads";
 import { Metadata, status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
 import { Greeter } from "../../../apps/gen/greeter_pb.ts";
@@ -447,4 +448,55 @@ test("forwards trace, request id, deadline and cancellation to a handler's calls
 
   expect((await error(outer.call.upperCaseGreet({}, { timeout: 200 }))).code).toBe(status.DEADLINE_EXCEEDED);
   await eventually("the cancellation", () => gone);
+});
+
+/** Server in a thread that resets each stream at the deadline of its call, as grpc-go does. */
+const RESETTING_SERVER = `
+  const { parentPort } = require("node:worker_threads");
+  const server = require("node:http2").createServer();
+  const units = { m: 1, u: 1e-3, n: 1e-6 };
+  server.on("stream", (stream, headers) => {
+    const start = performance.now();
+    const timeout = headers["grpc-timeout"];
+    const wait = Number(timeout.slice(0, -1)) * units[timeout.at(-1)];
+    stream.on("error", () => undefined).resume();
+    while (performance.now() < start + wait);
+    stream.close(8);
+  });
+  server.listen(0, "127.0.0.1", () => parentPort.postMessage(server.address().port));`;
+
+test("reports a late call as DEADLINE_EXCEEDED, also if the provider resets its stream first", async () => {
+  const server = new Worker(RESETTING_SERVER, { eval: true });
+  ending.push(() => server.terminate());
+  const [port] = (await once(server, "message")) as [number];
+  const counted: status[] = [];
+  const { call } = reference(port, { timeout: 40, begin: () => (code) => counted.push(code) });
+  const seen: status[] = [];
+  for (let turn = 0; turn < 20; turn += 1) seen.push((await error(call.greet({ name: "late" }))).code);
+  expect(new Set(seen)).toEqual(new Set([status.DEADLINE_EXCEEDED]));
+  expect(counted).toEqual(seen);
+});
+
+test("keeps CANCELLED for a call that its caller cancels", async () => {
+  const { call } = await calling({ greet: (_request, { signal }) => once(signal, "abort") as never });
+  const stop = new AbortController();
+  const cancelled = call.greet({ name: "x" }, { signal: stop.signal, timeout: 10_000 });
+  stop.abort();
+  expect((await error(cancelled)).code).toBe(status.CANCELLED);
+});
+
+test("serves a method by its name with a capital first letter too, as Dubbo does", async () => {
+  const { port } = await calling();
+  const capital = { ...Greeter.method.greet, name: "Greet" };
+  expect((await unary(port, capital, { name: "Go" })).message).toMatch(/^hello,Go, response from provider/);
+  const stream = { ...Greeter.method.greetStream, name: "GreetStream" };
+  const { path, requestSerialize, responseDeserialize, frame } = rawMethod(stream);
+  expect(path).toBe("/org.apache.dubbo.samples.Greeter/GreetStream");
+  const connection = client(port);
+  ending.push(() => {
+    connection.close();
+  });
+  const call = connection.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, new Metadata());
+  call.end(frame({ name: "Go" }));
+  expect(await texts(call as AsyncIterable<{ message: string }>)).toHaveLength(1);
 });

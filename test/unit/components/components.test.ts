@@ -12,6 +12,7 @@ import {
   ProviderRoutes,
   ProviderTraffic,
   virtualServiceSpec,
+  type TrafficRules,
 } from "../../../components/traffic.ts";
 import { healthCheckSettings } from "../../../settings/health-check.ts";
 import { trafficOf } from "../../../settings/traffic.ts";
@@ -807,7 +808,7 @@ describe("the traffic rules", async () => {
         http: [
           {
             name: "idempotent",
-            match: [{ uri: { exact: "/a.B/c" } }],
+            match: [{ uri: { exact: "/a.B/c" } }, { uri: { exact: "/a.B/C" } }],
             route,
             retries: {
               attempts: 2,
@@ -858,15 +859,20 @@ describe("traffic rules of other settings", () => {
       http: [
         {
           name: "idempotent-9s",
-          match: [{ uri: { exact: "/a.B/c" } }],
+          match: [{ uri: { exact: "/a.B/c" } }, { uri: { exact: "/a.B/C" } }],
           route: weighted,
           retries: idempotent,
           timeout: "9s",
         },
-        { name: "idempotent", match: [{ uri: { exact: "/a.B/f" } }], route: weighted, retries: idempotent },
+        {
+          name: "idempotent",
+          match: [{ uri: { exact: "/a.B/f" } }, { uri: { exact: "/a.B/F" } }],
+          route: weighted,
+          retries: idempotent,
+        },
         {
           name: "default-2s",
-          match: [{ uri: { exact: "/a.B/d" } }, { uri: { exact: "/a.B/e" } }],
+          match: ["/a.B/d", "/a.B/D", "/a.B/e", "/a.B/E"].map((exact) => ({ uri: { exact } })),
           route: weighted,
           retries: others,
           timeout: "2s",
@@ -874,6 +880,17 @@ describe("traffic rules of other settings", () => {
         { name: "default", route: weighted, retries: others },
       ],
     });
+  });
+
+  it("take a name with a capital first letter for the other spelling, unless it is another method", () => {
+    const repeatable = { kind: "unary", idempotent: true } as const;
+    const pathsOf = (methods: TrafficRules["methods"]): unknown =>
+      virtualServiceSpec({ ...trafficRules, methods }).http?.map(({ match }) =>
+        match?.map(({ uri }) => uri?.exact),
+      );
+    expect(pathsOf({ "/a.B/Get": repeatable })).toEqual([["/a.B/Get"], undefined]);
+    const both = { "/a.B/get": repeatable, "/a.B/Get": { kind: "unary", idempotent: false } } as const;
+    expect(pathsOf(both)).toEqual([["/a.B/get"], undefined]);
   });
 
   it("leave methods without retries and timeouts on the default route", () => {
@@ -900,7 +917,7 @@ describe("traffic rules of other settings", () => {
     expect(http.slice(0, 2)).toEqual([
       {
         name: "routes-0-idempotent",
-        match: [{ uri: { exact: "/a.B/c" }, headers }],
+        match: ["/a.B/c", "/a.B/C"].map((exact) => ({ uri: { exact }, headers })),
         route,
         retries: idempotent,
       },

@@ -55,7 +55,7 @@ describe("proxies that obey the stack", () => {
       "ok | authorization | dubbo-samples-mesh-provider | 1 rule, as configured, in 2 proxies",
       "ok | scope | dubbo-samples-mesh-provider | 1 host",
       "ok | scope | dubbo-samples-mesh-consumer | 2 hosts",
-      `ok | routes | ${EDGE} | 2 routes, as configured, in 1 proxy`,
+      `ok | routes | ${EDGE} | 3 routes, as configured, in 1 proxy`,
       `ok | traffic policy | ${EDGE} | 1 cluster, as configured, in 1 proxy`,
       `ok | check settings | ${EDGE} | 1 cluster, as configured, in 1 proxy`,
     ]);
