@@ -229,22 +229,30 @@ async function lostImages(resources: readonly StateResource[]): Promise<string[]
   return (await Promise.all(lost)).flat();
 }
 
-/**
- * Returns the stack's outputs if a preview event reports them, the finished state has the same
- * ones, and none is secret.
- */
-function keptOutputs({ resOutputsEvent }: EngineEvent, deployment: unknown): Forecast["outputs"] {
+type Outputs = UpResult["outputs"];
+
+/** Returns the stack's outputs if an event reports them and none is secret. */
+function outputsIn({ resOutputsEvent }: EngineEvent): Outputs | undefined {
   const { type, new: after } = resOutputsEvent?.metadata ?? {};
-  if (type !== STACK_TYPE || after === undefined || pendingOperations(deployment).length > 0)
-    return undefined;
-  const before = stateResources(deployment).find((resource) => resource.type === STACK_TYPE)?.outputs;
-  const isKept = isDeepStrictEqual(before, after.outputs) && !JSON.stringify(before).includes(SECRET);
-  return isKept ? before : undefined;
+  if (type !== STACK_TYPE || after === undefined) return undefined;
+  const outputs = after.outputs as Outputs;
+  const text = JSON.stringify(outputs);
+  return [SECRET, HIDDEN].some((mark) => text.includes(mark)) ? undefined : outputs;
+}
+
+/** Returns the outputs in an event of a preview if the finished state has the same ones. */
+function keptOutputs(event: EngineEvent, deployment: unknown): Outputs | undefined {
+  const after = outputsIn(event);
+  if (after === undefined || pendingOperations(deployment).length > 0) return undefined;
+  const before = stateResources(deployment).find(({ type }) => type === STACK_TYPE)?.outputs;
+  return isDeepStrictEqual(before, after) ? after : undefined;
 }
 
 const STACK_TYPE = "pulumi:pulumi:Stack";
 /** Key that marks a secret value. Source: pulumi's sdk/go/common/resource/properties.go, SigKey */
 const SECRET = "4dabf18193072939515e22adb298388d";
+/** Text in place of a secret value. Source: pulumi's pkg/engine/events.go, filterPropertyValue */
+const HIDDEN = "[secret]";
 
 const PROTECTION =
   /error: (unable to replace resource|Preview failed: resource .* cannot be deleted|preview failed)/;
@@ -316,11 +324,19 @@ export class Engine {
    */
   async up(lostImages: readonly string[] = []): Promise<UpResult> {
     const replace = [...lostImages];
-    const { changes, value } = await this.#run("pulumi up", (stack, options) =>
-      stack.up({ ...options, replace }),
-    );
-    const outputs = Object.entries(value.outputs).map(([name, output]) => [name, output.value as unknown]);
-    return { outputs: Object.fromEntries(outputs) as Record<string, unknown>, changes };
+    let outputs: Outputs | undefined;
+    const { changes, value } = await this.#run("pulumi up", async (stack, options) => {
+      const onEvent = (event: EngineEvent): void => {
+        options.onEvent(event);
+        if (event.resOutputsEvent?.metadata.type === STACK_TYPE) outputs = outputsIn(event);
+      };
+      const ask = stack.outputs.bind(stack);
+      // The CLI takes half a second to print them.
+      stack.outputs = async () => (outputs === undefined ? ask() : {});
+      return stack.up({ ...options, onEvent, replace });
+    });
+    const asked = Object.entries(value.outputs).map(([name, output]) => [name, output.value as unknown]);
+    return { outputs: outputs ?? (Object.fromEntries(asked) as Outputs), changes };
   }
 
   /** Returns the changes that `up` would make. Changes nothing. */
@@ -352,7 +368,7 @@ export class Engine {
       const replace = isLocal ? await lostImages(resources) : [];
       const lost = new Map<string, Loss["operation"]>();
       const declared = new Set<string>();
-      let outputs: Forecast["outputs"];
+      let outputs: Outputs | undefined;
       const onEvent = (event: EngineEvent): void => {
         options.onEvent(event);
         outputs ??= keptOutputs(event, state.deployment);
@@ -464,7 +480,10 @@ export class Engine {
   async #stack(): Promise<Stack> {
     const { stack: stackName, directory: workDir } = this.#file;
     const options = { pulumiCommand: this.#found.command, envVars: await this.#environment() };
-    return LocalWorkspace.createOrSelectStack({ stackName, workDir }, options);
+    const stack = await LocalWorkspace.createOrSelectStack({ stackName, workDir }, options);
+    // The Automation API asks for the history after each command, which takes half a second.
+    stack.info = () => Promise.resolve(undefined);
+    return stack;
   }
 
   async #run<T>(

@@ -18,6 +18,8 @@ import { type Answer, fakeCommand, type FakeCommand } from "./fake-command.ts";
 import { userError } from "./user-error.ts";
 
 const VERSION = { stdout: "v3.259.0\n" };
+/** Key that marks a secret value in Pulumi's state and events. */
+const SECRET = "4dabf18193072939515e22adb298388d";
 
 let home: string;
 beforeEach(() => {
@@ -296,15 +298,51 @@ Duration: 1s
       ]);
     });
 
+    const outputs = { namespace: "demo", images: { a: "x@sha256:1" } };
+    const seen = (found: object, op = "same"): object => ({
+      resOutputsEvent: { metadata: { op, type: "pulumi:pulumi:Stack", new: { outputs: found } } },
+    });
+
+    it("and updates without a question for outputs and history", async () => {
+      const events = [
+        seen({ namespace: "old" }, "refresh"),
+        event("create", SERVICE, "a"),
+        seen(outputs),
+        summary,
+      ];
+      const fake = onPath(OLD, {}, { events });
+      expect(await (await engine(await stack())).up()).toEqual({
+        outputs,
+        changes: [{ operation: "create", target: `${SERVICE} a` }],
+      });
+      expect(fake.calls().map(({ args }) => args[0])).toEqual(["version", "stack", "up"]);
+    });
+
+    it("and asks for outputs if one is secret", async () => {
+      const events = [
+        seen({ key: "old" }, "refresh"),
+        seen({ key: { [SECRET]: "1b", value: "[secret]" } }),
+        summary,
+      ];
+      const masked = { stdout: JSON.stringify({ key: "[secret]" }) };
+      const plain = { stdout: JSON.stringify({ key: "a" }) };
+      // The Automation API asks for both at the same time.
+      const fake = onPath(OLD, {}, { events }, masked, plain);
+      const { outputs: found } = await (await engine(await stack())).up();
+      expect(Object.keys(found)).toEqual(["key"]);
+      expect(
+        fake
+          .calls()
+          .slice(3)
+          .map(({ args }) => args.slice(0, 2).join(" ")),
+      ).toEqual([...["stack output", "stack output"]]);
+    });
+
     describe("and reports if there is nothing to do", () => {
-      const outputs = { namespace: "demo", images: { a: "x@sha256:1" } };
       const root = (found: object): object => ({
         urn: urnOf("pulumi:pulumi:Stack", "x"),
         type: "pulumi:pulumi:Stack",
         outputs: found,
-      });
-      const seen = (found: object): object => ({
-        resOutputsEvent: { metadata: { op: "same", type: "pulumi:pulumi:Stack", new: { outputs: found } } },
       });
       const forecast = async (found: object, deployment: object, ...more: object[]): Promise<unknown> => {
         const stdout = JSON.stringify({
@@ -332,7 +370,7 @@ Duration: 1s
           "an output is secret",
           {
             key: {
-              "4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270",
+              [SECRET]: "1b47061264138c4ac30d75fd1eb44270",
               ciphertext: "v1:x",
             },
           },
@@ -340,7 +378,7 @@ Duration: 1s
             resources: [
               root({
                 key: {
-                  "4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270",
+                  [SECRET]: "1b47061264138c4ac30d75fd1eb44270",
                   ciphertext: "v1:x",
                 },
               }),
@@ -417,14 +455,14 @@ Duration: 1s
   it("removes protection before it removes a production stack, and only then", async () => {
     vi.spyOn(console, "warn").mockReturnValue();
     const verbs = async (overrides: Readonly<Record<string, string>>): Promise<(string | undefined)[]> => {
-      const fake = onPath(VERSION, ...Array<Answer>(5).fill({ stdout: "[]" }));
+      const fake = onPath(VERSION, ...Array<Answer>(4).fill({}));
       await (await engine(await stack(overrides))).down();
       return fake.calls().map(({ args }) => args[0]);
     };
     const security = '{"identities":"per-workload","networkPolicy":true,"defaultDeny":true}';
-    const production = ["version", "stack", "state", "stack", "destroy", "stack"];
+    const production = ["version", "stack", "state", "stack", "destroy"];
     expect(await verbs({ production: "true", security })).toEqual(production);
-    expect(await verbs({ security })).toEqual(["version", "stack", "destroy", "stack"]);
+    expect(await verbs({ security })).toEqual(["version", "stack", "destroy"]);
   });
 
   describe("after an interrupted update", () => {
@@ -439,7 +477,6 @@ Duration: 1s
       stdout: JSON.stringify({ version: 3, deployment: { pending_operations: operations } }),
     });
     const BUSY = state([{ type: "updating", resource: { urn } }]);
-    const INFO = { stdout: "[]" };
     const verbs = (fake: FakeCommand): string[] => fake.calls().map(({ args }) => args.slice(0, 2).join(" "));
 
     beforeEach(() => {
@@ -455,7 +492,7 @@ Duration: 1s
     });
 
     it("releases the lock, and updates the state from the cluster", async () => {
-      const fake = onPath(VERSION, {}, BUSY, lockedBy("elsewhere", process.pid), {}, {}, INFO);
+      const fake = onPath(VERSION, {}, BUSY, lockedBy("elsewhere", process.pid), {}, {});
       expect(await (await engine(await stack())).repair()).toEqual({
         unlocked: true,
         interrupted: ["updating kubernetes:apps/v1:Deployment provider-v1"],
@@ -472,7 +509,7 @@ Duration: 1s
 
     it("releases the lock of an ended process on this machine", async () => {
       // Linux has no process with such a high number.
-      const fake = onPath(VERSION, {}, BUSY, lockedBy(hostname(), 2 ** 30), {}, {}, INFO);
+      const fake = onPath(VERSION, {}, BUSY, lockedBy(hostname(), 2 ** 30), {}, {});
       expect(await (await engine(await stack())).repair()).toMatchObject({ unlocked: true });
       expect(verbs(fake)).toContain("cancel --yes");
     });
@@ -487,7 +524,7 @@ Duration: 1s
     });
 
     it("cancels nothing without a lock, or if the refresh fails for another reason", async () => {
-      const fake = onPath(VERSION, {}, state([]), {}, INFO);
+      const fake = onPath(VERSION, {}, state([]), {});
       expect(await (await engine(await stack())).repair()).toEqual({
         unlocked: false,
         interrupted: [],
@@ -516,7 +553,7 @@ Duration: 1s
     const urn = `urn:pulumi:test::dubbo-mesh::${type}::a`;
     const object = { apiVersion: "v1", kind: "Service", metadata: { name: "a" } };
     const secret = {
-      "4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270",
+      [SECRET]: "1b47061264138c4ac30d75fd1eb44270",
       ciphertext: "x",
     };
     const event = (op: string, states: object, of = type): object => ({
