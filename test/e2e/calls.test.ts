@@ -95,7 +95,12 @@ describe("STRICT mTLS with authorization", () => {
     const checks = await scene.checks(caller);
     const seen: Record<string, Outcome> = {};
     for (const pod of ["outsider", "intruder", caller]) {
-      for (const method of ["greet", HEALTH, "/org.apache.dubbo.metadata.MetadataService/getMetadataInfo"])
+      for (const method of [
+        "greet",
+        "Greet",
+        HEALTH,
+        "/org.apache.dubbo.metadata.MetadataService/getMetadataInfo",
+      ])
         seen[`${pod === caller ? "consumer" : pod} ${method}`] = await callFrom(scene, pod, method, "");
     }
     await sleep(12_000);
@@ -104,10 +109,13 @@ describe("STRICT mTLS with authorization", () => {
     const refused = { grpc: status.PERMISSION_DENIED, message: "RBAC: access denied", replies: 0 };
     expect(seen).toMatchObject({
       "outsider greet": { error: "ECONNRESET", replies: 0 },
+      "outsider Greet": { error: "ECONNRESET", replies: 0 },
       [`outsider ${HEALTH}`]: { error: "ECONNRESET", replies: 0 },
       "intruder greet": refused,
+      "intruder Greet": refused,
       [`intruder ${HEALTH}`]: refused,
       "consumer greet": { grpc: status.OK, replies: 1 },
+      "consumer Greet": { grpc: status.OK, replies: 1 },
       [`consumer ${HEALTH}`]: { grpc: status.OK, replies: 1 },
       "consumer /org.apache.dubbo.metadata.MetadataService/getMetadataInfo": refused,
     });
@@ -135,20 +143,31 @@ describe("with a provider that fails on request", () => {
     await faultyMesh({});
   });
 
-  /** Calls once from the pod of the consumer, and counts the tries that arrive. */
-  async function tried(method: string, behaviour: string): Promise<Outcome & { tries: number }> {
+  /**
+   * Calls once from the pod of the consumer, and counts the tries that arrive.
+   * @param served name of the method that the provider runs
+   */
+  async function tried(
+    method: string,
+    behaviour: string,
+    served = method,
+  ): Promise<Outcome & { tries: number }> {
     const scene = await Scene.now();
     const name = `${behaviour}-${Date.now()}`;
     const ended = await callFrom(scene, await consumer(scene), method, name);
     // A further try would arrive within the time of one try.
     await sleep(1500);
-    const seen = { ...ended, tries: await logged(scene, new RegExp(`arrived ${method} ${name}$`)) };
+    const seen = { ...ended, tries: await logged(scene, new RegExp(`arrived ${served} ${name}$`)) };
     process.stdout.write(`  figure  ${method} ${behaviour}: ${JSON.stringify(seen)}\n`);
     return seen;
   }
 
   it("retries an idempotent method that fails, up to its attempts", async () => {
     expect(await tried("greet", "abort")).toMatchObject({ grpc: status.UNAVAILABLE, tries: 3 });
+  });
+
+  it("retries it, too, if it is called by its name with a capital first letter", async () => {
+    expect(await tried("Greet", "abort", "greet")).toMatchObject({ grpc: status.UNAVAILABLE, tries: 3 });
   });
 
   it("retries an idempotent method that hangs, after perTryTimeout", async () => {

@@ -151,6 +151,7 @@ export class DubboApplication {
       metrics: this.#metrics,
       livenessChecks,
       log: this.#log,
+      settings,
     });
     return qosServer(list, {
       acceptForeignIp: settings["dubbo.application.qos-accept-foreign-ip"],

@@ -1,7 +1,10 @@
+import description from "../package.json" with { type: "json" };
 import type { Logger } from "./logger.ts";
 import type { Metrics } from "./metrics.ts";
 import { type Command, type LivenessCheck, probe } from "./qos.ts";
 import type { Readiness } from "./readiness.ts";
+
+const { version: VERSION } = description;
 
 /** Objects that the commands read and change. */
 export interface CommandContext {
@@ -14,6 +17,8 @@ export interface CommandContext {
   /** Checks behind the command `live`. */
   readonly livenessChecks: readonly LivenessCheck[];
   readonly log: Logger;
+  /** Settings of the application. */
+  readonly settings: Readonly<Record<string, unknown>>;
 }
 
 function centred(text: string, width: number): string {
@@ -48,6 +53,7 @@ function list({ provided, consumed, readiness }: CommandContext): string {
 function setOnline({ provided, readiness, log }: CommandContext, online: boolean): Command {
   return {
     level: "PROTECTED",
+    summary: `takes all services, or those whose key matches, ${online ? "online" : "offline"}`,
     run([pattern = ".*"]) {
       const wanted = new RegExp(`^(?:${pattern})$`);
       const keys = provided().filter((key) => wanted.test(key));
@@ -59,19 +65,74 @@ function setOnline({ provided, readiness, log }: CommandContext, online: boolean
   };
 }
 
-/** Returns the commands of the QOS server, under Dubbo's names. */
-export function commands(context: CommandContext): Readonly<Record<string, Command>> {
-  const { readiness, metrics, livenessChecks } = context;
+/**
+ * Returns the command `gracefulShutdown`, for a preStop hook: probes and health say no, and calls go
+ * on until the application ends.
+ */
+function gracefulShutdown({ readiness, log }: CommandContext): Command {
   return {
-    live: probe(...livenessChecks),
-    ready: probe(() => readiness.ready),
-    startup: probe(() => readiness.exported),
-    ls: { level: "PROTECTED", run: () => ({ body: list(context) }) },
-    online: setOnline(context, true),
-    offline: setOnline(context, false),
-    metrics: {
-      level: "PROTECTED",
-      run: async () => ({ body: await metrics.text(), type: metrics.contentType }),
+    level: "PRIVATE",
+    summary: "makes the application not ready until it ends",
+    run() {
+      readiness.markDraining();
+      log.info("no longer ready, by the command gracefulShutdown");
+      return { body: "OK" };
     },
   };
+}
+
+/** Returns the command `help`: one line for each command, or for those that are named. */
+function help(others: Readonly<Record<string, Command>>): Command {
+  const summary = "lists the commands, or describes the one that is named";
+  return {
+    level: "PROTECTED",
+    summary,
+    run(names) {
+      const all = Object.entries<Pick<Command, "summary">>({ ...others, help: { summary } });
+      const wanted = all.filter(([name]) => names.length === 0 || names.includes(name));
+      return { body: wanted.map(([name, command]) => `${name}: ${command.summary}\n`).join("") };
+    },
+  };
+}
+
+/**
+ * Returns the commands of the QOS server, under Dubbo's names. Without a registry, an application
+ * and an interface have one state: that of the service.
+ */
+export function commands(context: CommandContext): Readonly<Record<string, Command>> {
+  const { readiness, metrics, livenessChecks, settings } = context;
+  const [online, offline] = [setOnline(context, true), setOnline(context, false)];
+  const all = {
+    live: probe("true unless a check of the application fails", ...livenessChecks),
+    ready: probe("true while the application takes calls", () => readiness.ready),
+    startup: probe("true once all services are exported", () => readiness.exported),
+    ls: {
+      level: "PROTECTED",
+      summary: "lists provided and consumed services",
+      run: () => ({ body: list(context) }),
+    },
+    online,
+    onlineApp: online,
+    onlineInterface: online,
+    offline,
+    offlineApp: offline,
+    offlineInterface: offline,
+    gracefulShutdown: gracefulShutdown(context),
+    metrics: {
+      level: "PROTECTED",
+      summary: "prints the metrics for Prometheus",
+      run: async () => ({ body: await metrics.text(), type: metrics.contentType }),
+    },
+    getConfig: {
+      level: "PRIVATE",
+      summary: "prints the settings as JSON",
+      run: () => ({ body: `${JSON.stringify(settings, undefined, 2)}\n`, type: "application/json" }),
+    },
+    version: {
+      level: "PROTECTED",
+      summary: "prints the versions of this package and of Node.js",
+      run: () => ({ body: `dubbo-node version "${VERSION}", Node.js ${process.version}\n` }),
+    },
+  } as const satisfies Readonly<Record<string, Command>>;
+  return { ...all, help: help(all) };
 }

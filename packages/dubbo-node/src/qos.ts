@@ -6,7 +6,7 @@ import { text as bodyOf } from "node:stream/consumers";
 // undici, which takes 3 MB of resident memory.
 const { createServer } = createRequire(import.meta.url)("node:http") as typeof http;
 
-/** Permission levels of Dubbo: probes are PUBLIC, all other commands are PROTECTED. */
+/** Permission levels of Dubbo: probes are PUBLIC, most other commands are PROTECTED. */
 export type Level = "NONE" | "PUBLIC" | "PROTECTED" | "PRIVATE";
 const LEVELS: readonly Level[] = ["NONE", "PUBLIC", "PROTECTED", "PRIVATE"];
 
@@ -23,7 +23,9 @@ export interface Answer {
 /** A command of the QOS server. */
 export interface Command {
   /** Level that a caller from another machine needs. */
-  readonly level: "PUBLIC" | "PROTECTED";
+  readonly level: "PUBLIC" | "PROTECTED" | "PRIVATE";
+  /** What the command does, for `help`. */
+  readonly summary: string;
   run(args: readonly string[]): Answer | Promise<Answer>;
 }
 
@@ -46,6 +48,18 @@ const LOCAL = new Set(["127.0.0.1", "::1", "::ffff:127.0.0.1"]);
 
 const TEXT = "text/plain; charset=utf-8";
 
+/**
+ * Commands that mean nothing without a registry, telnet or a JVM.
+ * Source: Dubbo 3.3.6, META-INF/dubbo/internal/org.apache.dubbo.qos.api.BaseCommand.
+ */
+const JAVA_ONLY = new Set([
+  ...["publishMetadata", "getAddress", "cd", "pwd", "quit", "select", "invoke", "ps", "shutdown", "count"],
+  ...["enableDetailProfiler", "disableDetailProfiler", "enableSimpleProfiler", "disableSimpleProfiler"],
+  ...["setProfilerWarnPercent", "enableRouterSnapshot", "disableRouterSnapshot", "getRouterSnapshot"],
+  ...["getEnabledRouterSnapshot", "getRecentRouterSnapshot", "loggerInfo", "switchLogger"],
+  ...["switchLogLevel", "serializeCheckStatus", "serializeWarnedClasses", "metrics_default", "getOpenAPI"],
+]);
+
 /** Most bytes of the arguments of a command. */
 const BODY_LIMIT = 4096;
 
@@ -61,9 +75,10 @@ async function holds(check: LivenessCheck): Promise<boolean> {
 }
 
 /** Returns a probe: 200 `true` while every check holds, else 503 `false`. */
-export function probe(...checks: readonly LivenessCheck[]): Command {
+export function probe(summary: string, ...checks: readonly LivenessCheck[]): Command {
   return {
     level: "PUBLIC",
+    summary,
     async run() {
       const results = await Promise.all(checks.map(holds));
       const ok = results.every(Boolean);
@@ -118,7 +133,8 @@ export function qosServer(commands: Readonly<Record<string, Command>>, access: A
     const { name, args } = await parse(request);
     const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
     if (command === undefined) {
-      return { code: 404, body: `no such command; commands: ${Object.keys(commands).join(", ")}\n` };
+      const what = JAVA_ONLY.has(name) ? `only Dubbo for Java has the command ${name}` : "no such command";
+      return { code: 404, body: `${what}; commands: ${Object.keys(commands).join(", ")}\n` };
     }
     if (!mayCall(name, command, request.socket.remoteAddress, access)) {
       return {

@@ -89,7 +89,8 @@ test("answers true to the probes while it serves, and not found to other paths",
   expect(await probe(qosPort, "/startup")).toBe("200 true");
   expect(await probe(qosPort, "/ready", "HEAD")).toBe("200 ");
   expect(await probe(qosPort, "/toString")).toBe(
-    "404 no such command; commands: live, ready, startup, ls, online, offline, metrics\n",
+    "404 no such command; commands: live, ready, startup, ls, online, onlineApp, onlineInterface, offline, offlineApp, " +
+      "offlineInterface, gracefulShutdown, metrics, getConfig, version, help\n",
   );
   expect(await probe(qosPort, "/ready", "DELETE")).toBe("405 only GET and POST\n");
 });

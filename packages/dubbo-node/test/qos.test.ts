@@ -130,8 +130,57 @@ test("serves calls without a QOS server if QOS is off", async () => {
   expect(await health(port)).toBe(SERVING);
 });
 
-const PROBE: Command = { level: "PUBLIC", run: () => ({ body: "" }) };
-const OTHER: Command = { level: "PROTECTED", run: () => ({ body: "" }) };
+test("onlineApp, offlineApp and their like do the same as online and offline", async () => {
+  const { port, qosPort } = await started();
+  for (const suffix of ["App", "Interface"]) {
+    expect(await probe(qosPort, `/offline${suffix}/${GREETER}:1.0.0`)).toBe("200 OK");
+    expect(await health(port)).toBe(NOT_SERVING);
+    expect(await probe(qosPort, `/online${suffix}`)).toBe("200 OK");
+    expect(await health(port)).toBe(SERVING);
+  }
+});
+
+test("gracefulShutdown makes the application not ready for good, and calls go on", async () => {
+  const { port, qosPort } = await started();
+  expect(await probe(qosPort, "/gracefulShutdown")).toBe("200 OK");
+  expect(await probe(qosPort, "/ready")).toBe("503 false");
+  expect([await health(port, ""), await health(port)]).toEqual([NOT_SERVING, NOT_SERVING]);
+  expect((await unary(port, Greeter.method.upperCaseGreet, { name: "a" })).message).toBe("A");
+  expect(await probe(qosPort, "/online")).toBe("200 OK");
+  expect(await probe(qosPort, "/ready")).toBe("503 false");
+});
+
+test("describes its commands, version and settings", async () => {
+  const { qosPort } = await started({ "dubbo.consumer.timeout": 7 } as Partial<ApplicationSettings>);
+  const lines = (await probe(qosPort, "/help")).split("\n");
+  expect(lines[0]).toBe("200 live: true unless a check of the application fails");
+  expect(lines.slice(1).map((line) => line.split(":")[0])).toEqual([
+    ...["ready", "startup", "ls", "online", "onlineApp", "onlineInterface", "offline", "offlineApp"],
+    ...["offlineInterface", "gracefulShutdown", "metrics", "getConfig", "version", "help", ""],
+  ]);
+  expect(await probe(qosPort, "/help/ls")).toBe("200 ls: lists provided and consumed services\n");
+  expect(await probe(qosPort, "/version")).toBe(
+    `200 dubbo-node version "0.1.0", Node.js ${process.version}\n`,
+  );
+  const config = (await probe(qosPort, "/getConfig")).slice("200 ".length);
+  expect(JSON.parse(config)).toMatchObject({
+    "dubbo.application.name": "provider-under-test",
+    "dubbo.consumer.timeout": 7,
+  });
+});
+
+test("says so if only Dubbo for Java has a command", async () => {
+  const { qosPort } = await started();
+  expect(await probe(qosPort, "/switchLogLevel?level=WARN")).toMatch(
+    /^404 only Dubbo for Java has the command switchLogLevel; commands: live, ready, /,
+  );
+});
+
+function command(level: Command["level"]): Command {
+  return { level, summary: "", run: () => ({ body: "" }) };
+}
+const PROBE = command("PUBLIC");
+const OTHER = command("PROTECTED");
 const DEFAULT: Access = { acceptForeignIp: false, level: "PUBLIC", allowed: [] };
 
 test.each([
@@ -157,3 +206,13 @@ test.each([
     expect(mayCall("ls", OTHER, address, access)).toBe(ls);
   },
 );
+
+test("lets only this machine call a PRIVATE command, unless the settings allow it", () => {
+  const secret = command("PRIVATE");
+  const from = (address: string, access: Partial<Access> = {}): boolean =>
+    mayCall("getConfig", secret, address, { ...DEFAULT, ...access });
+  expect(from("127.0.0.1")).toBe(true);
+  expect(from("10.0.0.7", { acceptForeignIp: true, level: "PROTECTED" })).toBe(false);
+  expect(from("10.0.0.7", { acceptForeignIp: true, level: "PRIVATE" })).toBe(true);
+  expect(from("10.0.0.7", { acceptForeignIp: true, allowed: ["getConfig"] })).toBe(true);
+});
