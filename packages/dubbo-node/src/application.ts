@@ -162,7 +162,10 @@ export class DubboApplication {
 
   async #start(): Promise<void> {
     const fallback = this.#settings["dubbo.rpc.tri.resolve-fallback-to-default"];
-    const services = [...this.#services, this.#health.service];
+    const own = [...this.#services, this.#health.service];
+    const services = this.#settings["dubbo.tri.builtin.service.init"]
+      ? [...own, ...(await import("./reflection.ts")).reflectionServices(own)]
+      : own;
     const propagatesContext = this.#references.length > 0;
     exportServices(this.#server, services, { fallback, observer: this.#observer(), propagatesContext });
     await this.#startQos();

@@ -101,6 +101,8 @@ export function applicationSettings(defaults: ApplicationDefaults) {
     "dubbo.protocol.payload": whole(1, 1_073_741_824).default(PAYLOAD),
     /** Serves a call for a version or group that is not exported with one that is. */
     "dubbo.rpc.tri.resolve-fallback-to-default": flag.default(true),
+    /** Serves gRPC's reflection too. Health is served in any case. */
+    "dubbo.tri.builtin.service.init": flag.default(false),
     /** Serves probes, commands and metrics. */
     "dubbo.application.qos-enable": flag.default(true),
     /** Port of the probes, the commands and the metrics. */

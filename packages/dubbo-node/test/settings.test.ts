@@ -18,6 +18,7 @@ const DEFAULTS = {
   "dubbo.provider.version": "1.0.0",
   "dubbo.protocol.payload": 8_388_608,
   "dubbo.rpc.tri.resolve-fallback-to-default": true,
+  "dubbo.tri.builtin.service.init": false,
   "dubbo.application.qos-enable": true,
   "dubbo.application.qos-port": 22_222,
   "dubbo.application.qos-accept-foreign-ip": false,
