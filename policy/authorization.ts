@@ -132,7 +132,7 @@ function policiesOf(mesh: ManifestMesh, pods: WorkloadManifest, action: string):
   );
 }
 
-/** Returns the begin of a fault's text if the policies of the pods are sure to refuse a request. */
+/** Returns how a fault's text begins if the policies of the pods are sure to refuse a request. */
 function refusal(mesh: ManifestMesh, pods: WorkloadManifest, request: CheckRequest): string | undefined {
   const matches = (policy: KubernetesObject): Answer =>
     some(items(at(policy, "spec", "rules")).map((rule) => matchesRule(rule, request, policy)));

@@ -34,7 +34,7 @@ function masked(value: unknown): unknown {
 /**
  * Reads a stack file as {@link readStackFile} does, but masks encrypted values. The result is safe
  * to print.
- * @throws UserError if the file is missing, invalid or incomplete, or has an encrypted number
+ * @throws UserError if the file is missing, invalid or incomplete, or encrypts a non-text value
  */
 export async function readMaskedStackFile(
   directory: string,

@@ -217,7 +217,8 @@ export async function startEngine(): Promise<void> {
 /** Unmounts what an engine leaves: its data folder, and the network that containers shared. */
 async function unmountAll(): Promise<void> {
   for (const [, point = ""] of readFileSync("/proc/self/mounts", "utf8").matchAll(/^\S+ (\S+)/gm))
-    if (point === DATA_ROOT || point.startsWith(`${ENGINE_DIR}/`)) await execa`umount --lazy ${point}`;
+    if (point === DATA_ROOT || point.startsWith(`${ENGINE_DIR}/`))
+      await execa("umount", ["--lazy", point], { reject: false });
 }
 
 /** Stops the engine that this module started. Removes all of it but its images. */

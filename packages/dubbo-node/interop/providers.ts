@@ -15,6 +15,8 @@ export interface Setting {
   readonly group?: string;
   /** Rejects calls for a wrong version or group. */
   readonly strict?: boolean;
+  /** Serves gRPC's reflection. */
+  readonly reflection?: boolean;
 }
 
 /** A greeter, version 1.0.0, with the application name `the-provider`. */
@@ -47,7 +49,7 @@ async function ourProvider(): Promise<[string, ...string[]]> {
 function environment(
   port: number,
   qosPort: number,
-  { group, strict = false }: Setting,
+  { group, strict = false, reflection = false }: Setting,
 ): Record<string, string> {
   return {
     DUBBO_APPLICATION_NAME: "the-provider",
@@ -56,6 +58,7 @@ function environment(
     DUBBO_SERVICE_SHUTDOWN_WAIT: "0",
     DUBBO_RPC_TRI_RESOLVE_FALLBACK_TO_DEFAULT: String(!strict),
     ...(group !== undefined && { DUBBO_PROVIDER_GROUP: group }),
+    ...(reflection && { DUBBO_TRI_BUILTIN_SERVICE_INIT: "true" }),
   };
 }
 
