@@ -26,7 +26,7 @@ function consumer(): Service {
   return found;
 }
 
-/** Returns the stack's objects with images by digest, as the engine has pushed them. */
+/** Returns the stack's objects. Each image has the digest that the engine pushed. */
 async function pushed(images: Readonly<Record<string, string>>): Promise<KubernetesObject[]> {
   const declared = await runProgram(file);
   const digests = declared.images.map(({ reference }) => {

@@ -7,7 +7,7 @@ interface Fault {
   readonly message: string;
 }
 
-/** Most parts of a value. A part that aliases repeat counts each time. */
+/** Maximum number of parts of a value. A part counts again for each alias of it. */
 const MOST_PARTS = 100_000;
 
 /**

@@ -10,7 +10,7 @@ function toStderr(line: string): void {
 }
 
 /**
- * Runs one long step and reports its time. It prints a line every 15 s and one at the end, so that a
+ * Runs one long step and reports its time. It prints a line every 15 s and one at the end, so a
  * terminal or CI log shows progress.
  * @param report writes a line, to standard error by default
  */

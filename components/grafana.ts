@@ -6,7 +6,7 @@ interface Query {
 
 export interface Panel {
   readonly title: string;
-  /** Unit, by Grafana's name. */
+  /** Grafana's name of the unit. */
   readonly unit: "reqps" | "ops" | "percentunit" | "ms" | "s" | "short" | "bytes";
   readonly description: string;
   readonly queries: readonly Query[];

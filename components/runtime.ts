@@ -106,8 +106,8 @@ const SCRAPED = {
 };
 
 /**
- * Defaults of Dubbo properties. Prometheus reads the metrics from another pod, so the command
- * `metrics` must be allowed. The probes are always allowed.
+ * Defaults of Dubbo properties. Without a sidecar, Prometheus reads the metrics from another pod,
+ * so the command `metrics` must be allowed. The probes are always allowed.
  */
 const NODE_DEFAULTS: Values = { "dubbo.application.qos-anonymous-allow-commands": "metrics" };
 

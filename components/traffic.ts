@@ -76,8 +76,8 @@ function retries(attempts: number, retryOn: string, perTryTimeout?: string): Ret
 }
 
 /**
- * Returns the paths of a method. Dubbo also serves it by its name with a capital first letter, which
- * callers in Go use, unless another method has that name.
+ * Returns the paths of a method. Dubbo also serves it by its name with a capital first letter,
+ * which callers in Go use, unless another method has that name.
  * Source: Dubbo 3.3, DescriptorUtils.findMethodDescriptor
  */
 function spellings(path: string, methods: TrafficRules["methods"]): string[] {
@@ -182,8 +182,9 @@ function subsetSpec(host: string, name: string): DestinationRuleSpec {
 
 /**
  * Traffic policy of a provider: one DestinationRule for all pods, and one for each subset. Istio
- * merges them. Pulumi creates a subset before the routes to it, and deletes it after them. A shared
- * list cannot do both. A route to a missing subset answers 503.
+ * merges them. Pulumi creates a subset before the routes to it, and deletes it after them. A single
+ * DestinationRule with all subsets allows only one of these orders. A route to a missing subset
+ * answers 503.
  * Source:
  * https://istio.io/latest/docs/ops/best-practices/traffic-management/#split-virtual-services
  */

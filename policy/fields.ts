@@ -47,7 +47,7 @@ export function labels(value: unknown): Labels {
   return Object.fromEntries(entries);
 }
 
-/** Returns the seconds of a duration, such as `1m30s` or `0.25s`, or undefined if it is none. */
+/** Converts a duration such as `1m30s` or `0.25s` to seconds; undefined for any other value. */
 export function durationSeconds(value: unknown): number | undefined {
   const plain = text(value) ?? "";
   const parts = [...plain.matchAll(/(\d+(?:\.\d+)?)(ms|h|m|s)/g)];

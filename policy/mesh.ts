@@ -255,8 +255,9 @@ function checksOf(object: KubernetesObject, mesh: Omit<ManifestMesh, "checks">) 
       outbound: context !== "GATEWAY" && !at(patch, "match", "proxy") && !at(object, "spec", "targetRefs"),
       /** MERGE appends to lists. */
       appends: operation === "MERGE",
-      /** Service of the clusters and its matched ports, if it is among the objects. */
+      /** Service of the clusters; undefined if no object declares it. */
       service,
+      /** Ports of the Service that the patch matches. */
       ports: service?.ports.filter((port) => [port.number, undefined].includes(target.port)) ?? [],
       /** Workloads to which the EnvoyFilter applies. */
       callers: workloadsOf(mesh, object),

@@ -305,7 +305,7 @@ export interface DetectionBounds {
    * whatever the threshold is.
    */
   readonly answering: number;
-  /** Return of an endpoint that serves again, without the time of its answer. */
+  /** Time until a recovered endpoint gets calls again, without the duration of the checks. */
   readonly recovered: number;
 }
 

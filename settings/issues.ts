@@ -3,7 +3,7 @@ import { rejectCombinations } from "./combinations.ts";
 import type { Given } from "./keys.ts";
 import { rejectWeakProduction } from "./production.ts";
 
-/** Adds an issue for each combination of keys that cannot work. */
+/** Adds an issue for each invalid combination of keys, and each setting too weak for production. */
 export function checkCombinations(given: Given, context: z.RefinementCtx): void {
   // The issues so far already name the wrong keys.
   if (context.issues.length > 0) return;

@@ -213,7 +213,7 @@ async function runQos(options: QosOptions): Promise<void> {
   if (answer.status !== 200) process.exitCode = 1;
 }
 
-/** Prints shell commands that make plain `pulumi` behave like these commands. */
+/** Prints `export` lines. With them, plain `pulumi` uses the engine and backend of this CLI. */
 async function runEnv({ json }: { readonly json: boolean }): Promise<void> {
   const [{ engineEnvironment }, { quoted }] = await Promise.all([
     import("./engine/engine.ts"),

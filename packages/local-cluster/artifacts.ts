@@ -44,7 +44,7 @@ const BUILDS: Readonly<Record<string, Pick<GoBinary, "variables" | "flags">>> = 
   },
   istio: {
     variables: { "istio.io/istio/pkg/version.buildVersion": versions.ISTIO_BUILD },
-    // Gateways and ambient mode take a sixth of the build, and never run here.
+    // Gateways and ambient mode never run here. Optimized, they take a sixth of the build.
     flags: ["config/kube", "serviceregistry/ambient"].map((path) =>
       unoptimized(`istio.io/istio/pilot/pkg/${path}`),
     ),

@@ -16,7 +16,7 @@ type Properties = ReturnType<Struct["toJavaScript"]>;
 
 /** Version of the plugin that this stand-in replaces. */
 export const VERSION = "5.2.0";
-/** Value that a preview does not know yet. Source: UnknownStringValue of Pulumi's SDK for Go. */
+/** Placeholder for an unknown value in a preview. Source: UnknownStringValue of Pulumi's Go SDK. */
 const UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
 
 function unsupported(input: string): string {

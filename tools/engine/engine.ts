@@ -32,7 +32,7 @@ export interface Change {
   readonly detail?: string;
 }
 
-/** Object of a stack in the cluster and in Pulumi's state. Encrypted values are left out of both. */
+/** Object of a stack in the cluster and in Pulumi's state. Both omit encrypted values. */
 export interface LiveObject {
   /**
    * The object in the cluster, with the provider's own fields, such as `__fieldManager`.
@@ -108,9 +108,9 @@ async function backendEnvironment(): Promise<Record<string, string>> {
 }
 
 /**
- * Returns the environment in which plain `pulumi` behaves like these commands. It puts the CLI and
- * this Node.js on PATH, and sets backend and passphrase. If parts are built or are stand-ins, it
- * also sets PULUMI_HOME.
+ * Returns the environment in which plain `pulumi` behaves like this project's commands. It puts the
+ * CLI and this Node.js on PATH, and sets backend and passphrase. If parts are built or are
+ * stand-ins, it also sets PULUMI_HOME.
  * @throws UserError if the engine is neither available nor can be built
  */
 export async function engineEnvironment(): Promise<Record<string, string>> {
@@ -415,9 +415,7 @@ export class Engine {
     );
   }
 
-  /**
-   * Returns the stack's objects in the cluster and their differences from the state. Changes nothing.
-   */
+  /** Returns the stack's objects in the cluster and their drift from the state. Changes nothing. */
   async drift(): Promise<Refreshed> {
     const changes: Change[] = [];
     const objects: LiveObject[] = [];

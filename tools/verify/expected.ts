@@ -109,8 +109,8 @@ const CALLS_PER_ENDPOINT = 5;
 const MAX_CALLS_S = 120;
 
 /**
- * Returns the time until each endpoint has been called, seconds. It is 0 if the caller calls only
- * when it is called.
+ * Returns the time in which each endpoint is probably called, seconds, at most MAX_CALLS_S. It is 0
+ * if the caller has no interval.
  */
 function callsWindow({ caller, callee }: Edge): number {
   const { interval } = caller;

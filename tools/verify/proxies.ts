@@ -90,7 +90,7 @@ export async function sampleProxies(mesh: MeshReader, { services }: MeshModel): 
   return (await Promise.all(samples)).flat().filter((sample) => sample !== undefined);
 }
 
-/** Facts of one proxy, live and configured. */
+/** Live facts of one proxy. */
 interface Compared {
   readonly pod: string;
   readonly seen: Facts;
@@ -212,7 +212,7 @@ function hostOfCluster(name: string): string {
   return name.split("|").at(-1) ?? "";
 }
 
-/** Checks that a service's proxies know the hosts of its scope only. */
+/** Checks that a service's proxies know only the hosts that its Sidecar resource allows. */
 function scopeCheck(service: Service, model: MeshModel, all: readonly ProxySample[]): Check[] {
   const proxies = all.filter(({ application }) => application === service.name);
   if (proxies.length === 0) return [];

@@ -24,7 +24,7 @@ export type Output = "none" | "watched";
 export interface Memory {
   /** Resident memory, including shared pages. */
   readonly rss: number;
-  /** Resident memory; each shared page counts in part. */
+  /** Resident memory; a page that n processes share counts as 1/n. */
   readonly pss: number;
   /** Resident memory without shared pages. */
   readonly uss: number;

@@ -115,7 +115,7 @@ function put(metadata: Metadata, key: string, value: Attachment | number | boole
  * Adds attachments to the headers or trailers of a call, as a Java peer does.
  * Keys travel in lower case, and a header restores their spelling. Bytes travel under a name that
  * ends in `-bin`.
- * @throws RpcError INTERNAL if a header cannot carry a key or a text
+ * @throws RpcError INTERNAL if a key is reserved, or a header cannot carry a key or a text
  */
 export function putAttachments(metadata: Metadata, attachments: AttachmentsInit): void {
   const entries = [...(attachments instanceof Map ? attachments.entries() : Object.entries(attachments))] as [

@@ -49,7 +49,7 @@ const LOCAL = new Set(["127.0.0.1", "::1", "::ffff:127.0.0.1"]);
 const TEXT = "text/plain; charset=utf-8";
 
 /**
- * Commands that mean nothing without a registry, telnet or a JVM.
+ * Commands that only Dubbo for Java has. Many of them need a registry, telnet or a JVM.
  * Source: Dubbo 3.3.6, META-INF/dubbo/internal/org.apache.dubbo.qos.api.BaseCommand.
  */
 const JAVA_ONLY = new Set([

@@ -355,7 +355,7 @@ export class DubboReference<S extends DescService> {
     return metadata;
   }
 
-  /** Returns the limit with the earlier of the call's own deadline and that of the served call. */
+  /** Returns the limit of a call. Its deadline is never after that of the served call. */
   #limit({ timeout, signal }: CallOptions, usual = Infinity): Limit {
     const own = Date.now() + (timeout ?? usual);
     return { deadline: Math.min(own, currentCall()?.deadline ?? Infinity), signal };

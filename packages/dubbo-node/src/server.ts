@@ -21,8 +21,8 @@ import { type AnyHandler, type DubboService, serviceKey } from "./service.ts";
 /** Interface version that Dubbo falls back to. Source: Dubbo 3.3, TripleConstants. */
 const DEFAULT_VERSION = "1.0.0";
 /**
- * Size in bytes. The server sends a larger reply before it asks the handler for the next one. A slow
- * reader then holds at most one large reply.
+ * Size in bytes. The server sends a larger reply before it asks the handler for the next one. A
+ * slow reader then holds at most one large reply.
  */
 const LARGE = 16_384;
 
@@ -280,9 +280,9 @@ function capitalized(path: string): string {
 }
 
 /**
- * Exports services on a server. Versions and groups of one interface share its methods. Like Dubbo's
- * Java provider, it also serves a method by its name with a capital first letter, which a caller
- * with another .proto file may use.
+ * Exports services on a server. Versions and groups of one interface share its methods. Like
+ * Dubbo's Java provider, it also serves a method by its name with a capital first letter, which a
+ * caller with another .proto file may use.
  * Source: Dubbo 3.3, DescriptorUtils.findMethodDescriptor.
  * @throws Error if two services have the same key
  */
