@@ -1,6 +1,9 @@
 import { readObjects } from "../../../tools/lint.ts";
 
-/** A mesh of somebody else's: other names, two namespaces, no versions, short hosts, policies of the whole mesh, another DNS suffix. */
+/**
+ * A mesh of another project: other names, two namespaces, no versions, short hosts, policies of the
+ * whole mesh, another DNS suffix.
+ */
 export const ANYBODY = readObjects(
   `
 apiVersion: v1

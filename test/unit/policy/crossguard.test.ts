@@ -12,7 +12,10 @@ import { RULES } from "../../../policy/rules.ts";
 import type { KubernetesObject } from "../../../common/kubernetes-object.ts";
 import { all, type Change, ROOT, set, stackObjects } from "./support.ts";
 
-/** What Pulumi's engine hands over for text that a preview does not know. Source: Pulumi's pkg/resource/plugin, UnknownStringValue. */
+/**
+ * Text that a preview does not know, as Pulumi's engine passes it.
+ * Source: Pulumi's pkg/resource/plugin, UnknownStringValue.
+ */
 const UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
 const IMAGE = "spec/template/spec/containers/0/image";
 
@@ -43,7 +46,7 @@ function resourceOf(
     .setProperties(struct.Struct.fromJavaScript(plain));
 }
 
-/** What the pack says of a stack, as the engine asks at a preview's end: level, resource and message. */
+/** Returns the pack's findings on a stack, as at the end of a preview: level, resource, message. */
 async function saidOf(change: Change): Promise<string[]> {
   const declared = change(objects).map((object) =>
     resourceOf(`kubernetes:x/v1:${object.kind}`, object.metadata.name, object),
@@ -68,7 +71,7 @@ async function saidOf(change: Change): Promise<string[]> {
 }
 
 beforeAll(async () => {
-  // As Pulumi's language host starts a pack; it asks nothing of the engine, whose address comes first.
+  // Like Pulumi's language host. The pack never calls the engine, whose address comes first.
   const host = join(ROOT, "node_modules/@pulumi/pulumi/cmd/run-policy-pack");
   pack = spawn(process.execPath, [host, "127.0.0.1:1", join(ROOT, "policy/pack")], {
     env: { ...process.env, NODE_OPTIONS: "" },

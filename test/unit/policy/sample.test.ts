@@ -29,7 +29,7 @@ function plainProbes(pods: string): string {
   );
 }
 
-describe("the seed's manifests", () => {
+describe("the manifests of the sample's guide", () => {
   it("have these faults", () => {
     expect(lines(SEED)).toEqual([RETRIES, REMOVED]);
   });

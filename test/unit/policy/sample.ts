@@ -1,6 +1,7 @@
 import type { KubernetesObject } from "../../../common/kubernetes-object.ts";
 
-// The manifests of the seed and of Apache's sample, in as few words as the facts take: names, fields and values are theirs.
+// Manifests of Apache's sample and of its guide, reduced. Names, fields and values are the
+// originals.
 
 const PROVIDER = "dubbo-samples-mesh-provider";
 const CONSUMER = "dubbo-samples-mesh-consumer";
@@ -24,7 +25,7 @@ function service(app: string, name: string): KubernetesObject {
   });
 }
 
-/** The probes as the seed's chapter 4.1 has them, on the port by number. */
+/** Probes of chapter 4.1 of the sample's guide, on the port by number. */
 const SEED_PROBES = {
   livenessProbe: { httpGet: { path: "/live", port: 22222 }, initialDelaySeconds: 5, periodSeconds: 5 },
   readinessProbe: { httpGet: { path: "/ready", port: 22222 }, initialDelaySeconds: 5, periodSeconds: 5 },
@@ -99,7 +100,10 @@ function rules(http: object, subsets: readonly string[]): KubernetesObject[] {
   ];
 }
 
-/** What the seed shows and describes: one version, dubbo-sa for all pods, calls on the cluster without a subset. */
+/**
+ * Manifests of the sample's guide: one version, dubbo-sa for all pods, calls on the cluster without
+ * a subset.
+ */
 export const SEED: readonly KubernetesObject[] = [
   namespace,
   { apiVersion: "v1", kind: "ServiceAccount", metadata: { name: "dubbo-sa", namespace: "dubbo-demo" } },
@@ -130,7 +134,10 @@ export const SEED: readonly KubernetesObject[] = [
   envoyFilter(1),
 ];
 
-/** Apache's current manifests: two versions, probes that are not rewritten, healthy_threshold 20. Source: apache/dubbo-samples, dubbo-samples-mesh-k8s/deploy. */
+/**
+ * Manifests of Apache's sample: two versions, probes that are not rewritten, healthy_threshold 20.
+ * Source: apache/dubbo-samples, dubbo-samples-mesh-k8s/deploy.
+ */
 export const SAMPLE: readonly KubernetesObject[] = [
   namespace,
   service(PROVIDER, "grpc-tri"),

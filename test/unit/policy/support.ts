@@ -53,7 +53,8 @@ export function put<T>(object: T, path: readonly (string | number)[], value: unk
 }
 
 /**
- * Sets the field at `path` of the objects `Kind name`; `undefined` takes it away. Numbers in the path are places in a list.
+ * Sets the field at `path` of the objects `Kind name`, or removes it if the value is undefined.
+ * Numbers in the path are positions in a list.
  * @throws Error where there is no such object: a change that changes nothing proves nothing
  */
 export function set(title: string, path: string, value: unknown): Change {

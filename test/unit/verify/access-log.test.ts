@@ -11,7 +11,7 @@ const OUTBOUND_GREET =
   '[2026-11-23T21:39:06.228Z] "POST /org.apache.dubbo.samples.Greeter/greet HTTP/2" 200 - via_upstream - "-" 19 182 2 2 "-" ' +
   `"grpc-node-js/1.14.7" "872009ba-202f-4663-9528-1a93653a0e21" "${HOST}:50052" "10.211.0.7:50052" ` +
   `outbound|50052|v1|${HOST} 10.211.0.6:48950 10.212.216.102:50052 10.211.0.6:54196 - idempotent`;
-// The seed's own line, 4.2, joined.
+// Line from chapter 4.2 of the sample's guide, joined.
 const SEED_CHECK =
   '[2022-07-08T09:03:34.152Z] "POST /grpc.health.v1.Health/Check HTTP/2" 200 - via_upstream - "-" 5 7 5 5 "-" "Envoy/HC" ' +
   `"b33a9988-2c15-99b0-be0c-e085b64d77fa" "${HOST}" "172.17.0.7:50052" inbound|50052|| 127.0.0.6:44823 172.17.0.7:50052 ` +
@@ -46,7 +46,7 @@ describe("the access log", () => {
     ]);
   });
 
-  it("of the seed shows a check in plaintext", () => {
+  it("of the sample's guide shows a check in plaintext", () => {
     expect(parseAccessLog(SEED_CHECK)).toMatchObject([{ userAgent: "Envoy/HC", serverName: "-" }]);
   });
 

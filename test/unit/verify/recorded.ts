@@ -20,10 +20,11 @@ function edgeOf(settings: Settings): Expected {
 }
 
 /**
- * What a live mesh said (Kubernetes 1.34, Istio of August 2026, Envoy 1.40), cut down to what is read, and to four greet calls a log: see recorded/. Each case is two looks
- * about ten seconds apart. The cases:
+ * Answers of a live mesh (Kubernetes 1.34, Istio of August 2026, Envoy 1.40) in recorded/, reduced
+ * to what is read and to four greet calls a log. Each case has two looks, ten seconds apart:
  * - good: the project's EnvoyFilter
- * - sample: the sample's EnvoyFilter, which matches the cluster without subset and picks the transport socket by `useMTLS`
+ * - sample: the sample's EnvoyFilter, which matches the cluster without subset and picks the
+ *   transport socket by `useMTLS`
  * - plain: the same check on the cluster that carries the calls
  * - hung: a provider's process is stopped
  * - starting: a provider's pod was deleted, and its successor is not ready yet
@@ -52,7 +53,7 @@ export function recording(name: Case, moment: "before" | "after"): Recording {
   return { listeners: listeners("listeners"), configuration: configuration(), ...recorded };
 }
 
-/** The listeners of the consumer's Envoy; `listeners-refused` with a tracer of which it is told no cluster. */
+/** Listeners of the consumer's Envoy; those refused have a tracer with an unknown cluster. */
 export function listeners(name: "listeners" | "listeners-refused"): object {
   const path = new URL(`recorded/${name}.json`, import.meta.url);
   return JSON.parse(readFileSync(path, "utf8")) as object;
