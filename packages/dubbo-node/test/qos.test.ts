@@ -1,5 +1,6 @@
 import { afterEach, expect, test } from "vitest";
 import { Greeter } from "../../../apps/gen/greeter_pb.ts";
+import description from "../package.json" with { type: "json" };
 import { Relay } from "../../../apps/gen/relay_pb.ts";
 import { mayCall, type Access, type Command } from "../src/qos.ts";
 import { type ApplicationSettings, referenceSettings } from "../src/settings.ts";
@@ -160,7 +161,7 @@ test("describes its commands, version and settings", async () => {
   ]);
   expect(await probe(qosPort, "/help/ls")).toBe("200 ls: lists provided and consumed services\n");
   expect(await probe(qosPort, "/version")).toBe(
-    `200 dubbo-node version "0.1.0", Node.js ${process.version}\n`,
+    `200 dubbo-node version "${description.version}", Node.js ${process.version}\n`,
   );
   const config = (await probe(qosPort, "/getConfig")).slice("200 ".length);
   expect(JSON.parse(config)).toMatchObject({
