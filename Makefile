@@ -103,7 +103,7 @@ cluster-clean: $(DEPENDENCIES) ## remove it and all that was built for it
 test: $(DEPENDENCIES) ## check types, lint and format, and run the unit tests
 	@npm test
 
-interop: $(DEPENDENCIES) ## test calls from and to Dubbo for Java, grpcurl (JDK 17, Maven, Go)
+interop: $(DEPENDENCIES) ## test calls from and to Dubbo for Java (JDK 17, Maven, Go)
 	@npm run --silent interop
 
 e2e: $(DEPENDENCIES) ## test all on the local cluster, 50 min (root, JDK 17, Maven)

@@ -21,7 +21,7 @@ const REGISTRY = `localhost:${PORT}`;
 /** Version of the charts and of Istio's images. */
 export const { version: VERSION } = istioArgs("public", {});
 
-/** What publishers offer: images by digest, and Istio's charts and images. */
+/** Images by digest, and Istio's charts and images, as their publishers offer them. */
 export interface Published {
   readonly node: string;
   readonly registry: string;

@@ -24,7 +24,7 @@ export interface Answer {
 export interface Command {
   /** Level that a caller from another machine needs. */
   readonly level: "PUBLIC" | "PROTECTED" | "PRIVATE";
-  /** What the command does, for `help`. */
+  /** Effect of the command, for `help`. */
   readonly summary: string;
   run(args: readonly string[]): Answer | Promise<Answer>;
 }
