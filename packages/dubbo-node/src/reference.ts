@@ -134,14 +134,17 @@ function statusOf(code: status, { deadline, signal }: Limit): status {
   return status.DEADLINE_EXCEEDED;
 }
 
-/** Converts the failure of a call to an RpcError. */
-function rpcError(error: unknown, limit: Limit): RpcError {
+/**
+ * Converts the failure of a call to an RpcError.
+ * @param code status of the call (default: that of the error)
+ */
+function rpcError(error: unknown, code?: status): RpcError {
   if (!isServiceError(error)) return asRpcError(error);
   // grpc-js decodes only characters that it encodes. Providers of this package also encode the
   // plus.
   const details = error.details.replaceAll("%2B", "+");
   const attachments = attachmentsOf(error.metadata);
-  return new RpcError(statusOf(error.code, limit), details, { attachments, cause: error });
+  return new RpcError(code ?? error.code, details, { attachments, cause: error });
 }
 
 /** Member that all kinds of grpc-js client calls share. */
@@ -292,8 +295,9 @@ export class DubboReference<S extends DescService> {
         rawOptions(limit),
         (error, reply) => {
           stopWatching();
-          end(statusOf(error?.code ?? status.OK, limit));
-          if (error !== null) reject(rpcError(error, limit));
+          const code = statusOf(error?.code ?? status.OK, limit);
+          end(code);
+          if (error !== null) reject(rpcError(error, code));
           else if (reply === undefined) reject(new RpcError(status.INTERNAL, `${path} answered nothing`));
           else resolve(reply);
         },
@@ -315,8 +319,9 @@ export class DubboReference<S extends DescService> {
       metadata,
       rawOptions(limit),
     );
-    let code = status.CANCELLED;
+    let code: status | undefined;
     call.on("status", (ended: StatusObject) => {
+      // A slow reader sees the end later, perhaps after the deadline.
       code = statusOf(ended.code, limit);
       options.onAttachments?.(attachmentsOf(ended.metadata));
     });
@@ -330,13 +335,13 @@ export class DubboReference<S extends DescService> {
     try {
       yield* call as AsyncIterable<Message>;
     } catch (error) {
-      throw rpcError(unsent ?? error, limit);
+      throw unsent === undefined ? rpcError(error, code) : rpcError(unsent);
     } finally {
       over.abort();
       stopWatching();
       // The caller has left the stream, so the rest of the call is useless.
       call.cancel();
-      end(code);
+      end(code ?? status.CANCELLED);
     }
   }
 

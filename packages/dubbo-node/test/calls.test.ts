@@ -500,3 +500,17 @@ test("serves a method by its name with a capital first letter too, as Dubbo does
   call.end(frame({ name: "Go" }));
   expect(await texts(call as AsyncIterable<{ message: string }>)).toHaveLength(1);
 });
+
+test("keeps the status of a stream that fails in time, for a reader that sees it after the deadline", async () => {
+  const { call } = await calling({
+    async *greetServerStream() {
+      yield { message: "one" };
+      await sleep(50);
+      throw new RpcError(status.UNAVAILABLE, "in time");
+    },
+  });
+  const replies = call.greetServerStream({ name: "slow" }, { timeout: 300 })[Symbol.asyncIterator]();
+  expect((await replies.next()).value).toMatchObject({ message: "one" });
+  await sleep(400);
+  expect((await error(replies.next())).message).toBe("UNAVAILABLE: in time");
+});
