@@ -43,8 +43,6 @@ export const BUNDLE = {
   platform: "node",
   target: "node22",
   format: "esm",
-  // grpc-js loads this package only for channelz, which the applications turn off.
-  external: ["@grpc/proto-loader"],
   // The bundle must not depend on a tsconfig.json above the checkout.
   tsconfigRaw: {},
   logLevel: "silent",

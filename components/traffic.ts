@@ -76,13 +76,15 @@ function retries(attempts: number, retryOn: string, perTryTimeout?: string): Ret
 }
 
 /**
- * Returns the paths of a method. Dubbo also serves it by its name with a capital first letter,
- * which callers in Go use, unless another method has that name.
+ * Returns the paths of a method. Dubbo also serves it by its name with the other case of the first
+ * letter, which callers in Go or Java use, unless another method has that name.
  * Source: Dubbo 3.3, DescriptorUtils.findMethodDescriptor
  */
 function spellings(path: string, methods: TrafficRules["methods"]): string[] {
-  const other = path.replace(/\/\w(?=\w*$)/, (first) => first.toUpperCase());
-  return other === path || other in methods ? [path] : [path, other];
+  const other = path.replace(/\/\w(?=\w*$)/, (first) =>
+    first === first.toUpperCase() ? first.toLowerCase() : first.toUpperCase(),
+  );
+  return other in methods ? [path] : [path, other];
 }
 
 /**

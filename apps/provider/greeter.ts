@@ -1,6 +1,5 @@
 import { networkInterfaces } from "node:os";
-import { status } from "@grpc/grpc-js";
-import { type Attachment, type Call, type Handlers, type Logger, RpcError } from "dubbo-node";
+import { type Attachment, type Call, type Handlers, type Logger, RpcError, status } from "dubbo-node";
 import type { Greeter, GreeterRequest } from "../gen/greeter_pb.ts";
 
 /** Number of replies of a server stream. Source: the sample. */

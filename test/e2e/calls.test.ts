@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { status } from "@grpc/grpc-js";
+import { status } from "dubbo-node";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { APPLICATION_CONTAINER, GREETER } from "../../settings/names.ts";
 import type { UpReport } from "../../tools/up.ts";

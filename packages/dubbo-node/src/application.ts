@@ -2,7 +2,6 @@ import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { DescService } from "@bufbuild/protobuf";
-import { Server, ServerCredentials } from "@grpc/grpc-js";
 import { commands } from "./commands.ts";
 import { SettingsError } from "./error.ts";
 import { HealthService } from "./health.ts";
@@ -12,7 +11,9 @@ import { variableOf } from "./names.ts";
 import { type LivenessCheck, qosServer } from "./qos.ts";
 import { Readiness } from "./readiness.ts";
 import { DubboReference } from "./reference.ts";
-import { type CallObserver, exportServices } from "./server.ts";
+import { Router } from "./router.ts";
+import type { CallObserver } from "./served.ts";
+import { TripleServer } from "./server.ts";
 import { type DubboService, dubboService, type Handlers, type ServiceIdentity } from "./service.ts";
 import { type ApplicationSettings, referenceKeys, type ReferenceSettings } from "./settings.ts";
 
@@ -47,8 +48,8 @@ export class DubboApplication {
   readonly #references: DubboReference<DescService>[] = [];
   readonly #readiness = new Readiness(() => this.#services.map(({ key }) => key));
   readonly #health = new HealthService(this.#services, this.#readiness);
-  readonly #server: Server;
   readonly #qos: ReturnType<typeof qosServer> | undefined;
+  #server: TripleServer | undefined;
   #port = 0;
   #starting: Promise<void> | undefined;
   #draining: Promise<void> | undefined;
@@ -57,11 +58,6 @@ export class DubboApplication {
     this.#settings = settings;
     this.#log = log;
     this.#metrics = new Metrics(settings["dubbo.application.name"]);
-    this.#server = new Server({
-      "grpc.enable_channelz": 0,
-      "grpc.max_receive_message_length": settings["dubbo.protocol.payload"],
-      "grpc.max_send_message_length": settings["dubbo.protocol.payload"],
-    });
     this.#qos = this.#qosServer(livenessChecks);
   }
 
@@ -161,15 +157,13 @@ export class DubboApplication {
   }
 
   async #start(): Promise<void> {
-    const fallback = this.#settings["dubbo.rpc.tri.resolve-fallback-to-default"];
     const own = [...this.#services, this.#health.service];
     const services = this.#settings["dubbo.tri.builtin.service.init"]
       ? [...own, ...(await import("./reflection.ts")).reflectionServices(own)]
       : own;
-    const propagatesContext = this.#references.length > 0;
-    exportServices(this.#server, services, { fallback, observer: this.#observer(), propagatesContext });
+    const router = new Router(services, this.#settings["dubbo.rpc.tri.resolve-fallback-to-default"]);
     await this.#startQos();
-    await this.#startServer();
+    await this.#startServer(router);
     this.#readiness.markExported();
   }
 
@@ -183,15 +177,20 @@ export class DubboApplication {
     }
   }
 
-  #startServer(): Promise<void> {
+  async #startServer(router: Router): Promise<void> {
     const port = this.#settings["dubbo.protocol.port"];
-    return new Promise((resolve, reject) => {
-      this.#server.bindAsync(`${HOST}:${port}`, ServerCredentials.createInsecure(), (error, bound) => {
-        this.#port = bound;
-        if (error === null) resolve();
-        else reject(cannotListen("dubbo.protocol.port", port, error));
-      });
-    });
+    const served = {
+      router,
+      observer: this.#observer(),
+      payload: this.#settings["dubbo.protocol.payload"],
+      propagatesContext: this.#references.length > 0,
+    };
+    this.#server = new TripleServer(served, this.#log);
+    try {
+      this.#port = await this.#server.listen(port, HOST);
+    } catch (error) {
+      throw cannotListen("dubbo.protocol.port", port, error as Error);
+    }
   }
 
   async #drain(work: Promise<unknown>): Promise<void> {
@@ -202,24 +201,15 @@ export class DubboApplication {
     await this.#starting?.catch(() => undefined);
     await sleep(wait);
     this.#health.close();
-    const finished = Promise.all([this.#closeServer(), work]).then(() => true);
+    const finished = Promise.all([this.#server?.close(), work]).then(() => true);
     const inTime = await Promise.race([finished, sleep(timeout, false, { ref: false })]);
     if (!inTime) {
       this.#log.warn(`calls in flight were cut off after ${timeout} ms`);
-      this.#server.forceShutdown();
+      this.#server?.destroy();
     }
     for (const reference of this.#references) reference.close();
     this.#qos?.close();
     this.#qos?.closeAllConnections();
     this.#log.info("drained");
-  }
-
-  /** Sends GOAWAY and waits for the calls in flight. */
-  #closeServer(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#server.tryShutdown(() => {
-        resolve();
-      });
-    });
   }
 }

@@ -1,5 +1,6 @@
-import { Metadata, status } from "@grpc/grpc-js";
 import { type Attachment, type Attachments, RpcError } from "./error.ts";
+import type { HeaderFields, Headers } from "./headers.ts";
+import { status } from "./status.ts";
 
 /** Attachments to send. Numbers and booleans are sent as text. */
 export type AttachmentsInit =
@@ -10,6 +11,8 @@ export type AttachmentsInit =
 export const VERSION_HEADER = "tri-service-version";
 /** Header with the interface group that the caller wants. */
 export const GROUP_HEADER = "tri-service-group";
+/** Header with the timeout of a call in JSON, ms. */
+export const TIMEOUT_HEADER = "tri-service-timeout";
 /** Header with the caller's application name. */
 export const CONSUMER_HEADER = "tri-consumer-appname";
 /**
@@ -42,7 +45,7 @@ const RESERVED = new Set([
   CONSUMER_HEADER,
   VERSION_HEADER,
   GROUP_HEADER,
-  "tri-service-timeout",
+  TIMEOUT_HEADER,
   CONVERT_HEADER,
   "tri-exception-code",
   "group",
@@ -53,20 +56,28 @@ const RESERVED = new Set([
   "serialization",
   "rest-service-version",
   "rest-service-group",
+  "connection",
+  "keep-alive",
+  "proxy-connection",
+  "transfer-encoding",
+  "upgrade",
+  "http2-settings",
+  "expect",
+  "content-length",
+  "content-encoding",
 ]);
 
-/** Returns the value of a header as text; undefined if it is missing or empty. */
-export function header(metadata: Metadata, name: string): string | undefined {
-  const value = metadata.get(name)[0]?.toString();
-  return value === "" ? undefined : value;
-}
+/** Text that a header carries: Latin-1 without control characters, except the tab. */
+const CARRIED_TEXT = /^[\t\x20-\x7e\x80-\xff]*$/;
+/** Name of a header. Source: gRPC over HTTP/2, Custom-Metadata. */
+const CARRIED_NAME = /^[0-9a-z_.-]+$/;
 
 /**
  * Returns the keys as the Java peer spells them, by their lower-case form. Invalid entries are left
  * out.
  */
-function spelling(metadata: Metadata): ReadonlyMap<string, string> {
-  const converted = header(metadata, CONVERT_HEADER);
+function spelling(headers: Headers): ReadonlyMap<string, string> {
+  const converted = headers.get(CONVERT_HEADER);
   if (converted === undefined) return new Map();
   try {
     const parsed = JSON.parse(decodeURIComponent(converted)) as unknown;
@@ -80,35 +91,34 @@ function spelling(metadata: Metadata): ReadonlyMap<string, string> {
 }
 
 /** Returns the attachments in the headers or trailers of a call. */
-export function attachmentsOf(metadata: Metadata): Attachments {
-  const spelt = spelling(metadata);
+export function attachmentsOf(headers: Headers): Attachments {
+  const spelt = spelling(headers);
   const attachments = new Map<string, Attachment>();
-  for (const name of Object.keys(metadata.getMap())) {
-    const [value] = metadata.get(name);
-    if (RESERVED.has(name) || value === undefined) continue;
-    const key = name.endsWith(BINARY_SUFFIX) ? name.slice(0, -BINARY_SUFFIX.length) : name;
-    attachments.set(spelt.get(key) ?? key, value);
+  for (const [name, value] of headers.entries()) {
+    if (RESERVED.has(name)) continue;
+    const binary = name.endsWith(BINARY_SUFFIX);
+    const key = binary ? name.slice(0, -BINARY_SUFFIX.length) : name;
+    attachments.set(spelt.get(key) ?? key, binary ? Buffer.from(value, "base64") : value);
   }
   return attachments;
 }
 
-function refused(key: string, reason: string, cause?: unknown): RpcError {
-  return new RpcError(status.INTERNAL, `attachment ${JSON.stringify(key)} cannot be sent: ${reason}`, {
-    cause,
-  });
+function refused(key: string, reason: string): RpcError {
+  return new RpcError(status.INTERNAL, `attachment ${JSON.stringify(key)} cannot be sent: ${reason}`);
 }
 
-function put(metadata: Metadata, key: string, value: Attachment | number | boolean): void {
+function put(fields: HeaderFields, key: string, value: Attachment | number | boolean): void {
   const name = key.toLowerCase();
   if (RESERVED.has(name)) throw refused(key, "the name is reserved by gRPC, HTTP or Dubbo");
-  try {
-    if (value instanceof Uint8Array) metadata.set(`${name}${BINARY_SUFFIX}`, Buffer.from(value));
-    else metadata.set(name, String(value));
-  } catch (error) {
-    const reason =
-      "a key may have letters, digits, dashes, dots and underscores; text must be printable ASCII, so send other values as bytes";
-    throw refused(key, reason, error);
+  if (!CARRIED_NAME.test(name))
+    throw refused(key, "a key may have letters, digits, dashes, dots and underscores");
+  if (value instanceof Uint8Array) {
+    fields[`${name}${BINARY_SUFFIX}`] = Buffer.from(value).toString("base64");
+    return;
   }
+  const text = String(value);
+  if (!CARRIED_TEXT.test(text)) throw refused(key, "text must be Latin-1, so send other values as bytes");
+  fields[name] = text;
 }
 
 /**
@@ -117,16 +127,16 @@ function put(metadata: Metadata, key: string, value: Attachment | number | boole
  * ends in `-bin`.
  * @throws RpcError INTERNAL if a key is reserved, or a header cannot carry a key or a text
  */
-export function putAttachments(metadata: Metadata, attachments: AttachmentsInit): void {
+export function putAttachments(fields: HeaderFields, attachments: AttachmentsInit): void {
   const entries = [...(attachments instanceof Map ? attachments.entries() : Object.entries(attachments))] as [
     string,
     Attachment | number | boolean,
   ][];
-  for (const [key, value] of entries) put(metadata, key, value);
+  for (const [key, value] of entries) put(fields, key, value);
   const spelt = entries.flatMap(([key]) =>
     key === key.toLowerCase() ? [] : [[key.toLowerCase(), key] as const],
   );
   if (spelt.length > 0) {
-    metadata.set(CONVERT_HEADER, encodeURIComponent(JSON.stringify(Object.fromEntries(spelt))));
+    fields[CONVERT_HEADER] = encodeURIComponent(JSON.stringify(Object.fromEntries(spelt)));
   }
 }

@@ -1,13 +1,17 @@
 import { AsyncLocalStorage } from "node:async_hooks";
-import { type Metadata, type ServerUnaryCall, status } from "@grpc/grpc-js";
-import { attachmentsOf, CONSUMER_HEADER, header } from "./attachments.ts";
+import { attachmentsOf, CONSUMER_HEADER } from "./attachments.ts";
 import { type Attachment, type Attachments, RpcError } from "./error.ts";
+import type { HeaderFields, Headers } from "./headers.ts";
+import { status } from "./status.ts";
 
-/** Members that all kinds of grpc-js server calls share. */
-export type RawCall = Pick<
-  ServerUnaryCall<unknown, unknown>,
-  "metadata" | "getPeer" | "getDeadline" | "cancelled" | "sendMetadata"
-> & { once(event: "cancelled", listener: () => void): unknown };
+/** What a transport knows of a call at its start. */
+export interface CallStart {
+  readonly headers: Headers;
+  /** IP address of the caller. */
+  readonly remoteAddress: string;
+  /** Deadline, ms since 1970; Infinity without a deadline. */
+  readonly deadline: number;
+}
 
 /**
  * Headers that a handler's own calls inherit from the served call, so that traces stay connected:
@@ -32,15 +36,23 @@ export type ReplyAttachments = Map<string, Attachment | number | boolean>;
 
 /** A call on the server side, as its handler sees it. */
 export class Call {
-  readonly #raw: RawCall;
+  /** Headers of the call. */
+  readonly headers: Headers;
+  /** IP address of the caller; behind a sidecar, the address of the sidecar. */
+  readonly remoteAddress: string;
+  /** Deadline of the caller, ms since 1970; Infinity without a deadline. */
+  readonly deadline: number;
   #replyAttachments: ReplyAttachments | undefined;
   #attachments: Attachments | undefined;
   #abort: AbortController | undefined;
+  #cancelled: RpcError | undefined;
   #finished = false;
   #compressed = false;
 
-  constructor(raw: RawCall) {
-    this.#raw = raw;
+  constructor({ headers, remoteAddress, deadline }: CallStart) {
+    this.headers = headers;
+    this.remoteAddress = remoteAddress;
+    this.deadline = deadline;
   }
 
   /** Attachments of the reply; bytes are sent unchanged. */
@@ -56,37 +68,22 @@ export class Call {
 
   /** Attachments of the request. */
   get attachments(): Attachments {
-    this.#attachments ??= attachmentsOf(this.#raw.metadata);
+    this.#attachments ??= attachmentsOf(this.headers);
     return this.#attachments;
-  }
-
-  /** IP address of the caller; behind a sidecar, the address of the sidecar. */
-  get remoteAddress(): string {
-    return this.#raw.getPeer().replace(/:\d+$/, "");
   }
 
   /** Dubbo application name of the caller; undefined if the caller sends none. */
   get remoteApplication(): string | undefined {
-    return header(this.metadata, CONSUMER_HEADER);
-  }
-
-  /** Deadline of the caller, ms since 1970; Infinity without a deadline. */
-  get deadline(): number {
-    return Number(this.#raw.getDeadline());
+    return this.headers.get(CONSUMER_HEADER);
   }
 
   /** Signal that aborts when the caller cancels, disconnects or reaches its deadline. */
   get signal(): AbortSignal {
-    if (this.#abort !== undefined) return this.#abort.signal;
-    const abort = new AbortController();
-    this.#abort = abort;
-    const cancel = (): void => {
-      if (!this.#finished)
-        abort.abort(new RpcError(status.CANCELLED, "the call was cancelled, disconnected or timed out"));
-    };
-    if (this.#raw.cancelled) cancel();
-    else this.#raw.once("cancelled", cancel);
-    return abort.signal;
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController();
+      if (this.#cancelled !== undefined) this.#abort.abort(this.#cancelled);
+    }
+    return this.#abort.signal;
   }
 
   /** True if the replies are compressed. */
@@ -94,19 +91,27 @@ export class Call {
     return this.#compressed;
   }
 
-  /** Headers of the call as grpc-js gives them. */
-  get metadata(): Metadata {
-    return this.#raw.metadata;
-  }
-
   /** Compresses the replies with gzip. Call it before the first reply. */
   compress(): void {
     this.#compressed = true;
   }
 
-  /** Marks the handler as done. Later events on the connection cancel nothing. */
+  /** True once the call has been answered or cancelled. */
+  get finished(): boolean {
+    return this.#finished;
+  }
+
+  /** Marks the call as answered. Later events on the connection cancel nothing. */
   finish(): void {
     this.#finished = true;
+  }
+
+  /** Cancels the call, unless it is finished. */
+  cancel(): void {
+    if (this.#finished) return;
+    this.#finished = true;
+    this.#cancelled = new RpcError(status.CANCELLED, "the call was cancelled, disconnected or timed out");
+    this.#abort?.abort(this.#cancelled);
   }
 }
 
@@ -123,9 +128,9 @@ export function currentCall(): Call | undefined {
 }
 
 /** Copies the {@link FORWARDED_HEADERS} of a served call. */
-export function forwardHeaders(from: Metadata, to: Metadata): void {
+export function forwardHeaders(from: Headers, to: HeaderFields): void {
   for (const name of FORWARDED_HEADERS) {
-    const value = header(from, name);
-    if (value !== undefined) to.set(name, value);
+    const value = from.get(name);
+    if (value !== undefined) to[name] = value;
   }
 }

@@ -1,4 +1,4 @@
-import { status } from "@grpc/grpc-js";
+import { type Status, status, statusName } from "./status.ts";
 
 /** A received value: text, or the bytes of a binary attachment. */
 export type Attachment = string | Uint8Array;
@@ -23,14 +23,14 @@ export interface RpcErrorOptions extends ErrorOptions {
 export class RpcError extends Error {
   override name = "RpcError";
   /** The gRPC status; never OK. */
-  readonly code: status;
+  readonly code: Status;
   /** Message of the status, without its name. */
   readonly details: string;
   /** Attachments of the failure. */
   readonly attachments: Attachments;
 
-  constructor(code: status, details: string, { attachments = new Map(), ...options }: RpcErrorOptions = {}) {
-    super(`${status[code]}: ${details}`, options);
+  constructor(code: Status, details: string, { attachments = new Map(), ...options }: RpcErrorOptions = {}) {
+    super(`${statusName(code)}: ${details}`, options);
     this.code = code;
     this.details = details;
     this.attachments = attachments;

@@ -1,10 +1,10 @@
 import { EventEmitter, once } from "node:events";
-import { status } from "@grpc/grpc-js";
 import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "./gen/health_pb.ts";
 import type { Call } from "./call.ts";
 import { RpcError } from "./error.ts";
 import type { Readiness } from "./readiness.ts";
 import { type DubboService, dubboService } from "./service.ts";
+import { status } from "./status.ts";
 
 /**
  * Implements `grpc.health.v1.Health`.

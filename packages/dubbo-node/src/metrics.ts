@@ -1,7 +1,7 @@
 import type { DescMethod } from "@bufbuild/protobuf";
-import { status } from "@grpc/grpc-js";
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { ServiceIdentity } from "./service.ts";
+import { type Status, status, statusName } from "./status.ts";
 
 /** Bucket bounds of the response times, milliseconds. */
 const BUCKETS = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000];
@@ -13,7 +13,7 @@ type Labels = Record<(typeof LABELS)[number], string>;
 type Side = "provider" | "consumer";
 
 /** Callback for the end of a call, with its status. */
-export type End = (code: status) => void;
+export type End = (code: Status) => void;
 
 /**
  * Calls of one method, counted in plain numbers. A metric object would look up its labels on every
@@ -23,13 +23,13 @@ class MethodCalls {
   readonly labels: Labels;
   begun = 0;
   ended = 0;
-  readonly failed = new Map<status, number>();
+  readonly failed = new Map<Status, number>();
 
   constructor(labels: Labels) {
     this.labels = labels;
   }
 
-  end(code: status): void {
+  end(code: Status): void {
     this.ended += 1;
     if (code !== status.OK) this.failed.set(code, (this.failed.get(code) ?? 0) + 1);
   }
@@ -72,7 +72,7 @@ class CallMetrics {
       collect() {
         this.reset();
         for (const { labels, failed } of all()) {
-          for (const [code, count] of failed) this.inc({ ...labels, error: status[code] }, count);
+          for (const [code, count] of failed) this.inc({ ...labels, error: statusName(code) }, count);
         }
       },
     });

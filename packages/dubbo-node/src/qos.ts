@@ -1,10 +1,6 @@
 import type * as http from "node:http";
-import { createRequire } from "node:module";
 import { text as bodyOf } from "node:stream/consumers";
-
-// Uses require, because an import evaluates all exports of node:http. The WebSocket export loads
-// undici, which takes 3 MB of resident memory.
-const { createServer } = createRequire(import.meta.url)("node:http") as typeof http;
+import { createServer } from "./http.ts";
 
 /** Permission levels of Dubbo: probes are PUBLIC, most other commands are PROTECTED. */
 export type Level = "NONE" | "PUBLIC" | "PROTECTED" | "PRIVATE";

@@ -1,10 +1,10 @@
 import { type DescFile, type DescService, toBinary } from "@bufbuild/protobuf";
 import { nestedTypes } from "@bufbuild/protobuf/reflect";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
-import { status } from "@grpc/grpc-js";
 import { ServerReflection } from "./gen/reflection_pb.ts";
 import { ServerReflection as ServerReflectionV1Alpha } from "./gen/reflection_v1alpha_pb.ts";
 import { type DubboService, dubboService } from "./service.ts";
+import { type Status, status } from "./status.ts";
 
 /** A question in either version of the protocol. */
 type Question =
@@ -18,7 +18,7 @@ interface Request {
   readonly messageRequest: Question;
 }
 
-function failure(errorCode: status, errorMessage: string) {
+function failure(errorCode: Status, errorMessage: string) {
   return { case: "errorResponse", value: { errorCode, errorMessage } } as const;
 }
 

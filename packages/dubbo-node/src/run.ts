@@ -1,10 +1,8 @@
-import { logVerbosity, setLogVerbosity } from "@grpc/grpc-js";
 import type * as z from "zod";
 import type { DubboApplication } from "./application.ts";
 import { SettingsError } from "./error.ts";
 import { type Logger, type LogFormat, logger } from "./logger.ts";
 import { readSettings } from "./settings.ts";
-import { releaseClosedStreams } from "./streams.ts";
 
 /** Argument of a main function. */
 export interface MainArguments<S> {
@@ -64,11 +62,8 @@ export async function run<S extends z.ZodObject>(
   schema: S,
   main: (start: MainArguments<z.infer<S>>) => MainResult,
 ): Promise<void> {
-  // Every error that grpc-js prints also reaches this program as an error.
-  setLogVerbosity(logVerbosity.NONE);
   // Keep running when the reader of the log exits.
   process.stdout.on("error", () => undefined);
-  releaseClosedStreams();
   try {
     const { settings, unknown } = readSettings(schema, process.env);
     const format = (settings as { "dubbo.application.log-format"?: LogFormat })[

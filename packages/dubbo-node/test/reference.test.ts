@@ -1,4 +1,4 @@
-import { promises as dns } from "node:dns";
+import dns from "node:dns";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -33,14 +33,12 @@ async function twoProviders() {
 
 /** Returns the replies to an application with two references, and the hosts that it looked up. */
 async function callBoth(environment: Environment) {
-  const lookup = vi.spyOn(dns, "lookup") as unknown as {
-    mockImplementation: (answer: (host: string) => Promise<object[]>) => void;
-  };
   const hosts: string[] = [];
-  lookup.mockImplementation((host) => {
+  type Answer = (error: null, addresses: dns.LookupAddress[]) => void;
+  vi.spyOn(dns, "lookup").mockImplementation(((host: string, _options: dns.LookupOptions, answer: Answer) => {
     hosts.push(host);
-    return Promise.resolve([{ address: "127.0.0.1", family: 4 }]);
-  });
+    answer(null, [{ address: "127.0.0.1", family: 4 }]);
+  }) as typeof dns.lookup);
   const schema = referenceSettings({ services: [Greeter, Relay], providedBy: "nobody", version: "1.0.0" });
   const { settings, unknown } = readSettings(schema, { POD_NAMESPACE: "shop", ...environment });
   const app = application();

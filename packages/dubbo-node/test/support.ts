@@ -4,8 +4,10 @@ import {
   type DescMessage,
   type DescMethod,
   type DescMethodUnary,
+  fromBinary,
   type MessageInitShape,
   type MessageShape,
+  toBinary,
 } from "@bufbuild/protobuf";
 import {
   Client,
@@ -21,7 +23,6 @@ import { Health, HealthCheckRequestSchema } from "../src/gen/health_pb.ts";
 import { greeter } from "../../../apps/provider/greeter.ts";
 import { type ApplicationOptions, DubboApplication } from "../src/application.ts";
 import { type Logger, logger } from "../src/logger.ts";
-import { clientMethod, encode, type Frame } from "../src/method.ts";
 import type { Handlers } from "../src/service.ts";
 import { type ApplicationSettings, applicationSettings } from "../src/settings.ts";
 
@@ -100,12 +101,12 @@ export function client(port: number): Client {
 export function rawMethod<I extends DescMessage, O extends DescMessage>(
   method: DescMethod & { input: I; output: O },
 ) {
-  const { path, requestSerialize, responseDeserialize } = clientMethod(method);
   return {
-    path,
-    requestSerialize,
-    responseDeserialize: responseDeserialize as unknown as (bytes: Buffer) => MessageShape<O>,
-    frame: (request: MessageInitShape<I>): Frame => encode(method.input, request),
+    path: `/${method.parent.typeName}/${method.name}`,
+    requestSerialize: (bytes: Buffer) => bytes,
+    responseDeserialize: (bytes: Buffer): MessageShape<O> => fromBinary(method.output, bytes),
+    frame: (request: MessageInitShape<I>): Buffer =>
+      Buffer.from(toBinary(method.input, create(method.input, request))),
   };
 }
 

@@ -9,7 +9,7 @@ const PROJECT = join(import.meta.dirname, "../../..");
 
 // The applications look up DNS names of a cluster. Every name resolves to this machine.
 const LOOPBACK_DNS = `data:text/javascript,${encodeURIComponent(
-  `import { promises } from "node:dns"; promises.lookup = async () => [{ address: "127.0.0.1", family: 4 }];`,
+  `import dns from "node:dns"; dns.lookup = (host, options, answer) => answer(null, [{ address: "127.0.0.1", family: 4 }]);`,
 )}`;
 
 const bundles = new Map<string, string>();

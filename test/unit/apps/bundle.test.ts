@@ -183,8 +183,6 @@ test("includes the licences of the bundled packages", () => {
   const text = readFileSync(join(scratch, "here/apps/dist/consumer/LICENCES.txt"), "utf8");
   expect(text.match(/^\S+ \d+\.\d+\.\d+, .*$/gm)?.map((line) => line.replace(/ [\d.]+,/, ""))).toEqual([
     "@bufbuild/protobuf (Apache-2.0 AND BSD-3-Clause)",
-    "@grpc/grpc-js Apache-2.0",
-    "@js-sdsl/ordered-map MIT",
     "@opentelemetry/api Apache-2.0",
     "bintrees MIT",
     "js-yaml MIT",

@@ -152,9 +152,9 @@ test("rejects an unknown method and a wrong content type", async () => {
   expect(await raw("/org.apache.dubbo.samples.Greeter/nothing", "application/grpc")).toMatchObject({
     ":status": 200,
     "grpc-status": "12",
-    "grpc-message": "The server does not implement the method /org.apache.dubbo.samples.Greeter/nothing",
+    "grpc-message": "the server does not implement the method /org.apache.dubbo.samples.Greeter/nothing",
   });
-  expect(await raw("/org.apache.dubbo.samples.Greeter/greet", "application/json")).toMatchObject({
+  expect(await raw("/org.apache.dubbo.samples.Greeter/greet", "application/xml")).toMatchObject({
     ":status": 415,
   });
 });

@@ -882,13 +882,13 @@ describe("traffic rules of other settings", () => {
     });
   });
 
-  it("take a name with a capital first letter for the other spelling, unless it is another method", () => {
+  it("match both cases of a first letter, unless the other one is another method", () => {
     const repeatable = { kind: "unary", idempotent: true } as const;
     const pathsOf = (methods: TrafficRules["methods"]): unknown =>
       virtualServiceSpec({ ...trafficRules, methods }).http?.map(({ match }) =>
         match?.map(({ uri }) => uri?.exact),
       );
-    expect(pathsOf({ "/a.B/Get": repeatable })).toEqual([["/a.B/Get"], undefined]);
+    expect(pathsOf({ "/a.B/Get": repeatable })).toEqual([["/a.B/Get", "/a.B/get"], undefined]);
     const both = { "/a.B/get": repeatable, "/a.B/Get": { kind: "unary", idempotent: false } } as const;
     expect(pathsOf(both)).toEqual([["/a.B/get"], undefined]);
   });

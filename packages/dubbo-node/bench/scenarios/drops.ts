@@ -21,10 +21,13 @@ const SENT: readonly Buffer[] = [
     frame(FRAME.headers, END_HEADERS, 1, callHeaders(path("greetStream"))),
     frame(FRAME.data, 0, 1, framed(request("dropped"))),
   ]),
+  Buffer.from("POST /x HTTP/1.1\r\nHo"),
+  Buffer.from(`POST ${path("greet")} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"name":`),
 ];
 
 /**
- * Opens and drops connections: before, in and after the preface, before a request, and in a stream.
+ * Opens and drops connections: before, in and after the preface, before a request, in a stream, and
+ * in a request of HTTP/1.1.
  */
 export const drops: Scenario = {
   title: "dropped connections",

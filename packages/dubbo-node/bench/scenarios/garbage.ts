@@ -59,7 +59,26 @@ const TLS_HELLO = Buffer.from("16030100f1010000ed0303", "hex");
 
 const KINDS: Readonly<Record<string, Kind>> = {
   "random bytes": { outcome: "refused", bytes: () => randomBytes(4096) },
-  "HTTP/1.1": { outcome: "refused", bytes: () => Buffer.from("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n") },
+  "a GET of HTTP/1.1": {
+    outcome: "kept",
+    bytes: () => Buffer.from("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+  },
+  "half a request of HTTP/1.1": { outcome: "kept", bytes: () => Buffer.from("POST /x HTTP/1.1\r\nHo") },
+  "a wrong method of HTTP/1.1": {
+    outcome: "refused",
+    bytes: () => Buffer.from("FOO / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+  },
+  "two lengths in HTTP/1.1": {
+    outcome: "refused",
+    bytes: () =>
+      Buffer.from(
+        "POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+      ),
+  },
+  "headers of 100 kB in HTTP/1.1": {
+    outcome: "refused",
+    bytes: () => Buffer.from(`GET / HTTP/1.1\r\nHost: localhost\r\nx: ${"y".repeat(100_000)}\r\n\r\n`),
+  },
   "a TLS hello": { outcome: "refused", bytes: () => Buffer.concat([TLS_HELLO, randomBytes(232)]) },
   "a wrong preface": { outcome: "refused", bytes: () => Buffer.from("PRI * HTTP/3.0\r\n\r\nSM\r\n\r\n") },
   "half a preface": { outcome: "kept", bytes: () => PREFACE.subarray(0, 10) },

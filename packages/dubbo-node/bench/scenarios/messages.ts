@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { status } from "@grpc/grpc-js";
+import { status } from "../../src/status.ts";
 import { Connection, framed } from "../connection.ts";
 import { GreeterClient, path, request } from "../greeter.ts";
 import type { Scenario } from "../target.ts";

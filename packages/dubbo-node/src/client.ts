@@ -1,0 +1,251 @@
+import { type ClientHttp2Stream, constants, type IncomingHttpHeaders } from "node:http2";
+import type { DescMethod, Message } from "@bufbuild/protobuf";
+import { attachmentsOf } from "./attachments.ts";
+import type { Channel } from "./channel.ts";
+import { atDeadline, timeoutOf } from "./deadline.ts";
+import { asRpcError, type Attachments, RpcError } from "./error.ts";
+import { ACCEPTED_ENCODINGS, MessageReader } from "./frames.ts";
+import { type HeaderFields, Headers } from "./headers.ts";
+import { parseStatus, type Status, status } from "./status.ts";
+import { drained } from "./streams.ts";
+
+/** A call to make. */
+export interface Outgoing {
+  readonly method: DescMethod;
+  /** The only request, or all of them, encoded. */
+  readonly requests: Buffer | AsyncIterable<Buffer>;
+  /** Headers besides those of gRPC. */
+  readonly headers: HeaderFields;
+  /** Deadline, ms since 1970; Infinity without a deadline. */
+  readonly deadline: number;
+  /** Signals that cancel the call. */
+  readonly signals: readonly AbortSignal[];
+  /** Most bytes of a reply. */
+  readonly limit: number;
+  /** Runs at the end of the call, with its status and attachments. */
+  readonly onEnd: (code: Status, attachments: Attachments) => void;
+}
+
+/** End of a call. */
+interface Ended {
+  /** Failure of the call; undefined after a success. */
+  readonly error: RpcError | undefined;
+  readonly attachments: Attachments;
+}
+
+/**
+ * Status of an answer that is not gRPC, by its HTTP status; any other is UNKNOWN.
+ * Source: https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md
+ */
+const OF_HTTP: Readonly<Record<number, Status>> = {
+  400: status.INTERNAL,
+  401: status.UNAUTHENTICATED,
+  403: status.PERMISSION_DENIED,
+  404: status.UNIMPLEMENTED,
+  429: status.UNAVAILABLE,
+  502: status.UNAVAILABLE,
+  503: status.UNAVAILABLE,
+  504: status.UNAVAILABLE,
+};
+
+/**
+ * Status of a stream that the peer reset, by the code; any other is INTERNAL. Source: gRPC over
+ * HTTP/2.
+ */
+const OF_RESET: Readonly<Record<number, Status>> = {
+  [constants.NGHTTP2_REFUSED_STREAM]: status.UNAVAILABLE,
+  [constants.NGHTTP2_CANCEL]: status.CANCELLED,
+  [constants.NGHTTP2_ENHANCE_YOUR_CALM]: status.RESOURCE_EXHAUSTED,
+  [constants.NGHTTP2_INADEQUATE_SECURITY]: status.PERMISSION_DENIED,
+};
+
+const NO_ATTACHMENTS: Attachments = new Map();
+
+/** Decodes a status message. A malformed one stays as it is. */
+function decodeMessage(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/** Returns the name of an error code of HTTP/2. */
+function nameOfReset(code: number): string {
+  const [name = String(code)] =
+    Object.entries(constants).find(([key, value]) => value === code && key.startsWith("NGHTTP2_")) ?? [];
+  return name.replace("NGHTTP2_", "");
+}
+
+/** Returns why a connection failed. Node.js wraps the error for calls that waited for it. */
+function reasonOf({ message, cause }: Error): string {
+  return cause instanceof Error ? cause.message : message;
+}
+
+/** One attempt of a call, on one stream. */
+class Attempt {
+  readonly #stream: ClientHttp2Stream;
+  readonly #outgoing: Outgoing;
+  #response: IncomingHttpHeaders | undefined;
+  #error: NodeJS.ErrnoException | undefined;
+  #ended: Ended | undefined;
+
+  constructor(channel: Channel, outgoing: Outgoing) {
+    this.#outgoing = outgoing;
+    const { method, headers, deadline } = outgoing;
+    const stream = channel.open({
+      ":method": "POST",
+      ":path": `/${method.parent.typeName}/${method.name}`,
+      "content-type": "application/grpc+proto",
+      te: "trailers",
+      "grpc-accept-encoding": ACCEPTED_ENCODINGS,
+      ...(deadline !== Infinity && { "grpc-timeout": timeoutOf(deadline) }),
+      ...headers,
+    });
+    this.#stream = stream;
+    const { session } = stream;
+    const note = (fields: IncomingHttpHeaders, _flags: number, raw: string[]): void => {
+      this.#response ??= fields;
+      if (fields["grpc-status"] !== undefined) this.#endByTrailers(fields, new Headers(raw));
+    };
+    stream.on("response", note).on("trailers", note);
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      this.#error = error;
+    });
+    stream.on("close", () => {
+      this.#endByClose(session?.destroyed === true);
+    });
+    void this.#send();
+  }
+
+  /** End of the call; undefined before it. */
+  get ended(): Ended | undefined {
+    return this.#ended;
+  }
+
+  /** True if the provider says that it has not looked at the call, which can then be made again. */
+  get refused(): boolean {
+    const { requests } = this.#outgoing;
+    const { rstCode } = this.#stream;
+    return (
+      rstCode === constants.NGHTTP2_REFUSED_STREAM &&
+      this.#response === undefined &&
+      requests instanceof Buffer
+    );
+  }
+
+  /** Ends the call on this side, unless it has ended. */
+  stop(error: RpcError): void {
+    this.#end(error);
+    const { readableEnded, writableFinished } = this.#stream;
+    if (!readableEnded || !writableFinished) this.#stream.close(constants.NGHTTP2_CANCEL);
+  }
+
+  /** Yields the replies until the call has ended, in whatever way. */
+  async *replies(): AsyncGenerator<Message> {
+    const { limit, method } = this.#outgoing;
+    let reader: MessageReader | undefined;
+    try {
+      for await (const chunk of this.#stream.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+        const encoding = this.#response?.["grpc-encoding"] as string | undefined;
+        reader ??= new MessageReader({ encoding, limit });
+        for (const frame of reader.push(chunk)) yield await reader.decode(method.output, frame);
+      }
+    } catch (error) {
+      // Any other error is that of the stream, which ends the call when it closes.
+      if (error instanceof RpcError) this.stop(error);
+    }
+    while (this.#ended === undefined) await drained(this.#stream);
+  }
+
+  async #send(): Promise<void> {
+    const { requests } = this.#outgoing;
+    if (requests instanceof Buffer) {
+      this.#stream.end(requests);
+      return;
+    }
+    try {
+      for await (const request of requests) {
+        if (this.#ended !== undefined) return;
+        if (!this.#stream.write(request)) await drained(this.#stream);
+      }
+      this.#stream.end();
+    } catch (error) {
+      this.stop(asRpcError(error));
+    }
+  }
+
+  #endByTrailers(fields: IncomingHttpHeaders, trailers: Headers): void {
+    const code = parseStatus(String(fields["grpc-status"]));
+    const details = decodeMessage((fields["grpc-message"] as string | undefined) ?? "");
+    const attachments = attachmentsOf(trailers);
+    this.#end(code === status.OK ? undefined : new RpcError(code, details, { attachments }), attachments);
+  }
+
+  #endByClose(connectionLost: boolean): void {
+    const http = Number(this.#response?.[":status"] ?? 200);
+    const reset = this.#error?.code === "ERR_HTTP2_STREAM_ERROR";
+    const { rstCode } = this.#stream;
+    const fail = (code: Status, details: string): void => {
+      this.#end(new RpcError(code, details, { cause: this.#error }));
+    };
+    if (http !== 200) fail(OF_HTTP[http] ?? status.UNKNOWN, `HTTP status ${http} without a gRPC status`);
+    else if (this.#error !== undefined && !reset) fail(status.UNAVAILABLE, reasonOf(this.#error));
+    else if (connectionLost) fail(status.UNAVAILABLE, "the connection was lost");
+    else fail(OF_RESET[rstCode] ?? status.INTERNAL, `the provider reset the call: ${nameOfReset(rstCode)}`);
+  }
+
+  /**
+   * Notes the end of the call. A provider may end a late call before this process does, with any
+   * status: grpc-go's RST_STREAM becomes CANCELLED.
+   */
+  #end(error: RpcError | undefined, attachments = NO_ATTACHMENTS): void {
+    if (this.#ended !== undefined) return;
+    const late = error !== undefined && Date.now() >= this.#outgoing.deadline;
+    this.#ended = { error: late ? lateError(error) : error, attachments };
+  }
+}
+
+function lateError(error: RpcError): RpcError {
+  if (error.code === status.DEADLINE_EXCEEDED) return error;
+  return new RpcError(status.DEADLINE_EXCEEDED, `the deadline has passed (${error.message})`, {
+    cause: error,
+  });
+}
+
+/**
+ * Makes a call, and yields its replies. Leaving them before their end cancels the call.
+ * @throws RpcError if the call fails
+ */
+export async function* call(channel: Channel, outgoing: Outgoing): AsyncGenerator<Message> {
+  const { deadline, signals, onEnd } = outgoing;
+  let attempt: Attempt | undefined;
+  const stop = (code: Status, details: string): void => {
+    attempt?.stop(new RpcError(code, details));
+  };
+  const cancel = (): void => {
+    stop(status.CANCELLED, "the caller has cancelled the call");
+  };
+  const timer = atDeadline(deadline, () => {
+    stop(status.DEADLINE_EXCEEDED, "the deadline has passed");
+  });
+  try {
+    attempt = new Attempt(channel, outgoing);
+    for (const signal of signals) {
+      if (signal.aborted) cancel();
+      else signal.addEventListener("abort", cancel, { once: true });
+    }
+    yield* attempt.replies();
+    if (attempt.refused) {
+      attempt = new Attempt(channel, outgoing);
+      yield* attempt.replies();
+    }
+    if (attempt.ended?.error !== undefined) throw attempt.ended.error;
+  } finally {
+    clearTimeout(timer);
+    for (const signal of signals) signal.removeEventListener("abort", cancel);
+    cancel();
+    const { error, attachments } = attempt?.ended ?? { attachments: NO_ATTACHMENTS };
+    onEnd(error?.code ?? status.OK, attachments);
+  }
+}

@@ -1,0 +1,35 @@
+/** Units of `grpc-timeout`, ms. Source: gRPC over HTTP/2. */
+const UNITS: Readonly<Record<string, number>> = {
+  H: 3_600_000,
+  M: 60_000,
+  S: 1000,
+  m: 1,
+  u: 1e-3,
+  n: 1e-6,
+};
+/** Most milliseconds that 8 digits can say. */
+const MOST_MS = 99_999_999;
+/** Longest time of a timer of Node.js, ms. */
+const LONGEST_TIMER = 2_147_483_647;
+
+/**
+ * Returns the deadline that a `grpc-timeout` sets, ms since 1970. Like Java, it takes a malformed
+ * one for none.
+ */
+export function deadlineOf(timeout: string | undefined): number {
+  if (timeout === undefined) return Infinity;
+  const [, amount, unit = ""] = /^(\d{1,8})([HMSmun])$/.exec(timeout) ?? [];
+  return amount === undefined ? Infinity : Date.now() + Number(amount) * (UNITS[unit] ?? 0);
+}
+
+/** Returns the `grpc-timeout` that ends at a deadline. */
+export function timeoutOf(deadline: number): string {
+  const left = Math.max(0, Math.ceil(deadline - Date.now()));
+  return left <= MOST_MS ? `${left}m` : `${Math.ceil(left / 1000)}S`;
+}
+
+/** Runs `work` at a deadline. Clear the returned timer when the work has become useless. */
+export function atDeadline(deadline: number, work: () => void): NodeJS.Timeout | undefined {
+  const wait = deadline - Date.now();
+  return wait <= LONGEST_TIMER ? setTimeout(work, wait) : undefined;
+}

@@ -1,0 +1,240 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
+import type { Readable } from "node:stream";
+import {
+  create,
+  type DescMessage,
+  fromJson,
+  type JsonValue,
+  type Message,
+  type MessageInitShape,
+  toJson,
+} from "@bufbuild/protobuf";
+import { putAttachments, TIMEOUT_HEADER } from "./attachments.ts";
+import { Call } from "./call.ts";
+import { deadlineOf } from "./deadline.ts";
+import { asRpcError, RpcError } from "./error.ts";
+import { type HeaderFields, Headers } from "./headers.ts";
+import { ServedCall, type Serving } from "./served.ts";
+import { type Status, status } from "./status.ts";
+
+/** A request and its answer, over HTTP/1.1 or HTTP/2. */
+interface Exchange {
+  readonly verb: string;
+  readonly path: string;
+  readonly headers: Headers;
+  readonly remoteAddress: string;
+  /** Body of the request. */
+  readonly body: Readable;
+  /** Runs when the exchange has ended, in whatever way. */
+  onClose(listener: () => void): void;
+  answer(code: number, fields: HeaderFields, body: string): void;
+}
+
+/** HTTP status of a gRPC status. Source: Dubbo 3.3, TriRpcStatus.grpcCodeToHttpStatus. */
+const HTTP_STATUS: Readonly<Record<Status, number>> = {
+  [status.OK]: 200,
+  [status.CANCELLED]: 499,
+  [status.UNKNOWN]: 500,
+  [status.INVALID_ARGUMENT]: 400,
+  [status.DEADLINE_EXCEEDED]: 504,
+  [status.NOT_FOUND]: 404,
+  [status.ALREADY_EXISTS]: 409,
+  [status.PERMISSION_DENIED]: 403,
+  [status.RESOURCE_EXHAUSTED]: 429,
+  [status.FAILED_PRECONDITION]: 400,
+  [status.ABORTED]: 409,
+  [status.OUT_OF_RANGE]: 400,
+  [status.UNIMPLEMENTED]: 501,
+  [status.INTERNAL]: 500,
+  [status.UNAVAILABLE]: 503,
+  [status.DATA_LOSS]: 500,
+  [status.UNAUTHENTICATED]: 401,
+};
+
+/** Content types that are read as JSON; like Java, a request without one is too. */
+const JSON_TYPE = /^((application|text)\/json(\s*;\s*charset="?utf-8"?)?)?\s*$/i;
+
+/** A failure with an HTTP status of its own. */
+class HttpError extends RpcError {
+  /** HTTP status of the answer. */
+  readonly http: number;
+  /** Headers of the answer. */
+  readonly fields: HeaderFields;
+
+  constructor(http: number, code: Status, details: string, fields: HeaderFields = {}) {
+    super(code, details);
+    this.http = http;
+    this.fields = fields;
+  }
+}
+
+/** Returns headers with attachments. */
+function attachmentFields(attachments: Parameters<typeof putAttachments>[1]): HeaderFields {
+  const fields: HeaderFields = {};
+  putAttachments(fields, attachments);
+  return fields;
+}
+
+/** Answers with a failure, in the form of Dubbo's ErrorResponse. */
+function answerFailure(exchange: Exchange, error: RpcError): void {
+  const code = error instanceof HttpError ? error.http : HTTP_STATUS[error.code];
+  let fields: HeaderFields = error instanceof HttpError ? error.fields : {};
+  let message = error.details;
+  try {
+    fields = { ...fields, ...attachmentFields(error.attachments) };
+  } catch (invalid) {
+    message = `${message} (${asRpcError(invalid).details})`;
+  }
+  exchange.answer(code, fields, JSON.stringify({ message, status: String(code) }));
+}
+
+/** Reads a body up to `limit` bytes. */
+async function bodyOf({ body }: Exchange, limit: number): Promise<string> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > limit) {
+      const details = `the request is larger than ${limit} bytes`;
+      throw new HttpError(413, status.RESOURCE_EXHAUSTED, details);
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString();
+}
+
+function requestOf(schema: DescMessage, body: string): Message {
+  let json: JsonValue;
+  try {
+    json = JSON.parse(body) as JsonValue;
+  } catch (error) {
+    throw new HttpError(500, status.INTERNAL, `Error decoding json: ${(error as Error).message}`);
+  }
+  try {
+    return fromJson(schema, json, { ignoreUnknownFields: true });
+  } catch (error) {
+    throw new HttpError(400, status.INVALID_ARGUMENT, (error as Error).message);
+  }
+}
+
+/** Rejects what is not a call of a method in JSON. */
+function check({ verb, headers }: Exchange): void {
+  if (verb !== "POST") {
+    const details = `Request method '${verb}' not supported`;
+    throw new HttpError(405, status.UNIMPLEMENTED, details, { allow: "POST" });
+  }
+  const encoding = headers.get("content-encoding") ?? "identity";
+  const type = headers.get("content-type") ?? "";
+  const wrong = JSON_TYPE.test(type) ? encoding : type;
+  if (wrong !== "identity") {
+    throw new HttpError(415, status.UNIMPLEMENTED, `Unsupported Media Type '${wrong}'`, {
+      accept: "application/json, application/grpc",
+    });
+  }
+}
+
+/** Returns the deadline of a call, ms since 1970, by gRPC's header or by Dubbo's, which has ms. */
+function deadlineIn(headers: Headers): number {
+  const timeout = headers.get(TIMEOUT_HEADER) ?? "";
+  const own = /^\d{1,9}$/.test(timeout) ? Date.now() + Number(timeout) : Infinity;
+  return Math.min(own, deadlineOf(headers.get("grpc-timeout")));
+}
+
+async function serve(exchange: Exchange, server: Serving): Promise<void> {
+  const { headers, path, remoteAddress } = exchange;
+  check(exchange);
+  const route = server.router.find(path);
+  if (route === undefined) throw new HttpError(404, status.UNIMPLEMENTED, "Invoker not found");
+  const { method } = route;
+  if (method.methodKind !== "unary")
+    throw new RpcError(status.UNIMPLEMENTED, `${method.name} is a stream: call it by gRPC`);
+  const call = new Call({ headers, remoteAddress, deadline: deadlineIn(headers) });
+  const served = new ServedCall(route, call, server, (error) => {
+    answerFailure(exchange, error);
+  });
+  exchange.onClose(() => {
+    served.cancel();
+  });
+  try {
+    const handler = served.begin();
+    const request = requestOf(method.input, await bodyOf(exchange, server.payload));
+    const reply = (await served.run(() => handler(request, call))) as MessageInitShape<DescMessage>;
+    const body = JSON.stringify(toJson(method.output, create(method.output, reply)));
+    const fields = call.hasReplyAttachments ? attachmentFields(call.replyAttachments) : {};
+    if (call.finished) return;
+    served.succeed();
+    exchange.answer(200, fields, body);
+  } catch (error) {
+    served.fail(error);
+  }
+}
+
+function start(exchange: Exchange, server: Serving): void {
+  serve(exchange, server).catch((error: unknown) => {
+    answerFailure(exchange, asRpcError(error));
+  });
+}
+
+/** Returns the headers of an answer with a body. */
+function withBody(fields: HeaderFields, body: string): HeaderFields {
+  return { "content-type": "application/json", "content-length": Buffer.byteLength(body), ...fields };
+}
+
+/** Returns the path of a URL without its query. */
+function pathOf(url: string | undefined): string {
+  return (url ?? "").replace(/\?.*$/, "");
+}
+
+/** Answers a call in JSON over HTTP/2. */
+export function answerStream(
+  stream: ServerHttp2Stream,
+  fields: IncomingHttpHeaders,
+  headers: Headers,
+  remoteAddress: string,
+  server: Serving,
+): void {
+  const verb = fields[":method"] ?? "";
+  // An error of a stream also closes it.
+  stream.on("error", () => undefined);
+  const exchange: Exchange = {
+    verb,
+    path: pathOf(fields[":path"]),
+    headers,
+    remoteAddress,
+    body: stream,
+    onClose(listener) {
+      stream.on("close", listener);
+    },
+    answer(code, others, body) {
+      if (stream.destroyed || stream.closed) return;
+      stream.respond({ ":status": code, ...withBody(others, body) }, { endStream: verb === "HEAD" });
+      if (verb !== "HEAD") stream.end(body);
+      stream.resume();
+    },
+  };
+  start(exchange, server);
+}
+
+/** Answers a call in JSON over HTTP/1.1. */
+export function answerRequest(request: IncomingMessage, response: ServerResponse, server: Serving): void {
+  const exchange: Exchange = {
+    verb: request.method ?? "",
+    path: pathOf(request.url),
+    headers: new Headers(request.rawHeaders),
+    remoteAddress: request.socket.remoteAddress ?? "",
+    body: request,
+    onClose(listener) {
+      response.on("close", listener);
+    },
+    answer(code, fields, body) {
+      if (response.destroyed) return;
+      // The rest of a request that is too large is not read.
+      if (!request.complete) response.setHeader("connection", "close");
+      // Node.js would send the headers in the encoding of a text body.
+      response.writeHead(code, withBody(fields, body)).end(Buffer.from(body));
+      request.resume();
+    },
+  };
+  start(exchange, server);
+}

@@ -1,0 +1,105 @@
+import type { DescMethod } from "@bufbuild/protobuf";
+import { type Call, serving } from "./call.ts";
+import { atDeadline } from "./deadline.ts";
+import { asRpcError, RpcError } from "./error.ts";
+import type { End } from "./metrics.ts";
+import type { Route, Router } from "./router.ts";
+import type { AnyHandler, DubboService } from "./service.ts";
+import { type Status, status } from "./status.ts";
+
+/** Callbacks for the calls of a server. */
+export interface CallObserver {
+  /** Runs at the start of a call; the returned function runs at its end, with the status. */
+  begin(service: DubboService, method: DescMethod): End;
+  /** Runs when a handler throws an error other than an RpcError. */
+  failed(method: DescMethod, error: unknown): void;
+}
+
+/** What a server serves, and how. */
+export interface Serving {
+  readonly router: Router;
+  /** Observer of the calls. */
+  readonly observer: CallObserver;
+  /** Most bytes of a message. */
+  readonly payload: number;
+  /**
+   * True if handlers make calls, which inherit trace headers and deadline of the incoming call.
+   * Node.js then tracks every promise of a call, so other servers leave it out.
+   */
+  readonly propagatesContext: boolean;
+}
+
+function nothing(): void {
+  // The call has not begun, or has ended.
+}
+
+/** A call that a server serves, in any protocol. It ends once, whatever comes first. */
+export class ServedCall {
+  readonly route: Route;
+  readonly call: Call;
+  readonly #serving: Serving;
+  readonly #sendFailure: (error: RpcError) => void;
+  #ended: End = nothing;
+  #timer: NodeJS.Timeout | undefined;
+
+  /** @param sendFailure answers with a failure */
+  constructor(route: Route, call: Call, served: Serving, sendFailure: (error: RpcError) => void) {
+    this.route = route;
+    this.call = call;
+    this.#serving = served;
+    this.#sendFailure = sendFailure;
+  }
+
+  /**
+   * Starts the call, and returns its handler.
+   * @throws RpcError UNIMPLEMENTED if no service has the version and group of the call
+   */
+  begin(): AnyHandler {
+    const { service, handler } = this.route.resolve(this.call.headers);
+    this.#ended = this.#serving.observer.begin(service, this.route.method);
+    this.#timer = atDeadline(this.call.deadline, () => {
+      this.#late();
+    });
+    return handler;
+  }
+
+  /** Runs a handler in the context of the call. */
+  run<T>(handler: () => T): T {
+    return this.#serving.propagatesContext ? serving(this.call, handler) : handler();
+  }
+
+  /** Notes that the call has been answered. */
+  succeed(): void {
+    this.call.finish();
+    this.#end(status.OK);
+  }
+
+  /** Answers with a failure, unless the call has ended. */
+  fail(thrown: unknown): void {
+    if (this.call.finished) return;
+    const error = asRpcError(thrown);
+    if (error !== thrown) this.#serving.observer.failed(this.route.method, thrown);
+    this.call.finish();
+    this.#end(error.code);
+    this.#sendFailure(error);
+  }
+
+  /** Cancels the call, unless it has ended. */
+  cancel(): void {
+    if (this.call.finished) return;
+    this.#end(status.CANCELLED);
+    this.call.cancel();
+  }
+
+  #late(): void {
+    this.#end(status.DEADLINE_EXCEEDED);
+    this.call.cancel();
+    this.#sendFailure(new RpcError(status.DEADLINE_EXCEEDED, "the deadline has passed"));
+  }
+
+  #end(code: Status): void {
+    clearTimeout(this.#timer);
+    this.#ended(code);
+    this.#ended = nothing;
+  }
+}
