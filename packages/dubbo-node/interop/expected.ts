@@ -55,7 +55,7 @@ function failureAttachments(consumer: Side, provider: Side): object {
 }
 
 function notImplemented(provider: Side, path: string): object {
-  return error("UNIMPLEMENTED", `The server does not implement the method ${path}`);
+  return error("UNIMPLEMENTED", `the server does not implement the method ${path}`);
 }
 
 /**
@@ -66,7 +66,7 @@ function failures(consumer: Side, provider: Side): Expected {
   const java = provider === "java";
   const tooBig = java
     ? error("UNKNOWN", "Response Entity Too Large")
-    : error("RESOURCE_EXHAUSTED", "Received message larger than max (9437189 vs 8388608)");
+    : error("RESOURCE_EXHAUSTED", "the message has 9437189 bytes, the maximum is 8388608 bytes");
   const missing = 'Cannot invoke "java.util.List.iterator()" because "methodDescriptors" is null';
   const prefix = java ? "NOT_FOUND : " : "";
   return {
@@ -79,7 +79,7 @@ function failures(consumer: Side, provider: Side): Expected {
     tooBigMessage:
       consumer === "java"
         ? tooBig
-        : error("RESOURCE_EXHAUSTED", "Attempted to send message with a size larger than 8388608"),
+        : error("RESOURCE_EXHAUSTED", "the message to send has 9437189 bytes, the maximum is 8388608 bytes"),
     healthOfUnknown: error("NOT_FOUND", `${prefix}unknown service org.apache.dubbo.samples.Nowhere`),
   };
 }
@@ -96,6 +96,7 @@ export function expected(consumer: Side, provider: Side, setting: Setting): Expe
     UpperCaseGreet: ok("SERVICE MESH"),
     queryCancelResult: ok("false"),
     greetWithAttachment: ok("hello,service mesh", { "user-attachment": "hello,me" }),
+    attachmentInLatin1: ok("hello,service mesh", { "user-attachment": "hello,  café " }),
     // The key arrives with its capital letters, so it is not the echoed key.
     attachmentWithUpperCaseKey: ok("hello,service mesh", { "user-attachment": "hello,null" }),
     attachmentAbsent: ok("hello,service mesh", { "user-attachment": "hello,null" }),

@@ -181,6 +181,7 @@ export class Scenarios {
         "Mixed-Case": "Value",
         raw: Uint8Array.of(1, 2, 3, 4, 255),
       }),
+      attachmentInLatin1: echoed({ "user-attachment": "  café " }),
       attachmentWithUpperCaseKey: echoed({ "User-Attachment": "upper" }),
       attachmentAbsent: echoed({}),
       greetReturnBigAttachment: async (options) =>

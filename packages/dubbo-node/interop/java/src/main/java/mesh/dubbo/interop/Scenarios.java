@@ -66,6 +66,10 @@ final class Scenarios {
                     .setObjectAttachment("raw", new byte[] {1, 2, 3, 4, (byte) 0xff});
             return greeter().greetWithAttachment(request(NAME)).getMessage();
         });
+        all.put("attachmentInLatin1", () -> {
+            RpcContext.getClientAttachment().setAttachment(ATTACHMENT, "  caf\u00e9 ");
+            return greeter().greetWithAttachment(request(NAME)).getMessage();
+        });
         all.put("attachmentWithUpperCaseKey", () -> {
             RpcContext.getClientAttachment().setAttachment("User-Attachment", "upper");
             return greeter().greetWithAttachment(request(NAME)).getMessage();
