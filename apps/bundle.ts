@@ -35,6 +35,12 @@ const PROJECT = dirname(APPS);
 const DOCKERFILE = join(APPS, "Dockerfile");
 
 /**
+ * Defines `require`, by which CommonJS libraries in the bundle load the modules of Node.js. An ES
+ * module has none. The alias avoids a clash with a name in the bundle.
+ */
+const REQUIRE = `import{createRequire as requireOf}from"node:module";const require=requireOf(import.meta.url);`;
+
+/**
  * Options of esbuild for an application and its imports, as one module for the Node.js of the
  * image.
  */
@@ -43,16 +49,11 @@ export const BUNDLE = {
   platform: "node",
   target: "node22",
   format: "esm",
+  banner: { js: REQUIRE },
   // The bundle must not depend on a tsconfig.json above the checkout.
   tsconfigRaw: {},
   logLevel: "silent",
 } satisfies BuildOptions;
-
-/**
- * Defines `require`, by which CommonJS libraries in the bundle load the modules of Node.js. An ES
- * module has none.
- */
-const REQUIRE = `import{createRequire}from"node:module";const require=createRequire(import.meta.url);`;
 
 /** Returns the package folder of a file; undefined for a file of this project. */
 function packageFolder(input: string): string | undefined {
@@ -98,7 +99,6 @@ async function bundle(application: string): Promise<Record<string, Uint8Array>> 
     entryPoints: [`${application}/main.ts`],
     minify: true,
     legalComments: "none",
-    banner: { js: REQUIRE },
     metafile: true,
     write: false,
     outfile: "main.mjs",

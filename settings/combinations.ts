@@ -200,8 +200,8 @@ function rejectInvalidAlpn({ healthCheck }: Service, _: Configuration, report: R
   report(["healthCheck", "tls_options", "alpn_protocols"], `${fault}; leave tls_options out`);
 }
 
-/** HTTP status of dubbo-node's answer to a request that is not gRPC. Source: grpc-js's server.ts */
-const NOT_GRPC = 415;
+/** HTTP status of dubbo-node's answer to the GET of a check. Source: its json.ts. */
+const ANSWER_TO_GET = 405;
 
 /** Rejects HTTP checks of the applications of apps/. They would find every endpoint unhealthy. */
 function rejectUnansweredChecks(
@@ -213,11 +213,11 @@ function rejectUnansweredChecks(
   const isOwn = app !== undefined && versions.some(({ image }) => image === undefined);
   if (http === undefined || !isOwn || offers.length === 0) return;
   const { expected_statuses: expected = [], request_headers_to_add: added = [] } = http;
-  if (expected.some(({ start, end }) => start <= NOT_GRPC && NOT_GRPC < end)) return;
+  if (expected.some(({ start, end }) => start <= ANSWER_TO_GET && ANSWER_TO_GET < end)) return;
   if (added.some(({ header }) => header.key.toLowerCase() === "content-type")) return;
   report(
     ["healthCheck", "http_health_check"],
-    `is no gRPC, so app ${app} answers it with ${NOT_GRPC} and would never be healthy: use grpc_health_check`,
+    `is no gRPC, so app ${app} answers it with ${ANSWER_TO_GET} and would never be healthy: use grpc_health_check`,
   );
 }
 

@@ -3,7 +3,7 @@ import { status } from "dubbo-node";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { APPLICATION_CONTAINER, GREETER } from "../../settings/names.ts";
 import type { UpReport } from "../../tools/up.ts";
-import { callFrom, type Outcome } from "./call.ts";
+import { callFrom, jsonFrom, type Outcome } from "./call.ts";
 import { expectLasting, failCalls, nodeSwitch, SHORT_EJECTION } from "./ejection.ts";
 import { buildFaultyProvider } from "./image.ts";
 import { CONFIRM, make, writeStack } from "./make.ts";
@@ -124,6 +124,41 @@ describe("STRICT mTLS with authorization", () => {
     expect(calls.answered).toBeGreaterThan(100);
     expect(calls.envoy["health_check.failure"]).toBeUndefined();
     expect(await scene.checks(caller)).toBeGreaterThan(checks);
+  });
+});
+
+describe("callers in other languages, through two sidecars", () => {
+  it("send attachments in Latin-1 and with spaces, and read them in replies", async () => {
+    const scene = await Scene.now();
+    const caller = await consumer(scene);
+    const ok = { grpc: status.OK, replies: 1 };
+    for (const text of ["café", "  spaces  "])
+      expect(await callFrom(scene, caller, "greetWithAttachment", "x", text)).toMatchObject({
+        ...ok,
+        attachment: `hello,${text}`,
+      });
+  });
+
+  it("call in JSON over HTTP/1.1, which reaches the provider as HTTP/2, with the same rights", async () => {
+    const scene = await Scene.now();
+    const caller = await consumer(scene);
+    expect(await jsonFrom(scene, caller, "UpperCaseGreet", '{"name":"é€"}')).toEqual({
+      code: 200,
+      body: '{"message":"É€"}',
+    });
+    expect(await jsonFrom(scene, caller, "greetWithAttachment", '{"name":"x"}', "café")).toEqual({
+      code: 200,
+      body: '{"message":"hello,x"}',
+      attachment: "hello,café",
+    });
+    expect(await jsonFrom(scene, caller, "nothing", "{}")).toEqual({
+      code: 404,
+      body: '{"message":"Invoker not found","status":"404"}',
+    });
+    expect(await jsonFrom(scene, "intruder", "UpperCaseGreet", '{"name":"x"}')).toEqual({
+      code: 403,
+      body: "RBAC: access denied",
+    });
   });
 });
 

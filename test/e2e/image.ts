@@ -14,14 +14,8 @@ USER 1000:1000
 ENTRYPOINT ["node", "/app/main.mjs"]
 `;
 
-/**
- * Defines `require`, by which CommonJS libraries in the bundle load the modules of Node.js. An ES
- * module has none. The alias avoids a clash with a name in the bundle.
- */
-const REQUIRE = `import{createRequire as requireOf}from"node:module";const require=requireOf(import.meta.url);`;
-
 function bundle(entry: string, outfile: string): void {
-  buildSync({ ...BUNDLE, entryPoints: [entry], outfile, banner: { js: REQUIRE } });
+  buildSync({ ...BUNDLE, entryPoints: [entry], outfile });
 }
 
 /**

@@ -6,12 +6,13 @@ import { detectionBounds, drainSeconds } from "../../settings/health-check.ts";
 import type { UpReport } from "../../tools/up.ts";
 import { LiveMesh } from "../../tools/mesh.ts";
 import { readStackFile } from "../../stack/stack-file.ts";
+import { callFrom } from "./call.ts";
 import { expectLasting, failCalls, javaSwitch, SHORT_EJECTION } from "./ejection.ts";
 import { hang, lastReply, terminate } from "./fault.ts";
 import { applicationFiles, type Traces, traces, wayOut } from "./host.ts";
 import { buildJavaImages } from "./java-image.ts";
 import { figure, make, pairOf, PROJECT_DIRECTORY, STACK, writeStack } from "./make.ts";
-import { Scene } from "./scene.ts";
+import { CONSUMER, nameOf, Scene } from "./scene.ts";
 
 /**
  * Settings for 20 calls per second. Health check and try timeout detect a hanging provider long
@@ -183,7 +184,14 @@ describe("a mesh on the local cluster", () => {
     expect(await run({ provider, consumer: { interval: "0.05s" } })).toMatch(
       new RegExp(`response from provider-v1: [\\d.]+:50052, ${callers}`),
     );
-    expectLasting(await failCalls(await Scene.now(), javaSwitch));
+    const javaProvider = await Scene.now();
+    expectLasting(await failCalls(javaProvider, javaSwitch));
+    const caller = nameOf((await javaProvider.mesh.pods(CONSUMER)).at(-1));
+    for (const method of ["greetWithAttachment", "GreetWithAttachment"])
+      expect(await callFrom(javaProvider, caller, method, "x", "café")).toMatchObject({
+        grpc: 0,
+        attachment: "hello,café",
+      });
     expect(await run({ consumer: { runtime: "java", image: images.consumer } })).toMatch(
       new RegExp(`response from provider: [\\d.]+:50052, ${callers}`),
     );

@@ -1,8 +1,12 @@
+import { statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { step } from "../../../common/steps.ts";
 import { Connection } from "./connection.ts";
 import { type Command, type Memory, ServerProcess } from "./process.ts";
 import {
+  BARE,
+  bare,
+  buildBare,
   buildJava,
   BUNDLED,
   folderBytes,
@@ -17,14 +21,14 @@ import {
 } from "./providers.ts";
 import { median } from "./statistics.ts";
 
-/** One figure for both providers. */
-export interface Figure {
+/** One figure for all providers. */
+export interface Figure extends Each<number> {
   readonly name: string;
   readonly unit: string;
-  readonly ours: number;
-  readonly java: number;
   /** Our value divided by that of Java. */
-  readonly ratio: number;
+  readonly toJava: number;
+  /** Our value divided by that of the bare transport. */
+  readonly toBare: number;
   /** Goal as text; empty without a goal. */
   readonly goal: string;
   /** True if the goal is met; undefined without a goal. */
@@ -39,7 +43,7 @@ const COLD_CALLS = 10_000;
 const WARM_AFTER = 200_000;
 /** Number of measured calls of a warm provider. */
 const WARM_CALLS = 50_000;
-/** Idle time before the memory of both providers is read, ms. */
+/** Idle time before the memory of the providers is read, ms. */
 const IDLE_MS = 10_000;
 /** Number of concurrent unary calls, and of the connections that they share. */
 const CONCURRENCY = 50;
@@ -47,23 +51,28 @@ const CONNECTIONS = 5;
 /** Calls in each turn. The providers take turns, so that both see the same state of the machine. */
 const TURN = 5000;
 
-const MAX_START = 0.2;
-const MAX_IDLE = 0.5;
-const MAX_WARM_CPU = 1.5;
 const MAX_BUNDLE_MB = 5;
 
-/** A value for each provider. */
-interface Pair<T> {
-  readonly ours: T;
-  readonly java: T;
+const NAMES = ["ours", "java", "bare"] as const;
+type Name = (typeof NAMES)[number];
+/** A value for each provider: ours, Java's, and our greeter on node:http2 without the SDK. */
+type Each<T> = Readonly<Record<Name, T>>;
+
+/** Goal for a figure of ours: the largest ratio to another provider. */
+interface Goal {
+  readonly to: "java" | "bare";
+  readonly most: number;
 }
 
-const NAMES = ["ours", "java"] as const;
-type Name = (typeof NAMES)[number];
+const GOALS = {
+  start: { to: "java", most: 0.2 },
+  idle: { to: "java", most: 0.5 },
+  warmCpu: { to: "bare", most: 1.15 },
+} as const satisfies Record<string, Goal>;
 
 function commandOf(name: Name, ports: Ports, node: string): Command {
   if (name === "java") return java(ports);
-  const command = ours(ports);
+  const command = name === "ours" ? ours(ports) : bare(ports);
   return { ...command, file: node, args: [...nodeOptions(node), ...command.args] };
 }
 
@@ -81,8 +90,8 @@ async function startTime(name: Name, node: string): Promise<number> {
   }
 }
 
-async function startTimes(count: number, node: string): Promise<Pair<number[]>> {
-  const times: Pair<number[]> = { ours: [], java: [] };
+async function startTimes(count: number, node: string): Promise<Each<number[]>> {
+  const times: Each<number[]> = { ours: [], java: [], bare: [] };
   for (let run = 0; run < count; run += 1) {
     for (const name of NAMES) times[name].push(await startTime(name, node));
   }
@@ -133,69 +142,81 @@ class Loaded {
   }
 }
 
-/** Makes the calls on both providers in turns. */
-async function inTurns(both: Pair<Loaded>, calls: number): Promise<Pair<Cost>> {
-  const costs = { ours: NOTHING, java: NOTHING };
+/** Makes the calls on all providers in turns. */
+async function inTurns(all: Each<Loaded>, calls: number): Promise<Each<Cost>> {
+  const costs = { ours: NOTHING, java: NOTHING, bare: NOTHING };
   for (let made = 0; made < calls; made += TURN) {
     const turn = Math.min(TURN, calls - made);
-    for (const name of NAMES) costs[name] = sum(costs[name], await both[name].load(turn));
+    for (const name of NAMES) costs[name] = sum(costs[name], await all[name].load(turn));
   }
   return costs;
 }
 
-function figure(name: string, unit: string, { ours, java }: Pair<number>, most?: number): Figure {
-  const ratio = ours / java;
-  const asked = most !== undefined && { goal: `ratio at most ${most}`, ok: ratio <= most };
-  return { name, unit, ours, java, ratio, goal: "", ok: undefined, ...asked };
+function figure(name: string, unit: string, values: Each<number>, goal?: Goal): Figure {
+  const { ours, java, bare } = values;
+  const asked = goal !== undefined && {
+    goal: `at most ${goal.most} of ${goal.to}`,
+    ok: ours / values[goal.to] <= goal.most,
+  };
+  return {
+    name,
+    unit,
+    ...values,
+    toJava: ours / java,
+    toBare: ours / bare,
+    goal: "",
+    ok: undefined,
+    ...asked,
+  };
 }
 
-function both<T, U>(pair: Pair<T>, change: (value: T) => U): Pair<U> {
-  return { ours: change(pair.ours), java: change(pair.java) };
+function each<T, U>(values: Each<T>, change: (value: T) => U): Each<U> {
+  return { ours: change(values.ours), java: change(values.java), bare: change(values.bare) };
 }
 
 const MB = 1_000_000;
 
-function memoryFigures(when: string, memory: Pair<Memory>, most?: number): Figure[] {
+function memoryFigures(when: string, memory: Each<Memory>, goal?: Goal): Figure[] {
   return [
     figure(
       `RSS, ${when}`,
       "MB",
-      both(memory, ({ rss }) => rss / MB),
-      most,
+      each(memory, ({ rss }) => rss / MB),
+      goal,
     ),
     figure(
       `PSS, ${when}`,
       "MB",
-      both(memory, ({ pss }) => pss / MB),
+      each(memory, ({ pss }) => pss / MB),
     ),
     figure(
       `USS, ${when}`,
       "MB",
-      both(memory, ({ uss }) => uss / MB),
+      each(memory, ({ uss }) => uss / MB),
     ),
   ];
 }
 
-function costFigures(when: string, cost: Pair<Cost>, most?: number): Figure[] {
+function costFigures(when: string, cost: Each<Cost>, goal?: Goal): Figure[] {
   return [
     figure(
       `CPU a call, ${when}`,
       "us",
-      both(cost, ({ cpu, calls }) => (cpu / calls) * 1e6),
-      most,
+      each(cost, ({ cpu, calls }) => (cpu / calls) * 1e6),
+      goal,
     ),
     figure(
       `calls/s, ${when}`,
       "",
-      both(cost, ({ calls, time }) => calls / time),
+      each(cost, ({ calls, time }) => calls / time),
     ),
   ];
 }
 
-async function loadFigures(servers: Pair<ServerProcess>, ports: Pair<Ports>): Promise<Figure[]> {
+async function loadFigures(servers: Each<ServerProcess>, ports: Each<Ports>): Promise<Figure[]> {
   const idle = await step(`memory after ${IDLE_MS / 1000} s without a call`, async () => {
     await sleep(IDLE_MS);
-    return both(servers, (server) => server.memory());
+    return each(servers, (server) => server.memory());
   });
   const connections: Connection[] = [];
   const loaded = async (name: Name): Promise<Loaded> => {
@@ -206,17 +227,17 @@ async function loadFigures(servers: Pair<ServerProcess>, ports: Pair<Ports>): Pr
     return new Loaded(servers[name], own);
   };
   try {
-    const pair = { ours: await loaded("ours"), java: await loaded("java") };
-    const coldCost = await step(`the first ${COLD_CALLS} calls of each`, () => inTurns(pair, COLD_CALLS));
-    await step(`calls up to ${WARM_AFTER} of each`, () => inTurns(pair, WARM_AFTER - COLD_CALLS));
-    const warmCost = await step(`${WARM_CALLS} calls of each after that`, () => inTurns(pair, WARM_CALLS));
+    const all = { ours: await loaded("ours"), java: await loaded("java"), bare: await loaded("bare") };
+    const coldCost = await step(`the first ${COLD_CALLS} calls of each`, () => inTurns(all, COLD_CALLS));
+    await step(`calls up to ${WARM_AFTER} of each`, () => inTurns(all, WARM_AFTER - COLD_CALLS));
+    const warmCost = await step(`${WARM_CALLS} calls of each after that`, () => inTurns(all, WARM_CALLS));
     return [
-      ...memoryFigures("idle", idle, MAX_IDLE),
+      ...memoryFigures("idle", idle, GOALS.idle),
       ...costFigures("cold", coldCost),
-      ...costFigures("warm", warmCost, MAX_WARM_CPU),
+      ...costFigures("warm", warmCost, GOALS.warmCpu),
       ...memoryFigures(
         "after the load",
-        both(servers, (server) => server.memory()),
+        each(servers, (server) => server.memory()),
       ),
     ];
   } finally {
@@ -225,9 +246,9 @@ async function loadFigures(servers: Pair<ServerProcess>, ports: Pair<Ports>): Pr
 }
 
 async function underLoad(node: string): Promise<Figure[]> {
-  const ports = { ours: await freePorts(), java: await freePorts() };
+  const ports = { ours: await freePorts(), java: await freePorts(), bare: await freePorts() };
   const server = (name: Name): ServerProcess => new ServerProcess(commandOf(name, ports[name], node), "none");
-  const servers = { ours: server("ours"), java: server("java") };
+  const servers = { ours: server("ours"), java: server("java"), bare: server("bare") };
   try {
     for (const name of NAMES) await untilListening(ports[name].port, servers[name]);
     return await loadFigures(servers, ports);
@@ -240,22 +261,24 @@ function bundleFigure(): Figure {
   const size = figure("application in the image", "MB", {
     ours: folderBytes(BUNDLED) / MB,
     java: javaBytes() / MB,
+    bare: statSync(BARE).size / MB,
   });
   return { ...size, goal: `ours below ${MAX_BUNDLE_MB}`, ok: size.ours < MAX_BUNDLE_MB };
 }
 
 /**
- * Compares our provider with Java's in one run with one client: start, memory, CPU and size.
- * Both log every greeting to /dev/null. Java runs with the defaults of the JVM.
+ * Compares our provider with Java's and with the bare transport, in one run with one client: start,
+ * memory, CPU and size. All log every greeting to /dev/null. Java runs with the defaults of the JVM.
  * @param node path of the Node.js that runs our provider
  */
 export async function compare(node: string): Promise<Figure[]> {
-  await step("build both providers", async () => {
+  await step("build the providers", async () => {
     await buildJava();
+    await buildBare();
   });
   const times = await step(`${STARTS} starts of each`, () => startTimes(STARTS, node));
   return [
-    figure("start to first reply, median", "ms", both(times, median), MAX_START),
+    figure("start to first reply, median", "ms", each(times, median), GOALS.start),
     ...(await underLoad(node)),
     bundleFigure(),
   ];

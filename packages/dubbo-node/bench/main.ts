@@ -30,9 +30,10 @@ function verdict(ok: boolean | undefined): string {
   return ok ? "ok" : "MISSED";
 }
 
-function figureRow({ name, unit, ours, java, ratio, goal, ok }: Figure): string[] {
+function figureRow({ name, unit, ours, java, bare, toJava, toBare, goal, ok }: Figure): string[] {
   const label = unit === "" ? name : `${name}, ${unit}`;
-  return [label, decimals(ours), decimals(java), ratio.toFixed(2), goal, verdict(ok)];
+  const values = [ours, java, bare].map(decimals);
+  return [label, ...values, toJava.toFixed(2), toBare.toFixed(2), goal, verdict(ok)];
 }
 
 async function compared({ node }: Options): Promise<Result> {
@@ -40,7 +41,7 @@ async function compared({ node }: Options): Promise<Result> {
   const rows = figures.map(figureRow);
   return {
     data: figures,
-    text: table([["figure", "ours", "Java", "ratio", "goal", ""], ...rows]),
+    text: table([["figure", "ours", "Java", "bare", "to Java", "to bare", "goal", ""], ...rows]),
     ok: figures.every(({ ok }) => ok !== false),
   };
 }

@@ -2,7 +2,8 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { bundleApplication } from "../../../apps/bundle.ts";
+import { build } from "esbuild";
+import { BUNDLE, bundleApplication } from "../../../apps/bundle.ts";
 import { UserError } from "../../../common/errors.ts";
 import { buildJavaPeer, javaCommand, PEER_JAR, PEER_LIBRARIES } from "../interop/java-peer.ts";
 import { Connection } from "./connection.ts";
@@ -62,6 +63,24 @@ export function nodeOptions(node: string): string[] {
     );
   }
   return options;
+}
+
+/** Bundle of the greeter on the bare transport. */
+export const BARE = join(PROJECT, "apps/dist/bare.mjs");
+
+/** Bundles the greeter on the bare transport, as our provider is bundled. */
+export async function buildBare(): Promise<void> {
+  await build({
+    ...BUNDLE,
+    entryPoints: [join(import.meta.dirname, "bare.ts")],
+    minify: true,
+    outfile: BARE,
+  });
+}
+
+/** Returns the command of the greeter on the bare transport. */
+export function bare({ port }: Ports): Command {
+  return { file: process.execPath, args: [BARE], env: { DUBBO_PROTOCOL_PORT: String(port) } };
 }
 
 /** Returns the command of the Java provider, which also logs every greeting. */

@@ -1,6 +1,14 @@
 // A provider that fails as the greeted name asks, and logs every try.
 import { setTimeout as sleep } from "node:timers/promises";
-import { applicationSettings, type Call, DubboApplication, type Logger, RpcError, run, status } from "dubbo-node";
+import {
+  applicationSettings,
+  type Call,
+  DubboApplication,
+  type Logger,
+  RpcError,
+  run,
+  status,
+} from "dubbo-node";
 import { Greeter } from "../../../apps/gen/greeter_pb.ts";
 import { greeter, hostAddress } from "../../../apps/provider/greeter.ts";
 

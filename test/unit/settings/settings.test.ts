@@ -733,8 +733,8 @@ const HTTP_CHECKS = (
   [
     ["", "", false],
     ["", "image: 'r/p:1'", true],
-    [", expected_statuses: [{start: 415, end: 416}]", "", true],
-    [", expected_statuses: [{start: 200, end: 415}, {start: 416, end: 500}]", "", false],
+    [", expected_statuses: [{start: 405, end: 406}]", "", true],
+    [", expected_statuses: [{start: 200, end: 405}, {start: 406, end: 500}]", "", false],
     [", request_headers_to_add: [{header: {key: Content-Type, value: application/grpc}}]", "", true],
     [", request_headers_to_add: [{header: {key: accept, value: application/grpc}}]", "", false],
   ] as const
@@ -745,7 +745,7 @@ const HTTP_CHECKS = (
   },
   accepted
     ? "accepted"
-    : "dubbo-mesh:healthCheck.http_health_check: is no gRPC, so app provider answers it with 415 and would never be healthy: use grpc_health_check",
+    : "dubbo-mesh:healthCheck.http_health_check: is no gRPC, so app provider answers it with 405 and would never be healthy: use grpc_health_check",
 ]);
 
 describe("invalid combinations", () => {
