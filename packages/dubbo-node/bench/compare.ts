@@ -268,7 +268,8 @@ function bundleFigure(): Figure {
 
 /**
  * Compares our provider with Java's and with the bare transport, in one run with one client: start,
- * memory, CPU and size. All log every greeting to /dev/null. Java runs with the defaults of the JVM.
+ * memory, CPU and size. All log every greeting to /dev/null. Java runs with the defaults of the
+ * JVM.
  * @param node path of the Node.js that runs our provider
  */
 export async function compare(node: string): Promise<Figure[]> {

@@ -15,6 +15,7 @@ import { Router } from "./router.ts";
 import type { CallObserver } from "./served.ts";
 import { TripleServer } from "./server.ts";
 import { type DubboService, dubboService, type Handlers, type ServiceIdentity } from "./service.ts";
+import { tracer } from "./spans.ts";
 import { type ApplicationSettings, referenceKeys, type ReferenceSettings } from "./settings.ts";
 
 /** All interfaces: Dubbo peers dial the address of the pod, and the sidecar delivers there too. */
@@ -184,6 +185,7 @@ export class DubboApplication {
       observer: this.#observer(),
       payload: this.#settings["dubbo.protocol.payload"],
       propagatesContext: this.#references.length > 0,
+      tracer: tracer(),
     };
     this.#server = new TripleServer(served, this.#log);
     try {

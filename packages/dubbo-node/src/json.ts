@@ -141,6 +141,15 @@ function deadlineIn(headers: Headers): number {
   return Math.min(own, deadlineOf(headers.get("grpc-timeout")));
 }
 
+/** Starts a call, and returns its handler. A version that is not exported is not found. */
+function begun(served: ServedCall): ReturnType<ServedCall["begin"]> {
+  try {
+    return served.begin();
+  } catch (error) {
+    throw new HttpError(404, status.UNIMPLEMENTED, asRpcError(error).details);
+  }
+}
+
 async function serve(exchange: Exchange, server: Serving): Promise<void> {
   const { headers, path, remoteAddress } = exchange;
   check(exchange);
@@ -157,7 +166,7 @@ async function serve(exchange: Exchange, server: Serving): Promise<void> {
     served.cancel();
   });
   try {
-    const handler = served.begin();
+    const handler = begun(served);
     const request = requestOf(method.input, await bodyOf(exchange, server.payload));
     const reply = (await served.run(() => handler(request, call))) as MessageInitShape<DescMessage>;
     const body = JSON.stringify(toJson(method.output, create(method.output, reply)));

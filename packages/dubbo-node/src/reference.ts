@@ -28,6 +28,7 @@ import type { HeaderFields } from "./headers.ts";
 import type { Logger } from "./logger.ts";
 import type { End } from "./metrics.ts";
 import { type ServiceIdentity, serviceKey } from "./service.ts";
+import { CallSpan, tracer } from "./spans.ts";
 import { status } from "./status.ts";
 
 /** Deadline of one health check of the provider, ms. */
@@ -116,6 +117,7 @@ export class DubboReference<S extends DescService> {
   readonly #service: S;
   readonly #options: ReferenceOptions;
   readonly #channel: Channel;
+  readonly #tracer = tracer();
 
   /**
    * @param service the generated service
@@ -187,6 +189,7 @@ export class DubboReference<S extends DescService> {
     const first = only === undefined ? undefined : await frame(only);
     const served = currentCall();
     const end = begin?.(method, this.#options);
+    const span = this.#tracer && CallSpan.made(this.#tracer, headers, method, this.#options);
     yield* call(this.#channel, {
       method,
       requests: first ?? frames(requests, frame),
@@ -197,6 +200,7 @@ export class DubboReference<S extends DescService> {
       limit: payload,
       onEnd: (code, attachments) => {
         end?.(code);
+        span?.end(code);
         onAttachments?.(attachments);
       },
     });

@@ -1,10 +1,12 @@
 import type { DescMethod } from "@bufbuild/protobuf";
+import type { Tracer } from "@opentelemetry/api";
 import { type Call, serving } from "./call.ts";
 import { atDeadline } from "./deadline.ts";
 import { asRpcError, RpcError } from "./error.ts";
 import type { End } from "./metrics.ts";
 import type { Route, Router } from "./router.ts";
 import type { AnyHandler, DubboService } from "./service.ts";
+import { CallSpan } from "./spans.ts";
 import { type Status, status } from "./status.ts";
 
 /** Callbacks for the calls of a server. */
@@ -27,6 +29,8 @@ export interface Serving {
    * Node.js then tracks every promise of a call, so other servers leave it out.
    */
   readonly propagatesContext: boolean;
+  /** Makes a span of each call (default: none). */
+  readonly tracer: Tracer | undefined;
 }
 
 function nothing(): void {
@@ -41,6 +45,7 @@ export class ServedCall {
   readonly #sendFailure: (error: RpcError) => void;
   #ended: End = nothing;
   #timer: NodeJS.Timeout | undefined;
+  #span: CallSpan | undefined;
 
   /** @param sendFailure answers with a failure */
   constructor(route: Route, call: Call, served: Serving, sendFailure: (error: RpcError) => void) {
@@ -56,7 +61,9 @@ export class ServedCall {
    */
   begin(): AnyHandler {
     const { service, handler } = this.route.resolve(this.call.headers);
-    this.#ended = this.#serving.observer.begin(service, this.route.method);
+    const { observer, tracer } = this.#serving;
+    this.#ended = observer.begin(service, this.route.method);
+    this.#span = tracer && CallSpan.served(tracer, this.call.headers, this.route.method, service);
     this.#timer = atDeadline(this.call.deadline, () => {
       this.#late();
     });
@@ -65,7 +72,9 @@ export class ServedCall {
 
   /** Runs a handler in the context of the call. */
   run<T>(handler: () => T): T {
-    return this.#serving.propagatesContext ? serving(this.call, handler) : handler();
+    const span = this.#span;
+    const work = span === undefined ? handler : (): T => span.run(handler);
+    return this.#serving.propagatesContext ? serving(this.call, work) : work();
   }
 
   /** Notes that the call has been answered. */
@@ -101,5 +110,7 @@ export class ServedCall {
     clearTimeout(this.#timer);
     this.#ended(code);
     this.#ended = nothing;
+    this.#span?.end(code);
+    this.#span = undefined;
   }
 }

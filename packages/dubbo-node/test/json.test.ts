@@ -162,7 +162,11 @@ describe.each(PROTOCOLS)("JSON over %s", (_name, send) => {
       body,
     });
     expect((await send(port, ofVersion("1.0.0"))).body).toBe('{"message":"X"}');
-    expect(await send(port, ofVersion("2.0.0"))).toMatchObject({ code: 501 });
+    const wanted = "org.apache.dubbo.samples.Greeter:2.0.0";
+    expect(await send(port, ofVersion("2.0.0"))).toMatchObject({
+      code: 404,
+      body: failed(404, `Invoker for gRPC not found: no provider for ${wanted}`),
+    });
   });
 
   test("turns the error of a handler into its HTTP status, and logs an unexpected one", async () => {
