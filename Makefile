@@ -103,7 +103,7 @@ cluster-clean: $(DEPENDENCIES) ## remove it and all that was built for it
 test: $(DEPENDENCIES) ## check types, lint and format, and run the unit tests
 	@npm test
 
-interop: $(DEPENDENCIES) ## test calls from and to Dubbo for Java (JDK 17, Maven, Go)
+interop: $(DEPENDENCIES) ## test calls from and to other SDKs (JDK 17, Maven, Go, Python)
 	@npm run --silent interop
 
 e2e: $(DEPENDENCIES) ## test all on the local cluster, 50 min (root, JDK 17, Maven)
@@ -111,6 +111,7 @@ e2e: $(DEPENDENCIES) ## test all on the local cluster, 50 min (root, JDK 17, Mav
 
 soak: $(DEPENDENCIES) ## as e2e, with more of everything: before a release
 	@SOAK=1 npm run --silent e2e
+	@node packages/dubbo-node/bench/main.ts robustness --minutes 30
 
 actionlint: ## check the workflows of .github/ (Go)
 	@go run github.com/rhysd/actionlint/cmd/actionlint@$(ACTIONLINT)

@@ -195,6 +195,9 @@ describe("a mesh on the local cluster", () => {
     expect(await run({ consumer: { runtime: "java", image: images.consumer } })).toMatch(
       new RegExp(`response from provider: [\\d.]+:50052, ${callers}`),
     );
+    const javaConsumer = await Scene.now();
+    const [pod] = await javaConsumer.mesh.pods(CONSUMER);
+    expect(await javaConsumer.mesh.log(nameOf(pod))).toContain("attachment in Latin-1 came back: true");
   });
 
   it("without authorization, accepts probes and metrics from other pods", async () => {

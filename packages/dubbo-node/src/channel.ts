@@ -9,6 +9,12 @@ import { SESSION_OPTIONS } from "./http.ts";
 import { status } from "./status.ts";
 
 /**
+ * Most calls on one connection, which has numbers for 2^30. The next call opens another connection,
+ * while the calls in flight go on.
+ */
+const MOST_CALLS = 1_000_000;
+
+/**
  * Carries calls to a provider, over one HTTP/2 connection at a time.
  * The mesh retries, routes and balances the calls; the connection only leads to the sidecar. It is
  * opened by the first call, and by the next one after it has ended.
@@ -16,6 +22,8 @@ import { status } from "./status.ts";
 export class Channel {
   readonly #target: string;
   #session: ClientHttp2Session | undefined;
+  /** Number of calls on the current connection. */
+  #calls = 0;
   #closed = false;
 
   /** @param target address of the provider, `host:port` */
@@ -29,7 +37,9 @@ export class Channel {
    */
   open(headers: OutgoingHttpHeaders): ClientHttp2Stream {
     if (this.#closed) throw new RpcError(status.UNAVAILABLE, "the reference is closed");
-    return this.#connection().request(headers, { endStream: false });
+    const session = this.#connection();
+    this.#calls += 1;
+    return session.request(headers, { endStream: false });
   }
 
   /** Ends the connection after the calls in flight. */
@@ -39,9 +49,11 @@ export class Channel {
   }
 
   #connection(): ClientHttp2Session {
+    if (this.#calls >= MOST_CALLS) this.#session?.close();
     // A session is also closed once the peer has announced its end.
     if (this.#session !== undefined && !this.#session.closed && !this.#session.destroyed)
       return this.#session;
+    this.#calls = 0;
     const session = connect(`http://${this.#target}`, {
       ...SESSION_OPTIONS,
       settings: { enablePush: false },

@@ -70,12 +70,17 @@ function decodeMessage(text: string): string {
   }
 }
 
-/** Returns the name of an error code of HTTP/2. */
-function nameOfReset(code: number): string {
-  const [name = String(code)] =
-    Object.entries(constants).find(([key, value]) => value === code && key.startsWith("NGHTTP2_")) ?? [];
-  return name.replace("NGHTTP2_", "");
+/** Returns the failure of a call with an answer that is not gRPC. */
+function ofHttp(http: number): RpcError {
+  return new RpcError(OF_HTTP[http] ?? status.UNKNOWN, `HTTP status ${http} without a gRPC status`);
 }
+
+/** Error codes of HTTP/2, by number. Source: RFC 9113, 7. */
+const RESETS = [
+  ...["NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT"],
+  ...["STREAM_CLOSED", "FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR"],
+  ...["CONNECT_ERROR", "ENHANCE_YOUR_CALM", "INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED"],
+];
 
 /** Returns why a connection failed. Node.js wraps the error for calls that waited for it. */
 function reasonOf({ message, cause }: Error): string {
@@ -107,6 +112,7 @@ class Attempt {
     const note = (fields: IncomingHttpHeaders, _flags: number, raw: string[]): void => {
       this.#response ??= fields;
       if (fields["grpc-status"] !== undefined) this.#endByTrailers(fields, new Headers(raw));
+      else if (Number(fields[":status"] ?? 200) !== 200) this.stop(ofHttp(Number(fields[":status"])));
     };
     stream.on("response", note).on("trailers", note);
     stream.on("error", (error: NodeJS.ErrnoException) => {
@@ -134,9 +140,15 @@ class Attempt {
     );
   }
 
-  /** Ends the call on this side, unless it has ended. */
+  /** Ends the call on this side, unless it has ended. Replies that have arrived can still be read. */
   stop(error: RpcError): void {
+    if (this.#ended !== undefined) return;
     this.#end(error);
+    this.leave();
+  }
+
+  /** Tells the provider that nobody reads or sends any more. */
+  leave(): void {
     const { readableEnded, writableFinished } = this.#stream;
     if (!readableEnded || !writableFinished) this.#stream.close(constants.NGHTTP2_CANCEL);
   }
@@ -151,10 +163,13 @@ class Attempt {
         reader ??= new MessageReader({ encoding, limit });
         for (const frame of reader.push(chunk)) yield await reader.decode(method.output, frame);
       }
+      if (reader?.incomplete === true) throw new RpcError(status.INTERNAL, "a reply is cut off");
     } catch (error) {
       // Any other error is that of the stream, which ends the call when it closes.
-      if (error instanceof RpcError) this.stop(error);
+      if (error instanceof RpcError) this.#unreadable(error);
     }
+    // A provider that has ended its side without a status waits for the end of this side.
+    if (this.#ended === undefined) this.#stream.end();
     while (this.#ended === undefined) await drained(this.#stream);
   }
 
@@ -166,13 +181,19 @@ class Attempt {
     }
     try {
       for await (const request of requests) {
-        if (this.#ended !== undefined) return;
+        if (this.#ended !== undefined || this.#stream.writableEnded) return;
         if (!this.#stream.write(request)) await drained(this.#stream);
       }
       this.#stream.end();
     } catch (error) {
       this.stop(asRpcError(error));
     }
+  }
+
+  /** Fails the call, although the provider may have reported a success. */
+  #unreadable(error: RpcError): void {
+    if (this.#ended?.error === undefined) this.#ended = { error, attachments: NO_ATTACHMENTS };
+    this.leave();
   }
 
   #endByTrailers(fields: IncomingHttpHeaders, trailers: Headers): void {
@@ -183,16 +204,19 @@ class Attempt {
   }
 
   #endByClose(connectionLost: boolean): void {
-    const http = Number(this.#response?.[":status"] ?? 200);
     const reset = this.#error?.code === "ERR_HTTP2_STREAM_ERROR";
     const { rstCode } = this.#stream;
     const fail = (code: Status, details: string): void => {
       this.#end(new RpcError(code, details, { cause: this.#error }));
     };
-    if (http !== 200) fail(OF_HTTP[http] ?? status.UNKNOWN, `HTTP status ${http} without a gRPC status`);
-    else if (this.#error !== undefined && !reset) fail(status.UNAVAILABLE, reasonOf(this.#error));
+    if (this.#error !== undefined && !reset) fail(status.UNAVAILABLE, reasonOf(this.#error));
     else if (connectionLost) fail(status.UNAVAILABLE, "the connection was lost");
-    else fail(OF_RESET[rstCode] ?? status.INTERNAL, `the provider reset the call: ${nameOfReset(rstCode)}`);
+    else if (rstCode === constants.NGHTTP2_NO_ERROR) fail(status.UNKNOWN, "the provider sent no status");
+    else
+      fail(
+        OF_RESET[rstCode] ?? status.INTERNAL,
+        `the provider reset the call: ${RESETS[rstCode] ?? rstCode}`,
+      );
   }
 
   /**
@@ -244,7 +268,9 @@ export async function* call(channel: Channel, outgoing: Outgoing): AsyncGenerato
   } finally {
     clearTimeout(timer);
     for (const signal of signals) signal.removeEventListener("abort", cancel);
+    // A reader that has left its replies early cancels the call.
     cancel();
+    attempt?.leave();
     const { error, attachments } = attempt?.ended ?? { attachments: NO_ATTACHMENTS };
     onEnd(error?.code ?? status.OK, attachments);
   }

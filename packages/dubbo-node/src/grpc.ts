@@ -1,6 +1,5 @@
 import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import type { DescMessage, Message, MessageInitShape } from "@bufbuild/protobuf";
-import { putAttachments } from "./attachments.ts";
 import { Call } from "./call.ts";
 import { deadlineOf } from "./deadline.ts";
 import { asRpcError, RpcError } from "./error.ts";
@@ -37,22 +36,8 @@ function encodeMessage(details: string): string {
 }
 
 /** Returns the trailers of a failure. */
-function failure({ code, details, attachments }: RpcError): HeaderFields {
-  const fields: HeaderFields = {};
-  try {
-    putAttachments(fields, attachments);
-  } catch (error) {
-    return failure(new RpcError(code, `${details} (${asRpcError(error).details})`));
-  }
-  return { ...fields, "grpc-status": String(code), "grpc-message": encodeMessage(details) };
-}
-
-/** Returns the trailers of a success. */
-function success(call: Call): HeaderFields {
-  if (!call.hasReplyAttachments) return OK_TRAILERS;
-  const fields: HeaderFields = { ...OK_TRAILERS };
-  putAttachments(fields, call.replyAttachments);
-  return fields;
+function failure({ code, details }: RpcError, attachments: HeaderFields = {}): HeaderFields {
+  return { ...attachments, "grpc-status": String(code), "grpc-message": encodeMessage(details) };
 }
 
 /** True if the caller has reset the stream, or disconnected. Sending an answer would throw. */
@@ -108,6 +93,7 @@ class GrpcCall {
   #readOne(handler: AnyHandler): void {
     let only: Frame | undefined;
     this.#stream.on("data", (chunk: Buffer) => {
+      if (this.#over) return;
       try {
         for (const frame of this.#reader.push(chunk)) {
           // Apache's SDK for Python ends a request with an empty message, which Java ignores.
@@ -168,7 +154,7 @@ class GrpcCall {
     const bytes = await this.#frame(await reply);
     if (this.#over) return;
     // Attachments that cannot be sent fail the call before its reply is sent.
-    this.#trailers = success(this.#served.call);
+    this.#trailers = this.#success();
     this.#respond();
     this.#stream.write(bytes);
   }
@@ -182,8 +168,14 @@ class GrpcCall {
       if (!this.#stream.write(bytes)) await drained(this.#stream);
     }
     if (this.#over) return;
-    this.#trailers = success(this.#served.call);
+    this.#trailers = this.#success();
     this.#respond();
+  }
+
+  #success(): HeaderFields {
+    const { call } = this.#served;
+    if (!call.hasReplyAttachments) return OK_TRAILERS;
+    return { ...this.#served.headersOf(call.replyAttachments), ...OK_TRAILERS };
   }
 
   #frame(reply: Reply): Buffer | Promise<Buffer> {
@@ -208,10 +200,18 @@ class GrpcCall {
   #sendFailure(error: RpcError): void {
     const stream = this.#stream;
     if (isClosed(stream)) return;
-    this.#trailers = failure(error);
+    this.#trailers = this.#failure(error);
     if (stream.headersSent) stream.end();
     else respondWithStatus(stream, this.#trailers);
     this.#refuseRequests();
+  }
+
+  #failure(error: RpcError): HeaderFields {
+    try {
+      return failure(error, this.#served.headersOf(error.attachments));
+    } catch (invalid) {
+      return failure(new RpcError(error.code, `${error.details} (${asRpcError(invalid).details})`));
+    }
   }
 
   /** Discards further requests, and tells a caller that goes on sending them to stop. */

@@ -10,7 +10,7 @@ import {
   type MessageInitShape,
   toJson,
 } from "@bufbuild/protobuf";
-import { putAttachments, TIMEOUT_HEADER } from "./attachments.ts";
+import { TIMEOUT_HEADER } from "./attachments.ts";
 import { Call } from "./call.ts";
 import { deadlineOf } from "./deadline.ts";
 import { asRpcError, RpcError } from "./error.ts";
@@ -69,20 +69,20 @@ class HttpError extends RpcError {
   }
 }
 
-/** Returns headers with attachments. */
-function attachmentFields(attachments: Parameters<typeof putAttachments>[1]): HeaderFields {
-  const fields: HeaderFields = {};
-  putAttachments(fields, attachments);
-  return fields;
-}
-
-/** Answers with a failure, in the form of Dubbo's ErrorResponse. */
-function answerFailure(exchange: Exchange, error: RpcError): void {
+/**
+ * Answers with a failure, in the form of Dubbo's ErrorResponse.
+ * @param headersOf returns the headers with its attachments (default: none)
+ */
+function answerFailure(
+  exchange: Exchange,
+  error: RpcError,
+  headersOf: ServedCall["headersOf"] = () => ({}),
+): void {
   const code = error instanceof HttpError ? error.http : HTTP_STATUS[error.code];
   let fields: HeaderFields = error instanceof HttpError ? error.fields : {};
   let message = error.details;
   try {
-    fields = { ...fields, ...attachmentFields(error.attachments) };
+    fields = { ...fields, ...headersOf(error.attachments) };
   } catch (invalid) {
     message = `${message} (${asRpcError(invalid).details})`;
   }
@@ -160,7 +160,7 @@ async function serve(exchange: Exchange, server: Serving): Promise<void> {
     throw new RpcError(status.UNIMPLEMENTED, `${method.name} is a stream: call it by gRPC`);
   const call = new Call({ headers, remoteAddress, deadline: deadlineIn(headers) });
   const served = new ServedCall(route, call, server, (error) => {
-    answerFailure(exchange, error);
+    answerFailure(exchange, error, (attachments) => served.headersOf(attachments));
   });
   exchange.onClose(() => {
     served.cancel();
@@ -170,7 +170,7 @@ async function serve(exchange: Exchange, server: Serving): Promise<void> {
     const request = requestOf(method.input, await bodyOf(exchange, server.payload));
     const reply = (await served.run(() => handler(request, call))) as MessageInitShape<DescMessage>;
     const body = JSON.stringify(toJson(method.output, create(method.output, reply)));
-    const fields = call.hasReplyAttachments ? attachmentFields(call.replyAttachments) : {};
+    const fields = call.hasReplyAttachments ? served.headersOf(call.replyAttachments) : {};
     if (call.finished) return;
     served.succeed();
     exchange.answer(200, fields, body);

@@ -1,8 +1,10 @@
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { Tracer } from "@opentelemetry/api";
+import { type AttachmentsInit, putAttachments } from "./attachments.ts";
 import { type Call, serving } from "./call.ts";
 import { atDeadline } from "./deadline.ts";
 import { asRpcError, RpcError } from "./error.ts";
+import type { HeaderFields } from "./headers.ts";
 import type { End } from "./metrics.ts";
 import type { Route, Router } from "./router.ts";
 import type { AnyHandler, DubboService } from "./service.ts";
@@ -13,7 +15,7 @@ import { type Status, status } from "./status.ts";
 export interface CallObserver {
   /** Runs at the start of a call; the returned function runs at its end, with the status. */
   begin(service: DubboService, method: DescMethod): End;
-  /** Runs when a handler throws an error other than an RpcError. */
+  /** Runs when a handler throws an error other than an RpcError, or attachments cannot be sent. */
   failed(method: DescMethod, error: unknown): void;
 }
 
@@ -75,6 +77,21 @@ export class ServedCall {
     const span = this.#span;
     const work = span === undefined ? handler : (): T => span.run(handler);
     return this.#serving.propagatesContext ? serving(this.call, work) : work();
+  }
+
+  /**
+   * Returns headers with attachments. One that cannot be sent is logged.
+   * @throws RpcError INTERNAL that names it
+   */
+  headersOf(attachments: AttachmentsInit): HeaderFields {
+    const fields: HeaderFields = {};
+    try {
+      putAttachments(fields, attachments);
+    } catch (error) {
+      this.#serving.observer.failed(this.route.method, error);
+      throw error;
+    }
+    return fields;
   }
 
   /** Notes that the call has been answered. */

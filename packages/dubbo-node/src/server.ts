@@ -1,4 +1,4 @@
-import type { Server } from "node:http";
+import type { Server, ServerResponse } from "node:http";
 import { createServer as createHttp2Server, type Http2Server, type ServerHttp2Session } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
 import { answerGrpc } from "./grpc.ts";
@@ -29,6 +29,8 @@ export class TripleServer {
   /** Listens, and serves the connections that are not HTTP/2. */
   readonly #http1: Server;
   readonly #sessions = new Set<ServerHttp2Session>();
+  /** Answers over HTTP/1.1 that have not been sent. */
+  readonly #answers = new Set<ServerResponse>();
   /** Connections that have not sent anything yet. */
   readonly #silent = new Set<Socket>();
 
@@ -62,6 +64,7 @@ export class TripleServer {
       this.#http1.close(() => {
         resolve();
       });
+      for (const answer of this.#answers) answer.shouldKeepAlive = false;
       // Sends GOAWAY.
       for (const session of this.#sessions) session.close();
       for (const socket of this.#silent) socket.destroy();
@@ -98,6 +101,9 @@ export class TripleServer {
     const server = createServer(
       { maxHeaderSize: MOST_HEADER_BYTES, keepAliveTimeout: 0 },
       (request, response) => {
+        response.shouldKeepAlive &&= server.listening;
+        this.#answers.add(response);
+        response.on("close", () => this.#answers.delete(response));
         answerRequest(request, response, this.#serving);
       },
     );

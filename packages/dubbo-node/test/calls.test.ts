@@ -187,15 +187,30 @@ test("turns an error of a handler into the call's status, and logs an unexpected
   ]);
 });
 
-test("keeps the status of an error with invalid attachments, and reports them", async () => {
-  const { call } = await calling({
-    greet: () => {
-      throw new RpcError(status.ABORTED, "first", { attachments: new Map([["a", "€"]]) });
+test("keeps the status of an error with invalid attachments, and logs them by name", async () => {
+  const { log, lines } = recorder();
+  const { call } = await calling(
+    {
+      greet: () => {
+        throw new RpcError(status.ABORTED, "first", { attachments: new Map([["a", "€"]]) });
+      },
+      *greetServerStream(_request, { replyAttachments }) {
+        replyAttachments.set("b c", "1");
+        yield { message: "one" };
+      },
     },
-  });
+    log,
+  );
+  expect((await error(texts(call.greetServerStream({})))).message).toMatch(
+    /^INTERNAL: attachment "b c" cannot be sent: /,
+  );
   expect((await error(call.greet({}))).message).toMatch(
     /^ABORTED: first \(attachment "a" cannot be sent: .*\)$/,
   );
+  expect(lines).toEqual([
+    expect.stringMatching(/greetServerStream threw .*attachment "b c" cannot be sent/) as string,
+    expect.stringMatching(/greet threw .*attachment "a" cannot be sent/) as string,
+  ]);
 });
 
 test("tells the handler that its caller cancelled or disconnected", async () => {

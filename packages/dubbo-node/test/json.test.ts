@@ -267,6 +267,30 @@ test("answers several calls on one connection of HTTP/1.1, and closes it at the 
   await eventually("the close", () => Object.keys(agent.freeSockets).length === 0 || undefined);
 });
 
+test("answers a call in flight on a kept connection, and ends the drain with it", async () => {
+  const started = await serving({
+    greet: async () => {
+      await sleep(200);
+      return { message: "done" };
+    },
+  });
+  const agent = new Agent({ keepAlive: true });
+  ending.push(() => {
+    agent.destroy();
+  });
+  const options = { host: "127.0.0.1", port: started.port, path: `${GREETER}/greet`, method: "POST" };
+  const request = httpRequest({ ...options, headers: JSON_HEADERS, agent });
+  const answered = once(request, "response") as Promise<[IncomingMessage]>;
+  request.end("{}");
+  await sleep(50);
+  const drained = started.drain();
+  const [response] = await answered;
+  expect((await buffer(response)).toString()).toBe('{"message":"done"}');
+  const start = performance.now();
+  await drained;
+  expect(performance.now() - start).toBeLessThan(1000);
+});
+
 test("cancels a call whose caller disconnects", async () => {
   let aborted = false;
   const { port } = await serving({

@@ -6,6 +6,7 @@ import org.apache.dubbo.config.ProtocolConfig;
 import org.apache.dubbo.config.ReferenceConfig;
 import org.apache.dubbo.config.RegistryConfig;
 import org.apache.dubbo.config.bootstrap.DubboBootstrap;
+import org.apache.dubbo.rpc.RpcContext;
 import org.apache.dubbo.samples.Greeter;
 import org.apache.dubbo.samples.GreeterReply;
 import org.apache.dubbo.samples.GreeterRequest;
@@ -13,7 +14,7 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Calls `greet` at an interval in Dubbo's mesh mode. Dubbo completes the name of the Kubernetes
+ * Calls `greet` at an interval in Dubbo's mesh mode, and `greetWithAttachment` after the first call. Dubbo completes the name of the Kubernetes
  * service `--provided-by` with POD_NAMESPACE and CLUSTER_DOMAIN.
  *
  * <p>Further options: `--provider-port`, `--version`, `--name` (of the application), `--port`,
@@ -27,6 +28,8 @@ public final class MeshConsumer {
     }
 
     private static final Logger LOG = LoggerFactory.getLogger(MeshConsumer.class);
+
+    private static final String ATTACHMENT = "user-attachment";
 
     private MeshConsumer() {}
 
@@ -71,12 +74,22 @@ public final class MeshConsumer {
         return reference;
     }
 
+    private static void greetWithAttachment(Greeter greeter) {
+        RpcContext.getClientAttachment().setAttachment(ATTACHMENT, "caf\u00e9");
+        greeter.greetWithAttachment(GreeterRequest.getDefaultInstance());
+        Object reply = RpcContext.getClientResponseContext().getObjectAttachment(ATTACHMENT);
+        LOG.info("attachment in Latin-1 came back: {}", "hello,caf\u00e9".equals(reply));
+    }
+
     private static void greet(Greeter greeter, int call) {
         try {
             GreeterReply reply = greeter.greet(
                     GreeterRequest.newBuilder().setName("service mesh").build());
             LOG.info("consumer Unary reply <-message: \"{}\"", reply.getMessage());
             System.out.println("==================== dubbo invoke " + call + " end ====================");
+            if (call == 1) {
+                greetWithAttachment(greeter);
+            }
         } catch (RuntimeException e) {
             LOG.error("dubbo invoke {} failed: {}", call, e.toString());
         }
