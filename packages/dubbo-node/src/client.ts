@@ -140,7 +140,7 @@ class Attempt {
     );
   }
 
-  /** Ends the call on this side, unless it has ended. Replies that have arrived can still be read. */
+  /** Ends the call on this side, unless it has ended. Arrived replies can still be read. */
   stop(error: RpcError): void {
     if (this.#ended !== undefined) return;
     this.#end(error);

@@ -17,7 +17,7 @@ afterEach(async () => {
 
 type Behaviour = (stream: ServerHttp2Stream, call: number) => void;
 
-/** Starts a provider without the SDK, and returns a reference to it and the number of connections. */
+/** Starts a provider without the SDK. Returns a reference to it, and counts its connections. */
 async function calling(behaviour: Behaviour) {
   const sessions: ServerHttp2Session[] = [];
   let calls = 0;
