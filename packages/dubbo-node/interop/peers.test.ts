@@ -35,6 +35,7 @@ const COUNTED = ["request 0 1", "request 1 2", "request 2 3"];
 const LONG = 1000;
 
 const go = await available("go", ["version"]);
+const curl = await available("curl", ["--version"]);
 const python = await available("python3", ["-c", "import ensurepip, venv"]);
 
 function ok(reply: unknown, attachments: object = {}): object {
@@ -120,6 +121,44 @@ describe.skipIf(!go)("ghz", () => {
     const options = ["--insecure", "--format", "json", ...target, ...load, `127.0.0.1:${running.port}`];
     const { stdout } = await execa("go", ["run", program, ...options]);
     expect(JSON.parse(stdout)).toMatchObject({ count: calls, statusCodeDistribution: { OK: calls } });
+  });
+});
+
+describe.skipIf(!curl).each(["--http1.1", "--http2-prior-knowledge"])("curl %s", (protocol) => {
+  withProvider("ours");
+
+  /** Returns the HTTP status, the content type and the body. */
+  async function answer(path: string, ...options: string[]): Promise<string> {
+    const written = ["--write-out", "\n%{http_code} %{content_type}", "--silent"];
+    const { stdout } = await execa("curl", [
+      protocol,
+      ...written,
+      ...options,
+      `127.0.0.1:${running.port}${path}`,
+    ]);
+    return stdout;
+  }
+
+  const json = ["--header", "content-type: application/json"];
+
+  it.each([
+    ["UpperCaseGreet", [...json, "--data", '{"name":"é"}'], '{"message":"É"}\n200'],
+    ["upperCaseGreet", [...json, "--data", "{}"], "{}\n200"],
+    ["noSuchMethod", [...json, "--data", "{}"], '{"message":"Invoker not found","status":"404"}\n404'],
+    ["greet", [], `{"message":"Request method 'GET' not supported","status":"405"}\n405`],
+    [
+      "greet",
+      ["--header", "content-type: text/csv", "--data", "x"],
+      `{"message":"Unsupported Media Type 'text/csv'","status":"415"}\n415`,
+    ],
+    ["greetException", [...json, "--data", "{}"], '{"message":"Biz Exception","status":"500"}\n500'],
+  ])("gets %s %j in JSON", async (method, options, wanted) => {
+    expect(await answer(`/${GREETER}/${method}`, ...options)).toBe(`${wanted} application/json`);
+  });
+
+  it("gets a readable error for a broken body", async () => {
+    const seen = await answer(`/${GREETER}/greet`, ...json, "--data", '{"name":');
+    expect(seen).toMatch(/^\{"message":"Error decoding json: .*","status":"500"\}\n500 application\/json$/);
   });
 });
 
