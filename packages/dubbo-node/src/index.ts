@@ -8,5 +8,5 @@ export type { LivenessCheck } from "./qos.ts";
 export type { CallOptions, DubboReference } from "./reference.ts";
 export { run } from "./run.ts";
 export { dubboService, type DubboService, type Handlers } from "./service.ts";
-export { type Status, status, statusName } from "./status.ts";
+export { type Status, status } from "./status.ts";
 export { applicationSettings, milliseconds, referenceSettings } from "./settings.ts";
