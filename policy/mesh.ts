@@ -233,7 +233,10 @@ function targetOf(cluster: unknown): Clusters {
   };
 }
 
-/** Returns the checks of an EnvoyFilter, but those of inbound clusters: the own application. */
+/**
+ * Returns the health checks of an EnvoyFilter. Leaves out inbound clusters, which lead to the pod's
+ * own application.
+ */
 function checksOf(object: KubernetesObject, mesh: Omit<ManifestMesh, "checks">) {
   return items(at(object, "spec", "configPatches")).flatMap((patch, index) => {
     const path = `spec.configPatches[${index}]`;

@@ -5,7 +5,7 @@ import { rejectWeakProduction } from "./production.ts";
 
 /** Adds an issue for each invalid combination of keys, and each setting too weak for production. */
 export function checkCombinations(given: Given, context: z.RefinementCtx): void {
-  // The issues so far already name the wrong keys.
+  // Check combinations only if every single key is valid.
   if (context.issues.length > 0) return;
   for (const check of [rejectCombinations, rejectWeakProduction]) {
     check(given, (path, message) => {

@@ -49,7 +49,7 @@ function toUserError(error: unknown, { cluster, context }: Target): unknown {
     );
   }
   if (NO_KUBECONFIG.test(reason)) return noKubeconfig(cluster, reason, cause);
-  // If a webhook does not answer, the cluster itself still does.
+  // An error about a webhook does not mean that the cluster is unreachable.
   if (UNREACHABLE.test(reason) && !stderr.includes("webhook")) {
     return new UserError(
       `the cluster of context ${context} does not answer: ${reason}`,

@@ -93,7 +93,7 @@ const SECRET: JsonSchema = {
 
 /**
  * Returns a schema that also accepts an encrypted value. Editors offer the choices of `anyOf`, but
- * not those of `else`, which gives better errors.
+ * but not those of `else`, which gives better errors.
  */
 function orSecret({ description, default: value, ...schema }: JsonSchema): JsonSchema {
   const isChoice = schema.enum !== undefined || [schema.type].flat().includes("boolean");

@@ -31,7 +31,7 @@ export interface DriftingField {
   readonly subresource?: string;
   /** Time of the manager's last change of the object. */
   readonly time?: string;
-  /** Command that undoes the drift. Fields of one object may have one command. */
+  /** Command that undoes the drift. Fields of one object can share a command. */
   readonly mend: string;
 }
 

@@ -1,5 +1,5 @@
-// The greeter's unary method on node:http2 alone, without the SDK: what the transport and the
-// handler cost. It checks nothing, counts nothing, and knows no deadline.
+// Serves the greeter's unary method on node:http2 without the SDK, to measure the cost of the
+// transport and the handler. It has no checks, no metrics and no deadlines.
 import { createServer, type ServerHttp2Stream } from "node:http2";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { logger } from "dubbo-node/logger";

@@ -48,7 +48,7 @@ const IDLE_MS = 10_000;
 /** Number of concurrent unary calls, and of the connections that they share. */
 const CONCURRENCY = 50;
 const CONNECTIONS = 5;
-/** Calls in each turn. The providers take turns, so that both see the same state of the machine. */
+/** Calls in each turn. The providers take turns, so that all see the same state of the machine. */
 const TURN = 5000;
 
 const MAX_BUNDLE_MB = 5;
@@ -58,7 +58,7 @@ type Name = (typeof NAMES)[number];
 /** A value for each provider: ours, Java's, and our greeter on node:http2 without the SDK. */
 type Each<T> = Readonly<Record<Name, T>>;
 
-/** Goal for a figure of ours: the largest ratio to another provider. */
+/** Goal for one of our figures: its largest ratio to that of another provider. */
 interface Goal {
   readonly to: "java" | "bare";
   readonly most: number;
@@ -270,7 +270,7 @@ function bundleFigure(): Figure {
  * Compares our provider with Java's and with the bare transport, in one run with one client: start,
  * memory, CPU and size. All log every greeting to /dev/null. Java runs with the defaults of the
  * JVM.
- * @param node path of the Node.js that runs our provider
+ * @param node path of the Node.js that runs our provider and the bare one
  */
 export async function compare(node: string): Promise<Figure[]> {
   await step("build the providers", async () => {

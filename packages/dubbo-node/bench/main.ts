@@ -1,5 +1,5 @@
-// Measures our provider as a process: against Java's, under load and abuse, and at its end. Run by
-// make bench-apps.
+// Measures our provider: compares it with Java's and with the bare transport, tests it under load
+// and invalid input, and ends it during calls. Run by make bench-apps.
 import { execFileSync, spawnSync } from "node:child_process";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { reportError, UserError } from "../../../common/errors.ts";

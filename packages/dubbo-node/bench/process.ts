@@ -32,7 +32,7 @@ export interface Memory {
 
 /** Ticks per second in the times of /proc: USER_HZ, 100 on every Linux. */
 const TICKS = 100;
-/** Pattern of our log lines that a peer must never cause. */
+/** Pattern of our warnings and errors. */
 const PROBLEM = "^\\[[^]]*\\] main +(WARN|ERROR) ";
 
 // Collects three times, with a pause between. An object with a finalizer is freed one collection

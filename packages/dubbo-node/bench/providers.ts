@@ -30,7 +30,7 @@ const { context } = await bundleApplication("provider", { baseImage: "none", pla
 /** Folder with our provider's part of its image. */
 export const BUNDLED = join(PROJECT, context);
 
-/** Returns the command of our provider. Variables from `env` win. */
+/** Returns the command of our provider. Variables in `env` take precedence. */
 export function ours({ port, qosPort }: Ports, env: Readonly<Record<string, string>> = {}): Command {
   return {
     file: process.execPath,

@@ -7,7 +7,7 @@ import { freePorts, ours, untilGreeted } from "./providers.ts";
 /** Time in which kernel and metrics must notice that the callers are gone, ms. */
 const SETTLE_MS = 10_000;
 
-/** Our provider in the view of the scenarios. */
+/** Our provider, as the scenarios use it. */
 export interface Target {
   readonly port: number;
   readonly qosPort: number;
@@ -78,7 +78,10 @@ async function underWay({ qosPort }: Target): Promise<number> {
   return lines.reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
 }
 
-/** Checks the provider: it runs, answers, logs no problem, and has no open calls or files. */
+/**
+ * Checks the provider: it runs, answers, logs no problem, and has no open calls and no more open
+ * files than at its start.
+ */
 export async function checkWell(target: Target): Promise<void> {
   const { server, port } = target;
   const client = new GreeterClient(port);
@@ -95,7 +98,7 @@ export async function checkWell(target: Target): Promise<void> {
     throw new Error(`${files} files are open, ${target.openFiles} were at the start`);
   if (server.ended) throw new Error("the provider has ended");
   if (server.stderr !== "") throw new Error(`on standard error: ${server.stderr}`);
-  // The provider reports connections that send garbage.
+  // Warnings about connections that send garbage are expected.
   const problems = server.problems.filter((line) => !line.includes("connection of 127.0.0.1: "));
   if (problems.length > 0) throw new Error(`logged: ${problems.slice(0, 5).join("\n")}`);
 }

@@ -85,8 +85,8 @@ function failures(consumer: Side, provider: Side): Expected {
 }
 
 /**
- * Returns the expected results of all scenarios.
- * They are the same for all providers and consumers, except for the functions above.
+ * Returns the expected results of all scenarios. Only those from the functions above depend on
+ * provider, consumer or setting.
  */
 export function expected(consumer: Side, provider: Side, setting: Setting): Expected {
   return {
@@ -97,7 +97,8 @@ export function expected(consumer: Side, provider: Side, setting: Setting): Expe
     queryCancelResult: ok("false"),
     greetWithAttachment: ok("hello,service mesh", { "user-attachment": "hello,me" }),
     attachmentInLatin1: ok("hello,service mesh", { "user-attachment": "hello,  café " }),
-    // The key arrives with its capital letters, so it is not the echoed key.
+    // The provider echoes `user-attachment`. This key arrives with capital letters, so nothing is
+    // echoed.
     attachmentWithUpperCaseKey: ok("hello,service mesh", { "user-attachment": "hello,null" }),
     attachmentAbsent: ok("hello,service mesh", { "user-attachment": "hello,null" }),
     greetReturnBigAttachment: ok("hello,service mesh", { "user-attachment": summary(BIG) }),

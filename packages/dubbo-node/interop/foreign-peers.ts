@@ -31,7 +31,7 @@ export async function buildGoPeer(): Promise<void> {
   );
 }
 
-/** Installs grpcio in a folder of its own, unless the pinned version is there. */
+/** Installs grpcio in a separate folder, unless the pinned version is there. */
 export async function installPythonPeer(): Promise<void> {
   const [wanted, installed] = [join(PYTHON, "requirements.txt"), join(VENV, "requirements.txt")];
   const found = await readFile(installed, "utf8").catch(() => undefined);

@@ -70,7 +70,7 @@ const COMMON = {
 const SPECIAL = {
   "grpc-go": {},
   "connect-go": { attachmentInLatin1: ok(`hello,${NAME}`, { [ATTACHMENT]: "hello,café" }) },
-  // Apache's SDK for Python sends a second, empty request message.
+  // Sends a second, empty message, as Apache's SDK for Python does.
   grpcio: { unaryWithSecondMessage: ok("SERVICE MESH"), serverStreamWithSecondMessage: ok(TEN) },
 };
 
@@ -232,7 +232,8 @@ describe.skipIf(!go).each(GO_LIBRARIES)("our consumer calls a server of %s", (li
     expect(await replied(NAME, { attachments })).toEqual(new Map([[ATTACHMENT, "hello,  me  "]]));
   });
 
-  // grpc-go refuses to send it. A skipped test would count as failed in CI.
+  // grpc-go refuses to send Latin-1. The test is left out, because CI counts a skipped test as
+  // failed.
   if (library === "connect-go") {
     it("which answers with an attachment in Latin-1", async () => {
       expect(await replied("Latin-1", {})).toEqual(new Map([[ATTACHMENT, "café"]]));
@@ -265,8 +266,8 @@ describe.skipIf(!go).each(GO_LIBRARIES)("our consumer calls a server of %s", (li
   it("which misses the deadline of unary calls and streams", async () => {
     const timeout = 60;
     const calls: Promise<string | undefined>[] = [];
-    // grpc-go resets a late call. Of calls that start apart, a tenth see the reset before their own
-    // timer.
+    // grpc-go resets a late call. The calls start at different times, so that a tenth of them get
+    // the reset before their own timer fires.
     for (let index = 0; index < 200; index += 1) {
       calls.push(failure(reference.call.greet({ name: "slow" }, { timeout })));
       calls.push(failure(texts(reference.call.cancelServerStream({ name: NAME }, { timeout }))));

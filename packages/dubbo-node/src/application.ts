@@ -18,7 +18,10 @@ import { type DubboService, dubboService, type Handlers, type ServiceIdentity } 
 import { tracer } from "./spans.ts";
 import { type ApplicationSettings, referenceKeys, type ReferenceSettings } from "./settings.ts";
 
-/** All interfaces: Dubbo peers dial the address of the pod, and the sidecar delivers there too. */
+/**
+ * Listen address: all network interfaces. Dubbo peers and the sidecar connect to the address of the
+ * pod.
+ */
 const HOST = "0.0.0.0";
 
 /** Options of a {@link DubboApplication}. */

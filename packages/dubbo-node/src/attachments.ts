@@ -72,10 +72,7 @@ const CARRIED_TEXT = /^[\t\x20-\x7e\x80-\xff]*$/;
 /** Name of a header. Source: gRPC over HTTP/2, Custom-Metadata. */
 const CARRIED_NAME = /^[0-9a-z_.-]+$/;
 
-/**
- * Returns the keys as the Java peer spells them, by their lower-case form. Invalid entries are left
- * out.
- */
+/** Returns the original spelling of each key, by the key in lower case. Ignores invalid entries. */
 function spelling(headers: Headers): ReadonlyMap<string, string> {
   const converted = headers.get(CONVERT_HEADER);
   if (converted === undefined) return new Map();

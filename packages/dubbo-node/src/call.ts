@@ -4,7 +4,7 @@ import { type Attachment, type Attachments, RpcError } from "./error.ts";
 import type { HeaderFields, Headers } from "./headers.ts";
 import { status } from "./status.ts";
 
-/** What a transport knows of a call at its start. */
+/** Data of a call that the transport knows at its start. */
 export interface CallStart {
   readonly headers: Headers;
   /** IP address of the caller. */
@@ -61,7 +61,10 @@ export class Call {
     return this.#replyAttachments;
   }
 
-  /** True once the handler has read {@link replyAttachments}. Most replies carry no attachments. */
+  /**
+   * True once the handler has used {@link replyAttachments}. Saves the work for replies without
+   * attachments.
+   */
   get hasReplyAttachments(): boolean {
     return this.#replyAttachments !== undefined;
   }
@@ -101,7 +104,7 @@ export class Call {
     return this.#finished;
   }
 
-  /** Marks the call as answered. Later events on the connection cancel nothing. */
+  /** Marks the call as answered. Later events on the connection no longer cancel it. */
   finish(): void {
     this.#finished = true;
   }

@@ -9,15 +9,15 @@ import { SESSION_OPTIONS } from "./http.ts";
 import { status } from "./status.ts";
 
 /**
- * Most calls on one connection, which has numbers for 2^30. The next call opens another connection,
- * while the calls in flight go on.
+ * Most calls on one connection. HTTP/2 has stream numbers for 2^30 calls. The next call opens a new
+ * connection, and the calls in flight finish on the old one.
  */
 const MOST_CALLS = 1_000_000;
 
 /**
- * Carries calls to a provider, over one HTTP/2 connection at a time.
- * The mesh retries, routes and balances the calls; the connection only leads to the sidecar. It is
- * opened by the first call, and by the next one after it has ended.
+ * Carries calls to a provider, over one HTTP/2 connection at a time. The mesh retries, routes and
+ * balances the calls; the connection only leads to the sidecar. The first call opens the
+ * connection. After it ends, the next call opens a new one.
  */
 export class Channel {
   readonly #target: string;
@@ -50,7 +50,7 @@ export class Channel {
 
   #connection(): ClientHttp2Session {
     if (this.#calls >= MOST_CALLS) this.#session?.close();
-    // A session is also closed once the peer has announced its end.
+    // `closed` is also true after the peer has sent GOAWAY.
     if (this.#session !== undefined && !this.#session.closed && !this.#session.destroyed)
       return this.#session;
     this.#calls = 0;

@@ -82,7 +82,10 @@ const RESETS = [
   ...["CONNECT_ERROR", "ENHANCE_YOUR_CALM", "INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED"],
 ];
 
-/** Returns why a connection failed. Node.js wraps the error for calls that waited for it. */
+/**
+ * Returns the reason why a connection failed. Node.js wraps it for calls that were waiting for the
+ * connection.
+ */
 function reasonOf({ message, cause }: Error): string {
   return cause instanceof Error ? cause.message : message;
 }
@@ -129,7 +132,10 @@ class Attempt {
     return this.#ended;
   }
 
-  /** True if the provider says that it has not looked at the call, which can then be made again. */
+  /**
+   * True if the provider refused the call unprocessed (REFUSED_STREAM), and its only request can be
+   * sent again.
+   */
   get refused(): boolean {
     const { requests } = this.#outgoing;
     const { rstCode } = this.#stream;
@@ -147,13 +153,13 @@ class Attempt {
     this.leave();
   }
 
-  /** Tells the provider that nobody reads or sends any more. */
+  /** Cancels the stream, unless both sides have ended it. */
   leave(): void {
     const { readableEnded, writableFinished } = this.#stream;
     if (!readableEnded || !writableFinished) this.#stream.close(constants.NGHTTP2_CANCEL);
   }
 
-  /** Yields the replies until the call has ended, in whatever way. */
+  /** Yields the replies until the call ends, successfully or not. */
   async *replies(): AsyncGenerator<Message> {
     const { limit, method } = this.#outgoing;
     let reader: MessageReader | undefined;
@@ -165,10 +171,11 @@ class Attempt {
       }
       if (reader?.incomplete === true) throw new RpcError(status.INTERNAL, "a reply is cut off");
     } catch (error) {
-      // Any other error is that of the stream, which ends the call when it closes.
+      // Errors of the stream are ignored: its "close" event ends the call.
       if (error instanceof RpcError) this.#unreadable(error);
     }
-    // A provider that has ended its side without a status waits for the end of this side.
+    // If the provider has ended its side without a status, the stream closes only after this side
+    // ends too.
     if (this.#ended === undefined) this.#stream.end();
     while (this.#ended === undefined) await drained(this.#stream);
   }
@@ -220,8 +227,9 @@ class Attempt {
   }
 
   /**
-   * Notes the end of the call. A provider may end a late call before this process does, with any
-   * status: grpc-go's RST_STREAM becomes CANCELLED.
+   * Records the end of the call. A failure after the deadline becomes DEADLINE_EXCEEDED. The
+   * provider may end a late call first, with another status: grpc-go resets it, which reads as
+   * CANCELLED.
    */
   #end(error: RpcError | undefined, attachments = NO_ATTACHMENTS): void {
     if (this.#ended !== undefined) return;
@@ -238,7 +246,7 @@ function lateError(error: RpcError): RpcError {
 }
 
 /**
- * Makes a call, and yields its replies. Leaving them before their end cancels the call.
+ * Makes a call, and yields its replies. Stopping the iteration early cancels the call.
  * @throws RpcError if the call fails
  */
 export async function* call(channel: Channel, outgoing: Outgoing): AsyncGenerator<Message> {
@@ -271,7 +279,11 @@ export async function* call(channel: Channel, outgoing: Outgoing): AsyncGenerato
     // A reader that has left its replies early cancels the call.
     cancel();
     attempt?.leave();
-    const { error, attachments } = attempt?.ended ?? { attachments: NO_ATTACHMENTS };
+    // Without an attempt, the reference is closed.
+    const { error, attachments } = attempt?.ended ?? {
+      error: { code: status.UNAVAILABLE },
+      attachments: NO_ATTACHMENTS,
+    };
     onEnd(error?.code ?? status.OK, attachments);
   }
 }

@@ -66,8 +66,8 @@ function setOnline({ provided, readiness, log }: CommandContext, online: boolean
 }
 
 /**
- * Returns the command `gracefulShutdown`, for a preStop hook: probes and health say no, and calls
- * go on until the application ends.
+ * Returns the command `gracefulShutdown`, for a preStop hook: `/ready` becomes 503 and health
+ * NOT_SERVING, and calls go on until the application ends.
  */
 function gracefulShutdown({ readiness, log }: CommandContext): Command {
   return {

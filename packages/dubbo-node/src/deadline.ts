@@ -7,14 +7,14 @@ const UNITS: Readonly<Record<string, number>> = {
   u: 1e-3,
   n: 1e-6,
 };
-/** Most milliseconds that 8 digits can say. */
+/** Largest timeout in ms, which has 8 digits. */
 const MOST_MS = 99_999_999;
 /** Longest time of a timer of Node.js, ms. */
 const LONGEST_TIMER = 2_147_483_647;
 
 /**
- * Returns the deadline that a `grpc-timeout` sets, ms since 1970. Like Java, it takes a malformed
- * one for none.
+ * Returns the deadline that a `grpc-timeout` sets, ms since 1970. Like Java, it ignores a malformed
+ * one.
  */
 export function deadlineOf(timeout: string | undefined): number {
   if (timeout === undefined) return Infinity;
@@ -28,7 +28,10 @@ export function timeoutOf(deadline: number): string {
   return left <= MOST_MS ? `${left}m` : `${Math.ceil(left / 1000)}S`;
 }
 
-/** Runs `work` at a deadline. Clear the returned timer when the work has become useless. */
+/**
+ * Runs `work` at a deadline. A deadline more than 24 days away sets no timer. Clear the returned
+ * timer if the work is no longer needed.
+ */
 export function atDeadline(deadline: number, work: () => void): NodeJS.Timeout | undefined {
   const wait = deadline - Date.now();
   return wait <= LONGEST_TIMER ? setTimeout(work, wait) : undefined;

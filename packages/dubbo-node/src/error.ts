@@ -1,6 +1,6 @@
 import { type Status, status, statusName } from "./status.ts";
 
-/** A received value: text, or the bytes of a binary attachment. */
+/** Value of an attachment: text, or the bytes of a binary one. */
 export type Attachment = string | Uint8Array;
 
 /**

@@ -1,4 +1,4 @@
-/** A header field to send. */
+/** Header fields to send, by name. */
 export type HeaderFields = Record<string, string | number | string[]>;
 
 /**
@@ -9,7 +9,7 @@ export class Headers {
   readonly #raw: readonly string[];
   #values: Map<string, string> | undefined;
 
-  /** @param raw names and values in turns, as Node.js gives them */
+  /** @param raw names and values, alternating, as Node.js gives them */
   constructor(raw: readonly string[] = []) {
     this.#raw = raw;
   }
@@ -20,12 +20,12 @@ export class Headers {
     return value === "" ? undefined : value;
   }
 
-  /** Returns all fields by their names in lower case, without those of HTTP/2 itself. */
+  /** Returns all fields by their names in lower case, without pseudo-headers such as `:path`. */
   entries(): Iterable<[string, string]> {
     return this.#all.entries();
   }
 
-  // Most handlers read few fields or none.
+  // Parsed on first use, because most handlers read few fields or none.
   get #all(): ReadonlyMap<string, string> {
     if (this.#values === undefined) {
       const values = new Map<string, string>();

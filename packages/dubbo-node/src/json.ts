@@ -26,7 +26,7 @@ interface Exchange {
   readonly remoteAddress: string;
   /** Body of the request. */
   readonly body: Readable;
-  /** Runs when the exchange has ended, in whatever way. */
+  /** Registers a listener for the end of the exchange, with or without an answer. */
   onClose(listener: () => void): void;
   answer(code: number, fields: HeaderFields, body: string): void;
 }
@@ -52,10 +52,10 @@ const HTTP_STATUS: Readonly<Record<Status, number>> = {
   [status.UNAUTHENTICATED]: 401,
 };
 
-/** Content types that are read as JSON; like Java, a request without one is too. */
+/** Content types that are read as JSON. As in Java, a request may omit its content type. */
 const JSON_TYPE = /^((application|text)\/json(\s*;\s*charset="?utf-8"?)?)?\s*$/i;
 
-/** A failure with an HTTP status of its own. */
+/** A failure whose HTTP status does not follow from its gRPC status. */
 class HttpError extends RpcError {
   /** HTTP status of the answer. */
   readonly http: number;
@@ -118,7 +118,7 @@ function requestOf(schema: DescMessage, body: string): Message {
   }
 }
 
-/** Rejects what is not a call of a method in JSON. */
+/** Rejects a request that is not a POST with an uncompressed JSON body. */
 function check({ verb, headers }: Exchange): void {
   if (verb !== "POST") {
     const details = `Request method '${verb}' not supported`;
@@ -134,14 +134,17 @@ function check({ verb, headers }: Exchange): void {
   }
 }
 
-/** Returns the deadline of a call, ms since 1970, by gRPC's header or by Dubbo's, which has ms. */
+/**
+ * Returns the deadline of a call, ms since 1970: the earlier of `grpc-timeout` and
+ * `tri-service-timeout`.
+ */
 function deadlineIn(headers: Headers): number {
   const timeout = headers.get(TIMEOUT_HEADER) ?? "";
   const own = /^\d{1,9}$/.test(timeout) ? Date.now() + Number(timeout) : Infinity;
   return Math.min(own, deadlineOf(headers.get("grpc-timeout")));
 }
 
-/** Starts a call, and returns its handler. A version that is not exported is not found. */
+/** Starts a call, and returns its handler. A version or group that is not exported gets a 404. */
 function begun(served: ServedCall): ReturnType<ServedCall["begin"]> {
   try {
     return served.begin();
@@ -238,9 +241,9 @@ export function answerRequest(request: IncomingMessage, response: ServerResponse
     },
     answer(code, fields, body) {
       if (response.destroyed) return;
-      // The rest of a request that is too large is not read.
+      // Close the connection, so that the rest of an unfinished request need not be read.
       if (!request.complete) response.setHeader("connection", "close");
-      // Node.js would send the headers in the encoding of a text body.
+      // With a text body, Node.js would encode the headers as UTF-8 too. They must be Latin-1.
       response.writeHead(code, withBody(fields, body)).end(Buffer.from(body));
       request.resume();
     },

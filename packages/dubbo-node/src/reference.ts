@@ -60,7 +60,7 @@ type Init = MessageInitShape<DescMessage>;
 type Inits = Iterable<Init> | AsyncIterable<Init>;
 type Requests<I extends DescMessage> = Iterable<MessageInitShape<I>> | AsyncIterable<MessageInitShape<I>>;
 
-/** Function that calls a method. It fails with an RpcError. */
+/** Function that calls a method. A failed call throws an RpcError. */
 export type Caller<M> =
   M extends DescMethodUnary<infer I, infer O>
     ? (request: MessageInitShape<I>, options?: CallOptions) => Promise<MessageShape<O>>
@@ -121,7 +121,7 @@ export class DubboReference<S extends DescService> {
 
   /**
    * @param service the generated service
-   * @param options address of the provider, and identity of the caller
+   * @param options address of the provider, wanted version and group, and name of the caller
    */
   constructor(service: S, options: ReferenceOptions) {
     this.#service = service;
@@ -211,7 +211,7 @@ export class DubboReference<S extends DescService> {
     const headers: HeaderFields = {};
     const served = currentCall();
     if (served !== undefined) forwardHeaders(served.headers, headers);
-    // Set after the forwarded headers, so that a handler can start its own span.
+    // Attachments overwrite forwarded headers, so that a handler can set its own trace headers.
     putAttachments(headers, attachments);
     headers[CONSUMER_HEADER] = consumer;
     if (compress) headers["grpc-encoding"] = "gzip";

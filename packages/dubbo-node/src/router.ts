@@ -28,7 +28,7 @@ type Versions = Map<string, Implementation>;
 
 /**
  * Returns a function that picks the implementation of a call, as Dubbo's TriplePathResolver does.
- * @param pathVersion version in the path of the call, which a header overrules
+ * @param pathVersion version in the path; a version header takes precedence
  */
 function resolver(name: string, found: Versions, fallback: boolean, pathVersion?: string): Route["resolve"] {
   const [first] = found.values();
@@ -74,9 +74,8 @@ export class Router {
   readonly #fallback: boolean;
 
   /**
-   * @param fallback serves a call for a version or group that is not exported with one that is, as
-   *   Dubbo does with `dubbo.rpc.tri.resolve-fallback-to-default`; a call without version and group
-   *   is then served too
+   * @param fallback serves a call for an unknown version or group, or for none, with an exported
+   *   one, as `dubbo.rpc.tri.resolve-fallback-to-default` does in Dubbo
    * @throws Error if two services have the same key
    */
   constructor(services: readonly DubboService[], fallback: boolean) {
@@ -90,7 +89,7 @@ export class Router {
       }
     }
     for (const path of this.#versions.keys()) this.#add(path, path);
-    // An exact name comes before the other spelling of another method.
+    // A method's exact name takes precedence over another method's name in the other case.
     for (const path of this.#versions.keys()) {
       const other = otherCase(path);
       if (!this.#routes.has(other)) this.#add(other, path);

@@ -19,7 +19,7 @@ export interface CallObserver {
   failed(method: DescMethod, error: unknown): void;
 }
 
-/** What a server serves, and how. */
+/** Services of a server, and the options of its calls. */
 export interface Serving {
   readonly router: Router;
   /** Observer of the calls. */
@@ -28,7 +28,7 @@ export interface Serving {
   readonly payload: number;
   /**
    * True if handlers make calls, which inherit trace headers and deadline of the incoming call.
-   * Node.js then tracks every promise of a call, so other servers leave it out.
+   * Node.js then tracks every promise of a call, so it is false without references.
    */
   readonly propagatesContext: boolean;
   /** Makes a span of each call (default: none). */
@@ -39,7 +39,10 @@ function nothing(): void {
   // The call has not begun, or has ended.
 }
 
-/** A call that a server serves, in any protocol. It ends once, whatever comes first. */
+/**
+ * A call that a server serves, in any protocol. It ends once: answered, failed, cancelled or timed
+ * out.
+ */
 export class ServedCall {
   readonly route: Route;
   readonly call: Call;

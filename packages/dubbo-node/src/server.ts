@@ -8,15 +8,17 @@ import { answerRequest, answerStream } from "./json.ts";
 import type { Logger } from "./logger.ts";
 import type { Serving } from "./served.ts";
 
-/** First bytes of an HTTP/2 connection. No method of HTTP/1.1 starts so. Source: RFC 9113, 3.4. */
+/**
+ * First bytes of an HTTP/2 connection. No HTTP/1.1 method starts with them. Source: RFC 9113, 3.4.
+ */
 const HTTP2_START = Buffer.from("PRI");
 /** Most bytes of the headers of a request; the default of Node.js for HTTP/2. */
 const MOST_HEADER_BYTES = 65_535;
 /** Time in which a new connection must send something, ms. */
 const FIRST_BYTES_MS = 60_000;
-/** Content type of gRPC, also with a message format that the server knows. */
+/** Content type of gRPC, with or without the format `+proto`. */
 const GRPC = /^application\/grpc(\+proto)?(;|$)/;
-/** Ends of a connection that are no fault of the caller. */
+/** Error codes of connections that end normally, and are not logged. */
 const USUAL_ENDS = new Set(["ECONNRESET", "EPIPE", "HPE_INVALID_EOF_STATE"]);
 
 /**
@@ -35,7 +37,7 @@ export class TripleServer {
   readonly #silent = new Set<Socket>();
 
   /**
-   * @param served what to serve
+   * @param served services, and the options of their calls
    * @param log logger for faults of connections
    */
   constructor(served: Serving, log: Logger) {
@@ -82,7 +84,7 @@ export class TripleServer {
       ...SESSION_OPTIONS,
     });
     server.on("session", (session) => {
-      // A session that has ended has no address.
+      // Read the address now: it is gone after the session ends.
       const address = session.socket.remoteAddress ?? "";
       this.#sessions.add(session);
       session.on("close", () => this.#sessions.delete(session));
@@ -140,7 +142,7 @@ export class TripleServer {
         serveHttp1();
         return;
       }
-      // Unlike HTTP/1.1, an end of the caller's side ends the connection.
+      // In HTTP/2, unlike HTTP/1.1, the connection ends when the caller ends its side.
       socket.allowHalfOpen = false;
       this.#http2.emit("connection", socket);
     };

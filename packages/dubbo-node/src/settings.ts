@@ -99,7 +99,7 @@ export function applicationSettings(defaults: ApplicationDefaults) {
     "dubbo.provider.group": interfacePart.optional(),
     /** Maximum size of a message in either direction, bytes. */
     "dubbo.protocol.payload": whole(1, 1_073_741_824).default(PAYLOAD),
-    /** Serves a call for a version or group that is not exported with one that is. */
+    /** Serves a call for an unknown version or group with an exported one. */
     "dubbo.rpc.tri.resolve-fallback-to-default": flag.default(true),
     /** Serves gRPC's reflection too. Health is served in any case. */
     "dubbo.tri.builtin.service.init": flag.default(false),
@@ -110,8 +110,8 @@ export function applicationSettings(defaults: ApplicationDefaults) {
     /** Lets other machines call more than the probes. The next two settings limit the commands. */
     "dubbo.application.qos-accept-foreign-ip": flag.default(false),
     /**
-     * Highest level of the commands for other machines. Probes are PUBLIC, all other commands are
-     * PROTECTED.
+     * Highest level of the commands for other machines. Probes are PUBLIC, `getConfig` and
+     * `gracefulShutdown` PRIVATE, the others PROTECTED.
      */
     "dubbo.application.qos-anonymous-access-permission-level": z
       .string()
@@ -242,7 +242,7 @@ function given(
  * A variable in one of Dubbo's sections.
  * Kubernetes sets other DUBBO_ variables, for Services whose names start with "dubbo".
  */
-const DUBBO_VARIABLE = /^DUBBO_(APPLICATION|CONSUMER|PROTOCOL|PROVIDER|REFERENCE|REGISTRY|RPC|SERVICE)_/;
+const DUBBO_VARIABLE = /^DUBBO_(APPLICATION|CONSUMER|PROTOCOL|PROVIDER|REFERENCE|REGISTRY|RPC|SERVICE|TRI)_/;
 
 /** Returns the names under Dubbo's prefix that this application does not know. */
 function unknownNames(keys: readonly string[], environment: Environment, file: Properties): string[] {

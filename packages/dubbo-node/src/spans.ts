@@ -14,7 +14,9 @@ import type { HeaderFields, Headers } from "./headers.ts";
 import type { ServiceIdentity } from "./service.ts";
 import { type Status, status, statusName } from "./status.ts";
 
-/** Statuses for which the provider is to blame. Source: OpenTelemetry's conventions for gRPC. */
+/**
+ * Statuses that make the provider's span an error. Source: OpenTelemetry's conventions for gRPC.
+ */
 const FAULTS_OF_PROVIDER: ReadonlySet<Status> = new Set([
   status.UNKNOWN,
   status.DEADLINE_EXCEEDED,
@@ -26,11 +28,12 @@ const FAULTS_OF_PROVIDER: ReadonlySet<Status> = new Set([
 
 /**
  * Returns the tracer of OpenTelemetry's SDK; undefined without an SDK, so that calls cost nothing.
- * The SDK must be registered before, for example by a module that `node --import` loads.
+ * Register the SDK before the application starts, for example in a module that `node --import`
+ * loads.
  */
 export function tracer(): Tracer | undefined {
   const provider = trace.getTracerProvider();
-  // The provider of the API alone has tracers that do nothing, and hands none on.
+  // Without an SDK, the API's own provider has no delegate tracer.
   if ("getDelegateTracer" in provider) {
     const { getDelegateTracer } = provider as { getDelegateTracer: (name: string) => Tracer | undefined };
     if (getDelegateTracer.call(provider, "dubbo-node") === undefined) return undefined;
@@ -77,7 +80,10 @@ export class CallSpan {
     return new CallSpan(from, SpanKind.SERVER, parent, method, of);
   }
 
-  /** Starts the span of a call that is made, under the current span, and adds its headers. */
+  /**
+   * Starts the span of an outgoing call, as a child of the current span, and adds the trace
+   * headers.
+   */
   static made(from: Tracer, headers: HeaderFields, method: DescMethod, of: ServiceIdentity): CallSpan {
     const span = new CallSpan(from, SpanKind.CLIENT, context.active(), method, of);
     propagation.inject(span.#context, headers);

@@ -488,7 +488,7 @@ const RESETTING_SERVER = `
 
 test("reports a late call as DEADLINE_EXCEEDED, also if the provider resets its stream first", async () => {
   const server = new Worker(RESETTING_SERVER, { eval: true });
-  // Ending the thread from outside, within a callback of a connection, can end the process.
+  // Let the thread end itself: `terminate` during a callback of a connection can end the process.
   ending.push(async () => {
     server.postMessage("end");
     await once(server, "exit");

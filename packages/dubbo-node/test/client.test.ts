@@ -17,7 +17,7 @@ afterEach(async () => {
 
 type Behaviour = (stream: ServerHttp2Stream, call: number) => void;
 
-/** Starts a provider without the SDK. Returns a reference to it, and counts its connections. */
+/** Starts a provider without the SDK. Returns its methods, and counts its connections. */
 async function calling(behaviour: Behaviour) {
   const sessions: ServerHttp2Session[] = [];
   let calls = 0;
@@ -143,16 +143,19 @@ test.each<[string, Behaviour, string | RegExp]>([
   }
 });
 
-test("reports a provider that cannot be reached", async () => {
+test("reports a provider that cannot be reached, in errors and metrics", async () => {
+  const counted: string[] = [];
   const reference = new DubboReference(Greeter, {
     target: "127.0.0.1:1",
     consumer: "test",
     timeout: 5000,
+    begin: () => (code) => counted.push(statusName(code)),
     log: recorder().log,
   });
   await expect(reference.call.greet({})).rejects.toThrow("UNAVAILABLE: connect ECONNREFUSED 127.0.0.1:1");
   reference.close();
   await expect(reference.call.greet({})).rejects.toThrow("UNAVAILABLE: the reference is closed");
+  expect(counted).toEqual(["UNAVAILABLE", "UNAVAILABLE"]);
 });
 
 test("makes a call again that the provider has refused, once", async () => {

@@ -40,7 +40,7 @@ async function overHttp1(
   { path = `${GREETER}/greet`, method = "POST", headers = JSON_HEADERS, body }: Sent,
 ) {
   const request = httpRequest({ host: "127.0.0.1", port, path, method, headers, agent: new Agent() });
-  // Node.js sends headers in the encoding of a text body.
+  // With a text body, Node.js would encode the headers as UTF-8 too. They must be Latin-1.
   request.end(body === undefined ? undefined : Buffer.from(body));
   const [response] = (await once(request, "response")) as [IncomingMessage];
   const text = (await buffer(response)).toString();
@@ -79,7 +79,7 @@ async function serving(
   return started;
 }
 
-/** Text of a failure, as Dubbo words it. */
+/** Body of a failure, in Dubbo's form. */
 function failed(code: number, message: string): string {
   return JSON.stringify({ message, status: String(code) });
 }

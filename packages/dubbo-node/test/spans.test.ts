@@ -21,7 +21,7 @@ afterEach(async () => {
   for (const api of [trace, context, propagation]) api.disable();
 });
 
-/** Registers OpenTelemetry's SDK, and returns the function that tells the finished spans. */
+/** Registers OpenTelemetry's SDK. Returns a function that returns the finished spans. */
 function collecting(): () => ReadableSpan[] {
   const exporter = new InMemorySpanExporter();
   const sdk = new NodeTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] });
@@ -48,7 +48,7 @@ function reference(port: number): DubboReference<typeof Greeter> {
 const { SERVER, CLIENT } = SpanKind;
 const SERVICE = "org.apache.dubbo.samples.Greeter";
 
-/** Returns what a span says, without its times and ids. */
+/** Returns the properties of a span to compare. */
 function said({ name, kind, attributes, status: { code } }: ReadableSpan) {
   return { name, kind, attributes, failed: code === SpanStatusCode.ERROR };
 }

@@ -5,8 +5,8 @@ import { callHeaders, END_HEADERS, FRAME, frame, OPENING, PREFACE, RawSocket } f
 
 const CONCURRENCY = 100;
 /**
- * One of this many connections ends in an orderly way. Each orderly end leaves a port in TIME_WAIT,
- * and there are too few ports for all.
+ * One in ten connections ends in an orderly way. Each orderly end leaves a port in TIME_WAIT, and
+ * there are too few ports for all.
  */
 const ORDERLY = 10;
 

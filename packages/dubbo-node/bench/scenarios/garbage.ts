@@ -168,14 +168,14 @@ async function send(port: number, name: string, { outcome, bytes }: Kind): Promi
   }
 }
 
-/** Returns the kinds after which the Node.js of this server keeps no sockets. */
+/** Returns the kinds after which this version of Node.js closes the socket. */
 function kindsFor({ nodeMajor }: Target): [string, Kind][] {
   return Object.entries(KINDS).filter(([, { leaksOnNode20 = false }]) => !leaksOnNode20 || nodeMajor >= 22);
 }
 
 /**
- * Sends bytes that are not HTTP/2, or are invalid HTTP/2. A client that greets meanwhile must not
- * fail.
+ * Sends invalid HTTP/2, HTTP/1.1 requests that are not calls, and other bytes. Another client must
+ * still be able to greet.
  */
 export const garbage: Scenario = {
   title: "garbage on the port",

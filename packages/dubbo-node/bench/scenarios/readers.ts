@@ -78,8 +78,8 @@ interface Reading {
   /** Most memory that the provider may hold for each stopped reader, MiB. */
   readonly mostStopped: number;
   /**
-   * Most memory for each reader that goes on, MiB. It covers copies in transit, but no record of
-   * the past.
+   * Most memory for each reader that goes on, MiB. It covers messages in transit, but not a copy of
+   * all that was sent.
    */
   readonly mostGoing: number;
 }
@@ -122,8 +122,8 @@ const READINGS: readonly Reading[] = [
     method: "greetServerStream",
     requests: [BIG],
     replies: Array.from({ length: REPLIES }, (_, index) => `${BIG}--${index}`),
-    // The request as bytes and as text, and one reply as text, as bytes and with a prefix. All ten
-    // replies would take 12 MiB or more.
+    // Enough for the request as bytes and as text, and for one reply as text, as bytes and with a
+    // prefix. All ten replies would take 12 MiB or more.
     mostStopped: 6,
     mostGoing: 12,
   },
