@@ -60,6 +60,7 @@ const RESERVED = new Set([
   "keep-alive",
   "proxy-connection",
   "transfer-encoding",
+  "trailer",
   "upgrade",
   "http2-settings",
   "expect",
@@ -67,6 +68,10 @@ const RESERVED = new Set([
   "content-encoding",
 ]);
 
+/** Most bytes of all attachments. Node.js sends at most 64 KiB of headers. */
+const MOST_BYTES = 60_000;
+/** Bytes of a header besides its name and value. Source: RFC 9113, 6.5.2. */
+const FIELD_BYTES = 32;
 /** Text that a header carries: Latin-1 without control characters, except the tab. */
 const CARRIED_TEXT = /^[\t\x20-\x7e\x80-\xff]*$/;
 /** Name of a header. Source: gRPC over HTTP/2, Custom-Metadata. */
@@ -122,7 +127,8 @@ function put(fields: HeaderFields, key: string, value: Attachment | number | boo
  * Adds attachments to the headers or trailers of a call, as a Java peer does.
  * Keys travel in lower case, and a header restores their spelling. Bytes travel under a name that
  * ends in `-bin`.
- * @throws RpcError INTERNAL if a key is reserved, or a header cannot carry a key or a text
+ * @throws RpcError INTERNAL if a key is reserved, a header cannot carry a key or a text, or they
+ *   are too large
  */
 export function putAttachments(fields: HeaderFields, attachments: AttachmentsInit): void {
   const entries = [...(attachments instanceof Map ? attachments.entries() : Object.entries(attachments))] as [
@@ -135,5 +141,10 @@ export function putAttachments(fields: HeaderFields, attachments: AttachmentsIni
   );
   if (spelt.length > 0) {
     fields[CONVERT_HEADER] = encodeURIComponent(JSON.stringify(Object.fromEntries(spelt)));
+  }
+  let bytes = 0;
+  for (const [name, value] of Object.entries(fields)) {
+    bytes += name.length + String(value).length + FIELD_BYTES;
+    if (bytes > MOST_BYTES) throw refused(name, `all attachments together may have ${MOST_BYTES} bytes`);
   }
 }

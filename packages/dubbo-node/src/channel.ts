@@ -33,19 +33,28 @@ export class Channel {
 
   /**
    * Opens a stream with these headers.
+   * @param signal cancels the stream
    * @throws RpcError UNAVAILABLE after {@link close}
    */
-  open(headers: OutgoingHttpHeaders): ClientHttp2Stream {
+  open(headers: OutgoingHttpHeaders, signal: AbortSignal): ClientHttp2Stream {
     if (this.#closed) throw new RpcError(status.UNAVAILABLE, "the reference is closed");
     const session = this.#connection();
     this.#calls += 1;
-    return session.request(headers, { endStream: false });
+    return session.request(headers, { endStream: false, signal });
   }
 
   /** Ends the connection after the calls in flight. */
   close(): void {
     this.#closed = true;
-    this.#session?.close();
+    const session = this.#session;
+    // Closing it earlier would fail the calls that wait for the connection.
+    if (session?.connecting === true) {
+      session.once("connect", () => {
+        setImmediate(() => {
+          session.close();
+        });
+      });
+    } else session?.close();
   }
 
   #connection(): ClientHttp2Session {
@@ -57,6 +66,9 @@ export class Channel {
     const session = connect(`http://${this.#target}`, {
       ...SESSION_OPTIONS,
       settings: { enablePush: false },
+    });
+    session.once("connect", (_session, socket) => {
+      socket.setKeepAlive(true);
     });
     // The error also ends the calls on the connection.
     session.on("error", () => undefined);

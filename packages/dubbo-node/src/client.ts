@@ -61,6 +61,8 @@ const OF_RESET: Readonly<Record<number, Status>> = {
 
 const NO_ATTACHMENTS: Attachments = new Map();
 
+const CANCELLED = "the caller has cancelled the call";
+
 /** Decodes a status message. A malformed one stays as it is. */
 function decodeMessage(text: string): string {
   try {
@@ -68,11 +70,6 @@ function decodeMessage(text: string): string {
   } catch {
     return text;
   }
-}
-
-/** Returns the failure of a call with an answer that is not gRPC. */
-function ofHttp(http: number): RpcError {
-  return new RpcError(OF_HTTP[http] ?? status.UNKNOWN, `HTTP status ${http} without a gRPC status`);
 }
 
 /** Error codes of HTTP/2, by number. Source: RFC 9113, 7. */
@@ -94,14 +91,20 @@ function reasonOf({ message, cause }: Error): string {
 class Attempt {
   readonly #stream: ClientHttp2Stream;
   readonly #outgoing: Outgoing;
+  /**
+   * Cancels the stream. Its own `close` would end the requests first, as if they were complete, and
+   * wait for a connection that is stalled.
+   */
+  readonly #left = new AbortController();
   #response: IncomingHttpHeaders | undefined;
   #error: NodeJS.ErrnoException | undefined;
   #ended: Ended | undefined;
+  #requests: AsyncIterator<Buffer> | undefined;
 
   constructor(channel: Channel, outgoing: Outgoing) {
     this.#outgoing = outgoing;
     const { method, headers, deadline } = outgoing;
-    const stream = channel.open({
+    const fields = {
       ":method": "POST",
       ":path": `/${method.parent.typeName}/${method.name}`,
       "content-type": "application/grpc+proto",
@@ -109,13 +112,14 @@ class Attempt {
       "grpc-accept-encoding": ACCEPTED_ENCODINGS,
       ...(deadline !== Infinity && { "grpc-timeout": timeoutOf(deadline) }),
       ...headers,
-    });
+    };
+    const stream = channel.open(fields, this.#left.signal);
     this.#stream = stream;
     const { session } = stream;
     const note = (fields: IncomingHttpHeaders, _flags: number, raw: string[]): void => {
       this.#response ??= fields;
       if (fields["grpc-status"] !== undefined) this.#endByTrailers(fields, new Headers(raw));
-      else if (Number(fields[":status"] ?? 200) !== 200) this.stop(ofHttp(Number(fields[":status"])));
+      else if (fields[":status"] !== undefined) this.#rejectForeign(fields);
     };
     stream.on("response", note).on("trailers", note);
     stream.on("error", (error: NodeJS.ErrnoException) => {
@@ -142,11 +146,11 @@ class Attempt {
     return (
       rstCode === constants.NGHTTP2_REFUSED_STREAM &&
       this.#response === undefined &&
-      requests instanceof Buffer
+      !(Symbol.asyncIterator in requests)
     );
   }
 
-  /** Ends the call on this side, unless it has ended. Arrived replies can still be read. */
+  /** Ends the call on this side, unless it has ended. */
   stop(error: RpcError): void {
     if (this.#ended !== undefined) return;
     this.#end(error);
@@ -156,7 +160,8 @@ class Attempt {
   /** Cancels the stream, unless both sides have ended it. */
   leave(): void {
     const { readableEnded, writableFinished } = this.#stream;
-    if (!readableEnded || !writableFinished) this.#stream.close(constants.NGHTTP2_CANCEL);
+    if (!readableEnded || !writableFinished) this.#left.abort();
+    void this.#requests?.return?.();
   }
 
   /** Yields the replies until the call ends, successfully or not. */
@@ -173,6 +178,10 @@ class Attempt {
     } catch (error) {
       // Errors of the stream are ignored: its "close" event ends the call.
       if (error instanceof RpcError) this.#unreadable(error);
+      else if (this.#stream.readableLength > 0 || reader?.incomplete === true) {
+        const details = "the connection was lost before all replies were read";
+        this.#unreadable(new RpcError(status.UNAVAILABLE, details, { cause: error }));
+      }
     }
     // If the provider has ended its side without a status, the stream closes only after this side
     // ends too.
@@ -182,18 +191,32 @@ class Attempt {
 
   async #send(): Promise<void> {
     const { requests } = this.#outgoing;
-    if (requests instanceof Buffer) {
+    if (!(Symbol.asyncIterator in requests)) {
       this.#stream.end(requests);
       return;
     }
     try {
-      for await (const request of requests) {
+      const source = requests[Symbol.asyncIterator]();
+      this.#requests = source;
+      for (let next = await source.next(); next.done !== true; next = await source.next()) {
         if (this.#ended !== undefined || this.#stream.writableEnded) return;
-        if (!this.#stream.write(request)) await drained(this.#stream);
+        if (!this.#stream.write(next.value)) await drained(this.#stream);
       }
-      this.#stream.end();
+      if (this.#ended === undefined) this.#stream.end();
     } catch (error) {
       this.stop(asRpcError(error));
+    }
+  }
+
+  /** Ends the call if the answer is not gRPC, but for example a page of a proxy. */
+  #rejectForeign(fields: IncomingHttpHeaders): void {
+    const http = Number(fields[":status"]);
+    const type = fields["content-type"] ?? "";
+    if (http !== 200) {
+      const details = `HTTP status ${http} without a gRPC status`;
+      this.stop(new RpcError(OF_HTTP[http] ?? status.UNKNOWN, details));
+    } else if (!type.startsWith("application/grpc")) {
+      this.stop(new RpcError(status.UNKNOWN, `the answer has the content type ${JSON.stringify(type)}`));
     }
   }
 
@@ -256,17 +279,20 @@ export async function* call(channel: Channel, outgoing: Outgoing): AsyncGenerato
     attempt?.stop(new RpcError(code, details));
   };
   const cancel = (): void => {
-    stop(status.CANCELLED, "the caller has cancelled the call");
+    stop(status.CANCELLED, CANCELLED);
   };
   const timer = atDeadline(deadline, () => {
     stop(status.DEADLINE_EXCEEDED, "the deadline has passed");
   });
+  // The status of a call without an attempt: it is cancelled, or the reference is closed.
+  let code: Status = status.UNAVAILABLE;
   try {
-    attempt = new Attempt(channel, outgoing);
-    for (const signal of signals) {
-      if (signal.aborted) cancel();
-      else signal.addEventListener("abort", cancel, { once: true });
+    if (signals.some(({ aborted }) => aborted)) {
+      code = status.CANCELLED;
+      throw new RpcError(code, CANCELLED);
     }
+    attempt = new Attempt(channel, outgoing);
+    for (const signal of signals) signal.addEventListener("abort", cancel, { once: true });
     yield* attempt.replies();
     if (attempt.refused) {
       attempt = new Attempt(channel, outgoing);
@@ -279,11 +305,7 @@ export async function* call(channel: Channel, outgoing: Outgoing): AsyncGenerato
     // A reader that has left its replies early cancels the call.
     cancel();
     attempt?.leave();
-    // Without an attempt, the reference is closed.
-    const { error, attachments } = attempt?.ended ?? {
-      error: { code: status.UNAVAILABLE },
-      attachments: NO_ATTACHMENTS,
-    };
-    onEnd(error?.code ?? status.OK, attachments);
+    if (attempt !== undefined) code = attempt.ended?.error?.code ?? status.OK;
+    onEnd(code, attempt?.ended?.attachments ?? NO_ATTACHMENTS);
   }
 }

@@ -7,8 +7,8 @@ const UNITS: Readonly<Record<string, number>> = {
   u: 1e-3,
   n: 1e-6,
 };
-/** Largest timeout in ms, which has 8 digits. */
-const MOST_MS = 99_999_999;
+/** Largest number of a timeout, which has 8 digits. */
+const MOST = 99_999_999;
 /** Longest time of a timer of Node.js, ms. */
 const LONGEST_TIMER = 2_147_483_647;
 
@@ -25,7 +25,7 @@ export function deadlineOf(timeout: string | undefined): number {
 /** Returns the `grpc-timeout` that ends at a deadline. */
 export function timeoutOf(deadline: number): string {
   const left = Math.max(0, Math.ceil(deadline - Date.now()));
-  return left <= MOST_MS ? `${left}m` : `${Math.ceil(left / 1000)}S`;
+  return left <= MOST ? `${left}m` : `${Math.min(MOST, Math.ceil(left / 1000))}S`;
 }
 
 /**
@@ -34,5 +34,5 @@ export function timeoutOf(deadline: number): string {
  */
 export function atDeadline(deadline: number, work: () => void): NodeJS.Timeout | undefined {
   const wait = deadline - Date.now();
-  return wait <= LONGEST_TIMER ? setTimeout(work, wait) : undefined;
+  return wait <= LONGEST_TIMER ? setTimeout(work, Math.max(0, wait)) : undefined;
 }

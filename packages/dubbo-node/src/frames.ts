@@ -8,6 +8,7 @@ import {
   type MessageInitShape,
   toBinary,
 } from "@bufbuild/protobuf";
+import { Bytes } from "./bytes.ts";
 import { RpcError } from "./error.ts";
 import { status } from "./status.ts";
 
@@ -25,13 +26,13 @@ type Decompress = (bytes: Buffer, options: { maxOutputLength: number }) => Promi
 const zip = promisify(gzip);
 
 /** Encodings of messages that can be read, by their names in `grpc-encoding`. */
-const DECOMPRESS: Readonly<Record<string, Decompress>> = {
-  gzip: promisify(gunzip),
-  deflate: promisify(inflate),
-};
+const DECOMPRESS: ReadonlyMap<string, Decompress> = new Map([
+  ["gzip", promisify(gunzip)],
+  ["deflate", promisify(inflate)],
+]);
 
 /** Value of `grpc-accept-encoding`. */
-export const ACCEPTED_ENCODINGS = ["identity", ...Object.keys(DECOMPRESS)].join(",");
+export const ACCEPTED_ENCODINGS = ["identity", ...DECOMPRESS.keys()].join(",");
 
 function tooLarge(what: string, limit: number): RpcError {
   return new RpcError(status.RESOURCE_EXHAUSTED, `${what}, the maximum is ${limit} bytes`);
@@ -77,8 +78,7 @@ export interface ReaderOptions {
 /** Reads messages from the bytes of a call. */
 export class MessageReader {
   readonly #options: ReaderOptions;
-  #rest: Buffer[] = [];
-  #length = 0;
+  #rest = new Bytes();
   /** Bytes that make the first message complete. */
   #wanted = PREFIX;
 
@@ -88,26 +88,40 @@ export class MessageReader {
 
   /** True if the bytes end within a message. */
   get incomplete(): boolean {
-    return this.#length > 0;
+    return this.#rest.length > 0;
   }
 
   /**
    * Adds bytes, and returns the messages that they complete.
-   * @throws RpcError RESOURCE_EXHAUSTED if a message is larger than the limit
+   * @throws RpcError RESOURCE_EXHAUSTED if a message is larger than the limit, INTERNAL if its flag
+   *   is unknown
    */
   push(chunk: Buffer): Frame[] {
-    this.#rest.push(chunk);
-    this.#length += chunk.length;
+    // Most chunks have whole messages, which need no copy.
+    if (this.#rest.length === 0) return this.#split(chunk);
+    this.#rest.append(chunk);
+    if (this.#rest.length < this.#wanted) return [];
+    const bytes = this.#rest.view;
+    this.#rest = new Bytes();
+    return this.#split(bytes);
+  }
+
+  /** Returns the messages in `bytes`, and keeps what follows them. */
+  #split(bytes: Buffer): Frame[] {
     const frames: Frame[] = [];
-    while (this.#length >= this.#wanted) {
-      const bytes = this.#joined();
-      const size = bytes.readUInt32BE(1);
+    let rest = bytes;
+    this.#wanted = PREFIX;
+    while (rest.length >= PREFIX) {
+      const [flag = 0, size] = [rest[0], rest.readUInt32BE(1)];
+      if (flag > 1) throw new RpcError(status.INTERNAL, `the message has the unknown flag ${flag}`);
       if (size > this.#options.limit) throw tooLarge(`the message has ${size} bytes`, this.#options.limit);
       this.#wanted = PREFIX + size;
-      if (bytes.length < this.#wanted) break;
-      frames.push({ compressed: bytes[0] === 1, bytes: bytes.subarray(PREFIX, this.#wanted) });
-      this.#keep(bytes.subarray(this.#wanted));
+      if (rest.length < this.#wanted) break;
+      frames.push({ compressed: flag === 1, bytes: rest.subarray(PREFIX, this.#wanted) });
+      rest = rest.subarray(this.#wanted);
+      this.#wanted = PREFIX;
     }
+    if (rest.length > 0) this.#rest.append(rest);
     return frames;
   }
 
@@ -122,25 +136,12 @@ export class MessageReader {
       : decoded(schema, frame.bytes);
   }
 
-  #joined(): Buffer {
-    const [first] = this.#rest;
-    const bytes = this.#rest.length === 1 && first !== undefined ? first : Buffer.concat(this.#rest);
-    this.#rest = [bytes];
-    return bytes;
-  }
-
-  #keep(bytes: Buffer): void {
-    this.#rest = bytes.length === 0 ? [] : [bytes];
-    this.#length = bytes.length;
-    this.#wanted = PREFIX;
-  }
-
   async #decompressed({ bytes }: Frame): Promise<Buffer> {
     const { encoding = "identity", limit } = this.#options;
-    const decompress = DECOMPRESS[encoding];
+    const decompress = DECOMPRESS.get(encoding);
     if (decompress === undefined) {
       throw new RpcError(
-        status.UNIMPLEMENTED,
+        encoding === "identity" ? status.INTERNAL : status.UNIMPLEMENTED,
         `the message is compressed with ${encoding}; known encodings: ${ACCEPTED_ENCODINGS}`,
       );
     }

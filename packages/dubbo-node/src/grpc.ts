@@ -9,7 +9,7 @@ import type { Route } from "./router.ts";
 import { ServedCall, type Serving } from "./served.ts";
 import type { AnyHandler } from "./service.ts";
 import { status } from "./status.ts";
-import { drained } from "./streams.ts";
+import { closeLater, drained } from "./streams.ts";
 
 type Reply = MessageInitShape<DescMessage>;
 
@@ -17,8 +17,8 @@ const REPLY_HEADERS = { ":status": 200, "content-type": "application/grpc+proto"
 const OK_TRAILERS = { "grpc-status": "0" } as const;
 const WITH_TRAILERS = { waitForTrailers: true } as const;
 
-/** Time in which a caller can see an early answer and stop sending requests, ms. */
-const DISCARD_MS = 1000;
+/** Most characters of a status message. Headers have room for four times as many, encoded. */
+const MOST_DETAILS = 4000;
 
 function ignored(): void {
   // A broken stream also closes, which ends its call.
@@ -30,7 +30,7 @@ function ignored(): void {
  */
 function encodeMessage(details: string): string {
   // The conversion to UTF-8 and back replaces lone surrogates, at which encodeURIComponent throws.
-  return Buffer.from(details)
+  return Buffer.from(details.slice(0, MOST_DETAILS))
     .toString()
     .replace(/[^ -$&-*,-~]+/g, encodeURIComponent);
 }
@@ -75,6 +75,7 @@ class GrpcCall {
     });
     stream.on("wantTrailers", () => {
       stream.sendTrailers(this.#trailers);
+      if (!stream.readableEnded) closeLater(stream);
     });
   }
 
@@ -145,7 +146,8 @@ class GrpcCall {
       if (this.#over) return;
       this.#served.succeed();
       this.#stream.end();
-      this.#refuseRequests();
+      // Discards further requests.
+      this.#stream.resume();
     } catch (error) {
       this.#served.fail(error);
     }
@@ -204,7 +206,9 @@ class GrpcCall {
     this.#trailers = this.#failure(error);
     if (stream.headersSent) stream.end();
     else respondWithStatus(stream, this.#trailers);
-    this.#refuseRequests();
+    stream.resume();
+    // A caller that does not read may not hold a call after its deadline.
+    if (error.code === status.DEADLINE_EXCEEDED) closeLater(stream, constants.NGHTTP2_CANCEL);
   }
 
   #failure(error: RpcError): HeaderFields {
@@ -214,16 +218,6 @@ class GrpcCall {
       return failure(new RpcError(error.code, `${error.details} (${asRpcError(invalid).details})`));
     }
   }
-
-  /** Discards further requests, and tells a caller that goes on sending them to stop. */
-  #refuseRequests(): void {
-    if (this.#stream.readableEnded) return;
-    this.#stream.resume();
-    // An immediate reset could arrive before the answer.
-    setTimeout(() => {
-      this.#stream.close(constants.NGHTTP2_NO_ERROR);
-    }, DISCARD_MS).unref();
-  }
 }
 
 /** Answers with headers only. */
@@ -232,6 +226,7 @@ function respondWithStatus(stream: ServerHttp2Stream, fields: HeaderFields): voi
     { ...REPLY_HEADERS, "grpc-accept-encoding": ACCEPTED_ENCODINGS, ...fields },
     { endStream: true },
   );
+  if (!stream.readableEnded) closeLater(stream);
 }
 
 /** Answers a gRPC call. */

@@ -11,11 +11,13 @@ import {
   toJson,
 } from "@bufbuild/protobuf";
 import { TIMEOUT_HEADER } from "./attachments.ts";
+import { Bytes } from "./bytes.ts";
 import { Call } from "./call.ts";
 import { deadlineOf } from "./deadline.ts";
 import { asRpcError, RpcError } from "./error.ts";
 import { type HeaderFields, Headers } from "./headers.ts";
 import { ServedCall, type Serving } from "./served.ts";
+import { closeLater } from "./streams.ts";
 import { type Status, status } from "./status.ts";
 
 /** A request and its answer, over HTTP/1.1 or HTTP/2. */
@@ -91,17 +93,15 @@ function answerFailure(
 
 /** Reads a body up to `limit` bytes. */
 async function bodyOf({ body }: Exchange, limit: number): Promise<string> {
-  const chunks: Buffer[] = [];
-  let length = 0;
+  const bytes = new Bytes();
   for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-    length += chunk.length;
-    if (length > limit) {
+    if (bytes.length + chunk.length > limit) {
       const details = `the request is larger than ${limit} bytes`;
       throw new HttpError(413, status.RESOURCE_EXHAUSTED, details);
     }
-    chunks.push(chunk);
+    bytes.append(chunk);
   }
-  return Buffer.concat(chunks).toString();
+  return bytes.view.toString();
 }
 
 function requestOf(schema: DescMessage, body: string): Message {
@@ -173,10 +173,12 @@ async function serve(exchange: Exchange, server: Serving): Promise<void> {
     const request = requestOf(method.input, await bodyOf(exchange, server.payload));
     const reply = (await served.run(() => handler(request, call))) as MessageInitShape<DescMessage>;
     const body = JSON.stringify(toJson(method.output, create(method.output, reply)));
+    if (body.length > server.payload)
+      throw new RpcError(status.RESOURCE_EXHAUSTED, `the reply has more than ${server.payload} bytes`);
     const fields = call.hasReplyAttachments ? served.headersOf(call.replyAttachments) : {};
     if (call.finished) return;
-    served.succeed();
     exchange.answer(200, fields, body);
+    served.succeed();
   } catch (error) {
     served.fail(error);
   }
@@ -193,9 +195,9 @@ function withBody(fields: HeaderFields, body: string): HeaderFields {
   return { "content-type": "application/json", "content-length": Buffer.byteLength(body), ...fields };
 }
 
-/** Returns the path of a URL without its query. */
+/** Returns the path of a URL, which may be absolute, without its query. */
 function pathOf(url: string | undefined): string {
-  return (url ?? "").replace(/\?.*$/, "");
+  return (url ?? "").replace(/^https?:\/\/[^/]*|\?.*$/g, "");
 }
 
 /** Answers a call in JSON over HTTP/2. */
@@ -223,6 +225,7 @@ export function answerStream(
       stream.respond({ ":status": code, ...withBody(others, body) }, { endStream: verb === "HEAD" });
       if (verb !== "HEAD") stream.end(body);
       stream.resume();
+      if (!stream.readableEnded) closeLater(stream);
     },
   };
   start(exchange, server);

@@ -91,11 +91,25 @@ export interface ReferenceOptions extends ServiceIdentity {
   readonly log: Logger;
 }
 
-async function* frames(
-  requests: Inits,
-  frame: (request: Init) => Buffer | Promise<Buffer>,
-): AsyncGenerator<Buffer> {
-  for await (const request of requests) yield await frame(request);
+/** Encodes requests as they are asked for. Its end also ends a source that waits. */
+function frames(requests: Inits, frame: (request: Init) => Buffer | Promise<Buffer>): AsyncIterable<Buffer> {
+  return {
+    [Symbol.asyncIterator]() {
+      const source: Iterator<Init> | AsyncIterator<Init> =
+        Symbol.asyncIterator in requests ? requests[Symbol.asyncIterator]() : requests[Symbol.iterator]();
+      return {
+        async next() {
+          const next: IteratorResult<Init, unknown> = await source.next();
+          if (next.done === true) return { done: true, value: undefined };
+          return { done: false, value: await frame(next.value) };
+        },
+        async return() {
+          await source.return?.();
+          return { done: true, value: undefined };
+        },
+      };
+    },
+  };
 }
 
 async function onlyOne(replies: AsyncIterable<Message>, { name }: DescMethod): Promise<Message> {

@@ -1,6 +1,6 @@
 import type { Server, ServerResponse } from "node:http";
 import { createServer as createHttp2Server, type Http2Server, type ServerHttp2Session } from "node:http2";
-import type { AddressInfo, Socket } from "node:net";
+import { type AddressInfo, Server as NetServer, type Socket } from "node:net";
 import { answerGrpc } from "./grpc.ts";
 import { Headers } from "./headers.ts";
 import { createServer, SESSION_OPTIONS } from "./http.ts";
@@ -16,6 +16,13 @@ const HTTP2_START = Buffer.from("PRI");
 const MOST_HEADER_BYTES = 65_535;
 /** Time in which a new connection must send something, ms. */
 const FIRST_BYTES_MS = 60_000;
+/** Time in which a peer must end its side of a connection after the server has ended its own, ms. */
+const END_MS = 1000;
+/**
+ * Calls that may be cancelled on one connection: at once, and each second after that. Behind a
+ * sidecar all callers share a connection, and the default of Node.js, 1,000 and 33, would end it.
+ */
+const RESETS = { streamResetBurst: 10_000, streamResetRate: 10_000 };
 /** Content type of gRPC, with or without the format `+proto`. */
 const GRPC = /^application\/grpc(\+proto)?(;|$)/;
 /** Error codes of connections that end normally, and are not logged. */
@@ -31,10 +38,10 @@ export class TripleServer {
   /** Listens, and serves the connections that are not HTTP/2. */
   readonly #http1: Server;
   readonly #sessions = new Set<ServerHttp2Session>();
-  /** Answers over HTTP/1.1 that have not been sent. */
-  readonly #answers = new Set<ServerResponse>();
-  /** Connections that have not sent anything yet. */
-  readonly #silent = new Set<Socket>();
+  /** All connections, with the answers over HTTP/1.1 that are under way, in their order. */
+  readonly #sockets = new Map<Socket, ServerResponse[]>();
+  /** Connections of HTTP/2. Their sessions say when they end. */
+  readonly #http2Sockets = new WeakSet<Socket>();
 
   /**
    * @param served services, and the options of their calls
@@ -63,25 +70,29 @@ export class TripleServer {
   /** Refuses new calls, and waits for the calls in flight. */
   close(): Promise<void> {
     return new Promise((resolve) => {
-      this.#http1.close(() => {
+      // The method of node:http also cuts off answers that are still being sent.
+      NetServer.prototype.close.call(this.#http1, () => {
         resolve();
       });
-      for (const answer of this.#answers) answer.shouldKeepAlive = false;
       // Sends GOAWAY.
       for (const session of this.#sessions) session.close();
-      for (const socket of this.#silent) socket.destroy();
+      for (const [socket, answers] of this.#sockets) {
+        const last = answers.at(-1);
+        if (last !== undefined) last.shouldKeepAlive = false;
+        else if (!this.#http2Sockets.has(socket)) socket.destroy();
+      }
     });
   }
 
   /** Cuts all connections off. */
   destroy(): void {
-    for (const session of this.#sessions) session.destroy();
-    this.#http1.closeAllConnections();
+    for (const socket of this.#sockets.keys()) socket.destroy();
   }
 
   #http2Server(): Http2Server {
     const server = createHttp2Server({
       ...SESSION_OPTIONS,
+      ...RESETS,
     });
     server.on("session", (session) => {
       // Read the address now: it is gone after the session ends.
@@ -101,11 +112,9 @@ export class TripleServer {
 
   #http1Server(): Server {
     const server = createServer(
-      { maxHeaderSize: MOST_HEADER_BYTES, keepAliveTimeout: 0 },
+      { maxHeaderSize: MOST_HEADER_BYTES, keepAliveTimeout: 0, keepAlive: true },
       (request, response) => {
-        response.shouldKeepAlive &&= server.listening;
-        this.#answers.add(response);
-        response.on("close", () => this.#answers.delete(response));
+        this.#track(request.socket, response);
         answerRequest(request, response, this.#serving);
       },
     );
@@ -120,6 +129,18 @@ export class TripleServer {
       if (socket.writable) socket.end("HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n");
     });
     return server;
+  }
+
+  /** Keeps an answer over HTTP/1.1 until it has been sent. */
+  #track(socket: Socket, answer: ServerResponse): void {
+    const answers = this.#sockets.get(socket) ?? [];
+    answers.push(answer);
+    answer.shouldKeepAlive &&= this.#http1.listening;
+    answer.on("close", () => {
+      answers.splice(answers.indexOf(answer), 1);
+      // An answer that said nothing of the end of the connection, since the drain began later.
+      if (!this.#http1.listening && answers.length === 0) socket.destroySoon();
+    });
   }
 
   /** Waits for the first bytes of a connection, which tell its protocol. */
@@ -144,15 +165,25 @@ export class TripleServer {
       }
       // In HTTP/2, unlike HTTP/1.1, the connection ends when the caller ends its side.
       socket.allowHalfOpen = false;
+      this.#http2Sockets.add(socket);
       this.#http2.emit("connection", socket);
     };
     const decided = (): void => {
-      this.#silent.delete(socket);
       socket.off("readable", look).off("close", decided);
       for (const event of ends) socket.off(event, end);
       socket.setTimeout(0);
     };
-    this.#silent.add(socket);
+    this.#sockets.set(socket, []);
+    socket.on("close", () => this.#sockets.delete(socket));
+    // A peer may keep its side open for as long as it likes.
+    socket.on("finish", () => {
+      const timer = setTimeout(() => {
+        socket.destroy();
+      }, END_MS).unref();
+      socket.once("close", () => {
+        clearTimeout(timer);
+      });
+    });
     socket.setTimeout(FIRST_BYTES_MS);
     socket.on("readable", look).on("close", decided);
     for (const event of ends) socket.on(event, end);

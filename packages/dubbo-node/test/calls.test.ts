@@ -539,3 +539,35 @@ test("keeps the status of a stream that fails in time, for a reader that sees it
   await sleep(400);
   expect((await error(replies.next())).message).toBe("UNAVAILABLE: in time");
 });
+
+test("tells the provider that an upload was cancelled, late or broken, and never that it is complete", async () => {
+  const seen: string[] = [];
+  const { call } = await calling({
+    async *greetStream(requests) {
+      try {
+        for await (const { name } of requests) yield { message: name };
+        seen.push("complete");
+      } catch (thrown) {
+        seen.push((thrown as RpcError).message);
+        throw thrown;
+      }
+    },
+  });
+  async function* upload(end: () => Promise<unknown>) {
+    yield { name: "part" };
+    await end();
+  }
+  const forever = (): Promise<never> => new Promise(() => undefined);
+  const stop = new AbortController();
+  const cancelled = texts(call.greetStream(upload(forever), { signal: stop.signal }));
+  await sleep(100);
+  stop.abort();
+  expect((await error(cancelled)).code).toBe(status.CANCELLED);
+  expect((await error(texts(call.greetStream(upload(forever), { timeout: 100 })))).code).toBe(
+    status.DEADLINE_EXCEEDED,
+  );
+  const broken = upload(() => Promise.reject(new Error("source failed")));
+  expect((await error(texts(call.greetStream(broken)))).message).toBe("UNKNOWN: source failed");
+  await eventually("three ends", () => seen.length === 3 || undefined);
+  expect(new Set(seen)).toEqual(new Set(["CANCELLED: the call was cancelled, disconnected or timed out"]));
+});

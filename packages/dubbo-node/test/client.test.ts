@@ -1,6 +1,12 @@
 import { once } from "node:events";
-import { constants, createServer, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
-import type { AddressInfo } from "node:net";
+import {
+  constants,
+  createServer,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+  type ServerOptions,
+} from "node:http2";
+import type { AddressInfo, Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, expect, test } from "vitest";
 import { Greeter, GreeterReplySchema } from "../../../apps/gen/greeter_pb.ts";
@@ -18,10 +24,10 @@ afterEach(async () => {
 type Behaviour = (stream: ServerHttp2Stream, call: number) => void;
 
 /** Starts a provider without the SDK. Returns its methods, and counts its connections. */
-async function calling(behaviour: Behaviour) {
+async function calling(behaviour: Behaviour, options: ServerOptions = {}) {
   const sessions: ServerHttp2Session[] = [];
   let calls = 0;
-  const server = createServer()
+  const server = createServer(options)
     .on("session", (session) => sessions.push(session))
     .on("stream", (stream) => {
       stream.on("error", () => undefined).resume();
@@ -42,7 +48,10 @@ async function calling(behaviour: Behaviour) {
     for (const session of sessions) session.destroy();
     server.close();
   });
-  return { call: reference.call, connections: () => sessions.length };
+  const close = (): void => {
+    reference.close();
+  };
+  return { call: reference.call, close, connections: () => sessions.length };
 }
 
 const REPLY = encode(GreeterReplySchema, { message: "hello" });
@@ -99,6 +108,14 @@ test.each<[string, Behaviour, string | RegExp]>([
       stream.end("<h1>no healthy upstream</h1>");
     },
     "UNAVAILABLE: HTTP status 503 without a gRPC status",
+  ],
+  [
+    "a page without an error",
+    (stream) => {
+      stream.respond({ ":status": 200, "content-type": "text/html" });
+      stream.end("<h1>welcome</h1>");
+    },
+    'UNKNOWN: the answer has the content type "text/html"',
   ],
   [
     "a status in an HTTP error, as Dubbo for Java sends it",
@@ -194,4 +211,72 @@ test("leaves a slow reader all replies of a call that ended before its deadline"
     await sleep(150);
   }
   expect(seen).toEqual(["hello", "hello", "hello"]);
+});
+
+test("reports a connection that is lost before all replies are read, although the call has succeeded", async () => {
+  let socket: Socket | undefined;
+  const large = encode(GreeterReplySchema, { message: "x".repeat(14_000) });
+  const { call } = await calling((stream) => {
+    socket = stream.session?.socket as Socket;
+    answer(stream, Buffer.concat([large, large, large, large, large]));
+  });
+  const read = async (): Promise<void> => {
+    for await (const { message } of call.greetServerStream({})) {
+      expect(message).toHaveLength(14_000);
+      await sleep(200);
+      socket?.resetAndDestroy();
+      await sleep(200);
+    }
+  };
+  await expect(read()).rejects.toThrow("UNAVAILABLE: the connection was lost before all replies were read");
+});
+
+test("ends a call at its deadline that waits for a free stream", async () => {
+  const { call } = await calling(() => undefined, { settings: { maxConcurrentStreams: 1 } });
+  const first = call.greet({}, { timeout: 1000 }).catch(() => undefined);
+  await sleep(100);
+  const start = performance.now();
+  await expect(call.greet({}, { timeout: 200 })).rejects.toThrow("DEADLINE_EXCEEDED");
+  expect(performance.now() - start).toBeLessThan(600);
+  await first;
+});
+
+test("does not make a call that is cancelled before it begins", async () => {
+  let calls = 0;
+  const { call } = await calling((stream) => {
+    calls += 1;
+    answer(stream, REPLY);
+  });
+  await expect(call.greet({}, { signal: AbortSignal.abort() })).rejects.toThrow("CANCELLED");
+  expect((await call.greet({})).message).toBe("hello");
+  expect(calls).toBe(1);
+});
+
+test("ends the source of the requests with the call", async () => {
+  let ended = false;
+  const { call } = await calling((stream) => {
+    answer(stream, REPLY);
+  });
+  const requests = {
+    [Symbol.asyncIterator]: () => ({
+      next: () => new Promise<IteratorResult<{ name: string }>>(() => undefined),
+      return() {
+        ended = true;
+        return Promise.resolve({ done: true as const, value: undefined });
+      },
+    }),
+  };
+  const seen: string[] = [];
+  for await (const { message } of call.greetStream(requests)) seen.push(message);
+  expect([seen, ended]).toEqual([["hello"], true]);
+});
+
+test("finishes a call that waits for its connection when the reference is closed", async () => {
+  const { call, close } = await calling((stream) => {
+    answer(stream, REPLY);
+  });
+  const waiting = call.greet({});
+  await sleep(0);
+  close();
+  expect((await waiting).message).toBe("hello");
 });
