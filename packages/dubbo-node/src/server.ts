@@ -16,7 +16,7 @@ const HTTP2_START = Buffer.from("PRI");
 const MOST_HEADER_BYTES = 65_535;
 /** Time in which a new connection must send something, ms. */
 const FIRST_BYTES_MS = 60_000;
-/** Time in which a peer must end its side of a connection after the server has ended its own, ms. */
+/** Time in which a peer must end its side of a connection after the server, ms. */
 const END_MS = 1000;
 /**
  * Calls that may be cancelled on one connection: at once, and each second after that. Behind a

@@ -24,7 +24,9 @@ afterEach(async () => {
 
 const GREETER = "/org.apache.dubbo.samples.Greeter";
 const REQUEST = encode(GreeterRequestSchema, { name: "x" });
-/** Longest time for a drain without a call in flight, ms: a second for a peer's end, and some more. */
+/**
+ * Longest time for a drain without a call in flight, ms: a second for the end of a peer, and more.
+ */
 const SOON_MS = 3000;
 
 async function serving(handlers: Partial<Handlers<typeof Greeter>> = {}) {
