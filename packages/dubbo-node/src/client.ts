@@ -161,7 +161,8 @@ class Attempt {
   leave(): void {
     const { readableEnded, writableFinished } = this.#stream;
     if (!readableEnded || !writableFinished) this.#left.abort();
-    void this.#requests?.return?.();
+    // An error at the end of the source does not change how the call has ended.
+    this.#requests?.return?.().catch(() => undefined);
   }
 
   /** Yields the replies until the call ends, successfully or not. */
@@ -294,7 +295,7 @@ export async function* call(channel: Channel, outgoing: Outgoing): AsyncGenerato
     attempt = new Attempt(channel, outgoing);
     for (const signal of signals) signal.addEventListener("abort", cancel, { once: true });
     yield* attempt.replies();
-    if (attempt.refused) {
+    if (attempt.refused && Date.now() < deadline && !signals.some(({ aborted }) => aborted)) {
       attempt = new Attempt(channel, outgoing);
       yield* attempt.replies();
     }

@@ -262,7 +262,7 @@ test("ends the source of the requests with the call", async () => {
       next: () => new Promise<IteratorResult<{ name: string }>>(() => undefined),
       return() {
         ended = true;
-        return Promise.resolve({ done: true as const, value: undefined });
+        return Promise.reject(new Error("the source does not want to end"));
       },
     }),
   };
