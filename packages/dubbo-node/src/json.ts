@@ -17,7 +17,7 @@ import { deadlineOf } from "./deadline.ts";
 import { asRpcError, RpcError } from "./error.ts";
 import { type HeaderFields, Headers } from "./headers.ts";
 import { ServedCall, type Serving } from "./served.ts";
-import { closeLater } from "./streams.ts";
+import { closeLater, endLater } from "./streams.ts";
 import { type Status, status } from "./status.ts";
 
 /** A request and its answer, over HTTP/1.1 or HTTP/2. */
@@ -244,11 +244,10 @@ export function answerRequest(request: IncomingMessage, response: ServerResponse
     },
     answer(code, fields, body) {
       if (response.destroyed) return;
-      // Close the connection, so that the rest of an unfinished request need not be read.
-      if (!request.complete) response.setHeader("connection", "close");
       // With a text body, Node.js would encode the headers as UTF-8 too. They must be Latin-1.
       response.writeHead(code, withBody(fields, body)).end(Buffer.from(body));
       request.resume();
+      if (!request.complete) endLater(request);
     },
   };
   start(exchange, server);

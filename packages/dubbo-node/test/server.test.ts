@@ -245,6 +245,17 @@ test("answers all calls that wait on one connection of HTTP/1.1, although the dr
   await drained;
 });
 
+test("refuses a request over HTTP/1.1 that goes on, and ends its connection after some time", async () => {
+  const { port } = await serving();
+  const head = `POST ${GREETER}/greet HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n`;
+  const socket = await socketTo(port, head + "x".repeat(9_000_000));
+  const start = performance.now();
+  const [answer] = (await once(socket, "data")) as [Buffer];
+  expect(answer.toString()).toMatch(/^HTTP\/1.1 413 Payload Too Large\r\n[^]*the request is larger/);
+  await once(socket, "end");
+  expect(performance.now() - start).toBeGreaterThan(900);
+});
+
 test("answers over HTTP/1.1 although an attachment has the name of one of its headers", async () => {
   const { port } = await serving({
     greet(_request, { replyAttachments }) {

@@ -24,6 +24,8 @@ async function send(port: number, agent: Agent, body: string, headers = {}): Pro
     agent,
   });
   const answered = once(request, "response") as Promise<[IncomingMessage]>;
+  // The provider may end a connection while the rest of a wrong request is sent.
+  request.on("error", () => undefined);
   request.end(Buffer.from(body));
   const [response] = await answered;
   return { code: response.statusCode, body: await text(response) };
