@@ -21,18 +21,23 @@ afterEach(async () => {
   await Promise.all(ending.splice(0).map((end) => end()));
 });
 
-type Behaviour = (stream: ServerHttp2Stream, call: number) => void;
+/** Answers a call; `drop` resets its connection. */
+type Behaviour = (stream: ServerHttp2Stream, call: number, drop: () => void) => void;
 
 /** Starts a provider without the SDK. Returns its methods, and counts its connections. */
 async function calling(behaviour: Behaviour, options: ServerOptions = {}) {
   const sessions: ServerHttp2Session[] = [];
+  const sockets: Socket[] = [];
   let calls = 0;
   const server = createServer(options)
+    .on("connection", (socket: Socket) => sockets.push(socket))
     .on("session", (session) => sessions.push(session))
     .on("stream", (stream) => {
       stream.on("error", () => undefined).resume();
       calls += 1;
-      behaviour(stream, calls);
+      behaviour(stream, calls, () => {
+        for (const socket of sockets) socket.resetAndDestroy();
+      });
     });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -148,10 +153,10 @@ test.each<[string, Behaviour, string | RegExp]>([
   ],
   [
     "a lost connection",
-    (stream) => {
-      stream.session?.socket.destroy();
+    (_stream, _call, drop) => {
+      drop();
     },
-    "UNAVAILABLE: the connection was lost",
+    "UNAVAILABLE: read ECONNRESET",
   ],
 ])("reports %s", async (_what, behaviour, wanted) => {
   for (const seen of await outcomes(behaviour)) {
@@ -214,17 +219,17 @@ test("leaves a slow reader all replies of a call that ended before its deadline"
 });
 
 test("reports a connection that is lost before all replies are read, although the call has succeeded", async () => {
-  let socket: Socket | undefined;
+  let lose: (() => void) | undefined;
   const large = encode(GreeterReplySchema, { message: "x".repeat(14_000) });
-  const { call } = await calling((stream) => {
-    socket = stream.session?.socket as Socket;
+  const { call } = await calling((stream, _call, drop) => {
+    lose = drop;
     answer(stream, Buffer.concat([large, large, large, large, large]));
   });
   const read = async (): Promise<void> => {
     for await (const { message } of call.greetServerStream({})) {
       expect(message).toHaveLength(14_000);
       await sleep(200);
-      socket?.resetAndDestroy();
+      lose?.();
       await sleep(200);
     }
   };
