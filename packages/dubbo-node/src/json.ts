@@ -54,8 +54,11 @@ const HTTP_STATUS: Readonly<Record<Status, number>> = {
   [status.UNAUTHENTICATED]: 401,
 };
 
-/** Content types that are read as JSON. As in Java, a request may omit its content type. */
-const JSON_TYPE = /^((application|text)\/json(\s*;\s*charset="?utf-8"?)?)?\s*$/i;
+/**
+ * Content types that are read as JSON. Unlike Java, a request without one is refused: a web page
+ * can send such a request to another site without asking it first.
+ */
+const JSON_TYPE = /^(application|text)\/json(\s*;\s*charset="?utf-8"?)?\s*$/i;
 
 /** A failure whose HTTP status does not follow from its gRPC status. */
 class HttpError extends RpcError {

@@ -112,6 +112,7 @@ describe.each(PROTOCOLS)("JSON over %s", (_name, send) => {
       415,
       "Unsupported Media Type 'application/xml'",
     ],
+    ["no content type", { headers: {}, body: "{}" }, 415, "Unsupported Media Type ''"],
     [
       "another character set",
       { headers: { "content-type": "application/json; charset=utf-16" }, body: "{}" },
@@ -153,12 +154,12 @@ describe.each(PROTOCOLS)("JSON over %s", (_name, send) => {
     expect(await send(port, { method: "HEAD" })).toMatchObject({ code: 405, body: "" });
   });
 
-  test("reads a body without a content type, and Dubbo's version header", async () => {
+  test("reads Dubbo's version header", async () => {
     const { port } = await serving({}, { "dubbo.rpc.tri.resolve-fallback-to-default": false });
     const body = '{"name":"x"}';
     const ofVersion = (version: string): Sent => ({
       path: `${GREETER}/UpperCaseGreet`,
-      headers: { "rest-service-version": version },
+      headers: { ...JSON_HEADERS, "rest-service-version": version },
       body,
     });
     expect((await send(port, ofVersion("1.0.0"))).body).toBe('{"message":"X"}');

@@ -215,7 +215,7 @@ test("ends a connection that sends garbage, although the peer keeps its side ope
   });
 });
 
-const JSON_CALL = `POST ${GREETER}/greet HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}`;
+const JSON_CALL = `POST ${GREETER}/greet HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}`;
 
 test("sends a large answer over HTTP/1.1 completely, although the drain begins", async () => {
   const message = "x".repeat(7_500_000);
@@ -247,7 +247,7 @@ test("answers all calls that wait on one connection of HTTP/1.1, although the dr
 
 test("refuses a request over HTTP/1.1 that goes on, and ends its connection after some time", async () => {
   const { port } = await serving();
-  const head = `POST ${GREETER}/greet HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n`;
+  const head = `POST ${GREETER}/greet HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100000000\r\n\r\n`;
   const socket = await socketTo(port, head + "x".repeat(9_000_000));
   const start = performance.now();
   const [answer] = (await once(socket, "data")) as [Buffer];

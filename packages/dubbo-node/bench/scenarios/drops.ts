@@ -22,7 +22,9 @@ const SENT: readonly Buffer[] = [
     frame(FRAME.data, 0, 1, framed(request("dropped"))),
   ]),
   Buffer.from("POST /x HTTP/1.1\r\nHo"),
-  Buffer.from(`POST ${path("greet")} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"name":`),
+  Buffer.from(
+    `POST ${path("greet")} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"name":`,
+  ),
 ];
 
 /**
