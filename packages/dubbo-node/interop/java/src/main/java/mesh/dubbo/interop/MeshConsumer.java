@@ -14,8 +14,9 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Calls `greet` at an interval in Dubbo's mesh mode, and `greetWithAttachment` after the first call. Dubbo completes the name of the Kubernetes
- * service `--provided-by` with POD_NAMESPACE and CLUSTER_DOMAIN.
+ * Calls `greet` at an interval in Dubbo's mesh mode, and `greetWithAttachment` after the first
+ * call. Dubbo completes the name of the Kubernetes service `--provided-by` with POD_NAMESPACE and
+ * CLUSTER_DOMAIN.
  *
  * <p>Further options: `--provider-port`, `--version`, `--name` (of the application), `--port`,
  * `--qos-port`, `--timeout` and `--interval` (ms).
