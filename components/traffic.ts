@@ -1,4 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
+import { otherCase } from "dubbo-node/names";
 import type { Method } from "../settings/services.ts";
 import type { Traffic } from "../settings/traffic.ts";
 import type { DestinationRuleSpec, VirtualServiceSpec } from "./generated/istio.ts";
@@ -75,15 +76,9 @@ function retries(attempts: number, retryOn: string, perTryTimeout?: string): Ret
   return perTryTimeout === undefined ? { attempts, retryOn } : { attempts, retryOn, perTryTimeout };
 }
 
-/**
- * Returns the paths of a method. Dubbo also serves it by its name with the other case of the first
- * letter, which callers in Go or Java use, unless another method has that name.
- * Source: Dubbo 3.3, DescriptorUtils.findMethodDescriptor
- */
+/** Returns the paths by which Dubbo serves a method, unless another method has the second one. */
 function spellings(path: string, methods: TrafficRules["methods"]): string[] {
-  const other = path.replace(/\/\w(?=\w*$)/, (first) =>
-    first === first.toUpperCase() ? first.toLowerCase() : first.toUpperCase(),
-  );
+  const other = otherCase(path);
   return other in methods ? [path] : [path, other];
 }
 

@@ -1,9 +1,12 @@
+// Most calls have no byte to keep, so they share a buffer.
+const NONE = Buffer.alloc(0);
+
 /**
  * Bytes that arrive in pieces. They are merged as they come, so that many tiny pieces do not take
  * more memory than their bytes. The capacity doubles, so that all copying together stays linear.
  */
 export class Bytes {
-  #buffer = Buffer.alloc(0);
+  #buffer = NONE;
   #length = 0;
 
   /** Number of bytes. */

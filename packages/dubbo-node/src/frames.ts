@@ -15,6 +15,12 @@ import { status } from "./status.ts";
 /** Bytes before a message: a flag, which is 1 if it is compressed, and its length. */
 const PREFIX = 5;
 
+/**
+ * Default for the most bytes of a message, as in Dubbo. Source: Dubbo 3.3,
+ * Constants.DEFAULT_PAYLOAD.
+ */
+export const PAYLOAD = 8 * 1024 * 1024;
+
 /** A message on the wire. */
 export interface Frame {
   readonly compressed: boolean;
@@ -112,7 +118,8 @@ export class MessageReader {
     let rest = bytes;
     this.#wanted = PREFIX;
     while (rest.length >= PREFIX) {
-      const [flag = 0, size] = [rest[0], rest.readUInt32BE(1)];
+      const flag = rest.readUInt8(0);
+      const size = rest.readUInt32BE(1);
       if (flag > 1) throw new RpcError(status.INTERNAL, `the message has the unknown flag ${flag}`);
       if (size > this.#options.limit) throw tooLarge(`the message has ${size} bytes`, this.#options.limit);
       this.#wanted = PREFIX + size;

@@ -1,15 +1,15 @@
-import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
+import { constants, type ServerHttp2Stream } from "node:http2";
 import type { DescMessage, Message, MessageInitShape } from "@bufbuild/protobuf";
 import { Call } from "./call.ts";
 import { deadlineOf } from "./deadline.ts";
-import { asRpcError, RpcError } from "./error.ts";
+import { RpcError } from "./error.ts";
 import { ACCEPTED_ENCODINGS, encode, type Frame, gzipped, MessageReader } from "./frames.ts";
-import type { HeaderFields, Headers } from "./headers.ts";
+import type { HeaderFields } from "./headers.ts";
 import type { Route } from "./router.ts";
 import { ServedCall, type Serving } from "./served.ts";
 import type { AnyHandler } from "./service.ts";
 import { status } from "./status.ts";
-import { closeLater, drained } from "./streams.ts";
+import { closeLater, drained, ignored, type Incoming } from "./streams.ts";
 
 type Reply = MessageInitShape<DescMessage>;
 
@@ -19,10 +19,6 @@ const WITH_TRAILERS = { waitForTrailers: true } as const;
 
 /** Most characters of a status message. Headers have room for four times as many, encoded. */
 const MOST_DETAILS = 4000;
-
-function ignored(): void {
-  // A broken stream also closes, which ends its call.
-}
 
 /**
  * Percent-encodes a status message for a header, including the plus: a Java consumer decodes the
@@ -63,8 +59,8 @@ class GrpcCall {
     this.#stream = stream;
     this.#limit = server.payload;
     this.#reader = new MessageReader({ encoding, limit: server.payload });
-    this.#served = new ServedCall(route, call, server, (error) => {
-      this.#sendFailure(error);
+    this.#served = new ServedCall(route, call, server, (error, attachments) => {
+      this.#sendFailure(error, attachments);
     });
     stream.on("close", () => {
       this.#served.cancel();
@@ -200,23 +196,15 @@ class GrpcCall {
     return this.#served.call.finished || isClosed(this.#stream);
   }
 
-  #sendFailure(error: RpcError): void {
+  #sendFailure(error: RpcError, attachments: HeaderFields): void {
     const stream = this.#stream;
     if (isClosed(stream)) return;
-    this.#trailers = this.#failure(error);
+    this.#trailers = failure(error, attachments);
     if (stream.headersSent) stream.end();
     else respondWithStatus(stream, this.#trailers);
     stream.resume();
     // A caller that does not read may not hold a call after its deadline.
     if (error.code === status.DEADLINE_EXCEEDED) closeLater(stream, constants.NGHTTP2_CANCEL);
-  }
-
-  #failure(error: RpcError): HeaderFields {
-    try {
-      return failure(error, this.#served.headersOf(error.attachments));
-    } catch (invalid) {
-      return failure(new RpcError(error.code, `${error.details} (${asRpcError(invalid).details})`));
-    }
   }
 }
 
@@ -230,14 +218,7 @@ function respondWithStatus(stream: ServerHttp2Stream, fields: HeaderFields): voi
 }
 
 /** Answers a gRPC call. */
-export function answerGrpc(
-  stream: ServerHttp2Stream,
-  fields: IncomingHttpHeaders,
-  headers: Headers,
-  remoteAddress: string,
-  server: Serving,
-): void {
-  stream.on("error", ignored);
+export function answerGrpc({ stream, fields, headers, remoteAddress }: Incoming, server: Serving): void {
   const path = fields[":path"] ?? "";
   const route = server.router.find(path);
   if (route === undefined) {

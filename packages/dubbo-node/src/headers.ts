@@ -1,5 +1,5 @@
 /** Header fields to send, by name. */
-export type HeaderFields = Record<string, string | number | string[]>;
+export type HeaderFields = Record<string, string | number>;
 
 /**
  * Received header fields, as text in Latin-1, as Java reads them.

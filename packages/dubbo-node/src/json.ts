@@ -1,5 +1,4 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import type { Readable } from "node:stream";
 import {
   create,
@@ -17,7 +16,7 @@ import { deadlineOf } from "./deadline.ts";
 import { asRpcError, RpcError } from "./error.ts";
 import { type HeaderFields, Headers } from "./headers.ts";
 import { ServedCall, type Serving } from "./served.ts";
-import { closeLater, endLater } from "./streams.ts";
+import { closeLater, endLater, type Incoming } from "./streams.ts";
 import { type Status, status } from "./status.ts";
 
 /** A request and its answer, over HTTP/1.1 or HTTP/2. */
@@ -30,7 +29,11 @@ interface Exchange {
   readonly body: Readable;
   /** Registers a listener for the end of the exchange, with or without an answer. */
   onClose(listener: () => void): void;
-  answer(code: number, fields: HeaderFields, body: string): void;
+  /**
+   * Sends the answer. The body is no text, with which Node.js would encode the headers of HTTP/1.1
+   * as UTF-8 too. They must be Latin-1.
+   */
+  answer(code: number, fields: HeaderFields, body: Buffer): void;
 }
 
 /** HTTP status of a gRPC status. Source: Dubbo 3.3, TriRpcStatus.grpcCodeToHttpStatus. */
@@ -74,24 +77,12 @@ class HttpError extends RpcError {
   }
 }
 
-/**
- * Answers with a failure, in the form of Dubbo's ErrorResponse.
- * @param headersOf returns the headers with its attachments (default: none)
- */
-function answerFailure(
-  exchange: Exchange,
-  error: RpcError,
-  headersOf: ServedCall["headersOf"] = () => ({}),
-): void {
+/** Answers with a failure, in the form of Dubbo's ErrorResponse. */
+function answerFailure(exchange: Exchange, error: RpcError, attachments: HeaderFields = {}): void {
   const code = error instanceof HttpError ? error.http : HTTP_STATUS[error.code];
-  let fields: HeaderFields = error instanceof HttpError ? error.fields : {};
-  let message = error.details;
-  try {
-    fields = { ...fields, ...headersOf(error.attachments) };
-  } catch (invalid) {
-    message = `${message} (${asRpcError(invalid).details})`;
-  }
-  exchange.answer(code, fields, JSON.stringify({ message, status: String(code) }));
+  const fields = error instanceof HttpError ? error.fields : {};
+  const body = Buffer.from(JSON.stringify({ message: error.details, status: String(code) }));
+  exchange.answer(code, { ...fields, ...attachments }, body);
 }
 
 /** Reads a body up to `limit` bytes. */
@@ -165,8 +156,8 @@ async function serve(exchange: Exchange, server: Serving): Promise<void> {
   if (method.methodKind !== "unary")
     throw new RpcError(status.UNIMPLEMENTED, `${method.name} is a stream: call it by gRPC`);
   const call = new Call({ headers, remoteAddress, deadline: deadlineIn(headers) });
-  const served = new ServedCall(route, call, server, (error) => {
-    answerFailure(exchange, error, (attachments) => served.headersOf(attachments));
+  const served = new ServedCall(route, call, server, (error, attachments) => {
+    answerFailure(exchange, error, attachments);
   });
   exchange.onClose(() => {
     served.cancel();
@@ -175,7 +166,7 @@ async function serve(exchange: Exchange, server: Serving): Promise<void> {
     const handler = begun(served);
     const request = requestOf(method.input, await bodyOf(exchange, server.payload));
     const reply = (await served.run(() => handler(request, call))) as MessageInitShape<DescMessage>;
-    const body = JSON.stringify(toJson(method.output, create(method.output, reply)));
+    const body = Buffer.from(JSON.stringify(toJson(method.output, create(method.output, reply))));
     if (body.length > server.payload)
       throw new RpcError(status.RESOURCE_EXHAUSTED, `the reply has more than ${server.payload} bytes`);
     const fields = call.hasReplyAttachments ? served.headersOf(call.replyAttachments) : {};
@@ -194,8 +185,8 @@ function start(exchange: Exchange, server: Serving): void {
 }
 
 /** Returns the headers of an answer with a body. */
-function withBody(fields: HeaderFields, body: string): HeaderFields {
-  return { "content-type": "application/json", "content-length": Buffer.byteLength(body), ...fields };
+function withBody(fields: HeaderFields, body: Buffer): HeaderFields {
+  return { "content-type": "application/json", "content-length": body.length, ...fields };
 }
 
 /** Returns the path of a URL, which may be absolute, without its query. */
@@ -204,16 +195,8 @@ function pathOf(url: string | undefined): string {
 }
 
 /** Answers a call in JSON over HTTP/2. */
-export function answerStream(
-  stream: ServerHttp2Stream,
-  fields: IncomingHttpHeaders,
-  headers: Headers,
-  remoteAddress: string,
-  server: Serving,
-): void {
+export function answerStream({ stream, fields, headers, remoteAddress }: Incoming, server: Serving): void {
   const verb = fields[":method"] ?? "";
-  // An error of a stream also closes it.
-  stream.on("error", () => undefined);
   const exchange: Exchange = {
     verb,
     path: pathOf(fields[":path"]),
@@ -247,8 +230,7 @@ export function answerRequest(request: IncomingMessage, response: ServerResponse
     },
     answer(code, fields, body) {
       if (response.destroyed) return;
-      // With a text body, Node.js would encode the headers as UTF-8 too. They must be Latin-1.
-      response.writeHead(code, withBody(fields, body)).end(Buffer.from(body));
+      response.writeHead(code, withBody(fields, body)).end(body);
       request.resume();
       if (!request.complete) endLater(request);
     },

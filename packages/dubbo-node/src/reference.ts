@@ -23,7 +23,7 @@ import { currentCall, forwardHeaders } from "./call.ts";
 import { Channel } from "./channel.ts";
 import { call } from "./client.ts";
 import { asRpcError, type Attachments, RpcError } from "./error.ts";
-import { encode, gzipped } from "./frames.ts";
+import { encode, gzipped, PAYLOAD } from "./frames.ts";
 import type { HeaderFields } from "./headers.ts";
 import type { Logger } from "./logger.ts";
 import type { End } from "./metrics.ts";
@@ -35,9 +35,6 @@ import { status } from "./status.ts";
 const CHECK_TIMEOUT_MS = 2000;
 /** First and longest wait between health checks of the provider, ms. The wait doubles each time. */
 const BACKOFF_MS = { first: 100, most: 500 };
-
-/** Most bytes of one message, as in Dubbo. Source: Dubbo 3.3, Constants.DEFAULT_PAYLOAD. */
-const PAYLOAD = 8 * 1024 * 1024;
 
 /** Options of one call. */
 export interface CallOptions {

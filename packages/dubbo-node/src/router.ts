@@ -2,6 +2,7 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { GROUP_HEADER, VERSION_HEADER } from "./attachments.ts";
 import { RpcError } from "./error.ts";
 import type { Headers } from "./headers.ts";
+import { otherCase } from "./names.ts";
 import { type AnyHandler, type DubboService, serviceKey } from "./service.ts";
 import { status } from "./status.ts";
 
@@ -19,22 +20,22 @@ export interface Route {
   readonly method: DescMethod;
   /**
    * Returns the implementation that the headers ask for.
+   * @param pathVersion version in the path; a version header takes precedence
    * @throws RpcError UNIMPLEMENTED if there is none
    */
-  readonly resolve: (headers: Headers) => Implementation;
+  readonly resolve: (headers: Headers, pathVersion?: string) => Implementation;
 }
 
 type Versions = Map<string, Implementation>;
 
 /**
  * Returns a function that picks the implementation of a call, as Dubbo's TriplePathResolver does.
- * @param pathVersion version in the path; a version header takes precedence
  */
-function resolver(name: string, found: Versions, fallback: boolean, pathVersion?: string): Route["resolve"] {
+function resolver(name: string, found: Versions, fallback: boolean): Route["resolve"] {
   const [first] = found.values();
   // A single implementation serves every call, so the headers do not matter.
   if (fallback && found.size === 1 && first !== undefined) return () => first;
-  return (headers) => {
+  return (headers, pathVersion) => {
     const group = headers.get(GROUP_HEADER) ?? headers.get("rest-service-group");
     const version = headers.get(VERSION_HEADER) ?? headers.get("rest-service-version") ?? pathVersion;
     const exact = found.get(serviceKey(name, { group, version }));
@@ -49,29 +50,15 @@ function resolver(name: string, found: Versions, fallback: boolean, pathVersion?
   };
 }
 
-/**
- * Returns a method's path with the other case of its first letter: `/package.Service/Greet` for
- * `/package.Service/greet`.
- */
-function otherCase(path: string): string {
-  return path.replace(/\/\w(?=\w*$)/, (first) =>
-    first === first.toUpperCase() ? first.toLowerCase() : first.toUpperCase(),
-  );
-}
-
 /** Path with a version: `/package.Service:1.0.0/greet`. */
 const VERSIONED_PATH = /^\/(?<name>[\w.]+):(?<version>[\w.-]+)\/(?<method>\w+)$/;
 
 /**
- * Methods of services by their paths. Versions and groups of one interface share its methods. Like
- * Dubbo's Java provider, it also finds a method by its name with the other case of the first
- * letter, which a caller with another .proto file may use.
- * Source: Dubbo 3.3, DescriptorUtils.findMethodDescriptor.
+ * Methods of services by their paths, with either case of the first letter. Versions and groups of
+ * one interface share its methods.
  */
 export class Router {
-  readonly #versions = new Map<string, { readonly method: DescMethod; readonly versions: Versions }>();
   readonly #routes = new Map<string, Route>();
-  readonly #fallback: boolean;
 
   /**
    * @param fallback serves a call for an unknown version or group, or for none, with an exported
@@ -79,20 +66,23 @@ export class Router {
    * @throws Error if two services have the same key
    */
   constructor(services: readonly DubboService[], fallback: boolean) {
-    this.#fallback = fallback;
+    const found = new Map<DescMethod, Versions>();
     for (const service of services) {
       for (const { method, handler } of service.methods) {
-        const path = `/${method.parent.typeName}/${method.name}`;
-        const { versions } = this.#versions.get(path) ?? { versions: new Map<string, Implementation>() };
+        const versions: Versions = found.get(method) ?? new Map();
         if (versions.has(service.key)) throw new Error(`${service.key} is exported twice`);
-        this.#versions.set(path, { method, versions: versions.set(service.key, { service, handler }) });
+        found.set(method, versions.set(service.key, { service, handler }));
       }
     }
-    for (const path of this.#versions.keys()) this.#add(path, path);
+    for (const [method, versions] of found) {
+      const { typeName } = method.parent;
+      const route = { method, resolve: resolver(typeName, versions, fallback) };
+      this.#routes.set(`/${typeName}/${method.name}`, route);
+    }
     // A method's exact name takes precedence over another method's name in the other case.
-    for (const path of this.#versions.keys()) {
+    for (const [path, route] of [...this.#routes]) {
       const other = otherCase(path);
-      if (!this.#routes.has(other)) this.#add(other, path);
+      if (!this.#routes.has(other)) this.#routes.set(other, route);
     }
   }
 
@@ -102,19 +92,8 @@ export class Router {
   }
 
   #versioned(path: string): Route | undefined {
-    const { name, version, method } = VERSIONED_PATH.exec(path)?.groups ?? {};
-    if (name === undefined || version === undefined || method === undefined) return undefined;
-    const found = this.#routes.get(`/${name}/${method}`)?.method;
-    const entry = found && this.#versions.get(`/${name}/${found.name}`);
-    return entry && this.#route(entry, version);
-  }
-
-  #add(path: string, of: string): void {
-    const entry = this.#versions.get(of);
-    if (entry !== undefined) this.#routes.set(path, this.#route(entry));
-  }
-
-  #route({ method, versions }: { method: DescMethod; versions: Versions }, pathVersion?: string): Route {
-    return { method, resolve: resolver(method.parent.typeName, versions, this.#fallback, pathVersion) };
+    const { name = "", version, method = "" } = VERSIONED_PATH.exec(path)?.groups ?? {};
+    const route = this.#routes.get(`/${name}/${method}`);
+    return route && { ...route, resolve: (headers) => route.resolve(headers, version) };
   }
 }

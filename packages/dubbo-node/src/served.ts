@@ -35,6 +35,9 @@ export interface Serving {
   readonly tracer: Tracer | undefined;
 }
 
+/** Answers with a failure, and with headers that carry its attachments. */
+type SendFailure = (error: RpcError, attachments: HeaderFields) => void;
+
 function nothing(): void {
   // The call has not begun, or has ended.
 }
@@ -47,13 +50,12 @@ export class ServedCall {
   readonly route: Route;
   readonly call: Call;
   readonly #serving: Serving;
-  readonly #sendFailure: (error: RpcError) => void;
+  readonly #sendFailure: SendFailure;
   #ended: End = nothing;
   #timer: NodeJS.Timeout | undefined;
   #span: CallSpan | undefined;
 
-  /** @param sendFailure answers with a failure */
-  constructor(route: Route, call: Call, served: Serving, sendFailure: (error: RpcError) => void) {
+  constructor(route: Route, call: Call, served: Serving, sendFailure: SendFailure) {
     this.route = route;
     this.call = call;
     this.#serving = served;
@@ -110,7 +112,7 @@ export class ServedCall {
     if (error !== thrown) this.#serving.observer.failed(this.route.method, thrown);
     this.call.finish();
     this.#end(error.code);
-    this.#sendFailure(error);
+    this.#answer(error);
   }
 
   /** Cancels the call, unless it has ended. */
@@ -123,7 +125,18 @@ export class ServedCall {
   #late(): void {
     this.#end(status.DEADLINE_EXCEEDED);
     this.call.cancel();
-    this.#sendFailure(new RpcError(status.DEADLINE_EXCEEDED, "the deadline has passed"));
+    this.#answer(new RpcError(status.DEADLINE_EXCEEDED, "the deadline has passed"));
+  }
+
+  /** Answers with a failure. Attachments that cannot be sent are named in its message. */
+  #answer(error: RpcError): void {
+    let [sent, fields]: [RpcError, HeaderFields] = [error, {}];
+    try {
+      fields = this.headersOf(error.attachments);
+    } catch (invalid) {
+      sent = new RpcError(error.code, `${error.details} (${asRpcError(invalid).details})`);
+    }
+    this.#sendFailure(sent, fields);
   }
 
   #end(code: Status): void {

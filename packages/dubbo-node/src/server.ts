@@ -7,6 +7,7 @@ import { createServer, SESSION_OPTIONS } from "./http.ts";
 import { answerRequest, answerStream } from "./json.ts";
 import type { Logger } from "./logger.ts";
 import type { Serving } from "./served.ts";
+import { ignored, later } from "./streams.ts";
 
 /**
  * First bytes of an HTTP/2 connection. No HTTP/1.1 method starts with them. Source: RFC 9113, 3.4.
@@ -16,8 +17,6 @@ const HTTP2_START = Buffer.from("PRI");
 const MOST_HEADER_BYTES = 65_535;
 /** Time in which a new connection must send something, ms. */
 const FIRST_BYTES_MS = 60_000;
-/** Time in which a peer must end its side of a connection after the server, ms. */
-const END_MS = 1000;
 /**
  * Calls that may be cancelled on one connection: at once, and each second after that. Behind a
  * sidecar all callers share a connection, and the default of Node.js, 1,000 and 33, would end it.
@@ -38,10 +37,11 @@ export class TripleServer {
   /** Listens, and serves the connections that are not HTTP/2. */
   readonly #http1: Server;
   readonly #sessions = new Set<ServerHttp2Session>();
-  /** All connections, with the answers over HTTP/1.1 that are under way, in their order. */
-  readonly #sockets = new Map<Socket, ServerResponse[]>();
-  /** Connections of HTTP/2. Their sessions say when they end. */
-  readonly #http2Sockets = new WeakSet<Socket>();
+  /**
+   * All connections, with the answers over HTTP/1.1 that are under way, in their order; undefined
+   * for HTTP/2, whose sessions know their calls.
+   */
+  readonly #sockets = new Map<Socket, ServerResponse[] | undefined>();
 
   /**
    * @param served services, and the options of their calls
@@ -77,9 +77,9 @@ export class TripleServer {
       // Sends GOAWAY.
       for (const session of this.#sessions) session.close();
       for (const [socket, answers] of this.#sockets) {
-        const last = answers.at(-1);
+        const last = answers?.at(-1);
         if (last !== undefined) last.shouldKeepAlive = false;
-        else if (!this.#http2Sockets.has(socket)) socket.destroy();
+        else if (answers !== undefined) socket.destroy();
       }
     });
   }
@@ -90,10 +90,7 @@ export class TripleServer {
   }
 
   #http2Server(): Http2Server {
-    const server = createHttp2Server({
-      ...SESSION_OPTIONS,
-      ...RESETS,
-    });
+    const server = createHttp2Server({ ...SESSION_OPTIONS, ...RESETS });
     server.on("session", (session) => {
       // Read the address now: it is gone after the session ends.
       const address = session.socket.remoteAddress ?? "";
@@ -102,9 +99,10 @@ export class TripleServer {
       session.on("error", (error: Error) => {
         this.#report(error, address);
       });
-      session.on("stream", (stream, headers, _flags, raw: string[]) => {
-        const answer = GRPC.test(headers["content-type"] ?? "") ? answerGrpc : answerStream;
-        answer(stream, headers, new Headers(raw), address, this.#serving);
+      session.on("stream", (stream, fields, _flags, raw: string[]) => {
+        stream.on("error", ignored);
+        const answer = GRPC.test(fields["content-type"] ?? "") ? answerGrpc : answerStream;
+        answer({ stream, fields, headers: new Headers(raw), remoteAddress: address }, this.#serving);
       });
     });
     return server;
@@ -165,7 +163,7 @@ export class TripleServer {
       }
       // In HTTP/2, unlike HTTP/1.1, the connection ends when the caller ends its side.
       socket.allowHalfOpen = false;
-      this.#http2Sockets.add(socket);
+      this.#sockets.set(socket, undefined);
       this.#http2.emit("connection", socket);
     };
     const decided = (): void => {
@@ -177,11 +175,8 @@ export class TripleServer {
     socket.on("close", () => this.#sockets.delete(socket));
     // A peer may keep its side open for as long as it likes.
     socket.on("finish", () => {
-      const timer = setTimeout(() => {
+      later(socket, () => {
         socket.destroy();
-      }, END_MS).unref();
-      socket.once("close", () => {
-        clearTimeout(timer);
       });
     });
     socket.setTimeout(FIRST_BYTES_MS);

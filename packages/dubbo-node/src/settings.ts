@@ -1,6 +1,7 @@
 import type { DescService } from "@bufbuild/protobuf";
 import * as z from "zod";
 import { SettingsError } from "./error.ts";
+import { PAYLOAD } from "./frames.ts";
 import { canonicalName, variableOf } from "./names.ts";
 import { FILE_VARIABLE, type Properties, readProperties } from "./properties.ts";
 
@@ -66,12 +67,6 @@ function only(value: string, reason: string): z.ZodDefault<z.ZodString> {
     .refine((text) => text.toLowerCase() === value.toLowerCase(), { error: `must be ${value}: ${reason}` })
     .default(value);
 }
-
-/**
- * Default for the most bytes of a message, as in Dubbo. Source: Dubbo 3.3,
- * Constants.DEFAULT_PAYLOAD.
- */
-const PAYLOAD = 8 * 1024 * 1024;
 
 /** Defaults that differ between applications. */
 export interface ApplicationDefaults {

@@ -1,9 +1,28 @@
 import type { IncomingMessage } from "node:http";
-import { constants, type ServerHttp2Stream } from "node:http2";
+import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import type { Readable, Writable } from "node:stream";
+import type { Headers } from "./headers.ts";
 
-/** Time in which a caller can see an early answer and stop sending requests, ms. */
-const DISCARD_MS = 1000;
+/** An HTTP/2 stream that a caller has opened. */
+export interface Incoming {
+  readonly stream: ServerHttp2Stream;
+  /** Headers as Node.js reads them: parsed already, but without Latin-1 and repeated fields. */
+  readonly fields: IncomingHttpHeaders;
+  /** Headers as Java reads them. */
+  readonly headers: Headers;
+  /** IP address of the caller. */
+  readonly remoteAddress: string;
+}
+
+/** Does nothing: an error of a stream also closes it, which ends its call. */
+export function ignored(): void {
+  // Without a listener, the error would end the process.
+}
+
+/**
+ * Time that a peer has to see an early answer or the end of a connection, and to end its side, ms.
+ */
+const PATIENCE_MS = 1000;
 
 /** Waits until a stream takes more, or has closed. */
 export function drained(stream: Writable): Promise<void> {
@@ -16,10 +35,10 @@ export function drained(stream: Writable): Promise<void> {
   });
 }
 
-/** Runs `work` after {@link DISCARD_MS}, unless the request has closed by then. */
-function later(request: Readable, work: () => void): void {
-  const timer = setTimeout(work, DISCARD_MS).unref();
-  request.once("close", () => {
+/** Runs `work` after {@link PATIENCE_MS}, unless the stream has closed by then. */
+export function later(stream: Readable, work: () => void): void {
+  const timer = setTimeout(work, PATIENCE_MS).unref();
+  stream.once("close", () => {
     clearTimeout(timer);
   });
 }

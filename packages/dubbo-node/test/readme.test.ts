@@ -43,8 +43,18 @@ function writeExample(port: number): void {
   });
 }
 
+/** Sends the README's request in JSON to a port. Returns the answer, and the one in the README. */
+async function jsonExample(port: number): Promise<{ answer: string; wanted: string | undefined }> {
+  const [, body = "", url = "", wanted] =
+    /-d '(.*)' (\S+)\n(.*)\n$/.exec(block("console", "$ curl -H 'content-type: application/json'")) ?? [];
+  const headers = { "content-type": "application/json", connection: "close" };
+  const response = await fetch(url.replace("50051", String(port)), { method: "POST", headers, body });
+  return { answer: await response.text(), wanted };
+}
+
 test("runs the example of the README", async () => {
-  writeExample(await freePort());
+  const port = await freePort();
+  writeExample(port);
   const env = {
     PATH: process.env["PATH"],
     DUBBO_APPLICATION_NAME: "hello",
@@ -60,6 +70,8 @@ test("runs the example of the README", async () => {
   try {
     const caller = await promisify(execFile)(process.execPath, ["caller.ts"], { cwd: folder, env });
     expect(caller.stdout).toMatch(/^hello, mesh$/m);
+    const { answer, wanted } = await jsonExample(port);
+    expect(answer).toBe(wanted);
     await eventually(`hello started in ${output}`, () => output.includes("hello started") || undefined);
   } finally {
     provider.kill("SIGTERM");
