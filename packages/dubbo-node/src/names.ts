@@ -5,7 +5,8 @@ export function canonicalName(name: string): string {
 
 /**
  * Returns a method's path with the other case of its first letter: `/package.Service/Greet` for
- * `/package.Service/greet`. Dubbo serves both, because callers in other languages use the other one.
+ * `/package.Service/greet`. Dubbo serves both, because callers in other languages use the other
+ * one.
  * Source: Dubbo 3.3, DescriptorUtils.findMethodDescriptor
  */
 export function otherCase(path: string): string {

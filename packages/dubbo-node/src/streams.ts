@@ -6,7 +6,7 @@ import type { Headers } from "./headers.ts";
 /** An HTTP/2 stream that a caller has opened. */
 export interface Incoming {
   readonly stream: ServerHttp2Stream;
-  /** Headers as Node.js reads them: parsed already, but without Latin-1 and repeated fields. */
+  /** Headers as Node.js reads them: parsed already, with the values of a repeated field joined. */
   readonly fields: IncomingHttpHeaders;
   /** Headers as Java reads them. */
   readonly headers: Headers;
