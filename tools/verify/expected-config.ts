@@ -55,9 +55,14 @@ export function expectedCheck(callee: Service, model: MeshModel): Facts {
 
 type Route = NonNullable<VirtualServiceSpec["http"]>[number];
 
+/**
+ * Returns a route in words. Istio leaves out destinations with weight 0.
+ * Source: Istio's pilot/pkg/networking/core/route/route.go, applyHTTPRouteDestination
+ */
 function expectedRouteText({ route = [], retries, timeout }: Route): string {
+  const shares = route.map(({ destination, weight = 100 }) => ({ subset: destination.subset ?? "", weight }));
   return routeText({
-    shares: route.map(({ destination, weight = 100 }) => ({ subset: destination.subset ?? "", weight })),
+    shares: shares.filter(({ weight }) => weight > 0),
     attempts: retries?.attempts ?? 0,
     retryOn: retries?.retryOn ?? "",
     perTryTimeout: retries?.perTryTimeout,

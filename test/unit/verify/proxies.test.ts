@@ -216,6 +216,16 @@ describe("outbound calls", () => {
     expect(found.find((row) => row.includes("traffic policy"))).toContain("v2 load balancer: none");
     expect(found.find((row) => row.includes("routes"))).toContain("v1 80 % and v2 20 %");
   });
+
+  it("leave out versions with weight 0 in the routes, as Istio does", async () => {
+    const versions = "[{name: v1}, {name: v2, weight: 0}]";
+    const settings = parseSettings({
+      cluster: "local",
+      services: pair({ provider: `versions: ${versions}` }),
+    });
+    const found = await failures(() => undefined, settings);
+    expect(found.filter((row) => row.includes("routes"))).toEqual([]);
+  });
 });
 
 describe("a scope", () => {
