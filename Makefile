@@ -27,6 +27,8 @@ CLI = node tools/cli.ts
 # Pass on the variables from make's command line.
 TARGET_FLAGS = $(if $(CONTEXT),--context $(CONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY))
 STACK_FLAGS = --stack $(STACK) $(TARGET_FLAGS) $(if $(ISTIO),--istio $(ISTIO)) $(if $(JSON),--json)
+PROMOTE_FLAGS = $(if $(SERVICE),--service "$$SERVICE") $(if $(VERSION),--version "$$VERSION") \
+	$(if $(CONTINUE),--continue) $(if $(BACK),--back) $(if $(filter 0,$(WRITE)),--no-write)
 CONFIRM_FLAGS = $(if $(CONFIRM),--confirm "$$CONFIRM")
 
 .PHONY: $(shell sed -nE 's/^([a-z0-9-]+):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
@@ -48,6 +50,9 @@ down: $(DEPENDENCIES) ## remove a stack, and list what stays [CONFIRM=STACK IMAG
 
 verify: $(DEPENDENCIES) ## check that the live Envoys do what the stack says
 	@$(CLI) verify $(STACK_FLAGS)
+
+promote: $(DEPENDENCIES) ## move calls to a version, or back [SERVICE= VERSION= WRITE=0]
+	@$(CLI) promote $(STACK_FLAGS) $(PROMOTE_FLAGS)
 
 explain: $(DEPENDENCIES) ## show where a setting comes from and what it changes [KEY=]
 	@$(CLI) explain $(STACK_FLAGS) --key '$(KEY)'

@@ -90,7 +90,7 @@ export const keys = z.strictObject({
     .prefault(SAMPLE_PAIR)
     .describe(
       "Dubbo applications of the mesh: app, build or image, name, port, runtime, offers, methods, calls, versions (or replicas, autoscale), " +
-        "interval, timeout, routes, traffic, healthCheck, drain, properties, resources",
+        "interval, timeout, routes, promotion, traffic, healthCheck, drain, properties, resources",
     ),
   proxy: resourcesSettings
     .prefault({})

@@ -19,8 +19,8 @@ const PLACEMENT = {
 /** Keys that describe a mesh. */
 export const meshKeys = keys.omit(PLACEMENT);
 
-/** Service of a mesh. Its image is built elsewhere. */
-export type ServiceInput = Omit<z.input<typeof serviceKeys>, "app" | "build">;
+/** Service of a mesh. Its image is built elsewhere, and no command promotes its versions. */
+export type ServiceInput = Omit<z.input<typeof serviceKeys>, "app" | "build" | "promotion">;
 
 /** Mesh that a program passes in: the keys of docs/configuration.md without those of its place. */
 export interface MeshInput extends Omit<z.input<typeof meshKeys>, "services"> {

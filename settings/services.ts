@@ -3,6 +3,7 @@ import { duration, positiveDuration } from "./duration.ts";
 import { healthCheckSettings } from "./health-check.ts";
 import { PROBE_PORT, RUNTIMES } from "./names.ts";
 import { portNumber } from "./port.ts";
+import { promotionSettings } from "./promotion.ts";
 import { PRESETS, publishedImage, publishedVersions, defaultInterval } from "./presets.ts";
 import { applicationProperties, type DubboProperties } from "./properties.ts";
 import {
@@ -172,6 +173,9 @@ export const serviceKeys = z.strictObject({
     ),
   timeout: positiveDuration.default("30s").describe("deadline of the calls that the service makes"),
   routes: z.array(route).default([]).describe("routes for calls with certain headers: headers, version"),
+  promotion: promotionSettings
+    .optional()
+    .describe("steps and bounds of `make promote`: steps, calls, minSuccess, maxAddedLatency"),
   traffic: trafficSettings
     .default({})
     .describe("traffic policy of the calls to the service; overrides that of the stack"),
@@ -250,7 +254,7 @@ function versionsOf({ app, runtime, build, image, offers, replicas, autoscale, v
 }
 
 /** Keys about calls to a service. They have no effect on a service that offers nothing. */
-const CALL_KEYS = ["methods", "versions", "routes", "traffic", "healthCheck", "drain"] as const;
+const CALL_KEYS = ["methods", "versions", "routes", "promotion", "traffic", "healthCheck", "drain"] as const;
 
 function rejectUnusedCallKeys(entry: Entry, report: Report): void {
   if (entry.offers.length > 0) return;

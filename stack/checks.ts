@@ -6,6 +6,7 @@ import { UserError } from "../common/errors.ts";
 import { minorOf, OLDEST_ISTIO } from "../settings/istio.ts";
 import { ApiServer, Forbidden } from "../common/kubeconfig.ts";
 import type { Settings } from "../settings/settings.ts";
+import { rejectPromotion } from "./promotion.ts";
 import { type Placed, readContent, rejectCollision, stackNames } from "./files.ts";
 
 /** Istio kinds that a stack can declare, by API group and version. */
@@ -265,17 +266,20 @@ async function permitted(check: Promise<void>, what: string, rights: string, war
 }
 
 type Warn = (message: string) => void;
+type Target = Pick<Placed, "stack" | "settings">;
 
 /**
- * Checks that the context exists, and checks the cluster's namespace and Istio. Warns about a check
- * for which the account lacks a right.
+ * Checks that the context exists, and checks the cluster's namespace and Istio, and that no
+ * promotion is under way. Warns about a check for which the account lacks a right.
  * @throws UserError for the first fault
  */
-export async function checkCluster(settings: Settings, warn: Warn): Promise<void> {
-  const reader = new ClusterReader(await ApiServer.of(settings));
+export async function checkCluster({ stack, settings }: Target, warn: Warn): Promise<void> {
+  const server = await ApiServer.of(settings);
+  const reader = new ClusterReader(server);
   const can = "kubectl auth can-i";
   const checks = await Promise.allSettled([
     permitted(checkNamespace(settings, reader), "the namespace", `${can} get namespaces`, warn),
+    permitted(rejectPromotion(server, stack, settings), "a promotion", `${can} get leases`, warn),
     permitted(
       checkIstio(settings, reader),
       "the cluster's Istio",
@@ -296,7 +300,7 @@ export async function checkStack(placed: Placed): Promise<void> {
   // Pulumi reads the file less strictly. With `--config-file`, there may be none.
   if ((await stackNames(directory)).includes(stack)) await readContent(directory, stack);
   await rejectCollision(placed);
-  await checkCluster(placed.settings, (message) => void pulumi.log.warn(message));
+  await checkCluster(placed, (message) => void pulumi.log.warn(message));
 }
 
 /** Replaces {@link checkStack} under mocks, where there is no cluster. */

@@ -2,7 +2,7 @@ import { parseSettings, type Settings } from "../settings/settings.ts";
 import { asRaw, type FileContent, ownValues, prefixed, readable, readComplete } from "./files.ts";
 
 /** Configuration values that a command sets for one run, by key without prefix. */
-export type Overrides = Readonly<Record<string, string>>;
+export type Overrides = Readonly<Record<string, unknown>>;
 
 /** Stack and its configuration file. */
 export interface StackFile {

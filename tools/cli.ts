@@ -30,6 +30,14 @@ interface QosOptions extends CommonOptions {
   readonly command: string;
 }
 
+interface PromoteFlags extends CommonOptions {
+  readonly service?: string;
+  readonly version?: string;
+  readonly continue: boolean;
+  readonly back: boolean;
+  readonly write: boolean;
+}
+
 const DIRECTORY = resolve(import.meta.dirname, "..");
 
 function overridesOf({ context, registry, istio }: CommonOptions): Overrides {
@@ -196,6 +204,30 @@ async function runVerify(options: CommonOptions): Promise<void> {
   if (!report.ok) process.exitCode = 1;
 }
 
+async function runPromote(options: PromoteFlags): Promise<void> {
+  const [{ promote }, { promotionText, stepHead, stepText }] = await Promise.all([
+    import("./promote/promote.ts"),
+    import("./promote/text.ts"),
+  ]);
+  const { json, service, version, write } = options;
+  const file = await stackFile(options);
+  const engine = await engineOf(file);
+  const lines = [stepHead()];
+  const report = await promote(file, engine, {
+    service,
+    version,
+    interrupted: options.back ? "back" : options.continue ? "continue" : undefined,
+    write,
+    overrides: overridesOf(options),
+    onStep: (step) => {
+      lines.push(stepText(step));
+      if (!json) process.stdout.write(`${lines.splice(0).join("\n")}\n`);
+    },
+  });
+  await print(json, report, () => promotionText(options.stack, report));
+  if (report.outcome === "put back" && !options.back) process.exitCode = 1;
+}
+
 async function runExplain(options: CommonOptions & { readonly key: string }): Promise<void> {
   const [{ explain }, { explanationText }] = await Promise.all([
     import("./explain/explain.ts"),
@@ -342,6 +374,15 @@ function commands(): Command {
     .option("--confirm <stack>", "name of the stack, to confirm the removal of production")
     .option("--images", "also remove the stack's images from docker", false)
     .action(runDown);
+  stackCommand(program, "promote", "move a version's weight up in steps, and back if it is worse")
+    .option("--service <name>", "service of the version")
+    .option("--version <name>", "version to promote")
+    .addOption(
+      new Option("--continue", "go on with an interrupted promotion").default(false).conflicts("back"),
+    )
+    .option("--back", "put the weights of an interrupted promotion back", false)
+    .option("--no-write", "print the change of the stack file instead of writing it")
+    .action(runPromote);
   stackCommand(program, "drift", "show how the cluster differs from what up left there").action(runDrift);
   stackCommand(program, "repair", "update the state from the cluster after an interrupted command").action(
     runRepair,

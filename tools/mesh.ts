@@ -5,6 +5,8 @@ import { messageOf, UserError } from "../common/errors.ts";
 import { type ClusterSettings, stackKubeconfig } from "../common/kubeconfig.ts";
 import type { Settings } from "../settings/settings.ts";
 
+const READ_PODS = "read pods and logs (kubectl auth can-i get pods/log)";
+
 /** Client that reads a stack's live mesh: pods, logs and proxies. It changes nothing. */
 export class LiveMesh {
   readonly #config: KubeConfig;
@@ -53,17 +55,17 @@ export class LiveMesh {
           };
         }, fail);
     });
-    const status = await this.#answered(ended);
+    const status = await this.#answered(ended, "run commands in pods (kubectl auth can-i create pods/exec)");
     if (status.status === "Success") return Buffer.concat(out).toString("utf8");
     const reason = Buffer.concat(errors).toString("utf8").trim();
     throw new Error(`${command.join(" ")} in ${pod}: ${status.message ?? "failed"} ${reason}`);
   }
 
-  async #answered<T>(request: Promise<T>): Promise<T> {
+  async #answered<T>(request: Promise<T>, right = READ_PODS): Promise<T> {
     return request.catch((error: unknown) => {
       throw new UserError(
         `the cluster of context ${this.#config.currentContext} refuses or does not answer: ${firstLine(messageOf(error))}`,
-        "Check that it runs and that the context may read pods and logs (kubectl auth can-i get pods/log).",
+        `Check that it runs and that the context may ${right}.`,
         { cause: error },
       );
     });

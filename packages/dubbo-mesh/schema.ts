@@ -103,7 +103,7 @@ const STRINGS = { type: "object", additionalProperties: STRING };
 export function pluginSchema(): object {
   const types = new Types();
   const mesh = jsonSchema(meshKeys);
-  const service = jsonSchema(serviceKeys.omit({ app: true, build: true }));
+  const service = jsonSchema(serviceKeys.omit({ app: true, build: true, promotion: true }));
   const inputs = types.propertiesOf(
     {
       properties: {

@@ -177,6 +177,11 @@ const versions = fc.constantFrom([100], [80, 20], [100, 0], [0, 100], [50, 25, 2
   ),
 );
 
+const promotion = fc.constantFrom<object>(
+  {},
+  { steps: [1, 50], calls: 1000, minSuccess: 99.9, maxAddedLatency: "0s" },
+);
+
 const method = fc.oneof(
   fc.constant({ kind: "streaming" }),
   optional({ kind: fc.constant("unary"), idempotent: fc.boolean(), timeout: long }),
@@ -191,12 +196,13 @@ const further = optional({
   timeout: long,
   healthCheck,
   traffic,
+  promotion,
   drain: fc.constantFrom("10s", "15.5s", "120s"),
   properties: fc.constantFrom<object>({}, { "dubbo.application.log-format": "json", "dubbo.x.y": 1 }),
   resources,
 });
 
-const OF_CALLED = ["methods", "versions", "routes", "traffic", "healthCheck", "drain"];
+const OF_CALLED = ["methods", "versions", "routes", "promotion", "traffic", "healthCheck", "drain"];
 
 const source = fc.oneof(
   image.map((own) => ({ image: own })),

@@ -59,6 +59,7 @@ describe("the workflows", () => {
       "destroy.yml",
       "drift.yml",
       "main.yml",
+      "promote.yml",
       "pull-request.yml",
       "review.yml",
       "stack.yml",
@@ -140,7 +141,16 @@ describe("the workflows", () => {
     const calls = runs.flatMap((run) => [...run.matchAll(/\bmake ([a-z-]+)((?: [A-Z]+=\S+)*)/g)]);
     expect(calls.map(([, target]) => target).sort()).toEqual(
       [
-        ...["actionlint", "actionlint", "ci-preview", "ci-preview", "down", "drift", "review-stack"],
+        ...[
+          "actionlint",
+          "actionlint",
+          "ci-preview",
+          "ci-preview",
+          "down",
+          "drift",
+          "promote",
+          "review-stack",
+        ],
         ...["test", "test", "up", "up", "verify", "verify"],
       ].sort(),
     );

@@ -12,6 +12,7 @@ import {
 import { execa } from "execa";
 import { z } from "zod";
 import { messageOf, UserError } from "../../common/errors.ts";
+import { isAlive } from "../../common/process.ts";
 import { step } from "../../common/steps.ts";
 import { toYaml } from "../../common/yaml.ts";
 import type { StackFile } from "../../stack/stack-file.ts";
@@ -288,15 +289,6 @@ function rejectRunningProcess(locked: string): void {
   }
 }
 
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch (error) {
-    // The process exists but belongs to another user.
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
-}
-
 /**
  * Pulumi's engine for one stack. It uses the same project and state as `pulumi up -s STACK` in its
  * folder.
@@ -316,6 +308,11 @@ export class Engine {
    */
   static async of(file: StackFile): Promise<Engine> {
     return new Engine(file, await findEngine());
+  }
+
+  /** Returns the engine for the same stack with other values. */
+  with(file: StackFile): Engine {
+    return new Engine(file, this.#found);
   }
 
   /**

@@ -19,7 +19,7 @@ export interface ClusterWindow {
 }
 
 /** Returns the growth of a counter. Envoy restarts it at zero when it replaces the cluster. */
-function growth(then = 0, now = 0): number {
+export function growth(then = 0, now = 0): number {
   return now < then ? now : now - then;
 }
 

@@ -106,8 +106,8 @@ async function proxyLog(mesh: MeshReader, pod: string): Promise<AccessLogLine[]>
   return parseAccessLog(await mesh.log(pod, PROXY_CONTAINER, LOG_LINES));
 }
 
-// Older Envoys do not support this filter and return all clusters.
-const CLUSTERS = "clusters?format=json&filter=^outbound";
+/** Request for the outbound clusters. Older Envoys do not support this filter and return all. */
+export const CLUSTERS = "clusters?format=json&filter=^outbound";
 const STATS = "stats?filter=^cluster\\.outbound.*\\.(health_check\\.|ssl\\.handshake)";
 
 async function callerSample(mesh: MeshReader, pod: string, expected: Expected): Promise<CallerSample> {

@@ -106,6 +106,16 @@ function pairs(
   });
 }
 
+/** Options of {@link watch}. */
+export interface Watching {
+  /** Time between two samples, ms (default: 1500). */
+  readonly pause?: number;
+  /** Selects checks (default: all). */
+  readonly about?: (check: Check) => boolean;
+  /** Ends the observation early. */
+  readonly signal?: AbortSignal;
+}
+
 /** Pods of a stack, and of the Istio that it uses. */
 export interface LiveStack {
   readonly mesh: MeshReader;
@@ -139,10 +149,14 @@ function fixesOf(checks: readonly Check[]): VerifyReport["fixes"] {
  * configured health check and pace of calls. Pods that are not ready first get the same time,
  * because their checks and calls fail until then. The time begins again when the pods are others,
  * because Envoy then learns new endpoints.
- * @param pause time between two samples, ms
- * @throws UserError if the stack has no pods, or the cluster or a proxy does not answer
+ * @throws UserError if the stack has no pods, or the cluster or a proxy does not answer; AbortError
+ *   if it is ended early
  */
-export async function watch(live: LiveStack, settings: Settings, pause = PAUSE_MS): Promise<VerifyReport> {
+export async function watch(
+  live: LiveStack,
+  settings: Settings,
+  { pause = PAUSE_MS, about = () => true, signal }: Watching = {},
+): Promise<VerifyReport> {
   const expected = expectedOf(settings);
   const limit = windowSeconds(settings);
   const begin = now();
@@ -155,16 +169,22 @@ export async function watch(live: LiveStack, settings: Settings, pause = PAUSE_M
   for (let after = first; ; after = await takeLook(live, settings, expected)) {
     if (!allReady(expected, after.edges)) before = undefined;
     else if (before === undefined || podNames(before) !== podNames(after)) [before, start] = [after, now()];
-    const checks = judgeLook(settings, expected, before ?? first, after);
+    const checks = judgeLook(settings, expected, before ?? first, after).filter(about);
     const ok = checks.every((check) => check.ok);
     // A slow look does not count as time to observe.
     if (ok || asked - (before === undefined ? begin : start) > limit) {
       const seconds = Math.round((now() - begin) * 10) / 10;
       return { ok, seconds, healthCheckLoad: loadOf(settings.services), checks, fixes: fixesOf(checks) };
     }
-    await sleep(pause);
+    await sleep(pause, undefined, { signal });
     asked = now();
   }
+}
+
+/** Returns the pods of a stack, and of its Istio. */
+export function liveStack(settings: Settings): LiveStack {
+  const istio = new LiveMesh({ ...settings, namespace: ISTIO_NAMESPACE });
+  return { mesh: new LiveMesh(settings), istio };
 }
 
 /**
@@ -173,10 +193,8 @@ export async function watch(live: LiveStack, settings: Settings, pause = PAUSE_M
  */
 export async function verify({ settings }: StackFile): Promise<VerifyReport> {
   requireVerifiable(settings);
-  const istio = new LiveMesh({ ...settings, namespace: ISTIO_NAMESPACE });
-  const live = { mesh: new LiveMesh(settings), istio };
   return step(`watch the mesh, for ${Math.ceil(windowSeconds(settings))} s at most`, () =>
-    watch(live, settings),
+    watch(liveStack(settings), settings),
   );
 }
 

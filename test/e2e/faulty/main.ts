@@ -1,4 +1,4 @@
-// A provider that fails as the greeted name asks, and logs every try.
+// A provider that fails as the greeted name or the variable FAULT says, and logs every try.
 import { setTimeout as sleep } from "node:timers/promises";
 import {
   applicationSettings,
@@ -35,15 +35,24 @@ process.on("SIGUSR2", () => {
   failing = !failing;
 });
 
+/** Fault of all unary calls: `errors` fails each 20th call, `slow` waits, `hang` never answers. */
+const FAULT = process.env["FAULT"] ?? "";
+const ERROR_EACH = 20;
+const DELAY_MS = 300;
+
 /** Returns a unary handler: `abort-X` fails, `hang-X` never answers, other names answer at once. */
 function unary(
   method: string,
   log: Logger,
 ): (request: { name: string }, call: Call) => Promise<{ message: string }> {
+  let count = 0;
   return async ({ name }, call) => {
     log.info(`arrived ${method} ${name}`);
-    if (failing || name.startsWith("abort-")) throw new RpcError(status.UNAVAILABLE, "as asked for");
-    if (name.startsWith("hang-")) await cancelled(call);
+    count += 1;
+    const fails = failing || name.startsWith("abort-") || (FAULT === "errors" && count % ERROR_EACH === 0);
+    if (fails) throw new RpcError(status.UNAVAILABLE, "as asked for");
+    if (FAULT === "hang" || name.startsWith("hang-")) await cancelled(call);
+    if (FAULT === "slow") await sleep(DELAY_MS);
     return { message: name };
   };
 }

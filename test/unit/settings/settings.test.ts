@@ -1067,6 +1067,18 @@ describe("wrong settings", () => {
       { services: pair({ provider: "versions: [{name: v1, replicas: -1}]" }) },
       "dubbo-mesh:services[0].versions[0].replicas: Too small: expected number to be >=0",
     ],
+    [
+      { services: pair({ provider: "promotion: {steps: [50, 25]}" }) },
+      "dubbo-mesh:services[0].promotion.steps: must be in ascending order, each once",
+    ],
+    [
+      { services: pair({ provider: "promotion: {minSuccess: 99.9}" }) },
+      "dubbo-mesh:services[0].promotion.minSuccess: cannot be judged by 20 calls, of which one failure is more: set calls to 1000 or more, or minSuccess to 100",
+    ],
+    [
+      { services: pair({ consumer: "promotion: {calls: 5, minSuccess: 0}" }) },
+      "dubbo-mesh:services[1].promotion: configures calls to the service, which offers nothing: list its gRPC services in offers",
+    ],
     [{ injection: "perhaps" }, "dubbo-mesh:injection: Invalid input: expected boolean, received string"],
     ...["x_y", "a..b", `${"a".repeat(64)}.b`].map((clusterDomain): [Record<string, string>, string] => [
       { clusterDomain },

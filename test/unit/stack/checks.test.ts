@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
-import { describe, expect, it, vi } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import program from "../../../index.ts";
 import { UserError } from "../../../common/errors.ts";
 import { parseSettings } from "../../../settings/settings.ts";
@@ -54,6 +54,8 @@ interface Cluster {
   readonly versions?: Readonly<Record<string, string>>;
   /** Metadata of the stack's namespace; undefined if it does not exist. */
   readonly namespace?: object;
+  /** Lease of a promotion; undefined if there is none. */
+  readonly lease?: object;
   /** Requests that get the answer `code`. */
   readonly failing?: RegExp;
   readonly code?: number;
@@ -61,13 +63,15 @@ interface Cluster {
 }
 
 const NAMESPACE_ASKED = "/api/v1/namespaces/dubbo-demo";
+const LEASE_ASKED = "/apis/coordination.k8s.io/v1/namespaces/dubbo-demo/leases/promotion";
 
 function answerOf(
-  { kinds = ISTIO_KINDS, webhooks = ALL, versions = {}, namespace }: Cluster,
+  { kinds = ISTIO_KINDS, webhooks = ALL, versions = {}, namespace, lease }: Cluster,
   url: string,
 ): unknown {
   if (url === "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations")
     return { items: webhooks };
+  if (url === LEASE_ASKED) return lease;
   if (url === NAMESPACE_ASKED) return namespace && { metadata: namespace };
   const [, name = ""] =
     /^\/api\/v1\/namespaces\/istio-system\/services\/(.+)(?::|%3A)15014\/proxy\/version$/.exec(url) ?? [];
@@ -111,7 +115,7 @@ async function check(cluster: Cluster, stack: Readonly<Record<string, string>> =
   const warnings: string[] = [];
   try {
     const settings = parseSettings({ context: "x", kubeconfig, ...images, ...stack });
-    await checkCluster(settings, (warning) => warnings.push(warning));
+    await checkCluster({ stack: "test", settings }, (warning) => warnings.push(warning));
     return { asked: asked.map(decodeURIComponent).sort(), warnings };
   } finally {
     server.closeAllConnections();
@@ -142,34 +146,37 @@ describe("an Istio that can serve the stack", () => {
     [{}, "istiod"],
     [{ revision: "1-30" }, "istiod-1-30"],
     [{ revision: "prod", istio: 'version: "1.30"' }, "istiod-1-30"],
-  ])("gets six requests for %j, and one for the injecting istiod", async (stack, istiod) => {
+  ])("gets seven requests for %j, and one for the injecting istiod", async (stack, istiod) => {
     const { asked, warnings } = await check({ versions: { [istiod]: "1.30.2-abc-Clean" } }, stack);
     const istio = [...KINDS_ASKED, WEBHOOKS_ASKED, versionOf(istiod)];
-    expect({ asked, warnings }).toEqual({ asked: [...istio, NAMESPACE_ASKED].sort(), warnings: [] });
+    expect({ asked, warnings }).toEqual({
+      asked: [...istio, NAMESPACE_ASKED, LEASE_ASKED].sort(),
+      warnings: [],
+    });
   });
 
   it.each(["1.24.0-x-Clean", "1.31-alpha.eed52ebb66ad-unknown-unknown", "unknown"])(
     "may have the version %s",
     async (version) => {
-      expect((await check({ versions: { istiod: version } })).asked).toHaveLength(7);
+      expect((await check({ versions: { istiod: version } })).asked).toHaveLength(8);
     },
   );
 
   it("need not inject without sidecars", async () => {
     const { asked } = await check({ webhooks: [] }, { injection: "false" });
-    expect(asked).toEqual([...KINDS_ASKED, WEBHOOKS_ASKED, NAMESPACE_ASKED].sort());
+    expect(asked).toEqual([...KINDS_ASKED, WEBHOOKS_ASKED, NAMESPACE_ASKED, LEASE_ASKED].sort());
   });
 
   it("may run outside the cluster", async () => {
     const [expressions] = [[{ key: "istio-injection", operator: "Exists" }]];
     const webhooks = [configuration({}, webhook(expressions, { url: "https://istiod.test/inject" }))];
-    expect((await check({ webhooks })).asked).toHaveLength(6);
+    expect((await check({ webhooks })).asked).toHaveLength(7);
   });
 
   it("is not checked if the stack installs it", async () => {
     for (const mode of ["install", "crds"]) {
       const { asked } = await check({ kinds: {}, webhooks: [] }, { istio: `mode: ${mode}` });
-      expect(asked).toEqual([NAMESPACE_ASKED]);
+      expect(asked).toEqual([NAMESPACE_ASKED, LEASE_ASKED]);
     }
   });
 });
@@ -270,8 +277,12 @@ describe("a cluster that cannot be read", () => {
         "kubectl auth can-i list mutatingwebhookconfigurations; kubectl auth can-i get services/proxy -n istio-system.",
     ],
     [
-      /namespaces\/dubbo-demo/,
+      /v1\/namespaces\/dubbo-demo$/,
       "the namespace is not checked: HTTP 403: no. The check needs these rights: kubectl auth can-i get namespaces.",
+    ],
+    [
+      /leases/,
+      "a promotion is not checked: HTTP 403: no. The check needs these rights: kubectl auth can-i get leases.",
     ],
   ])("is a warning if rights are missing: %s", async (failing, warning) => {
     const { warnings } = await check({ ...SERVING, failing, reason: "no" });
@@ -316,6 +327,37 @@ describe("an existing namespace", () => {
         "Set another namespace (dubbo-mesh:namespace), delete this one if it is not needed, or let the stack take it over " +
         "(`down` then deletes it): kubectl label namespace dubbo-demo app.kubernetes.io/managed-by=pulumi.",
     });
+  });
+});
+
+describe("a promotion", () => {
+  const lease = {
+    metadata: {
+      annotations: {
+        "dubbo-mesh/promoted": '{"service":"greeter","version":"v2","from":{"v1":100,"v2":0},"held":25}',
+      },
+      resourceVersion: "7",
+      creationTimestamp: "2026-11-29T10:00:00Z",
+    },
+    spec: { holderIdentity: "ci 12 abc" },
+  };
+
+  afterEach(() => {
+    vi.unstubAllEnvs();
+  });
+
+  it.each(["", "ci 12 other"])("stops all other updates: %s", async (holder) => {
+    vi.stubEnv("DUBBO_MESH_PROMOTION", holder);
+    expect(await userError(check({ ...SERVING, lease }))).toEqual({
+      message:
+        "a promotion is under way or was interrupted: v2 of greeter (process 12 on ci, since 2026-11-29T10:00:00Z)",
+      fix: "Wait until it ends. If it was interrupted, run `make promote STACK=test CONTINUE=1` to go on, or with BACK=1 to put the weights back.",
+    });
+  });
+
+  it("does not stop its own updates", async () => {
+    vi.stubEnv("DUBBO_MESH_PROMOTION", "ci 12 abc");
+    expect((await check({ ...SERVING, lease })).warnings).toEqual([]);
   });
 });
 

@@ -86,6 +86,11 @@ describe("the command line", () => {
   it.each([
     ["an unknown option", ["up", "--nope"], "unknown option '--nope'"],
     ["a missing option", ["render"], "required option '--out <directory>' not specified"],
+    [
+      "contrary options",
+      ["promote", "--continue", "--back"],
+      "option '--continue' cannot be used with option '--back'",
+    ],
   ])("reports %s as one error, without a stack trace", async (_what, args, error) => {
     expect(await run(...args)).toEqual({
       exitCode: 1,

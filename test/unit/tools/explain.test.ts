@@ -195,7 +195,8 @@ describe("the keys", () => {
       if (outcome instanceof UserError) refused.push(path);
       else expect(outcome).toMatchObject({ key: `dubbo-mesh:${path}` });
     }
-    const own = ["build", "methods", "versions", "autoscale", "routes", "traffic", "properties", "resources"];
+    const policy = ["routes", "promotion", "traffic"];
+    const own = ["build", "methods", "versions", "autoscale", ...policy, "properties", "resources"];
     const first = ["istio", "observability"];
     const wide = ["proxy", "traffic", "security"];
     expect(refused).toEqual([...first, "services", ...own.map((name) => `services[0].${name}`), ...wide]);

@@ -20,6 +20,8 @@ import { userError } from "./user-error.ts";
 
 const READ_FIX =
   "Check that it runs and that the context may read pods and logs (kubectl auth can-i get pods/log).";
+const EXEC_FIX =
+  "Check that it runs and that the context may run commands in pods (kubectl auth can-i create pods/exec).";
 
 afterEach(() => {
   vi.unstubAllEnvs();
@@ -124,13 +126,13 @@ describe("a cluster that does not answer", async () => {
   const refused = `connect ECONNREFUSED 127.0.0.1:${port}`;
 
   it.each([
-    ["pods", () => mesh.pods("a")],
-    ["log", () => mesh.log("p")],
-    ["exec", () => mesh.exec("p", "c", ["true"])],
-  ])("is an error: %s", async (_name, ask) => {
+    ["pods", () => mesh.pods("a"), READ_FIX],
+    ["log", () => mesh.log("p"), READ_FIX],
+    ["exec", () => mesh.exec("p", "c", ["true"]), EXEC_FIX],
+  ])("is an error: %s", async (_name, ask, fix) => {
     expect(await userError(ask())).toEqual({
       message: `the cluster of context x refuses or does not answer: ${refused}`,
-      fix: READ_FIX,
+      fix,
     });
   });
 });

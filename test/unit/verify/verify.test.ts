@@ -26,7 +26,7 @@ describe("verify", () => {
   it("ends as soon as every check is ok", async () => {
     const before = recording("good", "before");
     const mesh = new RecordedMesh(before, before, recording("good", "after"));
-    const { ok, seconds, checks, healthCheckLoad } = await watch(live(mesh), SETTINGS, 1);
+    const { ok, seconds, checks, healthCheckLoad } = await watch(live(mesh), SETTINGS, { pause: 1 });
     expect({ ok, checks: checks.length, quick: seconds < 6 }).toEqual({ ok: true, checks: 20, quick: true });
     expect(healthCheckLoad).toEqual(loadOf(SETTINGS.services));
   });
@@ -34,7 +34,7 @@ describe("verify", () => {
   it("begins anew when the pods are ready, since checks fail before", async () => {
     const before = recording("good", "before");
     const mesh = new RecordedMesh(recording("starting", "after"), before, recording("good", "after"));
-    expect(await watch(live(mesh), SETTINGS, 1)).toMatchObject({ ok: true });
+    expect(await watch(live(mesh), SETTINGS, { pause: 1 })).toMatchObject({ ok: true });
   });
 
   it("begins anew when the pods are others, since Envoy then learns new endpoints", async () => {
@@ -44,7 +44,7 @@ describe("verify", () => {
     const earlier = recording("good", "before");
     earlier.pods = (JSON.parse(JSON.stringify(earlier.pods).replaceAll(name, "old")) as object[]).map(podOf);
     const mesh = new RecordedMesh(earlier, before, after);
-    const { checks } = await watch(live(mesh), SETTINGS, 1);
+    const { checks } = await watch(live(mesh), SETTINGS, { pause: 1 });
     // Without a new beginning, all lines in the log of the new pod would count.
     expect(checks.find(({ check }) => check === "inbound log")?.seen).toMatch(/^8 calls/);
   });
@@ -60,7 +60,7 @@ describe("verify", () => {
     const limit = windowSeconds(settings);
     expect(limit).toBeCloseTo(3.01);
     const look = recording("good", "after");
-    const { ok, seconds } = await watch(live(new RecordedMesh(look), look), settings, 200);
+    const { ok, seconds } = await watch(live(new RecordedMesh(look), look), settings, { pause: 200 });
     expect(ok).toBe(false);
     expect(seconds).toBeGreaterThanOrEqual(3);
     expect(seconds).toBeLessThan(5);
@@ -68,7 +68,7 @@ describe("verify", () => {
 
   it("refuses a stack that is not there", async () => {
     const nothing = { ...recording("good", "before"), pods: [] };
-    expect(await userError(watch(live(new RecordedMesh(nothing)), SETTINGS, 1))).toEqual({
+    expect(await userError(watch(live(new RecordedMesh(nothing)), SETTINGS, { pause: 1 }))).toEqual({
       message: "namespace dubbo-demo has no pods of the stack",
       fix: "Run `make up` first.",
     });
@@ -77,7 +77,7 @@ describe("verify", () => {
   it("says that a proxy does not answer", async () => {
     const mesh = new RecordedMesh(recording("good", "before"));
     mesh.exec = () => Promise.reject(new Error("no route"));
-    expect(await userError(watch(live(mesh), SETTINGS, 1))).toEqual({
+    expect(await userError(watch(live(mesh), SETTINGS, { pause: 1 }))).toEqual({
       message: "the proxy of pod dubbo-samples-mesh-provider-v1-cc5f8654d-cw9kq does not answer: no route",
       fix: "Look at `kubectl logs dubbo-samples-mesh-provider-v1-cc5f8654d-cw9kq -n dubbo-demo -c istio-proxy`; if the pod was just replaced, run the command again.",
     });
@@ -101,7 +101,7 @@ describe("verify", () => {
       await new Promise((resolve) => setTimeout(resolve, wait));
       return log(...question);
     };
-    const { checks } = await watch(live(mesh), settings, 1);
+    const { checks } = await watch(live(mesh), settings, { pause: 1 });
     expect(checks.find(({ check }) => check === "calls")?.seen).toMatch(/^10 calls/);
   });
 

@@ -1,0 +1,92 @@
+import { describe, expect, it } from "vitest";
+import { promotionSettings } from "../../../settings/promotion.ts";
+import type { Bin, Counts } from "../../../tools/promote/counts.ts";
+import { figuresOf, judge, percent, quantile, type Verdict } from "../../../tools/promote/judge.ts";
+
+/** Returns times in bins of 1 ms, by ms. */
+function times(calls: Readonly<Record<number, number>>): Bin[] {
+  return Object.entries(calls).map(([from, count]) => ({ from: Number(from), width: 1, calls: count }));
+}
+
+const OTHERS = figuresOf({ succeeded: 1000, failed: 0, times: times({ 2: 990, 40: 10 }) });
+const BOUNDS = promotionSettings.parse({ calls: 100, minSuccess: 99 });
+
+function verdict(counts: Partial<Counts>, bounds: object = {}): Verdict | undefined {
+  return judge({ succeeded: 0, failed: 0, times: [], ...counts }, OTHERS, { ...BOUNDS, ...bounds });
+}
+
+describe("the figures of calls", () => {
+  it("are rates and times; none without calls", () => {
+    expect(figuresOf({ succeeded: 99, failed: 1, times: times({ 1: 50, 10: 49, 300: 1 }) })).toEqual({
+      calls: 100,
+      success: 99,
+      p50: 2,
+      p99: 11,
+    });
+    expect(figuresOf({ succeeded: 0, failed: 0, times: [] })).toEqual({
+      calls: 0,
+      success: undefined,
+      p50: undefined,
+      p99: undefined,
+    });
+  });
+
+  it("interpolate within a bin", () => {
+    expect(quantile([{ from: 10, width: 10, calls: 4 }], 0.5)).toBe(15);
+  });
+
+  it("show 100 % only without a failure", () => {
+    expect([100, 99.99, 0, undefined].map(percent)).toEqual(["100 %", "99.9 %", "0 %", "-"]);
+  });
+});
+
+describe("a version", () => {
+  it("is judged after enough answered calls, not before", () => {
+    expect(verdict({ succeeded: 100, times: times({ 2: 99 }) })).toBeUndefined();
+    expect(verdict({ succeeded: 100, times: times({ 2: 100 }) })).toEqual({ verdict: "held" });
+  });
+
+  it("may fail as often as the bound allows", () => {
+    expect(verdict({ succeeded: 99, failed: 1, times: times({ 2: 100 }) })).toEqual({ verdict: "held" });
+    const bounds = { calls: 1000, minSuccess: 99.9 };
+    expect(verdict({ succeeded: 999, failed: 1, times: times({ 2: 1000 }) }, bounds)).toEqual({
+      verdict: "held",
+    });
+  });
+
+  it("is worse at the first failure that no later success makes up for", () => {
+    expect(verdict({ succeeded: 3, failed: 1 })).toBeUndefined();
+    expect(verdict({ succeeded: 3, failed: 2 })).toEqual({
+      verdict: "worse",
+      reason: "success 60 % (2 of 5 tries failed); the lowest is 99 %, the others have 100 %",
+    });
+    expect(verdict({ succeeded: 10, failed: 1, times: times({ 2: 11 }) }, { minSuccess: 100 })).toMatchObject(
+      {
+        verdict: "worse",
+      },
+    );
+  });
+
+  it("is worse if half of its calls are slower than allowed", () => {
+    expect(verdict({ succeeded: 100, times: times({ 100: 100 }) })).toEqual({ verdict: "held" });
+    expect(verdict({ succeeded: 100, times: times({ 2: 49, 110: 51 }) })).toEqual({
+      verdict: "worse",
+      reason: "p50 110 ms; the others have 2.5 ms, and at most 100 ms more are allowed",
+    });
+  });
+
+  it("is judged by its p99 from 500 calls on", () => {
+    expect(verdict({ succeeded: 499, times: times({ 2: 400, 900: 99 }) })).toEqual({ verdict: "held" });
+    expect(verdict({ succeeded: 500, times: times({ 2: 490, 900: 10 }) })).toEqual({
+      verdict: "worse",
+      reason: "p99 900.5 ms; the others have 3 ms, and at most 100 ms more are allowed",
+    });
+  });
+
+  it("is not judged without others to compare with", () => {
+    const none = figuresOf({ succeeded: 0, failed: 0, times: [] });
+    const counts = { succeeded: 100, failed: 0, times: times({ 2: 100 }) };
+    expect(judge(counts, none, BOUNDS)).toBeUndefined();
+    expect(judge({ ...counts, failed: 5 }, none, BOUNDS)).toMatchObject({ verdict: "worse" });
+  });
+});

@@ -1,0 +1,227 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { applyPatch } from "diff";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { UserError } from "../../../common/errors.ts";
+import { readStackFile, type StackFile } from "../../../stack/stack-file.ts";
+import type { Observation } from "../../../tools/promote/observe.ts";
+import { newPlan } from "../../../tools/promote/plan.ts";
+import {
+  Promotion,
+  type PromotionOptions,
+  type PromotionReport,
+  type PromotionStep,
+} from "../../../tools/promote/promotion.ts";
+import { userError } from "../tools/user-error.ts";
+
+const PROVIDER = "dubbo-samples-mesh-provider";
+const FIGURES = { calls: 20, success: 100, p50: 2, p99: 9 };
+const HELD: Observation = { verdict: "held", version: FIGURES, others: FIGURES };
+const WORSE: Observation = { ...HELD, verdict: "worse", reason: "p50 310 ms" };
+
+const FILE = `config:
+  dubbo-mesh:cluster: local
+  # Two versions
+  dubbo-mesh:services:
+    - app: provider
+      versions:
+        - { name: v1, weight: 100 }
+        - { name: v2, weight: 0 } # the next one
+      promotion: { steps: [25, 100] }
+    - app: consumer
+`;
+
+let directory = "";
+let path = "";
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "dubbo-mesh-test-"));
+  path = join(directory, "Pulumi.dev.yaml");
+  writeFileSync(path, FILE, { mode: 0o640 });
+  vi.spyOn(process.stderr, "write").mockReturnValue(true);
+});
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+/** A promotion of v2, and what it did, in order. */
+interface Scene {
+  readonly events: string[];
+  readonly run: (signal?: AbortSignal) => Promise<PromotionReport>;
+  readonly putBack: (reason: string) => Promise<PromotionReport>;
+}
+
+function weightOf(text: string): string {
+  return [...text.matchAll(/weight"?: ?(\d+)/g)].map(([, weight]) => weight).join("/");
+}
+
+interface Parts {
+  readonly options?: Partial<PromotionOptions>;
+  readonly observe?: (step: number) => Promise<Observation>;
+  readonly deploy?: (stack: StackFile) => Promise<void>;
+}
+
+async function scene({ options, observe, deploy }: Parts = {}): Promise<Scene> {
+  const file = await readStackFile(directory, "dev");
+  const events: string[] = [];
+  let steps = 0;
+  const note = (event: string): Promise<void> => {
+    events.push(`${event}, file ${weightOf(readFileSync(path, "utf8"))}`);
+    return Promise.resolve();
+  };
+  const promotion = new Promotion(
+    {
+      file,
+      lease: { hold: ({ held }) => note(`hold ${held}`), release: () => note("release") },
+      observer: {
+        start: () => note("start"),
+        step: async ({ services }) => {
+          const weights = services[0]?.versions.map(({ weight }) => weight) ?? [];
+          await note(`observe ${weights.join("/")}`);
+          steps += 1;
+          return observe === undefined ? HELD : observe(steps);
+        },
+      },
+      deploy: async (stack) => {
+        await note(`deploy ${weightOf(JSON.stringify(stack.overridden?.config["dubbo-mesh:services"]))}`);
+        await deploy?.(stack);
+      },
+    },
+    newPlan(file.settings, PROVIDER, "v2"),
+    { write: true, overrides: {}, ...options },
+  );
+  return {
+    events,
+    run: (signal = new AbortController().signal) => promotion.run(signal),
+    putBack: (reason) => promotion.putBack(reason),
+  };
+}
+
+describe("a promotion whose steps hold", () => {
+  it("deploys, observes, writes and notes each step, and ends with the file and the cluster alike", async () => {
+    const steps: PromotionStep[] = [];
+    const { events, run } = await scene({ options: { onStep: (step) => steps.push(step) } });
+    const report = await run();
+    expect(events).toEqual([
+      "start, file 100/0",
+      "deploy 75/25, file 100/0",
+      "observe 75/25, file 100/0",
+      "hold 25, file 75/25",
+      "deploy 0/100, file 75/25",
+      "observe 0/100, file 75/25",
+      "hold 100, file 0/100",
+      "release, file 0/100",
+    ]);
+    expect(report).toEqual({
+      service: PROVIDER,
+      version: "v2",
+      outcome: "promoted",
+      weights: { v1: 0, v2: 100 },
+      steps,
+    });
+    expect(steps.map(({ weight, verdict }) => [weight, verdict])).toEqual([
+      [25, "held"],
+      [100, "held"],
+    ]);
+    const expected = FILE.replace("name: v1, weight: 100", "name: v1, weight: 0").replace(
+      "name: v2, weight: 0",
+      "name: v2, weight: 100",
+    );
+    expect(readFileSync(path, "utf8")).toBe(expected);
+    expect(statSync(path).mode & 0o777).toBe(0o640);
+  });
+
+  it("keeps the file with WRITE=0, and returns its change", async () => {
+    const { events, run } = await scene({ options: { write: false } });
+    const { change = "" } = await run();
+    expect(events.filter((event) => !event.endsWith("file 100/0"))).toEqual([]);
+    expect(weightOf(String(applyPatch(FILE, change)))).toBe("0/100");
+    expect(change.split("\n").slice(1, 3)).toEqual(["--- a/Pulumi.dev.yaml", "+++ b/Pulumi.dev.yaml"]);
+  });
+});
+
+describe("a promotion is put back, first in the file, then in the cluster", () => {
+  const BACK = ["deploy 100/0, file 100/0", "release, file 100/0"];
+
+  it("if a step does not hold; no later step runs", async () => {
+    const { events, run } = await scene({ observe: (step) => Promise.resolve(step === 1 ? HELD : WORSE) });
+    const report = await run();
+    expect(report).toMatchObject({
+      outcome: "put back",
+      reason: "p50 310 ms, at 100 %",
+      weights: { v1: 100, v2: 0 },
+    });
+    expect(report.steps.map(({ verdict }) => verdict)).toEqual(["held", "worse"]);
+    expect(events.slice(-3)).toEqual(["observe 0/100, file 75/25", ...BACK]);
+    expect(readFileSync(path, "utf8")).toBe(FILE);
+  });
+
+  it("if an update fails", async () => {
+    let updates = 0;
+    const deploy = (): Promise<void> =>
+      ++updates === 1 ? Promise.reject(new UserError("pulumi up failed: x", "Fix it.")) : Promise.resolve();
+    const { events, run } = await scene({ deploy });
+    expect(await run()).toMatchObject({ outcome: "put back", reason: "pulumi up failed: x", steps: [] });
+    expect(events).toEqual(["start, file 100/0", "deploy 75/25, file 100/0", ...BACK]);
+  });
+
+  it.each([
+    ["before the first update", "start"],
+    ["during an update", "deploy 75/25"],
+    ["during a step", "observe 75/25"],
+  ])("by a signal %s", async (_when, event) => {
+    const signal = new AbortController();
+    const told = new Error("it was interrupted (SIGTERM)");
+    const { events, run } = await scene({
+      observe: () =>
+        signal.signal.aborted
+          ? Promise.reject(new Error("the operation was aborted"))
+          : Promise.resolve(HELD),
+    });
+    const abort = events.push.bind(events);
+    events.push = (...given) => {
+      if (given[0]?.startsWith(event) === true) signal.abort(told);
+      return abort(...given);
+    };
+    expect(await run(signal.signal)).toMatchObject({ outcome: "put back", reason: told.message });
+    expect(events.slice(-3)).toEqual([`${event}, file 100/0`, ...BACK]);
+  });
+
+  it("with WRITE=0 only in the cluster", async () => {
+    const { events, run } = await scene({ options: { write: false }, observe: () => Promise.resolve(WORSE) });
+    await run();
+    expect(events.slice(-2)).toEqual(BACK);
+  });
+});
+
+describe("a promotion that cannot be put back", () => {
+  const FIX = "Fix the reported problem, then run `make promote STACK=dev BACK=1`.";
+
+  it("in the cluster keeps its Lease", async () => {
+    const { events, putBack } = await scene({
+      deploy: () => Promise.reject(new UserError("the cluster does not answer", "Start it.")),
+    });
+    expect(await userError(putBack("p50 310 ms"))).toEqual({
+      message: `v2 of ${PROVIDER} could not be put back in the cluster: the cluster does not answer\nReason to put it back: p50 310 ms`,
+      fix: FIX,
+    });
+    expect(events).not.toContain("release, file 100/0");
+  });
+
+  it("in the file is put back in the cluster; its Lease stays until the file is written", async () => {
+    // A folder in the place of the draft fails each write, as a full disk does.
+    mkdirSync(`${path}.promote`);
+    const { events, run, putBack } = await scene();
+    const { message, fix } = await userError(run());
+    expect(message).toMatch(
+      /^v2 of dubbo-samples-mesh-provider could not be put back in Pulumi\.dev\.yaml: .*Pulumi\.dev\.yaml cannot be written: EISDIR.*\nReason to put it back: .* cannot be written: EISDIR/,
+    );
+    expect(fix).toBe(FIX);
+    expect(events.at(-1)).toBe("deploy 100/0, file 100/0");
+    expect(readFileSync(path, "utf8")).toBe(FILE);
+    rmdirSync(`${path}.promote`);
+    expect(await putBack("as told (BACK=1)")).toMatchObject({ outcome: "put back" });
+    expect(events.at(-1)).toBe("release, file 100/0");
+  });
+});

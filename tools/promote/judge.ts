@@ -1,0 +1,103 @@
+import { milliseconds } from "../../settings/duration.ts";
+import type { Promotion } from "../../settings/promotion.ts";
+import type { Bin, Counts } from "./counts.ts";
+
+/** Figures of the calls to a version, or to several. */
+export interface Figures {
+  /** Number of tries that have ended. A call may have several. */
+  readonly calls: number;
+  /** Success rate of the tries, percent; undefined without tries. */
+  readonly success: number | undefined;
+  /** Time that half of the answered calls need at most, ms; undefined without answers. */
+  readonly p50: number | undefined;
+  /** Time that 99 % of the answered calls need at most, ms; undefined without answers. */
+  readonly p99: number | undefined;
+}
+
+/** Result of a step. */
+export type Verdict =
+  { readonly verdict: "held" } | { readonly verdict: "worse" | "undecided"; readonly reason: string };
+
+/**
+ * Number of calls from which the p99 is judged. The p99 of fewer is the time of one to four calls,
+ * such as the first ones of a pod.
+ */
+const P99_CALLS = 500;
+/** Rounding error of percents such as 100 - 99.9. */
+const ROUNDING = 1e-6;
+
+function countOf(times: readonly Bin[]): number {
+  return times.reduce((sum, { calls }) => sum + calls, 0);
+}
+
+/** Returns the time that a share of the calls needs at most, ms. Times within a bin are even. */
+export function quantile(times: readonly Bin[], share: number): number | undefined {
+  let left = countOf(times) * share;
+  for (const { from, width, calls } of times) {
+    if (left <= calls) return Math.round((from + (width * left) / calls) * 10) / 10;
+    left -= calls;
+  }
+  return undefined;
+}
+
+/** Returns the figures of counts. */
+export function figuresOf({ succeeded, failed, times }: Counts): Figures {
+  const calls = succeeded + failed;
+  return {
+    calls,
+    success: calls === 0 ? undefined : (100 * succeeded) / calls,
+    p50: quantile(times, 0.5),
+    p99: quantile(times, 0.99),
+  };
+}
+
+/** Formats a rate in percent. It rounds down, so that only a rate without failures is 100 %. */
+export function percent(rate: number | undefined): string {
+  return rate === undefined ? "-" : `${Math.floor(rate * 10) / 10} %`;
+}
+
+/** Formats a time. */
+export function ms(time: number | undefined): string {
+  return time === undefined ? "-" : `${time} ms`;
+}
+
+function failureReason(
+  counts: Counts,
+  others: Figures,
+  { calls, minSuccess }: Promotion,
+): string | undefined {
+  const { succeeded, failed } = counts;
+  // More failures than the bound allows, even if all calls that are still to come succeed.
+  const judged = Math.max(succeeded + failed, calls);
+  const allowed = (judged * (100 - minSuccess)) / 100;
+  if (failed <= allowed + ROUNDING) return undefined;
+  const rate = percent((100 * succeeded) / (succeeded + failed));
+  return `success ${rate} (${failed} of ${succeeded + failed} tries failed); the lowest is ${minSuccess} %, the others have ${percent(others.success)}`;
+}
+
+function latencyReason(counts: Counts, others: Figures, { maxAddedLatency }: Promotion): string | undefined {
+  const bound = milliseconds(maxAddedLatency);
+  const own = figuresOf(counts);
+  const judged = countOf(counts.times) >= P99_CALLS ? (["p50", "p99"] as const) : (["p50"] as const);
+  for (const name of judged) {
+    const [time, other] = [own[name], others[name]];
+    if (time === undefined || other === undefined || time <= other + bound) continue;
+    return `${name} ${ms(time)}; the others have ${ms(other)}, and at most ${bound} ms more are allowed`;
+  }
+  return undefined;
+}
+
+/**
+ * Judges a version by its calls in a step; undefined if it is too early. Too many failures are
+ * certain at once. All else is judged when the version has answered enough calls.
+ * @param counts calls to the version in this step
+ * @param others figures of the versions that it replaces
+ */
+export function judge(counts: Counts, others: Figures, bounds: Promotion): Verdict | undefined {
+  const failure = failureReason(counts, others, bounds);
+  if (failure !== undefined) return { verdict: "worse", reason: failure };
+  const comparable = countOf(counts.times) >= bounds.calls && others.p50 !== undefined;
+  if (!comparable) return undefined;
+  const latency = latencyReason(counts, others, bounds);
+  return latency === undefined ? { verdict: "held" } : { verdict: "worse", reason: latency };
+}

@@ -1,0 +1,199 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Settings } from "../../settings/settings.ts";
+import type { Check, CheckName } from "../verify/check.ts";
+import { type LiveStack, watch } from "../verify/verify.ts";
+import {
+  type Callee,
+  countsBetween,
+  NONE,
+  plus,
+  readCallers,
+  type Reading,
+  withoutEndpoint,
+} from "./counts.ts";
+import { figuresOf, type Figures, judge, ms, type Verdict } from "./judge.ts";
+import type { Promotion } from "../../settings/promotion.ts";
+
+/** Time between two looks at the callers' Envoys, ms. */
+const PAUSE_MS = 2000;
+/** Time between two verifications in a step, ms. Each one costs the proxies more work. */
+const VERIFY_PAUSE_MS = 15_000;
+/** Longest time for the calls of a step, seconds. */
+export const STEP_SECONDS = 600;
+/** Number of failed looks in a row after which the cluster does not answer. */
+const TRIES = 3;
+
+/** Checks of single calls. The promotion judges these by its own bounds. */
+const OF_CALLS: ReadonlySet<CheckName> = new Set(["calls", "outbound log", "inbound log"]);
+
+/** Reports whether a check is about the mesh, not about single calls. */
+export function isOfMesh({ check }: Check): boolean {
+  return !OF_CALLS.has(check);
+}
+
+/** Service to observe: its callers, its versions and bounds. */
+export interface Observed extends Callee {
+  readonly live: LiveStack;
+  /** Names of the calling services. */
+  readonly callers: readonly string[];
+  /** Version that is promoted. */
+  readonly version: string;
+  /** Versions that it replaces. */
+  readonly others: readonly string[];
+  readonly bounds: Promotion;
+}
+
+/** Repeats a failing look. The cluster may not answer for a moment. */
+async function persistent<T>(look: () => Promise<T>, signal: AbortSignal, tries = TRIES): Promise<T> {
+  return look().catch(async (error: unknown) => {
+    if (tries === 1 || signal.aborted) throw error;
+    await sleep(PAUSE_MS, undefined, { signal });
+    return persistent(look, signal, tries - 1);
+  });
+}
+
+/** Calls to the versions of a service, as the Envoys of its callers count them. */
+class Calls {
+  readonly #observed: Observed;
+  #last: Reading | undefined;
+  #others = NONE;
+  /** Calls to the version in this step. */
+  step = NONE;
+
+  constructor(observed: Observed) {
+    this.#observed = observed;
+  }
+
+  /** Looks at the callers' Envoys and adds the new calls. Returns what they show now. */
+  async look(signal: AbortSignal): Promise<Reading> {
+    const { live, callers, version, others } = this.#observed;
+    const now = await persistent(() => readCallers(live.mesh, callers, this.#observed), signal);
+    if (this.#last !== undefined) {
+      this.step = plus(this.step, countsBetween([version], this.#last, now));
+      this.#others = plus(this.#others, countsBetween(others, this.#last, now));
+    }
+    this.#last = now;
+    return now;
+  }
+
+  /**
+   * Figures of the other versions in this promotion. If they got too few calls, it uses all calls
+   * since the Envoys started.
+   */
+  get others(): Figures {
+    const figures = figuresOf(this.#others);
+    if (figures.calls >= this.#observed.bounds.calls || this.#last === undefined) return figures;
+    return figuresOf(countsBetween(this.#observed.others, undefined, this.#last));
+  }
+}
+
+/** Counts calls until the version can be judged. */
+async function judged(calls: Calls, { version, bounds }: Observed, signal: AbortSignal): Promise<Verdict> {
+  const end = performance.now() + STEP_SECONDS * 1000;
+  let missing: string[] = [];
+  for (;;) {
+    const reading = await calls.look(signal);
+    const without = withoutEndpoint(version, reading);
+    // A caller's pod that has just started checks its endpoints before it uses them.
+    const pod = without.find((name) => missing.includes(name));
+    if (pod !== undefined)
+      return { verdict: "worse", reason: `the Envoy of ${pod} has no healthy endpoint of ${version}` };
+    missing = without;
+    const verdict = judge(calls.step, calls.others, bounds);
+    if (verdict !== undefined) return verdict;
+    if (performance.now() > end) {
+      const { calls: seen } = figuresOf(calls.step);
+      const reason = `undecided: ${seen} tries in ${STEP_SECONDS / 60} minutes, and the others have a p50 of ${ms(calls.others.p50)}; ${bounds.calls} answered calls, and others to compare with, are needed`;
+      return { verdict: "undecided", reason };
+    }
+    await sleep(PAUSE_MS, undefined, { signal });
+  }
+}
+
+/** Returns the failed checks in words. */
+export function failedText(checks: readonly Check[]): string {
+  const failed = checks.filter(({ ok }) => !ok);
+  return failed
+    .map(({ check, of, seen, expected }) => `${check} of ${of}: ${seen}; expected: ${expected}`)
+    .join("\n");
+}
+
+/**
+ * Verifies the mesh again and again.
+ * @param enough ends it after a verification that passed
+ */
+async function verified(
+  { live }: Observed,
+  settings: Settings,
+  enough: AbortSignal,
+  signal: AbortSignal,
+): Promise<Verdict> {
+  for (;;) {
+    const { ok, checks } = await persistent(() => watch(live, settings, { about: isOfMesh, signal }), signal);
+    if (!ok) return { verdict: "worse", reason: `verify failed: ${failedText(checks)}` };
+    await sleep(VERIFY_PAUSE_MS, undefined, { signal: AbortSignal.any([enough, signal]) }).catch(
+      () => undefined,
+    );
+    signal.throwIfAborted();
+    if (enough.aborted) return { verdict: "held" };
+  }
+}
+
+/** Result of a step, and its figures. */
+export interface Observation {
+  readonly verdict: Verdict["verdict"];
+  /** Reason why the step has not held. */
+  readonly reason?: string;
+  /** Figures of the version in this step. */
+  readonly version: Figures;
+  /** Figures of the versions that it replaces. */
+  readonly others: Figures;
+}
+
+/** Observes the steps of a promotion. */
+export class Observer {
+  readonly #observed: Observed;
+  readonly #calls: Calls;
+
+  constructor(observed: Observed) {
+    this.#observed = observed;
+    this.#calls = new Calls(observed);
+  }
+
+  /**
+   * Starts to count calls.
+   * @throws UserError if the cluster or a proxy does not answer
+   */
+  async start(signal: AbortSignal): Promise<void> {
+    await this.#calls.look(signal);
+  }
+
+  /**
+   * Observes a step until the version has answered enough calls and the mesh is verified, or until
+   * the first fault. The calls count from the end of the step before.
+   * @param settings the stack with the weights of the step
+   * @param signal ends the observation early
+   * @throws UserError if the cluster or a proxy does not answer; the signal's reason
+   */
+  async step(settings: Settings, signal: AbortSignal): Promise<Observation> {
+    const verdict = await this.#verdict(settings, signal);
+    const version = figuresOf(this.#calls.step);
+    this.#calls.step = NONE;
+    return { ...verdict, version, others: this.#calls.others };
+  }
+
+  async #verdict(settings: Settings, signal: AbortSignal): Promise<Verdict> {
+    const [enough, over] = [new AbortController(), new AbortController()];
+    const either = AbortSignal.any([signal, over.signal]);
+    const verification = verified(this.#observed, settings, enough.signal, either);
+    const counting = judged(this.#calls, this.#observed, either);
+    try {
+      const first = await Promise.race([verification, counting]);
+      if (first.verdict !== "held") return first;
+      enough.abort();
+      return await verification;
+    } finally {
+      over.abort();
+    }
+  }
+}

@@ -1,0 +1,160 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { UserError } from "../../common/errors.ts";
+import { step } from "../../common/steps.ts";
+import { hostOf } from "../../settings/model.ts";
+import { describePromotion, type FoundPromotion } from "../../stack/promotion.ts";
+import type { StackFile } from "../../stack/stack-file.ts";
+import { withWeights } from "../../stack/weights.ts";
+import type { Engine } from "../engine/engine.ts";
+import { podsOf } from "../verify/sample.ts";
+import { type LiveStack, liveStack, watch } from "../verify/verify.ts";
+import { foundPromotion, PromotionLease, rejectRunning } from "./lease.ts";
+import { failedText, isOfMesh, Observer } from "./observe.ts";
+import { foundPlan, newPlan, type Plan } from "./plan.ts";
+import { Promotion, type PromotionOptions, type PromotionReport } from "./promotion.ts";
+
+/** Options of {@link promote}. */
+export interface PromoteOptions extends PromotionOptions {
+  /** Service and version; undefined for those of an interrupted promotion. */
+  readonly service?: string | undefined;
+  readonly version?: string | undefined;
+  /** What to do with an interrupted promotion. */
+  readonly interrupted?: "continue" | "back" | undefined;
+}
+
+const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
+/** Runs `work` with a signal that aborts when the process is told to end. */
+async function untilSignal<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const end = (name: NodeJS.Signals): void => {
+    controller.abort(new Error(`it was interrupted (${name})`));
+  };
+  for (const name of SIGNALS) process.on(name, end);
+  try {
+    return await work(controller.signal);
+  } finally {
+    for (const name of SIGNALS) process.off(name, end);
+  }
+}
+
+/** Requires that the version runs, that nothing else waits to be deployed, and a healthy mesh. */
+async function requireReady(file: StackFile, engine: Engine, plan: Plan, live: LiveStack): Promise<void> {
+  const { stack, directory, settings } = file;
+  const { service, version, index, from } = plan;
+  // A file that cannot be changed is an error before anything else has changed.
+  const name = `Pulumi.${stack}.yaml`;
+  withWeights(await readFile(join(directory, name), "utf8"), name, { name: service, index }, from);
+  const pods = await podsOf(live.mesh, service);
+  if (!pods.some((pod) => pod.version === version && pod.ready)) {
+    throw new UserError(
+      `version ${version} of ${service} has no ready pods`,
+      `Run \`make up STACK=${stack}\`, and see \`make verify\`.`,
+    );
+  }
+  const { changes } = await engine.preview();
+  if (changes.length > 0) {
+    throw new UserError(
+      `Pulumi.${stack}.yaml or the code has changes that are not deployed, which a promotion would deploy, too`,
+      `See them with \`make preview STACK=${stack}\`, and run \`make up\` first.`,
+    );
+  }
+  const { ok, checks } = await step("verify the mesh", () => watch(live, settings, { about: isOfMesh }));
+  if (ok) return;
+  throw new UserError(
+    `the mesh is not healthy, so ${version} could not be judged: ${failedText(checks)}`,
+    `See \`make verify STACK=${stack}\` for the remedies.`,
+  );
+}
+
+function promotionOf(
+  file: StackFile,
+  engine: Engine,
+  plan: Plan,
+  lease: PromotionLease,
+  options: PromotionOptions,
+): Promotion {
+  const { callee, version, others, bounds } = plan;
+  const host = hostOf(callee, file.settings);
+  const callers = plan.callers.map(({ name }) => name);
+  const live = liveStack(file.settings);
+  const observer = new Observer({ live, callee, host, callers, version, others, bounds });
+  const deploy = (stack: StackFile): Promise<unknown> => engine.with(stack).up();
+  return new Promotion({ file, lease, observer, deploy }, plan, options);
+}
+
+function rejectOther({ service, version }: PromoteOptions, found: FoundPromotion): void {
+  if ((service ?? found.service) === found.service && (version ?? found.version) === found.version) return;
+  throw new UserError(
+    `the interrupted promotion is of ${describePromotion(found)}`,
+    "Continue it, or put it back, without SERVICE and VERSION; then start yours.",
+  );
+}
+
+/** Continues an interrupted promotion, or puts its weights back. */
+async function resume(
+  file: StackFile,
+  engine: Engine,
+  options: PromoteOptions,
+  found: FoundPromotion,
+): Promise<PromotionReport> {
+  rejectRunning(found);
+  if (options.interrupted === undefined) {
+    throw new UserError(
+      `a promotion was interrupted: ${describePromotion(found)}; ${found.version} has held ${found.held} %`,
+      `Run \`make promote STACK=${file.stack}\` with CONTINUE=1 to go on, or with BACK=1 to put the weights back.`,
+    );
+  }
+  rejectOther(options, found);
+  const plan = foundPlan(file.settings, found);
+  const lease = new PromotionLease(file.settings);
+  await lease.take(plan, found);
+  // The interrupted process may have left a lock and an old state.
+  await engine.repair();
+  const promotion = promotionOf(file, engine, plan, lease, options);
+  if (options.interrupted === "back") return promotion.putBack("as told (BACK=1)");
+  return untilSignal((signal) => promotion.run(signal));
+}
+
+async function start(
+  file: StackFile,
+  engine: Engine,
+  plan: Plan,
+  options: PromoteOptions,
+): Promise<PromotionReport> {
+  await requireReady(file, engine, plan, liveStack(file.settings));
+  const lease = new PromotionLease(file.settings);
+  return untilSignal(async (signal) => {
+    await lease.take(plan);
+    return promotionOf(file, engine, plan, lease, options).run(signal);
+  });
+}
+
+/**
+ * Moves the weight of a version up in steps. Each step must hold: enough calls within the bounds,
+ * and a verified mesh. Otherwise the weights go back to those before the promotion.
+ * @throws UserError if the promotion cannot start, or the weights cannot be put back
+ */
+export async function promote(
+  file: StackFile,
+  engine: Engine,
+  options: PromoteOptions,
+): Promise<PromotionReport> {
+  const { service, version, interrupted } = options;
+  const found = await foundPromotion(file.settings);
+  if (found !== undefined) return resume(file, engine, options, found);
+  if (interrupted !== undefined) {
+    throw new UserError(
+      `stack ${file.stack} has no interrupted promotion`,
+      "Run `make promote SERVICE=... VERSION=...` without CONTINUE and BACK.",
+    );
+  }
+  if (service === undefined || version === undefined) {
+    throw new UserError(
+      "make promote needs a service and the version to promote",
+      `Run \`make promote STACK=${file.stack} SERVICE=name VERSION=name\`.`,
+    );
+  }
+  return start(file, engine, newPlan(file.settings, service, version), options);
+}
