@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 
 import { CACHE_DIR } from "../../common/artifacts/cache.ts";
 import { detectionBounds, drainSeconds } from "../../settings/health-check.ts";
+import type { PromotionReport } from "../../tools/promote/promotion.ts";
 import type { UpReport } from "../../tools/up.ts";
 import { LiveMesh } from "../../tools/mesh.ts";
 import { readStackFile } from "../../stack/stack-file.ts";
@@ -11,8 +12,8 @@ import { expectLasting, failCalls, javaSwitch, SHORT_EJECTION } from "./ejection
 import { hang, lastReply, terminate } from "./fault.ts";
 import { applicationFiles, type Traces, traces, wayOut } from "./host.ts";
 import { buildJavaImages } from "./java-image.ts";
-import { figure, make, pairOf, PROJECT_DIRECTORY, STACK, writeStack } from "./make.ts";
-import { CONSUMER, nameOf, Scene } from "./scene.ts";
+import { CONFIRM, figure, make, pairOf, PROJECT_DIRECTORY, STACK, writeStack } from "./make.ts";
+import { CONSUMER, nameOf, PROVIDER, Scene } from "./scene.ts";
 
 /**
  * Settings for 20 calls per second. Health check and try timeout detect a hanging provider long
@@ -169,11 +170,12 @@ describe("a mesh on the local cluster", () => {
     expect(seen.callsPerSecond).toBeGreaterThan(100);
   });
 
-  it("runs Java images on each side in turn: their check succeeds, and an endpoint whose calls fail stays out", async () => {
+  it("runs Java images on each side in turn: their check succeeds, an endpoint whose calls fail stays out, and a version is promoted", async () => {
     const images = await buildJavaImages();
     const run = async (settings: object): Promise<string> => {
       writeStack({ traffic: SHORT_EJECTION, ...settings });
-      await make<UpReport>("up", "JSON=1");
+      // CONFIRM, because the last change removes the version with all calls.
+      await make<UpReport>("up", "JSON=1", CONFIRM);
       expect((await make<{ ok: boolean }>("verify", "JSON=1")).result.ok).toBe(true);
       const file = await readStackFile(PROJECT_DIRECTORY, STACK);
       return lastReply(new LiveMesh(file.settings), file.settings);
@@ -192,6 +194,14 @@ describe("a mesh on the local cluster", () => {
         grpc: 0,
         attachment: "hello,café",
       });
+    // A JVM that has just started is slow at first.
+    const versions = ["v1", "v2"].map((name) => ({ name, replicas: 1, weight: name === "v1" ? 100 : 0 }));
+    await run({ provider: { ...provider, versions }, consumer: { interval: "0.05s" } });
+    const version = [`SERVICE=${PROVIDER}`, "VERSION=v2"];
+    const { result } = await make<PromotionReport>("promote", "JSON=1", ...version);
+    process.stdout.write(`  figure  Java promoted: ${JSON.stringify(result)}\n`);
+    expect(result).toMatchObject({ outcome: "promoted", weights: { v1: 0, v2: 100 } });
+    expect(await lastReply(javaProvider.mesh, javaProvider.settings)).toContain("response from provider-v2");
     expect(await run({ consumer: { runtime: "java", image: images.consumer } })).toMatch(
       new RegExp(`response from provider: [\\d.]+:50052, ${callers}`),
     );

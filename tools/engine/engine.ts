@@ -336,6 +336,28 @@ export class Engine {
     return { outputs: outputs ?? (Object.fromEntries(asked) as Outputs), changes };
   }
 
+  /**
+   * Applies the changes of one object of the stack. Unlike `up`, it does not wait for other objects
+   * that are not ready.
+   * @throws UserError if the stack has no such object
+   */
+  async upOnly(kind: string, name: string): Promise<void> {
+    await this.#run(`pulumi up --target ${kind}/${name}`, async (stack, options) => {
+      const state: { readonly deployment: unknown } = await stack.exportStack();
+      const isWanted = (object: KubernetesObject): boolean =>
+        object.kind === kind && object.metadata.name === name;
+      const found = stateResources(state.deployment).filter((resource) => objectOf(resource).some(isWanted));
+      if (found.length === 0) {
+        throw new UserError(
+          `stack ${this.#file.stack} has no ${kind} ${name}`,
+          `Run \`make up STACK=${this.#file.stack}\` first.`,
+        );
+      }
+      stack.outputs = () => Promise.resolve({});
+      return stack.up({ ...options, target: found.map(({ urn }) => urn) });
+    });
+  }
+
   /** Returns the changes that `up` would make. Changes nothing. */
   async preview(): Promise<Preview> {
     const { changes, warnings } = await this.#preview(() => true);

@@ -35,12 +35,17 @@ export type Reading = ReadonlyMap<string, ReadonlyMap<string, Counters>>;
 export interface Counts {
   /** Tries that ended well, or with a status that blames the request. */
   readonly succeeded: number;
-  /** All other tries that have ended. */
+  /** Tries that failed by their gRPC status, timed out or were reset. */
   readonly failed: number;
+  /**
+   * Tries that the caller gave up before an answer, such as at its deadline. It is off by the
+   * calls that begin or end while the counters are read, and may be negative.
+   */
+  readonly givenUp: number;
   readonly times: readonly Bin[];
 }
 
-export const NONE: Counts = { succeeded: 0, failed: 0, times: [] };
+export const NONE: Counts = { succeeded: 0, failed: 0, givenUp: 0, times: [] };
 
 const bin = z.object({ lower_bound: z.number(), width: z.number(), count: z.number() });
 const histogram = z.object({ name: z.string(), totals: z.array(bin).default([]) });
@@ -151,10 +156,9 @@ function grownTimes(before: readonly Bin[], after: readonly Bin[]): Bin[] {
 }
 
 /**
- * Returns the tries of one caller between two looks at its Envoy. The counter of failures of an
- * endpoint has the tries with a failed gRPC status, and those that timed out or were reset. It
- * lacks the tries that the caller gave up before an answer, such as at its deadline. These have
- * neither ended with an answer or error, nor are they active.
+ * Returns the tries of one caller between two looks at its Envoy. The counters of an endpoint lack
+ * the tries that the caller gave up before an answer. These have neither ended with an answer or
+ * error, nor are they active.
  * Source: Envoy's router.cc, onUpstreamHeaders, onUpstreamTrailers, maybeRetryReset
  */
 function countsOf(before: Counters | undefined, after: Counters): Counts {
@@ -163,10 +167,11 @@ function countsOf(before: Counters | undefined, after: Counters): Counts {
     return { succeeded: growth(then?.succeeded, succeeded), failed: growth(then?.failed, failed) };
   });
   const ended = growth(before?.completed, after.completed) + growth(before?.retried, after.retried);
-  const givenUp = growth(before?.tries, after.tries) - ended - (after.active - (before?.active ?? 0));
+  const stillActive = after.active - (before?.active ?? 0);
   return {
     succeeded: total(hosts.map(({ succeeded }) => succeeded)),
-    failed: total(hosts.map(({ failed }) => failed)) + Math.max(0, givenUp),
+    failed: total(hosts.map(({ failed }) => failed)),
+    givenUp: growth(before?.tries, after.tries) - ended - stillActive,
     times: grownTimes(before?.times ?? [], after.times),
   };
 }
@@ -180,6 +185,7 @@ export function plus(...counts: readonly Counts[]): Counts {
   return {
     succeeded: total(counts.map(({ succeeded }) => succeeded)),
     failed: total(counts.map(({ failed }) => failed)),
+    givenUp: total(counts.map(({ givenUp }) => givenUp)),
     times: [...bins.values()].filter(({ calls }) => calls > 0).sort((a, b) => a.from - b.from),
   };
 }

@@ -40,9 +40,19 @@ export function quantile(times: readonly Bin[], share: number): number | undefin
   return undefined;
 }
 
+/**
+ * Returns the number of failed tries. Tries that were given up count from 1 % of all on, and from
+ * the third one on, since fewer may be an error of the reading.
+ */
+function failuresOf({ succeeded, failed, givenUp }: Counts): number {
+  const certain = givenUp - Math.max(2, (succeeded + failed) / 100);
+  return failed + Math.max(0, Math.ceil(certain));
+}
+
 /** Returns the figures of counts. */
-export function figuresOf({ succeeded, failed, times }: Counts): Figures {
-  const calls = succeeded + failed;
+export function figuresOf(counts: Counts): Figures {
+  const { succeeded, times } = counts;
+  const calls = succeeded + failuresOf(counts);
   return {
     calls,
     success: calls === 0 ? undefined : (100 * succeeded) / calls,
@@ -66,7 +76,8 @@ function failureReason(
   others: Figures,
   { calls, minSuccess }: Promotion,
 ): string | undefined {
-  const { succeeded, failed } = counts;
+  const { succeeded } = counts;
+  const failed = failuresOf(counts);
   // More failures than the bound allows, even if all calls that are still to come succeed.
   const judged = Math.max(succeeded + failed, calls);
   const allowed = (judged * (100 - minSuccess)) / 100;

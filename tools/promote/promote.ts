@@ -56,7 +56,7 @@ async function requireReady(file: StackFile, engine: Engine, plan: Plan, live: L
   const { changes } = await engine.preview();
   if (changes.length > 0) {
     throw new UserError(
-      `Pulumi.${stack}.yaml or the code has changes that are not deployed, which a promotion would deploy, too`,
+      `Pulumi.${stack}.yaml or the code has changes that are not deployed; a promotion deploys only weights`,
       `See them with \`make preview STACK=${stack}\`, and run \`make up\` first.`,
     );
   }
@@ -80,7 +80,8 @@ function promotionOf(
   const callers = plan.callers.map(({ name }) => name);
   const live = liveStack(file.settings);
   const observer = new Observer({ live, callee, host, callers, version, others, bounds });
-  const deploy = (stack: StackFile): Promise<unknown> => engine.with(stack).up();
+  const deploy = (stack: StackFile): Promise<unknown> =>
+    engine.with(stack).upOnly("VirtualService", callee.name);
   return new Promotion({ file, lease, observer, deploy }, plan, options);
 }
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { promotionSettings } from "../../../settings/promotion.ts";
-import type { Bin, Counts } from "../../../tools/promote/counts.ts";
+import { type Bin, type Counts, NONE } from "../../../tools/promote/counts.ts";
 import { figuresOf, judge, percent, quantile, type Verdict } from "../../../tools/promote/judge.ts";
 
 /** Returns times in bins of 1 ms, by ms. */
@@ -8,22 +8,24 @@ function times(calls: Readonly<Record<number, number>>): Bin[] {
   return Object.entries(calls).map(([from, count]) => ({ from: Number(from), width: 1, calls: count }));
 }
 
-const OTHERS = figuresOf({ succeeded: 1000, failed: 0, times: times({ 2: 990, 40: 10 }) });
+const OTHERS = figuresOf({ succeeded: 1000, failed: 0, givenUp: 0, times: times({ 2: 990, 40: 10 }) });
 const BOUNDS = promotionSettings.parse({ calls: 100, minSuccess: 99 });
 
 function verdict(counts: Partial<Counts>, bounds: object = {}): Verdict | undefined {
-  return judge({ succeeded: 0, failed: 0, times: [], ...counts }, OTHERS, { ...BOUNDS, ...bounds });
+  return judge({ ...NONE, ...counts }, OTHERS, { ...BOUNDS, ...bounds });
 }
 
 describe("the figures of calls", () => {
   it("are rates and times; none without calls", () => {
-    expect(figuresOf({ succeeded: 99, failed: 1, times: times({ 1: 50, 10: 49, 300: 1 }) })).toEqual({
-      calls: 100,
-      success: 99,
-      p50: 2,
-      p99: 11,
-    });
-    expect(figuresOf({ succeeded: 0, failed: 0, times: [] })).toEqual({
+    expect(figuresOf({ ...NONE, succeeded: 99, failed: 1, times: times({ 1: 50, 10: 49, 300: 1 }) })).toEqual(
+      {
+        calls: 100,
+        success: 99,
+        p50: 2,
+        p99: 11,
+      },
+    );
+    expect(figuresOf(NONE)).toEqual({
       calls: 0,
       success: undefined,
       p50: undefined,
@@ -33,6 +35,13 @@ describe("the figures of calls", () => {
 
   it("interpolate within a bin", () => {
     expect(quantile([{ from: 10, width: 10, calls: 4 }], 0.5)).toBe(15);
+  });
+
+  it("count given-up tries only if they are more than an error of the reading", () => {
+    const failures = (succeeded: number, givenUp: number): number =>
+      figuresOf({ ...NONE, succeeded, givenUp }).calls - succeeded;
+    expect([-5, 0, 2, 3, 7].map((givenUp) => failures(20, givenUp))).toEqual([0, 0, 0, 1, 5]);
+    expect([10, 11, 60].map((givenUp) => failures(1000, givenUp))).toEqual([0, 1, 50]);
   });
 
   it("show 100 % only without a failure", () => {
@@ -67,6 +76,12 @@ describe("a version", () => {
     );
   });
 
+  it("is worse if its callers give calls up", () => {
+    expect(verdict({ succeeded: 95, givenUp: 5, times: times({ 2: 95 }) })).toMatchObject({
+      verdict: "worse",
+    });
+  });
+
   it("is worse if half of its calls are slower than allowed", () => {
     expect(verdict({ succeeded: 100, times: times({ 100: 100 }) })).toEqual({ verdict: "held" });
     expect(verdict({ succeeded: 100, times: times({ 2: 49, 110: 51 }) })).toEqual({
@@ -84,8 +99,8 @@ describe("a version", () => {
   });
 
   it("is not judged without others to compare with", () => {
-    const none = figuresOf({ succeeded: 0, failed: 0, times: [] });
-    const counts = { succeeded: 100, failed: 0, times: times({ 2: 100 }) };
+    const none = figuresOf(NONE);
+    const counts = { ...NONE, succeeded: 100, times: times({ 2: 100 }) };
     expect(judge(counts, none, BOUNDS)).toBeUndefined();
     expect(judge({ ...counts, failed: 5 }, none, BOUNDS)).toMatchObject({ verdict: "worse" });
   });

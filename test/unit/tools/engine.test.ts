@@ -136,6 +136,46 @@ describe("Pulumi's engine", () => {
     expect(update?.args).not.toContain("--config-file");
   });
 
+  describe("updates one object only", () => {
+    const urn =
+      "urn:pulumi:test::dubbo-mesh::kubernetes:networking.istio.io/v1:VirtualService::mesh-a-routes";
+    const virtualService = (name: string): object => ({
+      urn,
+      type: "kubernetes:networking.istio.io/v1:VirtualService",
+      inputs: { apiVersion: "networking.istio.io/v1", kind: "VirtualService", metadata: { name } },
+    });
+    const service = {
+      urn: "urn:pulumi:test::dubbo-mesh::kubernetes:core/v1:Service::mesh-a-service",
+      type: "kubernetes:core/v1:Service",
+      inputs: { apiVersion: "v1", kind: "Service", metadata: { name: "a" } },
+    };
+    const state = (...resources: object[]): Answer => ({
+      stdout: JSON.stringify({ version: 3, deployment: { resources } }),
+    });
+
+    it("by its URN in the state", async () => {
+      const fake = onPath(VERSION, {}, state(service, virtualService("a")), FAILURE);
+      expect((await userError((await engine(await stack())).upOnly("VirtualService", "a"))).message).toBe(
+        "pulumi up --target VirtualService/a failed: error: no good",
+      );
+      const { args = [] } = fake.calls()[3] ?? {};
+      expect(args[0]).toBe("up");
+      expect(args.filter((arg, index) => arg === "--target" || args[index - 1] === "--target")).toEqual([
+        "--target",
+        urn,
+      ]);
+    });
+
+    it("but not all of them if it does not exist", async () => {
+      const fake = onPath(VERSION, {}, state(service, virtualService("b")));
+      expect(await userError((await engine(await stack())).upOnly("VirtualService", "a"))).toEqual({
+        message: "stack test has no VirtualService a",
+        fix: "Run `make up STACK=test` first.",
+      });
+      expect(fake.calls().map(({ args }) => args[0])).toEqual(["version", "stack", "stack"]);
+    });
+  });
+
   it("reads a copy with overrides, which it removes, and refreshes only the local cluster", async () => {
     const fake = onPath(VERSION, {}, FAILURE);
     const file = await stack({ cluster: "existing", context: "minikube", registry: "r.test/org" });
