@@ -5,7 +5,7 @@ import type { ApiServer } from "../common/kubeconfig.ts";
 import type { Settings } from "../settings/settings.ts";
 
 /** Name of the Lease. A stack has one promotion at a time, since each `up` sets all weights. */
-export const PROMOTION_LEASE = "promotion";
+export const PROMOTION_LEASE = "dubbo-mesh-promotion";
 /** Annotation of the Lease with a {@link Promoted}, as JSON. */
 export const PROMOTED = "dubbo-mesh/promoted";
 /** Variable with the Lease's holder, by which the program knows the promotion's own updates. */
@@ -23,11 +23,19 @@ export const promotedSchema = z.object({
 /** A {@link promotedSchema}. */
 export type Promoted = z.infer<typeof promotedSchema>;
 
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
 const leaseSchema = z.object({
   metadata: z.object({
-    annotations: z.record(z.string(), z.string()),
+    annotations: z.object({ [PROMOTED]: z.string().transform(parseJson).pipe(promotedSchema) }),
     resourceVersion: z.string(),
-    creationTimestamp: z.coerce.string(),
+    creationTimestamp: z.string(),
   }),
   spec: z.object({ holderIdentity: z.string() }),
 });
@@ -45,7 +53,7 @@ export interface FoundPromotion extends Promoted {
 /** Returns the promotion that a Lease describes. */
 function promotionOf({ metadata, spec }: z.infer<typeof leaseSchema>): FoundPromotion {
   return {
-    ...promotedSchema.parse(JSON.parse(metadata.annotations[PROMOTED] ?? "{}")),
+    ...metadata.annotations[PROMOTED],
     holder: spec.holderIdentity,
     since: metadata.creationTimestamp,
     resourceVersion: metadata.resourceVersion,

@@ -161,7 +161,7 @@ describe("a version that is as good as the one before", () => {
       [5, 25, 50, 100].map((weight) => [weight, "held"]),
     );
     for (const { version, others } of report.steps) {
-      expect(version.calls).toBeGreaterThanOrEqual(20);
+      expect(version.tries).toBeGreaterThanOrEqual(20);
       expect([version.success, others.success]).toEqual([100, 100]);
       expect(version.p50).toBeGreaterThan(0);
     }
@@ -278,7 +278,9 @@ describe("an interrupted promotion", () => {
     "in the first update": async () => {
       const scene = await Scene.now();
       await until("the Lease", 120, async () =>
-        (await scene.kubectl("get", "leases", "--output=name")).includes("/promotion") ? true : undefined,
+        (await scene.kubectl("get", "leases", "--output=name")).includes("/dubbo-mesh-promotion")
+          ? true
+          : undefined,
       );
       await sleep(2500);
     },

@@ -5,7 +5,7 @@ import type { Bin, Counts } from "./counts.ts";
 /** Figures of the calls to a version, or to several. */
 export interface Figures {
   /** Number of tries that have ended. A call may have several. */
-  readonly calls: number;
+  readonly tries: number;
   /** Success rate of the tries, percent; undefined without tries. */
   readonly success: number | undefined;
   /** Time that half of the answered calls need at most, ms; undefined without answers. */
@@ -41,8 +41,8 @@ export function quantile(times: readonly Bin[], share: number): number | undefin
 }
 
 /**
- * Returns the number of failed tries. Tries that were given up count from 1 % of all on, and from
- * the third one on, since fewer may be an error of the reading.
+ * Returns the number of failed tries. Two given-up tries, or 1 % of all, are not counted: they may
+ * be an error of the reading.
  */
 function failuresOf({ succeeded, failed, givenUp }: Counts): number {
   const certain = givenUp - Math.max(2, (succeeded + failed) / 100);
@@ -52,10 +52,10 @@ function failuresOf({ succeeded, failed, givenUp }: Counts): number {
 /** Returns the figures of counts. */
 export function figuresOf(counts: Counts): Figures {
   const { succeeded, times } = counts;
-  const calls = succeeded + failuresOf(counts);
+  const tries = succeeded + failuresOf(counts);
   return {
-    calls,
-    success: calls === 0 ? undefined : (100 * succeeded) / calls,
+    tries,
+    success: tries === 0 ? undefined : (100 * succeeded) / tries,
     p50: quantile(times, 0.5),
     p99: quantile(times, 0.99),
   };

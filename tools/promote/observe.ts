@@ -11,7 +11,7 @@ import {
   type Reading,
   withoutEndpoint,
 } from "./counts.ts";
-import { figuresOf, type Figures, judge, ms, type Verdict } from "./judge.ts";
+import { figuresOf, type Figures, judge, type Verdict } from "./judge.ts";
 import type { Promotion } from "../../settings/promotion.ts";
 
 /** Time between two looks at the callers' Envoys, ms. */
@@ -82,9 +82,18 @@ class Calls {
    */
   get others(): Figures {
     const figures = figuresOf(this.#others);
-    if (figures.calls >= this.#observed.bounds.calls || this.#last === undefined) return figures;
+    if (figures.tries >= this.#observed.bounds.calls || this.#last === undefined) return figures;
     return figuresOf(countsBetween(this.#observed.others, undefined, this.#last));
   }
+}
+
+function undecided({ step, others }: Calls, { calls }: Promotion): Verdict {
+  const seen = `undecided: ${figuresOf(step).tries} tries in ${STEP_SECONDS / 60} minutes`;
+  const missing =
+    others.p50 === undefined
+      ? "the versions that it replaces answered no call to compare with"
+      : `${calls} answered calls are needed`;
+  return { verdict: "undecided", reason: `${seen}; ${missing}` };
 }
 
 /** Counts calls until the version can be judged. */
@@ -101,11 +110,7 @@ async function judged(calls: Calls, { version, bounds }: Observed, signal: Abort
     missing = without;
     const verdict = judge(calls.step, calls.others, bounds);
     if (verdict !== undefined) return verdict;
-    if (performance.now() > end) {
-      const { calls: seen } = figuresOf(calls.step);
-      const reason = `undecided: ${seen} tries in ${STEP_SECONDS / 60} minutes, and the others have a p50 of ${ms(calls.others.p50)}; ${bounds.calls} answered calls, and others to compare with, are needed`;
-      return { verdict: "undecided", reason };
-    }
+    if (performance.now() > end) return undecided(calls, bounds);
     await sleep(PAUSE_MS, undefined, { signal });
   }
 }

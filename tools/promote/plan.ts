@@ -85,7 +85,7 @@ function rejectPace({ service, version, callers, bounds, steps }: Plan): void {
   const expected = Math.floor((pace * STEP_SECONDS * first) / 100);
   if (expected >= bounds.calls) return;
   throw new UserError(
-    `${version} of ${service} cannot be judged: ${first} % of ${pace} calls a second are about ${expected} in ${STEP_SECONDS / 60} minutes, and promotion.calls is ${bounds.calls}`,
+    `${version} of ${service} cannot be judged: ${first} % of ${Number(pace.toFixed(2))} calls a second are about ${expected} in ${STEP_SECONDS / 60} minutes, and promotion.calls is ${bounds.calls}`,
     "Begin with a larger step (promotion.steps), or lower promotion.calls.",
   );
 }

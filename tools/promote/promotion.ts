@@ -65,17 +65,19 @@ export class Promotion {
 
   /**
    * Runs the steps. Puts the weights back at the first fault, or when `signal` aborts.
-   * @throws UserError as {@link Promotion.putBack} does
+   * @throws UserError as {@link Promotion.putBack} does, or if the file cannot be written
    */
   async run(signal: AbortSignal): Promise<PromotionReport> {
     const fault = await this.#climb(signal).catch((error: unknown) =>
       messageOf(signal.aborted ? signal.reason : error),
     );
     if (fault !== undefined) return this.putBack(fault);
-    const weights = planned(this.#plan, this.#plan.bounds.steps.at(-1) ?? 0);
-    const change = this.#options.write ? undefined : await this.#patch(weights);
+    const weights = planned(this.#plan, this.#plan.steps.at(-1) ?? this.#plan.held);
+    // Without a step that is left, an interrupted promotion may not have written them.
+    if (this.#options.write) await this.#write(weights);
+    const change = this.#options.write ? {} : { change: await this.#patch(weights) };
     await this.#stack.lease.release();
-    return this.#report({ outcome: "promoted", weights, ...(change !== undefined && { change }) });
+    return this.#report({ outcome: "promoted", weights, ...change });
   }
 
   /**

@@ -10,8 +10,8 @@ function row(cells: readonly string[]): string {
     .trimEnd();
 }
 
-function cells({ calls, success, p50, p99 }: Figures): string[] {
-  return [String(calls), percent(success), ms(p50), ms(p99)];
+function cells({ tries, success, p50, p99 }: Figures): string[] {
+  return [String(tries), percent(success), ms(p50), ms(p99)];
 }
 
 /** Returns the head of the table. The second group of figures is that of the other versions. */

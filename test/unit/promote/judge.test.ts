@@ -19,14 +19,14 @@ describe("the figures of calls", () => {
   it("are rates and times; none without calls", () => {
     expect(figuresOf({ ...NONE, succeeded: 99, failed: 1, times: times({ 1: 50, 10: 49, 300: 1 }) })).toEqual(
       {
-        calls: 100,
+        tries: 100,
         success: 99,
         p50: 2,
         p99: 11,
       },
     );
     expect(figuresOf(NONE)).toEqual({
-      calls: 0,
+      tries: 0,
       success: undefined,
       p50: undefined,
       p99: undefined,
@@ -39,7 +39,7 @@ describe("the figures of calls", () => {
 
   it("count given-up tries only if they are more than an error of the reading", () => {
     const failures = (succeeded: number, givenUp: number): number =>
-      figuresOf({ ...NONE, succeeded, givenUp }).calls - succeeded;
+      figuresOf({ ...NONE, succeeded, givenUp }).tries - succeeded;
     expect([-5, 0, 2, 3, 7].map((givenUp) => failures(20, givenUp))).toEqual([0, 0, 0, 1, 5]);
     expect([10, 11, 60].map((givenUp) => failures(1000, givenUp))).toEqual([0, 1, 50]);
   });

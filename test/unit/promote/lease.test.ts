@@ -47,7 +47,7 @@ async function withServer(
   const server = createServer((request, response) => {
     void text(request).then((body) => {
       const { method = "", url = "" } = request;
-      expect(url.replace(/\/promotion$/, "")).toBe(PATH);
+      expect(url.replace(/\/dubbo-mesh-promotion$/, "")).toBe(PATH);
       const status = method === "GET" ? (lease === undefined ? 404 : 200) : changed(method, body);
       const failure = { kind: "Status", message: "no", code: status };
       response.writeHead(status, { "content-type": "application/json" });

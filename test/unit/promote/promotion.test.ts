@@ -16,7 +16,7 @@ import {
 import { userError } from "../tools/user-error.ts";
 
 const PROVIDER = "dubbo-samples-mesh-provider";
-const FIGURES = { calls: 20, success: 100, p50: 2, p99: 9 };
+const FIGURES = { tries: 20, success: 100, p50: 2, p99: 9 };
 const HELD: Observation = { verdict: "held", version: FIGURES, others: FIGURES };
 const WORSE: Observation = { ...HELD, verdict: "worse", reason: "p50 310 ms" };
 
@@ -57,12 +57,14 @@ function weightOf(text: string): string {
 }
 
 interface Parts {
+  /** Weight of the last step that has held (default: none has). */
+  readonly held?: number;
   readonly options?: Partial<PromotionOptions>;
   readonly observe?: (step: number) => Promise<Observation>;
   readonly deploy?: (stack: StackFile) => Promise<void>;
 }
 
-async function scene({ options, observe, deploy }: Parts = {}): Promise<Scene> {
+async function scene({ held = 0, options, observe, deploy }: Parts = {}): Promise<Scene> {
   const file = await readStackFile(directory, "dev");
   const events: string[] = [];
   let steps = 0;
@@ -70,10 +72,11 @@ async function scene({ options, observe, deploy }: Parts = {}): Promise<Scene> {
     events.push(`${event}, file ${weightOf(readFileSync(path, "utf8"))}`);
     return Promise.resolve();
   };
+  const plan = newPlan(file.settings, PROVIDER, "v2");
   const promotion = new Promotion(
     {
       file,
-      lease: { hold: ({ held }) => note(`hold ${held}`), release: () => note("release") },
+      lease: { hold: (promoted) => note(`hold ${promoted.held}`), release: () => note("release") },
       observer: {
         start: () => note("start"),
         step: async ({ services }) => {
@@ -88,7 +91,7 @@ async function scene({ options, observe, deploy }: Parts = {}): Promise<Scene> {
         await deploy?.(stack);
       },
     },
-    newPlan(file.settings, PROVIDER, "v2"),
+    { ...plan, held, steps: plan.steps.filter((step) => step > held) },
     { write: true, overrides: {}, ...options },
   );
   return {
@@ -138,6 +141,14 @@ describe("a promotion whose steps hold", () => {
     expect(events.filter((event) => !event.endsWith("file 100/0"))).toEqual([]);
     expect(weightOf(String(applyPatch(FILE, change)))).toBe("0/100");
     expect(change.split("\n").slice(1, 3)).toEqual(["--- a/Pulumi.dev.yaml", "+++ b/Pulumi.dev.yaml"]);
+  });
+});
+
+describe("a promotion that continues after its last step", () => {
+  it("only writes the file, if it was not written before, and releases the Lease", async () => {
+    const { events, run } = await scene({ held: 100 });
+    expect(await run()).toMatchObject({ outcome: "promoted", weights: { v1: 0, v2: 100 }, steps: [] });
+    expect(events).toEqual(["start, file 100/0", "release, file 0/100"]);
   });
 });
 

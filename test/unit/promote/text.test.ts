@@ -3,8 +3,8 @@ import { promotionText, stepHead, stepText } from "../../../tools/promote/text.t
 
 describe("the table of steps", () => {
   it("has a line a step, below its head", () => {
-    const version = { calls: 24, success: 100, p50: 2.1, p99: 23.8 };
-    const others = { calls: 396, success: 99.74, p50: 1.1, p99: undefined };
+    const version = { tries: 24, success: 100, p50: 2.1, p99: 23.8 };
+    const others = { tries: 396, success: 99.74, p50: 1.1, p99: undefined };
     const step = { weight: 5, version, others, verdict: "held" as const, seconds: 21.5 };
     expect([stepHead(), stepText(step)].join("\n")).toBe(
       [

@@ -63,7 +63,7 @@ interface Cluster {
 }
 
 const NAMESPACE_ASKED = "/api/v1/namespaces/dubbo-demo";
-const LEASE_ASKED = "/apis/coordination.k8s.io/v1/namespaces/dubbo-demo/leases/promotion";
+const LEASE_ASKED = "/apis/coordination.k8s.io/v1/namespaces/dubbo-demo/leases/dubbo-mesh-promotion";
 
 function answerOf(
   { kinds = ISTIO_KINDS, webhooks = ALL, versions = {}, namespace, lease }: Cluster,
@@ -354,6 +354,17 @@ describe("a promotion", () => {
       fix: "Wait until it ends. If it was interrupted, run `make promote STACK=test CONTINUE=1` to go on, or with BACK=1 to put the weights back.",
     });
   });
+
+  it.each(["", "{", '{"service":"greeter"}'])(
+    "is one error if its Lease cannot be read: %s",
+    async (promoted) => {
+      const annotations = { "dubbo-mesh/promoted": promoted };
+      const foreign = { ...lease, metadata: { ...lease.metadata, annotations } };
+      expect((await userError(check({ ...SERVING, lease: foreign }))).message).toBe(
+        "the cluster of context x refuses or does not answer: /apis/coordination.k8s.io/v1/namespaces/dubbo-demo/leases/dubbo-mesh-promotion has an unexpected answer",
+      );
+    },
+  );
 
   it("does not stop its own updates", async () => {
     vi.stubEnv("DUBBO_MESH_PROMOTION", "ci 12 abc");
