@@ -196,7 +196,8 @@ describe("a mesh on the local cluster", () => {
       });
     // A JVM that has just started is slow at first.
     const versions = ["v1", "v2"].map((name) => ({ name, replicas: 1, weight: name === "v1" ? 100 : 0 }));
-    await run({ provider: { ...provider, versions }, consumer: { interval: "0.05s" } });
+    const promotion = { steps: [25, 100] };
+    await run({ provider: { ...provider, versions, promotion }, consumer: { interval: "0.05s" } });
     const version = [`SERVICE=${PROVIDER}`, "VERSION=v2"];
     const { result } = await make<PromotionReport>("promote", "JSON=1", ...version);
     process.stdout.write(`  figure  Java promoted: ${JSON.stringify(result)}\n`);

@@ -17,7 +17,7 @@ import type { Promotion } from "../../settings/promotion.ts";
 /** Time between two looks at the callers' Envoys, ms. */
 const PAUSE_MS = 2000;
 /** Time between two verifications in a step, ms. Each one costs the proxies more work. */
-const VERIFY_PAUSE_MS = 15_000;
+const VERIFY_PAUSE_MS = 10_000;
 /** Longest time for the calls of a step, seconds. */
 export const STEP_SECONDS = 600;
 /** Number of failed looks in a row after which the cluster does not answer. */
