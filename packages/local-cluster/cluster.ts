@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { totalmem } from "node:os";
 import { join } from "node:path";
-import { execa } from "execa";
+import { execa, ExecaError } from "execa";
 import { z } from "zod";
 import { keyOf, makeArtifact } from "../../common/artifacts/artifact.ts";
 import { CACHE_DIR, requireRoom } from "../../common/artifacts/cache.ts";
@@ -12,7 +12,15 @@ import { KUBECONFIG, NAME, STATE_DIR } from "../../common/local-cluster.ts";
 import { exclusively } from "../../common/lock.ts";
 import { elapsed, step } from "../../common/steps.ts";
 import { BUILD_DIR, POLICIES_FILE, missingArtifacts } from "./artifacts.ts";
-import { docker, engineAnswers, isOwnEngine, requireEngine, startEngine, stopEngine } from "./docker.ts";
+import {
+  docker,
+  engineAnswers,
+  explained,
+  isOwnEngine,
+  requireEngine,
+  startEngine,
+  stopEngine,
+} from "./docker.ts";
 import { makeNodeImage, nodeImage, POLICIES_IMAGE } from "./images.ts";
 import { injects, installIstio, istioArgs, type Pulumi } from "./istio.ts";
 import {
@@ -102,7 +110,9 @@ export async function clusterUp(pulumi: () => Promise<Pulumi>, nodes?: number): 
     }
     await (source === "packages" ? preparePackages() : preparePublic());
     const started = performance.now();
-    await startAll(wanted, pulumi);
+    await startAll(wanted, pulumi).catch((error: unknown) => {
+      throw error instanceof ExecaError ? explained(error) : error;
+    });
     process.stderr.write(`  ok    the local cluster is ready (${elapsed(started)} from its start)\n`);
   });
 }

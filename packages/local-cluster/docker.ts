@@ -108,11 +108,8 @@ const FAILURES: readonly (readonly [RegExp, string, string])[] = [
   ],
 ];
 
-/**
- * Explains a failure of docker or kind.
- * @param problem text for an unknown cause
- */
-export function explained(error: unknown, problem: string): UserError {
+/** Explains a failure of docker or kind while the cluster starts. */
+export function explained(error: unknown): UserError {
   const text = reasonOf(error);
   for (const [pattern, known, fix] of FAILURES) {
     const line = text.split("\n").find((each) => pattern.test(each));
@@ -120,7 +117,7 @@ export function explained(error: unknown, problem: string): UserError {
   }
   const fix =
     "Fix the reported problem, and run the command again; `make cluster-down` removes an incomplete cluster.";
-  return new UserError(`${problem}: ${text}`, fix, { cause: error });
+  return new UserError(`the local cluster does not start: ${text}`, fix, { cause: error });
 }
 
 const CAP_SYS_RESOURCE = 24n;

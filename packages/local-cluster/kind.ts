@@ -7,7 +7,7 @@ import { UserError } from "../../common/errors.ts";
 import { KUBECONFIG, NAME } from "../../common/local-cluster.ts";
 import { toYaml } from "../../common/yaml.ts";
 import { BUILD_DIR, kindArtifact } from "./artifacts.ts";
-import { docker, dockerEnvironment, ENGINE_ADDRESS, explained, isOwnEngine } from "./docker.ts";
+import { docker, dockerEnvironment, ENGINE_ADDRESS, isOwnEngine } from "./docker.ts";
 import type { Source } from "./public.ts";
 import { KIND } from "./versions.ts";
 import { within } from "../../common/wait.ts";
@@ -95,15 +95,9 @@ export async function nodeNames(which: "all" | "running" = "all"): Promise<strin
   return stdout.split("\n").filter(Boolean).sort();
 }
 
-/**
- * Creates the nodes.
- * @throws UserError if the engine cannot run them
- */
+/** Creates the nodes. */
 export async function createNodes(shape: Shape): Promise<void> {
-  const configuration = toYaml(kindConfiguration(shape, isOwnEngine()));
-  await kind(["create", "cluster", "--config", "-"], configuration).catch((error: unknown) => {
-    throw explained(error, "kind could not create the cluster");
-  });
+  await kind(["create", "cluster", "--config", "-"], toYaml(kindConfiguration(shape, isOwnEngine())));
 }
 
 /** Removes the nodes, if there are any. */

@@ -1,6 +1,6 @@
 /** Registry on the loopback device. Source: https://kind.sigs.k8s.io/docs/user/local-registry/ */
 import { NAME, REGISTRY } from "../../common/local-cluster.ts";
-import { docker, explained } from "./docker.ts";
+import { docker } from "./docker.ts";
 import { nodeNames } from "./kind.ts";
 
 const CONTAINER = `${NAME}-registry`;
@@ -27,9 +27,7 @@ export async function startRegistry(image: readonly string[]): Promise<void> {
   const port = REGISTRY.replace(/.*:/, "");
   const where = ["--name", CONTAINER, "--network", NAME, "--publish", `127.0.0.1:${port}:5000`];
   const volume = ["--volume", `${CONTAINER}:${FOLDER}`, "--restart", "always"];
-  await docker(["run", "--detach", ...where, ...volume, ...image]).catch((error: unknown) => {
-    throw explained(error, "the registry does not start");
-  });
+  await docker(["run", "--detach", ...where, ...volume, ...image]);
 }
 
 /** Configures each node's containerd to use the registry's container for REGISTRY. */

@@ -243,7 +243,7 @@ describe("a version that is worse", () => {
     figure("unready", { seconds, answer });
     expect(code).not.toBe(0);
     expect((answer as PromotionReport).reason).toMatch(
-      /^verify failed: ready of dubbo-samples-mesh-provider-v2: 2 pods: \S+ 1\/2 .*, at 25 %$/,
+      /^verify failed: (ready of dubbo-samples-mesh-provider-v2|health check of outbound\|50052\|v2\|): [^]*, at 25 %$/,
     );
     expect(seconds).toBeLessThan(BACK_SECONDS);
     await (await Scene.now()).settled();

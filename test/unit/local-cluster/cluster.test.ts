@@ -75,6 +75,23 @@ describe("clusterUp", () => {
     expect(verbs(docker)).toEqual(["version --format", "info --format"]);
   });
 
+  it.each([
+    ["run", [{ stderr: "manifest unknown\n", code: 125 }], "manifest unknown"],
+    [
+      "exec",
+      [{}, { stdout: `${NODE}\n` }, { stderr: "OCI runtime exec failed\n", code: 126 }],
+      "OCI runtime exec failed",
+    ],
+  ])("explains a command that fails while the cluster starts: docker %s", async (verb, answers, told) => {
+    // No node, a registry to remove, and none that runs or is left.
+    const [docker] = onPath([...PREPARED, {}, {}, {}, {}, ...answers], [KIND, {}]);
+    expect(await userError(clusterUp(noPulumi))).toEqual({
+      message: `the local cluster does not start: ${told}`,
+      fix: "Fix the reported problem, and run the command again; `make cluster-down` removes an incomplete cluster.",
+    });
+    expect(verbs(docker).at(-1)).toMatch(verb);
+  });
+
   it("replaces an incomplete cluster of an earlier run", async () => {
     const port = "docker: Error response from daemon: port is already allocated";
     // No node, then a registry to remove.

@@ -3,7 +3,6 @@ import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { Shape } from "../../../packages/local-cluster/kind.ts";
 import { type Answer, fakeCommand, type FakeCommand } from "../tools/fake-command.ts";
 
 /** Docker's error if a program uses the cluster's port. */
@@ -14,16 +13,13 @@ const TAKEN_PORT = [
   "Run 'docker run --help' for more information",
 ].join("\n");
 
-const SHAPE: Shape = { source: "public", image: "node:1", nodes: 1 };
-
 // The modules read the cache's place once. An empty cache has no kind.
 vi.stubEnv("DUBBO_MESH_CACHE", mkdtempSync(join(tmpdir(), "dubbo-mesh-cache-")));
 vi.resetModules();
 // Imported after the reset, so that its UserError is the class that the modules throw.
 const { userError } = await import("../tools/user-error.ts");
-const { requireEngine } = await import("../../../packages/local-cluster/docker.ts");
-const { startRegistry } = await import("../../../packages/local-cluster/registry.ts");
-const { connectPods, createNodes, requireKind } = await import("../../../packages/local-cluster/kind.ts");
+const { explained, requireEngine } = await import("../../../packages/local-cluster/docker.ts");
+const { connectPods, requireKind } = await import("../../../packages/local-cluster/kind.ts");
 
 /** Puts only these commands on PATH. */
 function onPath(commands: Readonly<Record<string, Answer | readonly Answer[]>>): FakeCommand[] {
@@ -101,27 +97,6 @@ describe("the wrapper of runc", () => {
   });
 });
 
-describe("the registry", () => {
-  const registry = ["registry:3"];
-
-  it.each([
-    [
-      "docker: Error response from daemon: Bind for 127.0.0.1:5001 failed: port is already allocated.",
-      "a port that the cluster needs is in use: docker: Error response from daemon: Bind for 127.0.0.1:5001 failed: port is already allocated.",
-      "Stop the program that uses it, and run the command again.",
-    ],
-    [
-      "docker: Error response from daemon: manifest unknown",
-      "the registry does not start: docker: Error response from daemon: manifest unknown",
-      "Fix the reported problem, and run the command again; `make cluster-down` removes an incomplete cluster.",
-    ],
-  ])("reports why it does not start, and the fix: %s", async (stderr, message, fix) => {
-    const [docker] = onPath({ docker: [{}, {}, { stderr: `${stderr}\n`, code: 125 }] });
-    expect(await userError(startRegistry(registry))).toEqual({ message, fix });
-    expect(docker?.calls().map(({ args }) => args[0])).toEqual(["ps", "rm", "run"]);
-  });
-});
-
 describe("connectPods", () => {
   it("waits for each node's range, then configures its pod network and routes", async () => {
     const [docker] = onPath({
@@ -173,7 +148,9 @@ describe("kind", () => {
       fix: "Install Go 1.26 or newer, put it on PATH, and run the command again.",
     });
   });
+});
 
+describe("a failure of docker or kind", () => {
   it.each([
     [
       TAKEN_PORT,
@@ -192,14 +169,13 @@ describe("kind", () => {
     ],
     [
       "ERROR: something else",
-      /^kind could not create the cluster: ERROR: something else$/,
+      /^the local cluster does not start: ERROR: something else$/,
       "Fix the reported problem, and run the command again; `make cluster-down` removes an incomplete cluster.",
     ],
-  ])("reports why it fails, and the fix: %s", async (stderr, message, fix) => {
-    const [kind] = onPath({ kind: { stderr: `${stderr}\n`, code: 1 } });
-    const error = await userError(createNodes(SHAPE));
-    expect(error.message).toMatch(message);
-    expect(error.fix).toBe(fix);
-    expect(kind?.calls().map(({ args }) => args.slice(0, 2))).toEqual([["create", "cluster"]]);
+  ])("is explained, with a fix: %s", (stderr, message, fix) => {
+    const error = Object.assign(new Error("exit code 1"), { stderr: `${stderr}\n` });
+    const told = explained(error);
+    expect(told.message).toMatch(message);
+    expect(told.fix).toBe(fix);
   });
 });
