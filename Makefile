@@ -27,8 +27,10 @@ CLI = node tools/cli.ts
 # Pass on the variables from make's command line.
 TARGET_FLAGS = $(if $(CONTEXT),--context $(CONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY))
 STACK_FLAGS = --stack $(STACK) $(TARGET_FLAGS) $(if $(ISTIO),--istio $(ISTIO)) $(if $(JSON),--json)
-PROMOTE_FLAGS = $(if $(SERVICE),--service "$$SERVICE") $(if $(VERSION),--version "$$VERSION") \
-	$(if $(CONTINUE),--continue) $(if $(BACK),--back) $(if $(filter 0,$(WRITE)),--no-write)
+# The environment may have a VERSION of something else.
+PROMOTE_FLAGS = $(if $(and $(SERVICE),$(filter command,$(origin SERVICE))),--service "$$SERVICE") \
+	$(if $(and $(VERSION),$(filter command,$(origin VERSION))),--version "$$VERSION") \
+	$(if $(filter 1,$(CONTINUE)),--continue) $(if $(filter 1,$(BACK)),--back) $(if $(filter 0,$(WRITE)),--no-write)
 CONFIRM_FLAGS = $(if $(CONFIRM),--confirm "$$CONFIRM")
 
 .PHONY: $(shell sed -nE 's/^([a-z0-9-]+):.*/\1/p' $(firstword $(MAKEFILE_LIST)))

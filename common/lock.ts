@@ -14,7 +14,7 @@ export interface Lock {
  * namespace. The kernel removes it when its process ends. Other systems have no lock.
  * @throws UserError if another process holds the lock
  */
-export async function exclusively({ name, work }: Lock, run: () => Promise<void>): Promise<void> {
+export async function exclusively<T>({ name, work }: Lock, run: () => Promise<T>): Promise<T> {
   if (process.platform !== "linux") return run();
   const lock = createServer().unref();
   await new Promise<void>((resolve, reject) => {
@@ -25,7 +25,7 @@ export async function exclusively({ name, work }: Lock, run: () => Promise<void>
     lock.listen(`\0${name}`, resolve);
   });
   try {
-    await run();
+    return await run();
   } finally {
     lock.close();
   }

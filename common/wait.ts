@@ -11,3 +11,43 @@ export async function within<T>(seconds: number, look: () => Promise<T | undefin
     await sleep(POLL_MS);
   }
 }
+
+/** Options of {@link repeated}. */
+interface Repetition {
+  /** Number of tries (default: 3). */
+  readonly tries?: number;
+  /** Time between two tries, ms (default: 2000). */
+  readonly pause?: number;
+  /** Ends the repetition. */
+  readonly signal?: AbortSignal;
+  /** Reports whether another try cannot help (default: it always can). */
+  readonly isFinal?: (error: unknown) => boolean;
+}
+
+/**
+ * Repeats work that may fail for a moment.
+ * @throws the last error, or the signal's reason
+ */
+export async function repeated<T>(work: () => Promise<T>, repetition: Repetition = {}): Promise<T> {
+  const { tries = 3, pause = 2000, signal, isFinal = () => false } = repetition;
+  return work().catch(async (error: unknown) => {
+    if (tries === 1 || isFinal(error)) throw error;
+    signal?.throwIfAborted();
+    await sleep(pause, undefined, { signal });
+    return repeated(work, { ...repetition, tries: tries - 1 });
+  });
+}
+
+/** Returns the result of work, or throws the signal's reason as soon as it aborts. */
+export async function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted();
+  return new Promise<T>((resolve, reject) => {
+    const abort = (): void => {
+      reject(signal.reason as Error);
+    };
+    signal.addEventListener("abort", abort, { once: true });
+    work.then(resolve, reject).finally(() => {
+      signal.removeEventListener("abort", abort);
+    });
+  });
+}

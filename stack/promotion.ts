@@ -42,7 +42,7 @@ const leaseSchema = z.object({
 
 /** A promotion that is under way or was interrupted. */
 export interface FoundPromotion extends Promoted {
-  /** Process that runs it: host name, process id and a random part, separated by spaces. */
+  /** Process that runs it: host name, process id and a random id, separated by spaces. */
   readonly holder: string;
   /** Time of its start. */
   readonly since: string;
@@ -79,9 +79,21 @@ export function describePromotion({ service, version, holder, since }: FoundProm
   return `${version} of ${service} (process ${pid} on ${host}, since ${since})`;
 }
 
+/** Error of a promotion whose Lease another process has taken over, or removed. */
+export class TakenOver extends UserError {
+  constructor(namespace: string, options?: ErrorOptions) {
+    super(
+      `another process has taken over the promotion in namespace ${namespace}, or has ended it`,
+      "This process changes nothing more. See what the other one did: `make promote` tells whether it still runs.",
+      options,
+    );
+  }
+}
+
 /**
  * Rejects changes of a stack by others than its promotion.
- * @throws UserError if there is a promotion, and this process does not belong to it
+ * @throws UserError if there is a promotion, and this process does not belong to it, or if this
+ *   process belongs to an earlier one
  */
 export async function rejectPromotion(
   server: Pick<ApiServer, "object">,
@@ -89,7 +101,9 @@ export async function rejectPromotion(
   { namespace }: Settings,
 ): Promise<void> {
   const found = await findPromotion(server, namespace);
-  if (found === undefined || found.holder === process.env[HOLDER_VARIABLE]) return;
+  const holder = process.env[HOLDER_VARIABLE] ?? "";
+  if ((found?.holder ?? "") === holder) return;
+  if (found === undefined || holder !== "") throw new TakenOver(namespace);
   throw new UserError(
     `a promotion is under way or was interrupted: ${describePromotion(found)}`,
     `Wait until it ends. If it was interrupted, run \`make promote STACK=${stack} CONTINUE=1\` to go on, or with BACK=1 to put the weights back.`,

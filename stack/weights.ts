@@ -22,7 +22,7 @@ function rangeOf(node: Node): [number, number] {
 function unwritable(file: string, service: string): UserError {
   return new UserError(
     `${file} does not list the versions of ${service} as YAML maps, so their weights cannot be written`,
-    `Write its versions out in ${file}, without anchors, aliases or text, or run \`make promote\` with WRITE=0.`,
+    `Write its versions out in ${file}, without anchors, aliases or text, or use WRITE=0 and write the weights by hand.`,
   );
 }
 
@@ -74,7 +74,7 @@ function applied(text: string, splices: readonly Splice[]): string {
 
 /** Returns the content of a document. Aliases are copies, not references. */
 function contentOf(document: Document): unknown {
-  return JSON.parse(JSON.stringify(document.toJS()));
+  return JSON.parse(JSON.stringify(document.toJS({ maxAliasCount: -1 })));
 }
 
 /** Returns the content of a document with other weights, and nothing else changed. */

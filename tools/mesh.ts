@@ -2,9 +2,12 @@ import { Writable } from "node:stream";
 import { CoreV1Api, Exec, KubeConfig, type V1Pod, type V1Status } from "@kubernetes/client-node";
 import { APPLICATION_CONTAINER } from "../settings/names.ts";
 import { messageOf, UserError } from "../common/errors.ts";
+import { untilAborted } from "../common/wait.ts";
 import { type ClusterSettings, stackKubeconfig } from "../common/kubeconfig.ts";
 import type { Settings } from "../settings/settings.ts";
 
+/** Longest time for an answer, ms. A connection may break without a sign. */
+const ANSWER_MS = 60_000;
 const READ_PODS = "read pods and logs (kubectl auth can-i get pods/log)";
 
 /** Client that reads a stack's live mesh: pods, logs and proxies. It changes nothing. */
@@ -62,7 +65,7 @@ export class LiveMesh {
   }
 
   async #answered<T>(request: Promise<T>, right = READ_PODS): Promise<T> {
-    return request.catch((error: unknown) => {
+    return untilAborted(request, AbortSignal.timeout(ANSWER_MS)).catch((error: unknown) => {
       throw new UserError(
         `the cluster of context ${this.#config.currentContext} refuses or does not answer: ${firstLine(messageOf(error))}`,
         `Check that it runs and that the context may ${right}.`,

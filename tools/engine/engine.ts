@@ -12,7 +12,6 @@ import {
 import { execa } from "execa";
 import { z } from "zod";
 import { messageOf, UserError } from "../../common/errors.ts";
-import { isAlive } from "../../common/process.ts";
 import { step } from "../../common/steps.ts";
 import { toYaml } from "../../common/yaml.ts";
 import type { StackFile } from "../../stack/stack-file.ts";
@@ -286,6 +285,15 @@ function rejectRunningProcess(locked: string): void {
       `the stack is not interrupted: process ${pid} is working on it`,
       "Wait until it ends, or stop it, then run the command again.",
     );
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    // The process exists but belongs to another user.
+    return (error as NodeJS.ErrnoException).code === "EPERM";
   }
 }
 

@@ -38,8 +38,9 @@ export interface Counts {
   /** Tries that failed by their gRPC status, timed out or were reset. */
   readonly failed: number;
   /**
-   * Tries that the caller gave up before an answer, such as at its deadline. It is off by the
-   * calls that begin or end while the counters are read, and may be negative.
+   * Tries that the caller gave up before an answer, such as at its deadline. If it is negative,
+   * Envoy answered so many calls itself, without a try. It is off by the calls that begin or end
+   * while the counters are read.
    */
   readonly givenUp: number;
   readonly times: readonly Bin[];
@@ -158,8 +159,10 @@ function grownTimes(before: readonly Bin[], after: readonly Bin[]): Bin[] {
 /**
  * Returns the tries of one caller between two looks at its Envoy. The counters of an endpoint lack
  * the tries that the caller gave up before an answer. These have neither ended with an answer or
- * error, nor are they active.
- * Source: Envoy's router.cc, onUpstreamHeaders, onUpstreamTrailers, maybeRetryReset
+ * error, nor are they active. The counters also lack the calls that Envoy answered without an
+ * endpoint. These have ended, but were never tried.
+ * Source: Envoy's router.cc, onUpstreamHeaders, onUpstreamTrailers, maybeRetryReset,
+ * sendNoHealthyUpstreamResponse
  */
 function countsOf(before: Counters | undefined, after: Counters): Counts {
   const hosts = after.hosts.map(({ address, succeeded, failed }) => {

@@ -41,11 +41,13 @@ export function quantile(times: readonly Bin[], share: number): number | undefin
 }
 
 /**
- * Returns the number of failed tries. Two given-up tries, or 1 % of all, are not counted: they may
- * be an error of the reading.
+ * Returns the number of failed tries, and of calls that Envoy answered itself. If a connection
+ * fails, a failed try was never sent; such tries do not count twice. Two calls, or 1 % of all, are
+ * not counted: they may be an error of the reading.
  */
 function failuresOf({ succeeded, failed, givenUp }: Counts): number {
-  const certain = givenUp - Math.max(2, (succeeded + failed) / 100);
+  const others = givenUp >= 0 ? givenUp : -givenUp - failed;
+  const certain = others - Math.max(2, (succeeded + failed) / 100);
   return failed + Math.max(0, Math.ceil(certain));
 }
 
@@ -89,7 +91,8 @@ function failureReason(
 function latencyReason(counts: Counts, others: Figures, { maxAddedLatency }: Promotion): string | undefined {
   const bound = milliseconds(maxAddedLatency);
   const own = figuresOf(counts);
-  const judged = countOf(counts.times) >= P99_CALLS ? (["p50", "p99"] as const) : (["p50"] as const);
+  const isMany = Math.min(countOf(counts.times), others.tries) >= P99_CALLS;
+  const judged = isMany ? (["p50", "p99"] as const) : (["p50"] as const);
   for (const name of judged) {
     const [time, other] = [own[name], others[name]];
     if (time === undefined || other === undefined || time <= other + bound) continue;

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { repeated, untilAborted } from "../../common/wait.ts";
 import type { Settings } from "../../settings/settings.ts";
 import type { Check, CheckName } from "../verify/check.ts";
 import { type LiveStack, watch } from "../verify/verify.ts";
@@ -20,8 +21,6 @@ const PAUSE_MS = 2000;
 const VERIFY_PAUSE_MS = 10_000;
 /** Longest time for the calls of a step, seconds. */
 export const STEP_SECONDS = 600;
-/** Number of failed looks in a row after which the cluster does not answer. */
-const TRIES = 3;
 
 /** Checks of single calls. The promotion judges these by its own bounds. */
 const OF_CALLS: ReadonlySet<CheckName> = new Set(["calls", "outbound log", "inbound log"]);
@@ -43,15 +42,6 @@ export interface Observed extends Callee {
   readonly bounds: Promotion;
 }
 
-/** Repeats a failing look. The cluster may not answer for a moment. */
-async function persistent<T>(look: () => Promise<T>, signal: AbortSignal, tries = TRIES): Promise<T> {
-  return look().catch(async (error: unknown) => {
-    if (tries === 1 || signal.aborted) throw error;
-    await sleep(PAUSE_MS, undefined, { signal });
-    return persistent(look, signal, tries - 1);
-  });
-}
-
 /** Calls to the versions of a service, as the Envoys of its callers count them. */
 class Calls {
   readonly #observed: Observed;
@@ -67,7 +57,7 @@ class Calls {
   /** Looks at the callers' Envoys and adds the new calls. Returns what they show now. */
   async look(signal: AbortSignal): Promise<Reading> {
     const { live, callers, version, others } = this.#observed;
-    const now = await persistent(() => readCallers(live.mesh, callers, this.#observed), signal);
+    const now = await repeated(() => readCallers(live.mesh, callers, this.#observed), { signal });
     if (this.#last !== undefined) {
       this.step = plus(this.step, countsBetween([version], this.#last, now));
       this.#others = plus(this.#others, countsBetween(others, this.#last, now));
@@ -82,7 +72,8 @@ class Calls {
    */
   get others(): Figures {
     const figures = figuresOf(this.#others);
-    if (figures.tries >= this.#observed.bounds.calls || this.#last === undefined) return figures;
+    const isEnough = figures.tries >= this.#observed.bounds.calls && figures.p50 !== undefined;
+    if (isEnough || this.#last === undefined) return figures;
     return figuresOf(countsBetween(this.#observed.others, undefined, this.#last));
   }
 }
@@ -134,7 +125,9 @@ async function verified(
   signal: AbortSignal,
 ): Promise<Verdict> {
   for (;;) {
-    const { ok, checks } = await persistent(() => watch(live, settings, { about: isOfMesh, signal }), signal);
+    const { ok, checks } = await repeated(() => watch(live, settings, { about: isOfMesh, signal }), {
+      signal,
+    });
     if (!ok) return { verdict: "worse", reason: `verify failed: ${failedText(checks)}` };
     await sleep(VERIFY_PAUSE_MS, undefined, { signal: AbortSignal.any([enough, signal]) }).catch(
       () => undefined,
@@ -170,7 +163,7 @@ export class Observer {
    * @throws UserError if the cluster or a proxy does not answer
    */
   async start(signal: AbortSignal): Promise<void> {
-    await this.#calls.look(signal);
+    await untilAborted(this.#calls.look(signal), signal);
   }
 
   /**
@@ -181,7 +174,7 @@ export class Observer {
    * @throws UserError if the cluster or a proxy does not answer; the signal's reason
    */
   async step(settings: Settings, signal: AbortSignal): Promise<Observation> {
-    const verdict = await this.#verdict(settings, signal);
+    const verdict = await untilAborted(this.#verdict(settings, signal), signal);
     const version = figuresOf(this.#calls.step);
     this.#calls.step = NONE;
     return { ...verdict, version, others: this.#calls.others };

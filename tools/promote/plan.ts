@@ -6,7 +6,7 @@ import { decoded, type Settings } from "../../settings/settings.ts";
 import { fieldsOf } from "../../settings/services.ts";
 import { UserError } from "../../common/errors.ts";
 import type { FoundPromotion, Promoted } from "../../stack/promotion.ts";
-import type { StackFile } from "../../stack/stack-file.ts";
+import { type Overrides, readStackFile, type StackFile } from "../../stack/stack-file.ts";
 import type { Weights } from "../../stack/weights.ts";
 import { requireVerifiable } from "../verify/verify.ts";
 import { STEP_SECONDS } from "./observe.ts";
@@ -16,8 +16,6 @@ import { weightsAt } from "./weights.ts";
 export interface Plan extends Promoted {
   /** The service with its callers. */
   readonly callee: Service;
-  /** Index of the service in the list of services. */
-  readonly index: number;
   readonly callers: readonly Service[];
   /** Versions that get calls before the promotion, besides the promoted one. */
   readonly others: readonly string[];
@@ -97,7 +95,6 @@ function planOf(settings: Settings, promoted: Promoted): Plan {
   return {
     ...promoted,
     callee,
-    index: settings.services.indexOf(callee),
     callers: callersOf(settings.services, callee).filter((caller) => maxPods(caller) > 0),
     others: Object.entries(from).flatMap(([name, weight]) => (name !== version && weight > 0 ? [name] : [])),
     bounds,
@@ -128,10 +125,10 @@ export function newPlan(settings: Settings, service: string, version: string): P
 export function foundPlan(settings: Settings, found: FoundPromotion): Plan {
   const { service, version, from, held } = found;
   const versions = settings.services.find(({ name }) => name === service)?.versions ?? [];
-  const names = versions.map(({ name }) => name);
-  if (names.join() !== Object.keys(from).join()) {
+  const [names, before] = [versions.map(({ name }) => name), Object.keys(from)];
+  if (names.toSorted().join() !== before.toSorted().join()) {
     throw new UserError(
-      `the interrupted promotion is of ${service} with the versions ${Object.keys(from).join(", ")}; the stack file has ${names.join(", ") || "none"}`,
+      `the interrupted promotion is of ${service} with the versions ${before.join(", ")}; the stack file has ${names.join(", ") || "none"}`,
       "Restore the versions in the stack file, then run the command again.",
     );
   }
@@ -143,21 +140,9 @@ export function planned({ version, from }: Promoted, weight: number): Weights {
   return weight === from[version] ? from : weightsAt(weight, version, from);
 }
 
-/**
- * Returns the services of a stack file with other weights.
- * @throws UserError if the list is encrypted
- */
-export function servicesWith(
-  { raw, encrypted, stack }: StackFile,
-  index: number,
-  weights: Weights,
-): unknown[] {
-  if (encrypted.includes("services")) {
-    throw new UserError(
-      `stack ${stack} encrypts parts of its services, which only Pulumi can read`,
-      "Change the weights by hand, and run `make up`.",
-    );
-  }
+/** Returns the services of a stack with other weights of one of them. */
+function servicesWith({ raw, settings }: StackFile, name: string, weights: Weights): unknown[] {
+  const index = settings.services.findIndex((service) => service.name === name);
   const { services } = decoded(raw);
   const list = Array.isArray(services) ? (services as unknown[]) : [];
   return list.map((service, at) => {
@@ -169,4 +154,19 @@ export function servicesWith(
       versions: each.map((version) => ({ ...version, weight: weights[String(version["name"])] })),
     };
   });
+}
+
+/**
+ * Returns a stack with the weights of a step.
+ * @param overrides values of the command line that replace those of the stack file
+ * @throws UserError if the stack may not have these weights
+ */
+export async function stackAt(
+  file: StackFile,
+  plan: Promoted,
+  weight: number,
+  overrides: Overrides,
+): Promise<StackFile> {
+  const services = servicesWith(file, plan.service, planned(plan, weight));
+  return readStackFile(file.directory, file.stack, { ...overrides, services });
 }

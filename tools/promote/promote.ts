@@ -8,10 +8,10 @@ import type { StackFile } from "../../stack/stack-file.ts";
 import { withWeights } from "../../stack/weights.ts";
 import type { Engine } from "../engine/engine.ts";
 import { podsOf } from "../verify/sample.ts";
-import { type LiveStack, liveStack, watch } from "../verify/verify.ts";
+import { liveStack, watch } from "../verify/verify.ts";
 import { foundPromotion, PromotionLease, rejectRunning } from "./lease.ts";
 import { failedText, isOfMesh, Observer } from "./observe.ts";
-import { foundPlan, newPlan, type Plan } from "./plan.ts";
+import { foundPlan, newPlan, type Plan, stackAt } from "./plan.ts";
 import { Promotion, type PromotionOptions, type PromotionReport } from "./promotion.ts";
 
 /** Options of {@link promote}. */
@@ -26,12 +26,14 @@ export interface PromoteOptions extends PromotionOptions {
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /** Runs `work` with a signal that aborts when the process is told to end. */
-async function untilSignal<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+export async function untilSignal<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
   const end = (name: NodeJS.Signals): void => {
     controller.abort(new Error(`it was interrupted (${name})`));
   };
   for (const name of SIGNALS) process.on(name, end);
+  // A closed terminal must not end the process before the weights are back.
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
   try {
     return await work(controller.signal);
   } finally {
@@ -39,13 +41,25 @@ async function untilSignal<T>(work: (signal: AbortSignal) => Promise<T>): Promis
   }
 }
 
-/** Requires that the version runs, that nothing else waits to be deployed, and a healthy mesh. */
-async function requireReady(file: StackFile, engine: Engine, plan: Plan, live: LiveStack): Promise<void> {
+/**
+ * Requires that all steps are possible, that the version runs, that nothing else waits to be
+ * deployed, and a healthy mesh.
+ */
+async function requireReady(
+  file: StackFile,
+  engine: Engine,
+  plan: Plan,
+  options: PromotionOptions,
+): Promise<void> {
   const { stack, directory, settings } = file;
-  const { service, version, index, from } = plan;
-  // A file that cannot be changed is an error before anything else has changed.
-  const name = `Pulumi.${stack}.yaml`;
-  withWeights(await readFile(join(directory, name), "utf8"), name, { name: service, index }, from);
+  const { service, version, from } = plan;
+  const live = liveStack(settings);
+  for (const weight of plan.steps) await stackAt(file, plan, weight, options.overrides);
+  if (options.write) {
+    const name = `Pulumi.${stack}.yaml`;
+    const index = settings.services.indexOf(plan.callee);
+    withWeights(await readFile(join(directory, name), "utf8"), name, { name: service, index }, from);
+  }
   const pods = await podsOf(live.mesh, service);
   if (!pods.some((pod) => pod.version === version && pod.ready)) {
     throw new UserError(
@@ -82,7 +96,8 @@ function promotionOf(
   const observer = new Observer({ live, callee, host, callers, version, others, bounds });
   const deploy = (stack: StackFile): Promise<unknown> =>
     engine.with(stack).upOnly("VirtualService", callee.name);
-  return new Promotion({ file, lease, observer, deploy }, plan, options);
+  const repair = (): Promise<unknown> => engine.repair();
+  return new Promotion({ file, lease, observer, deploy, repair }, plan, options);
 }
 
 function rejectOther({ service, version }: PromoteOptions, found: FoundPromotion): void {
@@ -100,7 +115,7 @@ async function resume(
   options: PromoteOptions,
   found: FoundPromotion,
 ): Promise<PromotionReport> {
-  rejectRunning(found);
+  await rejectRunning(found);
   if (options.interrupted === undefined) {
     throw new UserError(
       `a promotion was interrupted: ${describePromotion(found)}; ${found.version} has held ${found.held} %`,
@@ -110,12 +125,15 @@ async function resume(
   rejectOther(options, found);
   const plan = foundPlan(file.settings, found);
   const lease = new PromotionLease(file.settings);
-  await lease.take(plan, found);
-  // The interrupted process may have left a lock and an old state.
-  await engine.repair();
-  const promotion = promotionOf(file, engine, plan, lease, options);
-  if (options.interrupted === "back") return promotion.putBack("as told (BACK=1)");
-  return untilSignal((signal) => promotion.run(signal));
+  return untilSignal(async (signal) =>
+    lease.held(plan, found, async () => {
+      // The interrupted process may have left a lock and an old state.
+      await engine.repair();
+      const promotion = promotionOf(file, engine, plan, lease, options);
+      if (options.interrupted === "back") return promotion.putBack("as told (BACK=1)");
+      return promotion.run(signal);
+    }),
+  );
 }
 
 async function start(
@@ -124,12 +142,20 @@ async function start(
   plan: Plan,
   options: PromoteOptions,
 ): Promise<PromotionReport> {
-  await requireReady(file, engine, plan, liveStack(file.settings));
+  await requireReady(file, engine, plan, options);
   const lease = new PromotionLease(file.settings);
-  return untilSignal(async (signal) => {
-    await lease.take(plan);
-    return promotionOf(file, engine, plan, lease, options).run(signal);
-  });
+  return untilSignal(async (signal) =>
+    lease.held(plan, undefined, async () => promotionOf(file, engine, plan, lease, options).run(signal)),
+  );
+}
+
+/** Rejects a stack whose services cannot be read. Its settings have the default ones instead. */
+function rejectEncrypted({ stack, encrypted }: StackFile): void {
+  if (!encrypted.includes("services")) return;
+  throw new UserError(
+    `stack ${stack} encrypts parts of its services, which only Pulumi can read`,
+    "Change the weights by hand, and run `make up`.",
+  );
 }
 
 /**
@@ -143,6 +169,7 @@ export async function promote(
   options: PromoteOptions,
 ): Promise<PromotionReport> {
   const { service, version, interrupted } = options;
+  rejectEncrypted(file);
   const found = await foundPromotion(file.settings);
   if (found !== undefined) return resume(file, engine, options, found);
   if (interrupted !== undefined) {

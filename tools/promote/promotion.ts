@@ -1,21 +1,24 @@
-import { readFile, rename, stat, writeFile } from "node:fs/promises";
+import { readFile, realpath, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createTwoFilesPatch } from "diff";
 import { messageOf, UserError } from "../../common/errors.ts";
 import { step } from "../../common/steps.ts";
+import { TakenOver } from "../../stack/promotion.ts";
 import { type Overrides, readStackFile, type StackFile } from "../../stack/stack-file.ts";
 import { type Weights, withWeights } from "../../stack/weights.ts";
 import type { PromotionLease } from "./lease.ts";
 import type { Observation, Observer } from "./observe.ts";
-import { type Plan, planned, servicesWith } from "./plan.ts";
+import { type Plan, planned, stackAt } from "./plan.ts";
 
 /** Stack with a promotion, and the parts that change or observe it. */
 export interface PromotedStack {
   readonly file: StackFile;
-  readonly lease: Pick<PromotionLease, "hold" | "release">;
+  readonly lease: Pick<PromotionLease, "confirm" | "hold" | "release">;
   readonly observer: Pick<Observer, "start" | "step">;
   /** Applies the stack to the cluster. */
   readonly deploy: (stack: StackFile) => Promise<unknown>;
+  /** Mends the state of the engine after a failed update. */
+  readonly repair: () => Promise<unknown>;
 }
 
 /** Options of a promotion. */
@@ -46,7 +49,9 @@ export interface PromotionReport {
   /** Weights in the cluster, by version. */
   readonly weights: Weights;
   readonly steps: readonly PromotionStep[];
-  /** Patch of the stack file, if it was not written. */
+  /** True if the stack file has these weights. */
+  readonly written: boolean;
+  /** Patch of the stack file, if it has other weights and can be written by a program. */
   readonly change?: string;
 }
 
@@ -68,35 +73,38 @@ export class Promotion {
    * @throws UserError as {@link Promotion.putBack} does, or if the file cannot be written
    */
   async run(signal: AbortSignal): Promise<PromotionReport> {
-    const fault = await this.#climb(signal).catch((error: unknown) =>
-      messageOf(signal.aborted ? signal.reason : error),
-    );
+    const fault = await this.#climb(signal).catch((error: unknown) => {
+      if (error instanceof TakenOver) throw error;
+      return messageOf(signal.aborted ? signal.reason : error);
+    });
     if (fault !== undefined) return this.putBack(fault);
-    const weights = planned(this.#plan, this.#plan.steps.at(-1) ?? this.#plan.held);
-    // Without a step that is left, an interrupted promotion may not have written them.
-    if (this.#options.write) await this.#write(weights);
-    const change = this.#options.write ? {} : { change: await this.#patch(weights) };
-    await this.#stack.lease.release();
-    return this.#report({ outcome: "promoted", weights, ...change });
+    const weight = this.#plan.steps.at(-1) ?? this.#plan.held;
+    // Without a step that is left, an interrupted promotion may have done neither.
+    if (this.#plan.steps.length === 0) await this.#deploy(weight);
+    if (this.#options.write) await this.#write(weight);
+    return this.#end("promoted", weight);
   }
 
   /**
    * Restores the weights from before the promotion, first in the file.
-   * @throws UserError if the cluster or the file cannot be updated; the Lease then stays
+   * @throws UserError if the cluster or the file cannot be updated; the Lease then stays. TakenOver
+   *   if another process has the Lease; nothing is changed then
    */
   async putBack(reason: string): Promise<PromotionReport> {
     const { from, version } = this.#plan;
-    const write = async (): Promise<void> => (this.#options.write ? this.#write(from) : undefined);
-    const deploy = async (): Promise<unknown> => this.#stack.deploy(await this.#stackWith(from));
+    const weight = from[version] ?? 0;
+    // If the cluster does not answer, the deployment tells it better.
+    await this.#stack.lease.confirm().catch((error: unknown) => {
+      if (error instanceof TakenOver) throw error;
+    });
     // The cluster matters more than the file.
-    const [written] = await Promise.allSettled([write()]);
+    const [written] = await Promise.allSettled([this.#options.write ? this.#write(weight) : undefined]);
     const [deployed] = await Promise.allSettled([
-      step(`put ${version} back to ${from[version] ?? 0} %`, deploy),
+      step(`put ${version} back to ${weight} %`, () => this.#deployAnyway(weight)),
     ]);
     this.#rejectFailure("in the cluster", deployed, reason);
     this.#rejectFailure(`in ${this.#fileName}`, written, reason);
-    await this.#stack.lease.release();
-    return this.#report({ outcome: "put back", reason, weights: from });
+    return this.#end("put back", weight, reason);
   }
 
   #rejectFailure(where: string, result: PromiseSettledResult<unknown>, reason: string): void {
@@ -111,26 +119,26 @@ export class Promotion {
 
   /** Runs the steps. Returns the reason why the version must be put back, if there is one. */
   async #climb(signal: AbortSignal): Promise<string | undefined> {
-    await this.#stack.observer.start(signal);
+    const { lease, observer } = this.#stack;
+    await observer.start(signal);
     for (const weight of this.#plan.steps) {
       const { reason } = await this.#step(weight, signal);
       if (reason !== undefined) return `${reason}, at ${weight} %`;
-      if (this.#options.write) await this.#write(planned(this.#plan, weight));
-      await this.#stack.lease.hold({ ...this.#plan, held: weight });
+      await lease.confirm();
+      if (this.#options.write) await this.#write(weight);
+      await lease.hold({ ...this.#plan, held: weight });
     }
     return undefined;
   }
 
   async #step(weight: number, signal: AbortSignal): Promise<PromotionStep> {
     const { version } = this.#plan;
-    const { deploy, observer } = this.#stack;
     const start = performance.now();
     signal.throwIfAborted();
-    const stack = await this.#stackWith(planned(this.#plan, weight));
-    await step(`give ${version} ${weight} % of the calls`, () => deploy(stack));
+    const { settings } = await step(`give ${version} ${weight} % of the calls`, () => this.#deploy(weight));
     signal.throwIfAborted();
     const observation = await step(`judge ${version} at ${weight} %`, () =>
-      observer.step(stack.settings, signal),
+      this.#stack.observer.step(settings, signal),
     );
     const seconds = Math.round((performance.now() - start) / 100) / 10;
     const ended = { weight, ...observation, seconds };
@@ -139,16 +147,28 @@ export class Promotion {
     return ended;
   }
 
-  #report(result: Omit<PromotionReport, "service" | "version" | "steps">): PromotionReport {
-    const { service, version } = this.#plan;
-    return { service, version, ...result, steps: this.#steps };
+  async #deploy(weight: number): Promise<StackFile> {
+    const stack = await stackAt(this.#stack.file, this.#plan, weight, this.#options.overrides);
+    await this.#stack.deploy(stack);
+    return stack;
   }
 
-  /** Returns the stack with other weights. */
-  async #stackWith(weights: Weights): Promise<StackFile> {
-    const { file } = this.#stack;
-    const services = servicesWith(file, this.#plan.index, weights);
-    return readStackFile(file.directory, file.stack, { ...this.#options.overrides, services });
+  /** Deploys weights, even if a killed engine has left its lock. */
+  async #deployAnyway(weight: number): Promise<void> {
+    await this.#deploy(weight).catch(async () => {
+      await this.#stack.repair();
+      return this.#deploy(weight);
+    });
+  }
+
+  /** Ends the promotion: reports, and releases the Lease. */
+  async #end(outcome: PromotionReport["outcome"], weight: number, reason?: string): Promise<PromotionReport> {
+    const { service, version } = this.#plan;
+    const patch = this.#options.write ? { written: true } : await this.#patch(weight);
+    await this.#stack.lease.release();
+    const why = reason === undefined ? {} : { reason };
+    const weights = planned(this.#plan, weight);
+    return { service, version, outcome, ...why, weights, steps: this.#steps, ...patch };
   }
 
   get #fileName(): string {
@@ -156,24 +176,30 @@ export class Promotion {
   }
 
   /** Returns the text of the stack file, and that with other weights. */
-  async #texts(weights: Weights): Promise<{ readonly before: string; readonly after: string }> {
-    const { callee, index } = this.#plan;
-    const before = await readFile(join(this.#stack.file.directory, this.#fileName), "utf8");
-    const service = { name: callee.name, index };
-    return { before, after: withWeights(before, this.#fileName, service, weights) };
+  async #texts(weight: number): Promise<{ readonly before: string; readonly after: string }> {
+    const { directory, stack } = this.#stack.file;
+    const { service } = this.#plan;
+    // Somebody may have edited the file meanwhile.
+    const { settings } = await readStackFile(directory, stack, this.#options.overrides);
+    const index = settings.services.findIndex(({ name }) => name === service);
+    const before = await readFile(join(directory, this.#fileName), "utf8");
+    const weights = planned(this.#plan, weight);
+    return { before, after: withWeights(before, this.#fileName, { name: service, index }, weights) };
   }
 
   /**
    * Writes weights to the stack file, as a whole or not at all.
    * @throws UserError if it cannot be written
    */
-  async #write(weights: Weights): Promise<void> {
-    const path = join(this.#stack.file.directory, this.#fileName);
-    const { after } = await this.#texts(weights);
+  async #write(weight: number): Promise<void> {
+    const { after } = await this.#texts(weight);
+    const path = await realpath(join(this.#stack.file.directory, this.#fileName));
+    const draft = `${path}.promote`;
     try {
-      await writeFile(`${path}.promote`, after, { mode: (await stat(path)).mode });
-      await rename(`${path}.promote`, path);
+      await writeFile(draft, after, { mode: (await stat(path)).mode });
+      await rename(draft, path);
     } catch (error) {
+      await rm(draft, { force: true }).catch(() => undefined);
       throw new UserError(
         `${path} cannot be written: ${messageOf(error)}`,
         "Make room and allow writing there, or run the command with WRITE=0.",
@@ -182,8 +208,13 @@ export class Promotion {
     }
   }
 
-  async #patch(weights: Weights): Promise<string> {
-    const { before, after } = await this.#texts(weights);
-    return createTwoFilesPatch(`a/${this.#fileName}`, `b/${this.#fileName}`, before, after);
+  /** Returns what is to be changed in the file by hand. */
+  async #patch(weight: number): Promise<Pick<PromotionReport, "written" | "change">> {
+    const texts = await this.#texts(weight).catch(() => undefined);
+    if (texts === undefined) return { written: false };
+    const { before, after } = texts;
+    if (before === after) return { written: true };
+    const change = createTwoFilesPatch(`a/${this.#fileName}`, `b/${this.#fileName}`, before, after);
+    return { written: false, change };
   }
 }

@@ -27,12 +27,13 @@ export function stepText({ weight, version, others, verdict, seconds }: Promotio
 
 /** Formats the end of a promotion. The steps are printed when they end. */
 export function promotionText(stack: string, report: PromotionReport): string {
-  const { service, version, outcome, reason, weights, change } = report;
+  const { service, version, outcome, reason, weights, written, change } = report;
   const shares = Object.entries(weights).map(([name, weight]) => `${name} ${weight} %`);
   const first = `${version} of ${service} was ${outcome}${reason === undefined ? "" : `: ${reason}`}`;
-  const file =
-    change === undefined
-      ? `weights in the cluster and in Pulumi.${stack}.yaml: ${shares.join(", ")}`
-      : `weights in the cluster: ${shares.join(", ")}; apply this change before the next \`make up\`:\n\n${change}`;
-  return `${first}\n${file}`;
+  const file = `Pulumi.${stack}.yaml`;
+  const where = written ? `in the cluster and in ${file}` : "in the cluster";
+  const told = `${first}\nweights ${where}: ${shares.join(", ")}`;
+  if (written) return told;
+  if (change === undefined) return `${told}; write them to ${file} before the next \`make up\``;
+  return `${told}; apply this change before the next \`make up\`:\n\n${change}`;
 }

@@ -40,8 +40,13 @@ describe("the figures of calls", () => {
   it("count given-up tries only if they are more than an error of the reading", () => {
     const failures = (succeeded: number, givenUp: number): number =>
       figuresOf({ ...NONE, succeeded, givenUp }).tries - succeeded;
-    expect([-5, 0, 2, 3, 7].map((givenUp) => failures(20, givenUp))).toEqual([0, 0, 0, 1, 5]);
+    expect([-2, 0, 2, 3, 7].map((givenUp) => failures(20, givenUp))).toEqual([0, 0, 0, 1, 5]);
     expect([10, 11, 60].map((givenUp) => failures(1000, givenUp))).toEqual([0, 1, 50]);
+  });
+
+  it("count calls that Envoy answered without a try, but no failed connection twice", () => {
+    expect(figuresOf({ ...NONE, succeeded: 80, givenUp: -30 }).tries).toBe(80 + 28);
+    expect(figuresOf({ ...NONE, succeeded: 80, failed: 30, givenUp: -30 }).tries).toBe(110);
   });
 
   it("show 100 % only without a failure", () => {
@@ -96,6 +101,12 @@ describe("a version", () => {
       verdict: "worse",
       reason: "p99 900.5 ms; the others have 3 ms, and at most 100 ms more are allowed",
     });
+  });
+
+  it("is not judged by its p99 if the others have too few calls", () => {
+    const few = figuresOf({ ...NONE, succeeded: 499, times: times({ 2: 499 }) });
+    const counts = { ...NONE, succeeded: 500, times: times({ 2: 490, 900: 10 }) };
+    expect(judge(counts, few, BOUNDS)).toEqual({ verdict: "held" });
   });
 
   it("is not judged without others to compare with", () => {

@@ -42,6 +42,8 @@ interface Version {
 let versions: { v1: Version; v2: Version };
 /** Number of looks that still fail. */
 let failing: number;
+/** Makes all further looks hang. */
+let hangs: boolean;
 /** Changes the counters before each look. */
 let between: (look: number) => void;
 
@@ -51,6 +53,7 @@ beforeEach(() => {
     v2: { succeeded: 50, failed: 9, healthy: true },
   };
   failing = 0;
+  hangs = false;
   between = () => {
     versions.v1.succeeded += 40;
     versions.v2.succeeded += 4;
@@ -114,6 +117,7 @@ function observer(bounds: object = {}): Observer {
     pods: () => Promise.resolve([caller]),
     log: () => Promise.reject(new Error("no log is read")),
     exec: (_pod, _container, command) => {
+      if (hangs) return new Promise(() => undefined);
       const isClusters = command.at(-1)?.startsWith("clusters") === true;
       if (!isClusters) return Promise.resolve(JSON.stringify(statistics()));
       if (looks > 0) between(looks);
@@ -239,6 +243,28 @@ describe("a step", () => {
     await observed.start(signal);
     failing = 3;
     expect((await userError(observed.step(SETTINGS, signal))).message).toBe("the cluster does not answer");
+  });
+
+  it("ends with the signal, even if the cluster never answers", async () => {
+    const controller = new AbortController();
+    const observed = observer();
+    await observed.start(controller.signal);
+    hangs = true;
+    verification.watch.mockReturnValue(new Promise(() => undefined));
+    const step = observed.step(SETTINGS, controller.signal);
+    controller.abort(new Error("it was interrupted (SIGTERM)"));
+    await expect(step).rejects.toThrow("it was interrupted (SIGTERM)");
+    await expect(observer().start(controller.signal)).rejects.toThrow("it was interrupted (SIGTERM)");
+  });
+
+  it("compares with all earlier calls if the others answer none in this promotion", async () => {
+    between = () => {
+      versions.v1.failed += 40;
+      versions.v2.succeeded += 4;
+    };
+    const observed = observer();
+    await observed.start(signal);
+    expect(await observed.step(SETTINGS, signal)).toMatchObject({ verdict: "held", others: { p50: 2.1 } });
   });
 
   it("ends with the signal", async () => {

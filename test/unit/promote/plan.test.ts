@@ -1,7 +1,10 @@
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { parseSettings, type Settings } from "../../../settings/settings.ts";
-import type { StackFile } from "../../../stack/stack-file.ts";
-import { foundPlan, newPlan, planned, servicesWith } from "../../../tools/promote/plan.ts";
+import { readStackFile, type StackFile } from "../../../stack/stack-file.ts";
+import { foundPlan, newPlan, planned, stackAt } from "../../../tools/promote/plan.ts";
 import { userError } from "../tools/user-error.ts";
 
 const PROVIDER = "dubbo-samples-mesh-provider";
@@ -29,7 +32,6 @@ describe("a plan", () => {
       version: "v2",
       from: { v1: 80, v2: 20, v3: 0 },
       held: 20,
-      index: 0,
       others: ["v1"],
       steps: [25, 50, 100],
       bounds: { calls: 20, minSuccess: 95, maxAddedLatency: "0.1s" },
@@ -118,6 +120,14 @@ describe("an interrupted promotion", () => {
     expect(foundPlan(settings(), { ...found, held: 100 }).steps).toEqual([]);
   });
 
+  it("goes on in any order of the versions, also if their names are numbers", () => {
+    const provider = "versions: [{name: '2'}, {name: '1', weight: 0}]";
+    const from = { "1": 0, "2": 100 };
+    expect(foundPlan(settings({ provider }), { ...found, version: "1", from, held: 0 })).toMatchObject({
+      from,
+    });
+  });
+
   it("needs the versions that it began with", async () => {
     const other = { ...found, from: { v1: 100, v2: 0 } };
     expect(await userError(Promise.resolve(other).then((each) => foundPlan(settings(), each)))).toEqual({
@@ -127,34 +137,42 @@ describe("an interrupted promotion", () => {
   });
 });
 
-describe("the services with other weights", () => {
-  const file = (services: string, encrypted: readonly string[] = []): StackFile => ({
-    stack: "prod",
-    directory: "/",
-    raw: { services },
-    encrypted,
-    settings: settings(),
-  });
+describe("a stack at a step", () => {
+  async function file(services: string): Promise<StackFile> {
+    const directory = mkdtempSync(join(tmpdir(), "dubbo-mesh-test-"));
+    const config = `config:\n  dubbo-mesh:cluster: local\n  dubbo-mesh:services: ${services}\n`;
+    writeFileSync(join(directory, "Pulumi.dev.yaml"), config);
+    return readStackFile(directory, "dev");
+  }
+  const plan = { service: PROVIDER, version: "v2", from: { v1: 100, v2: 0 }, held: 0 };
 
-  it("keep all other keys", () => {
-    const given = `[{app: provider, drain: 5s, versions: [{name: v1, image: "x:1"}, {name: v2, weight: 0}]}, {app: consumer}]`;
-    expect(servicesWith(file(given), 0, { v1: 60, v2: 40 })).toEqual([
-      {
-        app: "provider",
-        drain: "5s",
-        versions: [
-          { name: "v1", image: "x:1", weight: 60 },
-          { name: "v2", weight: 40 },
-        ],
-      },
-      { app: "consumer" },
-    ]);
-  });
-
-  it("cannot be read if they are encrypted", async () => {
-    const hidden = Promise.resolve(file("[]", ["services"])).then((each) => servicesWith(each, 0, {}));
-    expect((await userError(hidden)).message).toBe(
-      "stack prod encrypts parts of its services, which only Pulumi can read",
+  it("has other weights, and all other keys and overrides", async () => {
+    const given = await file(
+      `[{app: consumer}, {app: provider, drain: 15s, versions: [{name: v1, image: "x:1"}, {name: v2, weight: 0}]}]`,
     );
+    const stack = await stackAt(given, plan, 40, { clusterDomain: "a.b" });
+    expect(stack.overridden?.config).toEqual({
+      "dubbo-mesh:cluster": "local",
+      "dubbo-mesh:clusterDomain": "a.b",
+      "dubbo-mesh:services": [
+        { app: "consumer" },
+        {
+          app: "provider",
+          drain: "15s",
+          versions: [
+            { name: "v1", image: "x:1", weight: 60 },
+            { name: "v2", weight: 40 },
+          ],
+        },
+      ],
+    });
+    expect(stack.settings.services[1]?.versions.map(({ weight }) => weight)).toEqual([60, 40]);
+  });
+
+  it("is refused if the stack may not have these weights", async () => {
+    const given = await file(
+      "[{app: provider, versions: [{name: v1}, {name: v2, weight: 0, replicas: 0}]}, {app: consumer}]",
+    );
+    expect((await userError(stackAt(given, plan, 40, {}))).message).toContain("services[0].versions[1]");
   });
 });

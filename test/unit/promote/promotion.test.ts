@@ -1,9 +1,20 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, statSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmdirSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { applyPatch } from "diff";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { UserError } from "../../../common/errors.ts";
+import { TakenOver } from "../../../stack/promotion.ts";
 import { readStackFile, type StackFile } from "../../../stack/stack-file.ts";
 import type { Observation } from "../../../tools/promote/observe.ts";
 import { newPlan } from "../../../tools/promote/plan.ts";
@@ -62,9 +73,11 @@ interface Parts {
   readonly options?: Partial<PromotionOptions>;
   readonly observe?: (step: number) => Promise<Observation>;
   readonly deploy?: (stack: StackFile) => Promise<void>;
+  /** Answers to the question whether the Lease is still held (default: it is). */
+  readonly confirm?: () => Promise<void>;
 }
 
-async function scene({ held = 0, options, observe, deploy }: Parts = {}): Promise<Scene> {
+async function scene({ held = 0, options, observe, deploy, confirm }: Parts = {}): Promise<Scene> {
   const file = await readStackFile(directory, "dev");
   const events: string[] = [];
   let steps = 0;
@@ -76,7 +89,12 @@ async function scene({ held = 0, options, observe, deploy }: Parts = {}): Promis
   const promotion = new Promotion(
     {
       file,
-      lease: { hold: (promoted) => note(`hold ${promoted.held}`), release: () => note("release") },
+      lease: {
+        confirm: confirm ?? (() => Promise.resolve()),
+        hold: (promoted) => note(`hold ${promoted.held}`),
+        release: () => note("release"),
+      },
+      repair: () => note("repair"),
       observer: {
         start: () => note("start"),
         step: async ({ services }) => {
@@ -121,6 +139,7 @@ describe("a promotion whose steps hold", () => {
       version: "v2",
       outcome: "promoted",
       weights: { v1: 0, v2: 100 },
+      written: true,
       steps,
     });
     expect(steps.map(({ weight, verdict }) => [weight, verdict])).toEqual([
@@ -137,7 +156,8 @@ describe("a promotion whose steps hold", () => {
 
   it("keeps the file with WRITE=0, and returns its change", async () => {
     const { events, run } = await scene({ options: { write: false } });
-    const { change = "" } = await run();
+    const { written, change = "" } = await run();
+    expect(written).toBe(false);
     expect(events.filter((event) => !event.endsWith("file 100/0"))).toEqual([]);
     expect(weightOf(String(applyPatch(FILE, change)))).toBe("0/100");
     expect(change.split("\n").slice(1, 3)).toEqual(["--- a/Pulumi.dev.yaml", "+++ b/Pulumi.dev.yaml"]);
@@ -145,10 +165,10 @@ describe("a promotion whose steps hold", () => {
 });
 
 describe("a promotion that continues after its last step", () => {
-  it("only writes the file, if it was not written before, and releases the Lease", async () => {
+  it("deploys and writes what it may not have, and releases the Lease", async () => {
     const { events, run } = await scene({ held: 100 });
     expect(await run()).toMatchObject({ outcome: "promoted", weights: { v1: 0, v2: 100 }, steps: [] });
-    expect(events).toEqual(["start, file 100/0", "release, file 0/100"]);
+    expect(events).toEqual(["start, file 100/0", "deploy 0/100, file 100/0", "release, file 0/100"]);
   });
 });
 
@@ -199,10 +219,65 @@ describe("a promotion is put back, first in the file, then in the cluster", () =
     expect(events.slice(-3)).toEqual([`${event}, file 100/0`, ...BACK]);
   });
 
-  it("with WRITE=0 only in the cluster", async () => {
+  it("with WRITE=0 only in the cluster; the change of a file that has other weights is returned", async () => {
     const { events, run } = await scene({ options: { write: false }, observe: () => Promise.resolve(WORSE) });
-    await run();
+    expect(await run()).toMatchObject({ written: true });
     expect(events.slice(-2)).toEqual(BACK);
+    const { putBack } = await scene({ options: { write: false } });
+    writeFileSync(path, FILE.replace("weight: 100", "weight: 75").replace("weight: 0", "weight: 25"));
+    const { written, change = "" } = await putBack("as told (BACK=1)");
+    expect(written).toBe(false);
+    expect(applyPatch(readFileSync(path, "utf8"), change)).toBe(FILE);
+  });
+
+  it("after the engine's state is mended, if its process was killed", async () => {
+    let updates = 0;
+    const deploy = (): Promise<void> =>
+      ++updates < 3 ? Promise.reject(new UserError("the stack is locked", "Wait.")) : Promise.resolve();
+    const { events, run } = await scene({ deploy });
+    expect(await run()).toMatchObject({ outcome: "put back", reason: "the stack is locked" });
+    expect(events.slice(-4)).toEqual([BACK[0], "repair, file 100/0", ...BACK]);
+  });
+
+  it("in the service's own entry, if the file was edited meanwhile", async () => {
+    const other =
+      "    - { name: orders, image: x:1, port: 1024, offers: [a.B], versions: [{ name: v1, weight: 60 }, { name: v2, weight: 40 }] }\n";
+    const edited = FILE.replace("    - app: provider", `${other}    - app: provider`);
+    const { run } = await scene({
+      observe: () => {
+        writeFileSync(path, edited);
+        return Promise.resolve(HELD);
+      },
+    });
+    expect(await run()).toMatchObject({ outcome: "promoted" });
+    const expected = edited
+      .replace("name: v1, weight: 100", "name: v1, weight: 0")
+      .replace("name: v2, weight: 0", "name: v2, weight: 100");
+    expect(readFileSync(path, "utf8")).toBe(expected);
+  });
+
+  it("in the file behind a symbolic link", async () => {
+    const real = join(directory, "real.yaml");
+    renameSync(path, real);
+    symlinkSync(real, path);
+    const { run } = await scene();
+    await run();
+    expect(readlinkSync(path)).toBe(real);
+    expect(weightOf(readFileSync(real, "utf8"))).toBe("0/100");
+  });
+});
+
+describe("a promotion that another process has taken over", () => {
+  it("changes nothing more, neither the file nor the cluster", async () => {
+    let confirmed = 0;
+    const confirm = (): Promise<void> =>
+      ++confirmed === 1 ? Promise.resolve() : Promise.reject(new TakenOver("dubbo-demo"));
+    const { events, run } = await scene({ confirm });
+    expect((await userError(run())).message).toContain("another process has taken over the promotion");
+    expect(events.at(-1)).toBe("observe 0/100, file 75/25");
+    const { events: back, putBack } = await scene({ confirm });
+    await expect(putBack("x")).rejects.toThrow(TakenOver);
+    expect(back).toEqual([]);
   });
 });
 

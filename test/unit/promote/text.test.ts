@@ -16,7 +16,7 @@ describe("the table of steps", () => {
 });
 
 describe("the end of a promotion", () => {
-  const report = { service: "greeter", version: "v2", steps: [], weights: { v1: 0, v2: 100 } };
+  const report = { service: "greeter", version: "v2", steps: [], written: true, weights: { v1: 0, v2: 100 } };
 
   it("says where the weights are", () => {
     expect(promotionText("prod", { ...report, outcome: "promoted" })).toBe(
@@ -37,7 +37,11 @@ describe("the end of a promotion", () => {
   });
 
   it("has the change that is still to be made", () => {
-    expect(promotionText("prod", { ...report, outcome: "promoted", change: "--- a/x\n" })).toBe(
+    const open = { ...report, outcome: "promoted" as const, written: false };
+    expect(promotionText("prod", open)).toBe(
+      "v2 of greeter was promoted\nweights in the cluster: v1 0 %, v2 100 %; write them to Pulumi.prod.yaml before the next `make up`",
+    );
+    expect(promotionText("prod", { ...open, change: "--- a/x\n" })).toBe(
       "v2 of greeter was promoted\nweights in the cluster: v1 0 %, v2 100 %; apply this change before the next `make up`:\n\n--- a/x\n",
     );
   });

@@ -346,8 +346,7 @@ describe("a promotion", () => {
     vi.unstubAllEnvs();
   });
 
-  it.each(["", "ci 12 other"])("stops all other updates: %s", async (holder) => {
-    vi.stubEnv("DUBBO_MESH_PROMOTION", holder);
+  it("stops all other updates", async () => {
     expect(await userError(check({ ...SERVING, lease }))).toEqual({
       message:
         "a promotion is under way or was interrupted: v2 of greeter (process 12 on ci, since 2026-11-29T10:00:00Z)",
@@ -365,6 +364,14 @@ describe("a promotion", () => {
       );
     },
   );
+
+  it.each([[lease], [undefined]])("stops an update of an earlier one: %j", async (now) => {
+    vi.stubEnv("DUBBO_MESH_PROMOTION", "ci 12 other");
+    expect(await userError(check({ ...SERVING, ...(now && { lease: now }) }))).toEqual({
+      message: "another process has taken over the promotion in namespace dubbo-demo, or has ended it",
+      fix: "This process changes nothing more. See what the other one did: `make promote` tells whether it still runs.",
+    });
+  });
 
   it("does not stop its own updates", async () => {
     vi.stubEnv("DUBBO_MESH_PROMOTION", "ci 12 abc");

@@ -76,6 +76,12 @@ describe("weights in a stack file", () => {
     },
   );
 
+  it("are written beside any number of aliases", () => {
+    const aliases = Array.from({ length: 200 }, () => "*a").join(", ");
+    const text = `x: &a [1]\ny: [${aliases}]\n${FLOW}`;
+    expect(changed(text)).toContain("{  name: v1, replicas: 2,  weight: 75 }");
+  });
+
   it("are the same text if they are the same weights", () => {
     expect(changed(FLOW, { v1: 100, v2: 0 })).toBe(FLOW);
   });
@@ -104,7 +110,7 @@ describe("weights in a stack file", () => {
     expect(await userError(Promise.resolve(text).then((given) => changed(given)))).toEqual({
       message:
         "Pulumi.prod.yaml does not list the versions of greeter as YAML maps, so their weights cannot be written",
-      fix: "Write its versions out in Pulumi.prod.yaml, without anchors, aliases or text, or run `make promote` with WRITE=0.",
+      fix: "Write its versions out in Pulumi.prod.yaml, without anchors, aliases or text, or use WRITE=0 and write the weights by hand.",
     });
   });
 });

@@ -137,6 +137,33 @@ describe("a cluster that does not answer", async () => {
   });
 });
 
+describe("a cluster that takes a request and never answers", () => {
+  it("is an error after a time", async () => {
+    const timeout = vi.spyOn(AbortSignal, "timeout");
+    timeout.mockImplementation((ms) => {
+      expect(ms).toBe(60_000);
+      const controller = new AbortController();
+      setTimeout(() => {
+        controller.abort(new Error("the operation timed out"));
+      }, 50);
+      return controller.signal;
+    });
+    try {
+      await withServer(
+        () => undefined,
+        async (server) => {
+          const mesh = new LiveMesh(settings(kubeconfig(server)));
+          expect((await userError(mesh.log("p"))).message).toBe(
+            "the cluster of context x refuses or does not answer: the operation timed out",
+          );
+        },
+      );
+    } finally {
+      timeout.mockRestore();
+    }
+  });
+});
+
 describe("a cluster that answers", () => {
   it("lists the pods that do not terminate, oldest first", async () => {
     const pod = (name: string, day: number, ending = false): object => ({

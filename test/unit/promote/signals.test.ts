@@ -1,0 +1,25 @@
+import { describe, expect, it } from "vitest";
+import { untilSignal } from "../../../tools/promote/promote.ts";
+
+describe("work that puts weights back", () => {
+  it.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)("is told of %s, and goes on", async (name) => {
+    const listeners = process.listenerCount(name);
+    const told = await untilSignal(async (signal) => {
+      process.emit(name, name);
+      await new Promise((resolve) => setImmediate(resolve));
+      return (signal.reason as Error).message;
+    });
+    expect(told).toBe(`it was interrupted (${name})`);
+    expect(process.listenerCount(name)).toBe(listeners);
+  });
+
+  it("goes on when its terminal is closed", async () => {
+    const closed = new Error("write EIO");
+    const done = await untilSignal(() => {
+      process.stdout.emit("error", closed);
+      process.stderr.emit("error", closed);
+      return Promise.resolve("done");
+    });
+    expect(done).toBe("done");
+  });
+});
