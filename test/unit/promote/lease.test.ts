@@ -1,13 +1,11 @@
-import { mkdtempSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
-import { hostname, tmpdir } from "node:os";
-import { join } from "node:path";
+import type { RequestListener } from "node:http";
+import { hostname } from "node:os";
 import { text } from "node:stream/consumers";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { parseSettings, type Settings } from "../../../settings/settings.ts";
 import type { Promoted } from "../../../stack/promotion.ts";
 import { foundPromotion, PromotionLease, rejectRunning } from "../../../tools/promote/lease.ts";
+import { withApiServer } from "../api-server.ts";
 import { userError } from "../tools/user-error.ts";
 
 // Waits between tries pass at once.
@@ -48,7 +46,7 @@ async function withServer(
     lease = { ...given, metadata };
     return 200;
   };
-  const server = createServer((request, response) => {
+  const answer: RequestListener = (request, response) => {
     void text(request).then((body) => {
       const { method = "", url = "" } = request;
       expect(url.replace(/\/dubbo-mesh-promotion$/, "")).toBe(PATH);
@@ -58,22 +56,11 @@ async function withServer(
       response.writeHead(status, { "content-type": "application/json" });
       response.end(JSON.stringify(status === 200 ? (lease ?? { kind: "Status" }) : failure));
     });
-  }).listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
-  const kubeconfig = join(mkdtempSync(join(tmpdir(), "dubbo-mesh-test-")), "kubeconfig");
-  const address = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  writeFileSync(
-    kubeconfig,
-    `clusters: [{ name: c, cluster: { server: "${address}", insecure-skip-tls-verify: true } }]\nusers: [{ name: u, user: {} }]\n` +
-      "contexts: [{ name: x, context: { cluster: c, user: u } }]\n",
-  );
+  };
   const services = '[{"app":"provider","image":"r/p:1"},{"app":"consumer","image":"r/c:1"}]';
-  try {
-    await work(parseSettings({ context: "x", kubeconfig, services }), () => lease);
-  } finally {
-    server.closeAllConnections();
-    server.close();
-  }
+  await withApiServer(answer, (kubeconfig) =>
+    work(parseSettings({ context: "x", kubeconfig, services }), () => lease),
+  );
 }
 
 afterEach(() => {

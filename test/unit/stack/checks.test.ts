@@ -1,6 +1,5 @@
 import { appendFileSync, mkdtempSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { RequestListener } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
@@ -10,6 +9,7 @@ import { UserError } from "../../../common/errors.ts";
 import { parseSettings } from "../../../settings/settings.ts";
 import { checkCluster, checkStack, ISTIO_KINDS, unchecked } from "../../../stack/checks.ts";
 import { register } from "../components/mocks.ts";
+import { withApiServer } from "../api-server.ts";
 import { declaredBy } from "../program.ts";
 import { userError } from "../tools/user-error.ts";
 
@@ -94,33 +94,22 @@ interface Checked {
 /** Checks a stack against a cluster with these answers. */
 async function check(cluster: Cluster, stack: Readonly<Record<string, string>> = {}): Promise<Checked> {
   const asked: string[] = [];
-  const server = createServer(({ url = "" }, response) => {
+  const warnings: string[] = [];
+  const answer: RequestListener = ({ url = "" }, response) => {
     asked.push(url);
     const failing = cluster.failing?.test(url) === true;
-    const answer = failing ? { message: cluster.reason } : answerOf(cluster, url);
-    const text = typeof answer === "string";
-    const code = failing ? (cluster.code ?? 403) : answer === undefined ? 404 : 200;
+    const found = failing ? { message: cluster.reason } : answerOf(cluster, url);
+    const text = typeof found === "string";
+    const code = failing ? (cluster.code ?? 403) : found === undefined ? 404 : 200;
     response.writeHead(code, { "content-type": text ? "text/plain; charset=utf-8" : "application/json" });
-    response.end(text ? answer : JSON.stringify(answer ?? {}));
-  }).listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
-  const kubeconfig = join(mkdtempSync(join(tmpdir(), "dubbo-mesh-test-")), "kubeconfig");
-  const address = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  writeFileSync(
-    kubeconfig,
-    `clusters: [{ name: c, cluster: { server: "${address}", insecure-skip-tls-verify: true } }]\nusers: [{ name: u, user: {} }]\n` +
-      "contexts: [{ name: x, context: { cluster: c, user: u } }]\n",
-  );
+    response.end(text ? found : JSON.stringify(found ?? {}));
+  };
   const images = { services: "[{ app: provider, image: 'r/p:1' }, { app: consumer, image: 'r/c:1' }]" };
-  const warnings: string[] = [];
-  try {
+  await withApiServer(answer, async (kubeconfig) => {
     const settings = parseSettings({ context: "x", kubeconfig, ...images, ...stack });
     await checkCluster({ stack: "test", settings }, (warning) => warnings.push(warning));
-    return { asked: asked.map(decodeURIComponent).sort(), warnings };
-  } finally {
-    server.closeAllConnections();
-    server.close();
-  }
+  });
+  return { asked: asked.map(decodeURIComponent).sort(), warnings };
 }
 
 const KINDS_ASKED = Object.keys(ISTIO_KINDS).map((group) => `/apis/${group}`);
