@@ -53,7 +53,7 @@ down: $(DEPENDENCIES) ## remove a stack, and list what stays [CONFIRM=STACK IMAG
 verify: $(DEPENDENCIES) ## check that the live Envoys do what the stack says
 	@$(CLI) verify $(STACK_FLAGS)
 
-promote: $(DEPENDENCIES) ## move calls to a version, or back [SERVICE= VERSION= WRITE=0]
+promote: $(DEPENDENCIES) ## move calls to a version [SERVICE= VERSION= CONTINUE=1 BACK=1]
 	@$(CLI) promote $(STACK_FLAGS) $(PROMOTE_FLAGS)
 
 explain: $(DEPENDENCIES) ## show where a setting comes from and what it changes [KEY=]

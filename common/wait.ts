@@ -20,7 +20,7 @@ interface Repetition {
   readonly pause?: number;
   /** Ends the repetition. */
   readonly signal?: AbortSignal;
-  /** Reports whether another try cannot help (default: it always can). */
+  /** Returns true for an error that another try cannot fix (default: for none). */
   readonly isFinal?: (error: unknown) => boolean;
 }
 

@@ -19,19 +19,19 @@ export const promotionSettings = z
       .min(1)
       .max(1_000_000)
       .default(20)
-      .describe("calls that the version must answer in each step before it is judged"),
+      .describe("calls that the version must answer before a step can hold"),
     minSuccess: z
       .number()
       .min(0)
       .max(100)
       .default(95)
       .describe(
-        "lowest success rate of its tries, percent; below 100, `calls` must be large enough to allow one failure",
+        "lowest success rate of its tries, percent; below 100, `calls` must be large enough for one failure",
       ),
     maxAddedLatency: duration
       .default("0.1s")
       .describe(
-        "largest time by which its p50 may exceed that of the versions it replaces; from 500 calls on, its p99 too",
+        "most time that its p50 may exceed that of the replaced versions by; from 500 calls on, its p99 too",
       ),
   })
   .superRefine(({ calls, minSuccess }, context) => {
@@ -39,12 +39,12 @@ export const promotionSettings = z
     // 100 - 99.9 is a little less than 0.1.
     const needed = Math.ceil(100 / (100 - minSuccess) - 1e-6);
     if (calls >= needed) return;
-    const message = `cannot be judged by ${calls} calls, of which one failure is more: set calls to ${needed} or more, or minSuccess to 100`;
+    const message = `allows no failure in ${calls} calls: set calls to ${needed} or more, or minSuccess to 100`;
     context.addIssue({ code: "custom", path: ["minSuccess"], message });
   });
 
 /** Steps and bounds of `make promote`, after defaults. */
-export type Promotion = z.infer<typeof promotionSettings>;
+export type PromotionSettings = z.infer<typeof promotionSettings>;
 
 /** Steps and bounds of a service that sets none. They suit the sample: one call a second. */
-export const DEFAULT_PROMOTION: Promotion = promotionSettings.parse({});
+export const DEFAULT_PROMOTION: PromotionSettings = promotionSettings.parse({});

@@ -1,27 +1,27 @@
-/** Lease that a promotion holds in the stack's namespace. Nothing else then changes the stack. */
+/** Lease that a promotion holds in the stack's namespace. Other updates then refuse to run. */
 import { z } from "zod";
 import { UserError } from "../common/errors.ts";
 import type { ApiServer } from "../common/kubeconfig.ts";
 import type { Settings } from "../settings/settings.ts";
 
-/** Name of the Lease. A stack has one promotion at a time, since each `up` sets all weights. */
+/** Name of the Lease. A stack has one promotion at a time, since each update sets all weights. */
 export const PROMOTION_LEASE = "dubbo-mesh-promotion";
-/** Annotation of the Lease with a {@link Promoted}, as JSON. */
-export const PROMOTED = "dubbo-mesh/promoted";
-/** Variable with the Lease's holder, by which the program knows the promotion's own updates. */
+/** Annotation of the Lease with a {@link PromotionRecord}, as JSON. */
+export const RECORD = "dubbo-mesh/promotion";
+/** Variable with the Lease's holder. It marks the updates of the promotion itself. */
 export const HOLDER_VARIABLE = "DUBBO_MESH_PROMOTION";
 
-/** Version that is promoted, and the weights that put it back. */
-export const promotedSchema = z.object({
+/** Version that is promoted, and the weights to restore. */
+export const promotionRecord = z.object({
   service: z.string(),
   version: z.string(),
   /** Weights before the promotion, by version. */
   from: z.record(z.string(), z.number()),
-  /** Weight of the last step that has held, or before the first one. */
+  /** Weight of the last step that has held; at first, the original weight. */
   held: z.number(),
 });
-/** A {@link promotedSchema}. */
-export type Promoted = z.infer<typeof promotedSchema>;
+/** A {@link promotionRecord}. */
+export type PromotionRecord = z.infer<typeof promotionRecord>;
 
 function parseJson(text: string): unknown {
   try {
@@ -33,7 +33,7 @@ function parseJson(text: string): unknown {
 
 const leaseSchema = z.object({
   metadata: z.object({
-    annotations: z.object({ [PROMOTED]: z.string().transform(parseJson).pipe(promotedSchema) }),
+    annotations: z.object({ [RECORD]: z.string().transform(parseJson).pipe(promotionRecord) }),
     resourceVersion: z.string(),
     creationTimestamp: z.string(),
   }),
@@ -41,19 +41,19 @@ const leaseSchema = z.object({
 });
 
 /** A promotion that is under way or was interrupted. */
-export interface FoundPromotion extends Promoted {
+export interface FoundPromotion extends PromotionRecord {
   /** Process that runs it: host name, process id and a random id, separated by spaces. */
   readonly holder: string;
   /** Time of its start. */
   readonly since: string;
-  /** Version of the Lease, to replace no other one. */
+  /** Version of the Lease. An update fails if the Lease has another one. */
   readonly resourceVersion: string;
 }
 
 /** Returns the promotion that a Lease describes. */
-function promotionOf({ metadata, spec }: z.infer<typeof leaseSchema>): FoundPromotion {
+function fromLease({ metadata, spec }: z.infer<typeof leaseSchema>): FoundPromotion {
   return {
-    ...metadata.annotations[PROMOTED],
+    ...metadata.annotations[RECORD],
     holder: spec.holderIdentity,
     since: metadata.creationTimestamp,
     resourceVersion: metadata.resourceVersion,
@@ -70,21 +70,21 @@ export async function findPromotion(
 ): Promise<FoundPromotion | undefined> {
   const path = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases/${PROMOTION_LEASE}`;
   const lease = await server.object(leaseSchema, path);
-  return lease && promotionOf(lease);
+  return lease && fromLease(lease);
 }
 
 /** Describes who runs a promotion. */
 export function describePromotion({ service, version, holder, since }: FoundPromotion): string {
   const [host = "", pid = ""] = holder.split(" ");
-  return `${version} of ${service} (process ${pid} on ${host}, since ${since})`;
+  return `${version} of ${service} (started ${since}; process ${pid} on ${host})`;
 }
 
-/** Error of a promotion whose Lease another process has taken over, or removed. */
+/** Error of a promotion that does not have its Lease: another process has it, or removed it. */
 export class TakenOver extends UserError {
   constructor(namespace: string, options?: ErrorOptions) {
     super(
-      `another process has taken over the promotion in namespace ${namespace}, or has ended it`,
-      "This process changes nothing more. See what the other one did: `make promote` tells whether it still runs.",
+      `another process holds or has ended the promotion in namespace ${namespace}`,
+      "This process stops. `make preview` names a promotion that is under way, or shows what is left to deploy.",
       options,
     );
   }
@@ -106,6 +106,6 @@ export async function rejectPromotion(
   if (found === undefined || holder !== "") throw new TakenOver(namespace);
   throw new UserError(
     `a promotion is under way or was interrupted: ${describePromotion(found)}`,
-    `Wait until it ends. If it was interrupted, run \`make promote STACK=${stack} CONTINUE=1\` to go on, or with BACK=1 to put the weights back.`,
+    `Run \`make promote STACK=${stack}\` on the machine that started it: it says whether the promotion still runs. If it does not, add CONTINUE=1 to go on, or BACK=1 to restore the weights.`,
   );
 }

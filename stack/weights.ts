@@ -21,8 +21,8 @@ function rangeOf(node: Node): [number, number] {
 
 function unwritable(file: string, service: string): UserError {
   return new UserError(
-    `${file} does not list the versions of ${service} as YAML maps, so their weights cannot be written`,
-    `Write its versions out in ${file}, without anchors, aliases or text, or use WRITE=0 and write the weights by hand.`,
+    `the weights of ${service} cannot be written to ${file}: its versions are not plain YAML maps, or use anchors`,
+    "List each version as a map, without anchors, aliases or JSON text. Or use WRITE=0, and edit the weights by hand.",
   );
 }
 

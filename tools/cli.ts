@@ -225,7 +225,7 @@ async function runPromote(options: PromoteFlags): Promise<void> {
     },
   });
   await print(json, report, () => promotionText(options.stack, report));
-  if (report.outcome === "put back" && !options.back) process.exitCode = 1;
+  if (report.outcome === "rolled back" && !options.back) process.exitCode = 1;
 }
 
 async function runExplain(options: CommonOptions & { readonly key: string }): Promise<void> {
@@ -380,7 +380,7 @@ function commands(): Command {
     .addOption(
       new Option("--continue", "go on with an interrupted promotion").default(false).conflicts("back"),
     )
-    .option("--back", "put the weights of an interrupted promotion back", false)
+    .option("--back", "restore the weights of an interrupted promotion", false)
     .option("--no-write", "print the change of the stack file instead of writing it")
     .action(runPromote);
   stackCommand(program, "drift", "show how the cluster differs from what up left there").action(runDrift);

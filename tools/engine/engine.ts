@@ -345,11 +345,10 @@ export class Engine {
   }
 
   /**
-   * Applies the changes of one object of the stack. Unlike `up`, it does not wait for other objects
-   * that are not ready.
+   * Updates one object of the stack. Does not wait until other objects are ready.
    * @throws UserError if the stack has no such object
    */
-  async upOnly(kind: string, name: string): Promise<void> {
+  async upObject(kind: string, name: string): Promise<void> {
     await this.#run(`pulumi up --target ${kind}/${name}`, async (stack, options) => {
       const state: { readonly deployment: unknown } = await stack.exportStack();
       const isWanted = (object: KubernetesObject): boolean =>

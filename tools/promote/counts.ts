@@ -38,15 +38,15 @@ export interface Counts {
   /** Tries that failed by their gRPC status, timed out or were reset. */
   readonly failed: number;
   /**
-   * Tries that the caller gave up before an answer, such as at its deadline. If it is negative,
-   * Envoy answered so many calls itself, without a try. It is off by the calls that begin or end
-   * while the counters are read.
+   * Tries that the caller gave up before an answer, such as at its deadline. A negative number
+   * means that Envoy answered that many calls without a try. Calls that begin or end during the
+   * reading cause a small error.
    */
-  readonly givenUp: number;
+  readonly unaccounted: number;
   readonly times: readonly Bin[];
 }
 
-export const NONE: Counts = { succeeded: 0, failed: 0, givenUp: 0, times: [] };
+export const NONE: Counts = { succeeded: 0, failed: 0, unaccounted: 0, times: [] };
 
 const bin = z.object({ lower_bound: z.number(), width: z.number(), count: z.number() });
 const histogram = z.object({ name: z.string(), totals: z.array(bin).default([]) });
@@ -157,10 +157,10 @@ function grownTimes(before: readonly Bin[], after: readonly Bin[]): Bin[] {
 }
 
 /**
- * Returns the tries of one caller between two looks at its Envoy. The counters of an endpoint lack
- * the tries that the caller gave up before an answer. These have neither ended with an answer or
- * error, nor are they active. The counters also lack the calls that Envoy answered without an
- * endpoint. These have ended, but were never tried.
+ * Returns the tries of one caller between two readings of its Envoy. The counters of an endpoint
+ * do not have the tries that the caller gave up: these are neither active, nor did they end with an
+ * answer or an error. They do not have the calls that Envoy answered without an endpoint either:
+ * these have ended, but were never tried.
  * Source: Envoy's router.cc, onUpstreamHeaders, onUpstreamTrailers, maybeRetryReset,
  * sendNoHealthyUpstreamResponse
  */
@@ -174,7 +174,7 @@ function countsOf(before: Counters | undefined, after: Counters): Counts {
   return {
     succeeded: total(hosts.map(({ succeeded }) => succeeded)),
     failed: total(hosts.map(({ failed }) => failed)),
-    givenUp: growth(before?.tries, after.tries) - ended - stillActive,
+    unaccounted: growth(before?.tries, after.tries) - ended - stillActive,
     times: grownTimes(before?.times ?? [], after.times),
   };
 }
@@ -188,7 +188,7 @@ export function plus(...counts: readonly Counts[]): Counts {
   return {
     succeeded: total(counts.map(({ succeeded }) => succeeded)),
     failed: total(counts.map(({ failed }) => failed)),
-    givenUp: total(counts.map(({ givenUp }) => givenUp)),
+    unaccounted: total(counts.map(({ unaccounted }) => unaccounted)),
     times: [...bins.values()].filter(({ calls }) => calls > 0).sort((a, b) => a.from - b.from),
   };
 }

@@ -1,5 +1,5 @@
 import { milliseconds } from "../../settings/duration.ts";
-import type { Promotion } from "../../settings/promotion.ts";
+import type { PromotionSettings } from "../../settings/promotion.ts";
 import type { Bin, Counts } from "./counts.ts";
 
 /** Figures of the calls to a version, or to several. */
@@ -26,11 +26,12 @@ const P99_CALLS = 500;
 /** Rounding error of percents such as 100 - 99.9. */
 const ROUNDING = 1e-6;
 
-function countOf(times: readonly Bin[]): number {
+/** Returns the number of calls in a histogram. */
+export function countOf(times: readonly Bin[]): number {
   return times.reduce((sum, { calls }) => sum + calls, 0);
 }
 
-/** Returns the time that a share of the calls needs at most, ms. Times within a bin are even. */
+/** Returns the time that a share of the calls needs at most, ms. Assumes even times in a bin. */
 export function quantile(times: readonly Bin[], share: number): number | undefined {
   let left = countOf(times) * share;
   for (const { from, width, calls } of times) {
@@ -41,14 +42,14 @@ export function quantile(times: readonly Bin[], share: number): number | undefin
 }
 
 /**
- * Returns the number of failed tries, and of calls that Envoy answered itself. If a connection
- * fails, a failed try was never sent; such tries do not count twice. Two calls, or 1 % of all, are
- * not counted: they may be an error of the reading.
+ * Returns the number of failures: failed tries, calls that were given up, and calls that Envoy
+ * answered itself. A failed connection counts once. Two of the last two kinds, or 1 % of the tries
+ * if that is more, do not count, because the counters are not read at the same moment.
  */
-function failuresOf({ succeeded, failed, givenUp }: Counts): number {
-  const others = givenUp >= 0 ? givenUp : -givenUp - failed;
-  const certain = others - Math.max(2, (succeeded + failed) / 100);
-  return failed + Math.max(0, Math.ceil(certain));
+function failuresOf({ succeeded, failed, unaccounted }: Counts): number {
+  const unanswered = unaccounted >= 0 ? unaccounted : -unaccounted - failed;
+  const excess = unanswered - Math.max(2, (succeeded + failed) / 100);
+  return failed + Math.max(0, Math.ceil(excess));
 }
 
 /** Returns the figures of counts. */
@@ -76,7 +77,7 @@ export function ms(time: number | undefined): string {
 function failureReason(
   counts: Counts,
   others: Figures,
-  { calls, minSuccess }: Promotion,
+  { calls, minSuccess }: PromotionSettings,
 ): string | undefined {
   const { succeeded } = counts;
   const failed = failuresOf(counts);
@@ -85,10 +86,14 @@ function failureReason(
   const allowed = (judged * (100 - minSuccess)) / 100;
   if (failed <= allowed + ROUNDING) return undefined;
   const rate = percent((100 * succeeded) / (succeeded + failed));
-  return `success ${rate} (${failed} of ${succeeded + failed} tries failed); the lowest is ${minSuccess} %, the others have ${percent(others.success)}`;
+  return `success ${rate} (${failed} of ${succeeded + failed} tries failed); minSuccess is ${minSuccess} %; the others have ${percent(others.success)}`;
 }
 
-function latencyReason(counts: Counts, others: Figures, { maxAddedLatency }: Promotion): string | undefined {
+function latencyReason(
+  counts: Counts,
+  others: Figures,
+  { maxAddedLatency }: PromotionSettings,
+): string | undefined {
   const bound = milliseconds(maxAddedLatency);
   const own = figuresOf(counts);
   const isMany = Math.min(countOf(counts.times), others.tries) >= P99_CALLS;
@@ -96,7 +101,7 @@ function latencyReason(counts: Counts, others: Figures, { maxAddedLatency }: Pro
   for (const name of judged) {
     const [time, other] = [own[name], others[name]];
     if (time === undefined || other === undefined || time <= other + bound) continue;
-    return `${name} ${ms(time)}; the others have ${ms(other)}, and at most ${bound} ms more are allowed`;
+    return `${name} ${ms(time)}; the others have ${ms(other)}; at most ${bound} ms more is allowed`;
   }
   return undefined;
 }
@@ -107,7 +112,7 @@ function latencyReason(counts: Counts, others: Figures, { maxAddedLatency }: Pro
  * @param counts calls to the version in this step
  * @param others figures of the versions that it replaces
  */
-export function judge(counts: Counts, others: Figures, bounds: Promotion): Verdict | undefined {
+export function judge(counts: Counts, others: Figures, bounds: PromotionSettings): Verdict | undefined {
   const failure = failureReason(counts, others, bounds);
   if (failure !== undefined) return { verdict: "worse", reason: failure };
   const comparable = countOf(counts.times) >= bounds.calls && others.p50 !== undefined;

@@ -11,23 +11,22 @@ import {
   findPromotion,
   type FoundPromotion,
   HOLDER_VARIABLE,
-  PROMOTED,
-  type Promoted,
-  promotedSchema,
+  RECORD,
+  type PromotionRecord,
+  promotionRecord,
   PROMOTION_LEASE,
   TakenOver,
 } from "../../stack/promotion.ts";
 import { kubeConfig } from "../mesh.ts";
 
-const RIGHTS =
-  "Check that the context may get, create, update and delete Leases (kubectl auth can-i create leases). " +
-  "If a promotion has begun, then run `make promote` with CONTINUE=1 or BACK=1.";
-
 function unusable(namespace: string, error: unknown): UserError {
   const reason = messageOf(error).split("\n")[0] ?? "";
-  return new UserError(`the promotion's Lease in namespace ${namespace} cannot be used: ${reason}`, RIGHTS, {
-    cause: error,
-  });
+  const isForbidden = error instanceof Forbidden || statusOf(error) === 403;
+  const fix = isForbidden
+    ? `The account needs get, create, update and delete on Leases: kubectl auth can-i update leases -n ${namespace}.`
+    : "Check the connection to the cluster, then run the command again.";
+  const message = `the promotion's Lease in namespace ${namespace} cannot be used: ${reason}`;
+  return new UserError(message, fix, { cause: error });
 }
 
 /**
@@ -54,11 +53,12 @@ function lockOf(holder: string): Lock {
  * @throws UserError if it runs
  */
 export async function rejectRunning(found: FoundPromotion): Promise<void> {
+  const [, pid = ""] = found.holder.split(" ");
   const isFree = exclusively(lockOf(found.holder), () => Promise.resolve());
   await isFree.catch((error: unknown) => {
     throw new UserError(
       `a promotion is under way: ${describePromotion(found)}`,
-      "Wait until it ends, or stop it (Ctrl-C), which puts the weights back.",
+      `Wait until it ends. To stop it and restore the weights, run \`kill ${pid}\`.`,
       { cause: error },
     );
   });
@@ -69,7 +69,7 @@ function statusOf(error: unknown): unknown {
   return (error as { code?: unknown }).code;
 }
 
-/** The Lease of a stack's promotion. Only its holder changes the stack until it is released. */
+/** The Lease of a stack's promotion. Until it is released, updates of others refuse to run. */
 export class PromotionLease {
   readonly #settings: Settings;
   readonly #api: CoordinationV1Api;
@@ -86,9 +86,13 @@ export class PromotionLease {
   /**
    * Takes the Lease, or takes it over from an interrupted promotion, and runs `work`. It does not
    * release the Lease.
-   * @throws UserError if another process has taken it meanwhile, or if the account may not
+   * @throws TakenOver if another process has taken it meanwhile; UserError if it cannot be written
    */
-  async held<T>(promoted: Promoted, found: FoundPromotion | undefined, work: () => Promise<T>): Promise<T> {
+  async during<T>(
+    promoted: PromotionRecord,
+    found: FoundPromotion | undefined,
+    work: () => Promise<T>,
+  ): Promise<T> {
     return exclusively(lockOf(this.#holder), async () => {
       this.#version = found?.resourceVersion;
       await (found === undefined
@@ -96,7 +100,7 @@ export class PromotionLease {
             (body) => this.#api.createNamespacedLease({ namespace: this.#namespace, body }),
             promoted,
           )
-        : this.hold(promoted));
+        : this.record(promoted));
       // Updates of this process, and of the engine that it starts, are the promotion's own.
       process.env[HOLDER_VARIABLE] = this.#holder;
       try {
@@ -108,10 +112,10 @@ export class PromotionLease {
   }
 
   /**
-   * Notes the weight of a step that has held.
+   * Records the weight of a step that has held.
    * @throws TakenOver if another process has the Lease
    */
-  async hold(promoted: Promoted): Promise<void> {
+  async record(promoted: PromotionRecord): Promise<void> {
     const name = PROMOTION_LEASE;
     await this.#written(
       (body) => this.#api.replaceNamespacedLease({ namespace: this.#namespace, name, body }),
@@ -121,7 +125,7 @@ export class PromotionLease {
 
   /**
    * Checks that this process still has the Lease.
-   * @throws TakenOver if another process has it, or nobody
+   * @throws TakenOver if another process has it, or if it is gone
    */
   async confirm(): Promise<void> {
     const found = await repeated(() => foundPromotion(this.#settings));
@@ -135,8 +139,8 @@ export class PromotionLease {
     await this.#request(() => this.#api.deleteNamespacedLease(lease));
   }
 
-  async #written(write: (body: V1Lease) => Promise<V1Lease>, promoted: Promoted): Promise<void> {
-    const annotations = { [PROMOTED]: JSON.stringify(promotedSchema.parse(promoted)) };
+  async #written(write: (body: V1Lease) => Promise<V1Lease>, promoted: PromotionRecord): Promise<void> {
+    const annotations = { [RECORD]: JSON.stringify(promotionRecord.parse(promoted)) };
     const version = this.#version === undefined ? {} : { resourceVersion: this.#version };
     const metadata = { name: PROMOTION_LEASE, annotations, ...version };
     const lease = await this.#request(() => write({ metadata, spec: { holderIdentity: this.#holder } }));

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { repeated, untilAborted } from "../../common/wait.ts";
+import type { PromotionSettings } from "../../settings/promotion.ts";
 import type { Settings } from "../../settings/settings.ts";
 import type { Check, CheckName } from "../verify/check.ts";
 import { type LiveStack, watch } from "../verify/verify.ts";
@@ -12,12 +13,11 @@ import {
   type Reading,
   withoutEndpoint,
 } from "./counts.ts";
-import { figuresOf, type Figures, judge, type Verdict } from "./judge.ts";
-import type { Promotion } from "../../settings/promotion.ts";
+import { countOf, figuresOf, type Figures, judge, type Verdict } from "./judge.ts";
 
-/** Time between two looks at the callers' Envoys, ms. */
+/** Time between two readings of the callers' Envoys, ms. */
 const PAUSE_MS = 2000;
-/** Time between two verifications in a step, ms. Each one costs the proxies more work. */
+/** Time between two verifications in a step, ms. A verification costs more than a reading. */
 const VERIFY_PAUSE_MS = 10_000;
 /** Longest time for the calls of a step, seconds. */
 export const STEP_SECONDS = 600;
@@ -39,7 +39,7 @@ export interface Observed extends Callee {
   readonly version: string;
   /** Versions that it replaces. */
   readonly others: readonly string[];
-  readonly bounds: Promotion;
+  readonly bounds: PromotionSettings;
 }
 
 /** Calls to the versions of a service, as the Envoys of its callers count them. */
@@ -54,8 +54,8 @@ class Calls {
     this.#observed = observed;
   }
 
-  /** Looks at the callers' Envoys and adds the new calls. Returns what they show now. */
-  async look(signal: AbortSignal): Promise<Reading> {
+  /** Reads the callers' Envoys and adds the new calls. */
+  async read(signal: AbortSignal): Promise<Reading> {
     const { live, callers, version, others } = this.#observed;
     const now = await repeated(() => readCallers(live.mesh, callers, this.#observed), { signal });
     if (this.#last !== undefined) {
@@ -78,12 +78,12 @@ class Calls {
   }
 }
 
-function undecided({ step, others }: Calls, { calls }: Promotion): Verdict {
-  const seen = `undecided: ${figuresOf(step).tries} tries in ${STEP_SECONDS / 60} minutes`;
+function undecided({ step, others }: Calls, bounds: PromotionSettings): Verdict {
+  const seen = `undecided: ${countOf(step.times)} answered calls in ${STEP_SECONDS / 60} minutes`;
   const missing =
     others.p50 === undefined
       ? "the versions that it replaces answered no call to compare with"
-      : `${calls} answered calls are needed`;
+      : `${bounds.calls} are needed`;
   return { verdict: "undecided", reason: `${seen}; ${missing}` };
 }
 
@@ -92,9 +92,9 @@ async function judged(calls: Calls, { version, bounds }: Observed, signal: Abort
   const end = performance.now() + STEP_SECONDS * 1000;
   let missing: string[] = [];
   for (;;) {
-    const reading = await calls.look(signal);
+    const reading = await calls.read(signal);
     const without = withoutEndpoint(version, reading);
-    // A caller's pod that has just started checks its endpoints before it uses them.
+    // A new pod has no healthy endpoint until its first checks pass, so two readings must agree.
     const pod = without.find((name) => missing.includes(name));
     if (pod !== undefined)
       return { verdict: "worse", reason: `the Envoy of ${pod} has no healthy endpoint of ${version}` };
@@ -115,13 +115,13 @@ export function failedText(checks: readonly Check[]): string {
 }
 
 /**
- * Verifies the mesh again and again.
- * @param enough ends it after a verification that passed
+ * Verifies the mesh repeatedly, until the first failure.
+ * @param callsJudged ends the repetition after a verification that passed
  */
 async function verified(
   { live }: Observed,
   settings: Settings,
-  enough: AbortSignal,
+  callsJudged: AbortSignal,
   signal: AbortSignal,
 ): Promise<Verdict> {
   for (;;) {
@@ -129,11 +129,11 @@ async function verified(
       signal,
     });
     if (!ok) return { verdict: "worse", reason: `verify failed: ${failedText(checks)}` };
-    await sleep(VERIFY_PAUSE_MS, undefined, { signal: AbortSignal.any([enough, signal]) }).catch(
+    await sleep(VERIFY_PAUSE_MS, undefined, { signal: AbortSignal.any([callsJudged, signal]) }).catch(
       () => undefined,
     );
     signal.throwIfAborted();
-    if (enough.aborted) return { verdict: "held" };
+    if (callsJudged.aborted) return { verdict: "held" };
   }
 }
 
@@ -163,7 +163,7 @@ export class Observer {
    * @throws UserError if the cluster or a proxy does not answer
    */
   async start(signal: AbortSignal): Promise<void> {
-    await untilAborted(this.#calls.look(signal), signal);
+    await untilAborted(this.#calls.read(signal), signal);
   }
 
   /**
@@ -181,17 +181,17 @@ export class Observer {
   }
 
   async #verdict(settings: Settings, signal: AbortSignal): Promise<Verdict> {
-    const [enough, over] = [new AbortController(), new AbortController()];
-    const either = AbortSignal.any([signal, over.signal]);
-    const verification = verified(this.#observed, settings, enough.signal, either);
+    const [callsJudged, stop] = [new AbortController(), new AbortController()];
+    const either = AbortSignal.any([signal, stop.signal]);
+    const verification = verified(this.#observed, settings, callsJudged.signal, either);
     const counting = judged(this.#calls, this.#observed, either);
     try {
       const first = await Promise.race([verification, counting]);
       if (first.verdict !== "held") return first;
-      enough.abort();
+      callsJudged.abort();
       return await verification;
     } finally {
-      over.abort();
+      stop.abort();
     }
   }
 }

@@ -1,11 +1,11 @@
 import { seconds } from "../../settings/duration.ts";
 import { callersOf, maxPods, type Service } from "../../settings/graph.ts";
-import { DEFAULT_PROMOTION, type Promotion } from "../../settings/promotion.ts";
+import { DEFAULT_PROMOTION, type PromotionSettings } from "../../settings/promotion.ts";
 import { maxReplicas } from "../../settings/scale.ts";
 import { decoded, type Settings } from "../../settings/settings.ts";
 import { fieldsOf } from "../../settings/services.ts";
 import { UserError } from "../../common/errors.ts";
-import type { FoundPromotion, Promoted } from "../../stack/promotion.ts";
+import type { FoundPromotion, PromotionRecord } from "../../stack/promotion.ts";
 import { type Overrides, readStackFile, type StackFile } from "../../stack/stack-file.ts";
 import type { Weights } from "../../stack/weights.ts";
 import { requireVerifiable } from "../verify/verify.ts";
@@ -13,13 +13,13 @@ import { STEP_SECONDS } from "./observe.ts";
 import { weightsAt } from "./weights.ts";
 
 /** Promotion of a version, checked against the settings. */
-export interface Plan extends Promoted {
+export interface Plan extends PromotionRecord {
   /** The service with its callers. */
   readonly callee: Service;
   readonly callers: readonly Service[];
   /** Versions that get calls before the promotion, besides the promoted one. */
   readonly others: readonly string[];
-  readonly bounds: Promotion;
+  readonly bounds: PromotionSettings;
   /** Steps that are left. */
   readonly steps: readonly number[];
 }
@@ -60,7 +60,7 @@ function rejectNoStep({ version, held, bounds, steps }: Plan): void {
   if (steps.length > 0) return;
   throw new UserError(
     `${version} already gets ${held} % of the calls, and the last step is ${bounds.steps.at(-1) ?? 0} %`,
-    "Choose a version with a smaller weight (VERSION=...).",
+    "Choose a version with a smaller weight (VERSION=...), or add a larger step (promotion.steps).",
   );
 }
 
@@ -84,11 +84,11 @@ function rejectPace({ service, version, callers, bounds, steps }: Plan): void {
   if (expected >= bounds.calls) return;
   throw new UserError(
     `${version} of ${service} cannot be judged: ${first} % of ${Number(pace.toFixed(2))} calls a second are about ${expected} in ${STEP_SECONDS / 60} minutes, and promotion.calls is ${bounds.calls}`,
-    "Begin with a larger step (promotion.steps), or lower promotion.calls.",
+    "Begin with a larger step (promotion.steps). Or lower promotion.calls, and promotion.minSuccess if needed.",
   );
 }
 
-function planOf(settings: Settings, promoted: Promoted): Plan {
+function planOf(settings: Settings, promoted: PromotionRecord): Plan {
   const { service, version, from, held } = promoted;
   const callee = serviceOf(settings, service);
   const bounds = callee.promotion ?? DEFAULT_PROMOTION;
@@ -136,7 +136,7 @@ export function foundPlan(settings: Settings, found: FoundPromotion): Plan {
 }
 
 /** Returns the weights of a step of a plan. */
-export function planned({ version, from }: Promoted, weight: number): Weights {
+export function planned({ version, from }: PromotionRecord, weight: number): Weights {
   return weight === from[version] ? from : weightsAt(weight, version, from);
 }
 
@@ -163,7 +163,7 @@ function servicesWith({ raw, settings }: StackFile, name: string, weights: Weigh
  */
 export async function stackAt(
   file: StackFile,
-  plan: Promoted,
+  plan: PromotionRecord,
   weight: number,
   overrides: Overrides,
 ): Promise<StackFile> {

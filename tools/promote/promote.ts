@@ -29,10 +29,10 @@ const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 export async function untilSignal<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
   const end = (name: NodeJS.Signals): void => {
-    controller.abort(new Error(`it was interrupted (${name})`));
+    controller.abort(new Error(`the command got ${name}`));
   };
   for (const name of SIGNALS) process.on(name, end);
-  // A closed terminal must not end the process before the weights are back.
+  // A closed terminal must not end the process before the weights are restored.
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
   try {
     return await work(controller.signal);
@@ -41,10 +41,7 @@ export async function untilSignal<T>(work: (signal: AbortSignal) => Promise<T>):
   }
 }
 
-/**
- * Requires that all steps are possible, that the version runs, that nothing else waits to be
- * deployed, and a healthy mesh.
- */
+/** Requires valid steps, a version that is ready, no undeployed changes, and a healthy mesh. */
 async function requireReady(
   file: StackFile,
   engine: Engine,
@@ -82,7 +79,7 @@ async function requireReady(
   );
 }
 
-function promotionOf(
+function newPromotion(
   file: StackFile,
   engine: Engine,
   plan: Plan,
@@ -95,7 +92,7 @@ function promotionOf(
   const live = liveStack(file.settings);
   const observer = new Observer({ live, callee, host, callers, version, others, bounds });
   const deploy = (stack: StackFile): Promise<unknown> =>
-    engine.with(stack).upOnly("VirtualService", callee.name);
+    engine.with(stack).upObject("VirtualService", callee.name);
   const repair = (): Promise<unknown> => engine.repair();
   return new Promotion({ file, lease, observer, deploy, repair }, plan, options);
 }
@@ -104,11 +101,11 @@ function rejectOther({ service, version }: PromoteOptions, found: FoundPromotion
   if ((service ?? found.service) === found.service && (version ?? found.version) === found.version) return;
   throw new UserError(
     `the interrupted promotion is of ${describePromotion(found)}`,
-    "Continue it, or put it back, without SERVICE and VERSION; then start yours.",
+    "Run `make promote` with CONTINUE=1 or BACK=1, and without SERVICE and VERSION. Then promote yours.",
   );
 }
 
-/** Continues an interrupted promotion, or puts its weights back. */
+/** Continues an interrupted promotion, or restores its weights. */
 async function resume(
   file: StackFile,
   engine: Engine,
@@ -119,18 +116,18 @@ async function resume(
   if (options.interrupted === undefined) {
     throw new UserError(
       `a promotion was interrupted: ${describePromotion(found)}; ${found.version} has held ${found.held} %`,
-      `Run \`make promote STACK=${file.stack}\` with CONTINUE=1 to go on, or with BACK=1 to put the weights back.`,
+      `Run \`make promote STACK=${file.stack}\` with CONTINUE=1 to go on, or with BACK=1 to restore the weights.`,
     );
   }
   rejectOther(options, found);
   const plan = foundPlan(file.settings, found);
   const lease = new PromotionLease(file.settings);
   return untilSignal(async (signal) =>
-    lease.held(plan, found, async () => {
+    lease.during(plan, found, async () => {
       // The interrupted process may have left a lock and an old state.
       await engine.repair();
-      const promotion = promotionOf(file, engine, plan, lease, options);
-      if (options.interrupted === "back") return promotion.putBack("as told (BACK=1)");
+      const promotion = newPromotion(file, engine, plan, lease, options);
+      if (options.interrupted === "back") return promotion.rollBack("requested by BACK=1");
       return promotion.run(signal);
     }),
   );
@@ -145,11 +142,11 @@ async function start(
   await requireReady(file, engine, plan, options);
   const lease = new PromotionLease(file.settings);
   return untilSignal(async (signal) =>
-    lease.held(plan, undefined, async () => promotionOf(file, engine, plan, lease, options).run(signal)),
+    lease.during(plan, undefined, async () => newPromotion(file, engine, plan, lease, options).run(signal)),
   );
 }
 
-/** Rejects a stack whose services cannot be read. Its settings have the default ones instead. */
+/** Rejects a stack with encrypted services. Its settings have the default services instead. */
 function rejectEncrypted({ stack, encrypted }: StackFile): void {
   if (!encrypted.includes("services")) return;
   throw new UserError(
@@ -160,8 +157,8 @@ function rejectEncrypted({ stack, encrypted }: StackFile): void {
 
 /**
  * Moves the weight of a version up in steps. Each step must hold: enough calls within the bounds,
- * and a verified mesh. Otherwise the weights go back to those before the promotion.
- * @throws UserError if the promotion cannot start, or the weights cannot be put back
+ * and a verified mesh. Otherwise it restores the weights from before the promotion.
+ * @throws UserError if the promotion cannot start, or the weights cannot be restored
  */
 export async function promote(
   file: StackFile,
@@ -175,7 +172,7 @@ export async function promote(
   if (interrupted !== undefined) {
     throw new UserError(
       `stack ${file.stack} has no interrupted promotion`,
-      "Run `make promote SERVICE=... VERSION=...` without CONTINUE and BACK.",
+      `Run \`make promote STACK=${file.stack} SERVICE=name VERSION=name\` without CONTINUE and BACK.`,
     );
   }
   if (service === undefined || version === undefined) {

@@ -13,7 +13,7 @@ import { type Plan, planned, stackAt } from "./plan.ts";
 /** Stack with a promotion, and the parts that change or observe it. */
 export interface PromotedStack {
   readonly file: StackFile;
-  readonly lease: Pick<PromotionLease, "confirm" | "hold" | "release">;
+  readonly lease: Pick<PromotionLease, "confirm" | "record" | "release">;
   readonly observer: Pick<Observer, "start" | "step">;
   /** Applies the stack to the cluster. */
   readonly deploy: (stack: StackFile) => Promise<unknown>;
@@ -43,19 +43,24 @@ export interface PromotionStep extends Observation {
 export interface PromotionReport {
   readonly service: string;
   readonly version: string;
-  readonly outcome: "promoted" | "put back";
-  /** Reason why the version was put back. */
+  readonly outcome: "promoted" | "rolled back";
+  /** Reason why the version was rolled back. */
   readonly reason?: string;
   /** Weights in the cluster, by version. */
   readonly weights: Weights;
   readonly steps: readonly PromotionStep[];
   /** True if the stack file has these weights. */
   readonly written: boolean;
-  /** Patch of the stack file, if it has other weights and can be written by a program. */
+  /** Patch of the stack file; undefined if it has these weights, or cannot be edited. */
   readonly change?: string;
 }
 
-/** Promotion of a version. Its Lease is held. */
+/** Returns an error and its remedy in words. */
+function told(error: unknown): string {
+  return error instanceof UserError ? `${error.message}\n  fix: ${error.fix}` : messageOf(error);
+}
+
+/** Promotion of a version. Its process has the Lease. */
 export class Promotion {
   readonly #stack: PromotedStack;
   readonly #plan: Plan;
@@ -69,64 +74,66 @@ export class Promotion {
   }
 
   /**
-   * Runs the steps. Puts the weights back at the first fault, or when `signal` aborts.
-   * @throws UserError as {@link Promotion.putBack} does, or if the file cannot be written
+   * Runs the steps. Restores the weights at the first fault, or when `signal` aborts.
+   * @throws UserError as {@link Promotion.rollBack} does, or if the file cannot be written
    */
   async run(signal: AbortSignal): Promise<PromotionReport> {
     const fault = await this.#climb(signal).catch((error: unknown) => {
       if (error instanceof TakenOver) throw error;
-      return messageOf(signal.aborted ? signal.reason : error);
+      return told(signal.aborted ? signal.reason : error);
     });
-    if (fault !== undefined) return this.putBack(fault);
+    if (fault !== undefined) return this.rollBack(fault);
     const weight = this.#plan.steps.at(-1) ?? this.#plan.held;
-    // Without a step that is left, an interrupted promotion may have done neither.
+    // If no step is left, the interrupted process may not have deployed or written this.
     if (this.#plan.steps.length === 0) await this.#deploy(weight);
     if (this.#options.write) await this.#write(weight);
     return this.#end("promoted", weight);
   }
 
   /**
-   * Restores the weights from before the promotion, first in the file.
+   * Restores the weights from before the promotion, in the file and in the cluster.
    * @throws UserError if the cluster or the file cannot be updated; the Lease then stays. TakenOver
    *   if another process has the Lease; nothing is changed then
    */
-  async putBack(reason: string): Promise<PromotionReport> {
+  async rollBack(reason: string): Promise<PromotionReport> {
     const { from, version } = this.#plan;
     const weight = from[version] ?? 0;
-    // If the cluster does not answer, the deployment tells it better.
+    // The deployment below reports all other errors.
     await this.#stack.lease.confirm().catch((error: unknown) => {
       if (error instanceof TakenOver) throw error;
     });
-    // The cluster matters more than the file.
+    // The deployment follows even if the file cannot be written.
     const [written] = await Promise.allSettled([this.#options.write ? this.#write(weight) : undefined]);
     const [deployed] = await Promise.allSettled([
-      step(`put ${version} back to ${weight} %`, () => this.#deployAnyway(weight)),
+      step(`roll ${version} back to ${weight} %`, () => this.#deployAnyway(weight)),
     ]);
     this.#rejectFailure("in the cluster", deployed, reason);
     this.#rejectFailure(`in ${this.#fileName}`, written, reason);
-    return this.#end("put back", weight, reason);
+    return this.#end("rolled back", weight, reason);
   }
 
   #rejectFailure(where: string, result: PromiseSettledResult<unknown>, reason: string): void {
     if (result.status === "fulfilled") return;
     const { version, service } = this.#plan;
+    const cause: unknown = result.reason;
+    const command = `\`make promote STACK=${this.#stack.file.stack} BACK=1\``;
     throw new UserError(
-      `${version} of ${service} could not be put back ${where}: ${messageOf(result.reason)}\nReason to put it back: ${reason}`,
-      `Fix the reported problem, then run \`make promote STACK=${this.#stack.file.stack} BACK=1\`.`,
-      { cause: result.reason },
+      `${version} of ${service} could not be rolled back ${where}: ${messageOf(cause)}\nReason for the rollback: ${reason}`,
+      `${cause instanceof UserError ? cause.fix : "Fix the reported problem."} Then run ${command}.`,
+      { cause },
     );
   }
 
-  /** Runs the steps. Returns the reason why the version must be put back, if there is one. */
+  /** Runs the steps. Returns the reason for a rollback, if there is one. */
   async #climb(signal: AbortSignal): Promise<string | undefined> {
     const { lease, observer } = this.#stack;
     await observer.start(signal);
     for (const weight of this.#plan.steps) {
       const { reason } = await this.#step(weight, signal);
-      if (reason !== undefined) return `${reason}, at ${weight} %`;
+      if (reason !== undefined) return `at ${weight} %: ${reason}`;
       await lease.confirm();
       if (this.#options.write) await this.#write(weight);
-      await lease.hold({ ...this.#plan, held: weight });
+      await lease.record({ ...this.#plan, held: weight });
     }
     return undefined;
   }
@@ -175,11 +182,11 @@ export class Promotion {
     return `Pulumi.${this.#stack.file.stack}.yaml`;
   }
 
-  /** Returns the text of the stack file, and that with other weights. */
+  /** Returns the text of the stack file before and after the change. */
   async #texts(weight: number): Promise<{ readonly before: string; readonly after: string }> {
     const { directory, stack } = this.#stack.file;
     const { service } = this.#plan;
-    // Somebody may have edited the file meanwhile.
+    // The file may have changed since the start.
     const { settings } = await readStackFile(directory, stack, this.#options.overrides);
     const index = settings.services.findIndex(({ name }) => name === service);
     const before = await readFile(join(directory, this.#fileName), "utf8");
@@ -208,7 +215,7 @@ export class Promotion {
     }
   }
 
-  /** Returns what is to be changed in the file by hand. */
+  /** Returns the patch of the stack file, if it needs one and can be edited. */
   async #patch(weight: number): Promise<Pick<PromotionReport, "written" | "change">> {
     const texts = await this.#texts(weight).catch(() => undefined);
     if (texts === undefined) return { written: false };

@@ -1,7 +1,7 @@
 import { ms, percent, type Figures } from "./judge.ts";
 import type { PromotionReport, PromotionStep } from "./promotion.ts";
 
-const WIDTHS = [6, 6, 7, 7, 7, 6, 7, 7, 7];
+const WIDTHS = [6, 6, 7, 7, 7, 13, 7, 7, 7];
 
 function row(cells: readonly string[]): string {
   return cells
@@ -17,7 +17,7 @@ function cells({ tries, success, p50, p99 }: Figures): string[] {
 /** Returns the head of the table. The second group of figures is that of the other versions. */
 export function stepHead(): string {
   const figures = ["tries", "success", "p50", "p99"];
-  return row(["weight", ...figures, "others", ...figures.slice(1), "verdict"]);
+  return row(["weight", ...figures, "others' tries", ...figures.slice(1), "verdict"]);
 }
 
 /** Formats a step as a line of the table. */

@@ -11,7 +11,7 @@ export function weightsAt(weight: number, version: string, from: Weights): Weigh
   const sum = others.reduce((total, [, share]) => total + share, 0);
   const exact = others.map(([name, share]) => [name, (rest * share) / sum] as const);
   const missing = rest - exact.reduce((total, [, share]) => total + Math.floor(share), 0);
-  // The largest fractions get the percents that rounding down leaves.
+  // Rounding down leaves some percent. The largest fractions get them.
   const byFraction = [...exact].sort(([, a], [, b]) => (b % 1) - (a % 1)).map(([name]) => name);
   const raised = new Set(byFraction.slice(0, missing));
   const shares = new Map(

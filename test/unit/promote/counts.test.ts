@@ -47,7 +47,7 @@ describe("the tries between two readings", () => {
     expect(countsBetween(["v2"], before, after)).toEqual({
       succeeded: 9,
       failed: 1,
-      givenUp: 0,
+      unaccounted: 0,
       times: [
         { from: 1, width: 0.1, calls: 4 },
         { from: 300, width: 10, calls: 6 },
@@ -58,7 +58,7 @@ describe("the tries between two readings", () => {
   it("count from zero for a new caller and for an Envoy that restarted", () => {
     const hosts = [endpoint("1", 3, 1)];
     const after = reading({ hosts, tries: 4, completed: 4 });
-    const fresh = { succeeded: 3, failed: 1, givenUp: 0, times: [] };
+    const fresh = { succeeded: 3, failed: 1, unaccounted: 0, times: [] };
     expect(countsBetween(["v2"], reading({}, "b"), after)).toEqual(fresh);
     const long = reading({ hosts: [endpoint("1", 900, 90)], tries: 990, completed: 990 });
     expect(countsBetween(["v2"], long, after)).toEqual(fresh);
@@ -66,7 +66,7 @@ describe("the tries between two readings", () => {
     expect(countsBetween(["v1"], undefined, after)).toEqual({
       succeeded: 0,
       failed: 0,
-      givenUp: 0,
+      unaccounted: 0,
       times: [],
     });
   });
@@ -82,15 +82,15 @@ describe("the tries between two readings", () => {
       completed: 10,
       retried: 1,
     });
-    expect(countsBetween(["v2"], before, after)).toMatchObject({ succeeded: 3, failed: 1, givenUp: 3 });
+    expect(countsBetween(["v2"], before, after)).toMatchObject({ succeeded: 3, failed: 1, unaccounted: 3 });
   });
 
   it("add up over callers and versions", () => {
-    const one = { succeeded: 1, failed: 2, givenUp: -1, times: [{ from: 5, width: 0.1, calls: 1 }] };
+    const one = { succeeded: 1, failed: 2, unaccounted: -1, times: [{ from: 5, width: 0.1, calls: 1 }] };
     const two = {
       succeeded: 10,
       failed: 20,
-      givenUp: 5,
+      unaccounted: 5,
       times: [
         { from: 1, width: 0.1, calls: 4 },
         { from: 5, width: 0.1, calls: 2 },
@@ -99,7 +99,7 @@ describe("the tries between two readings", () => {
     expect(plus(one, two)).toEqual({
       succeeded: 11,
       failed: 22,
-      givenUp: 4,
+      unaccounted: 4,
       times: [
         { from: 1, width: 0.1, calls: 4 },
         { from: 5, width: 0.1, calls: 3 },
@@ -109,7 +109,7 @@ describe("the tries between two readings", () => {
 });
 
 describe("a version without a healthy endpoint", () => {
-  it("is known by the callers' pods that have none", () => {
+  it("is listed with the callers' pods that have none", () => {
     const both = new Map([
       [
         "v2",

@@ -8,7 +8,7 @@ function times(calls: Readonly<Record<number, number>>): Bin[] {
   return Object.entries(calls).map(([from, count]) => ({ from: Number(from), width: 1, calls: count }));
 }
 
-const OTHERS = figuresOf({ succeeded: 1000, failed: 0, givenUp: 0, times: times({ 2: 990, 40: 10 }) });
+const OTHERS = figuresOf({ succeeded: 1000, failed: 0, unaccounted: 0, times: times({ 2: 990, 40: 10 }) });
 const BOUNDS = promotionSettings.parse({ calls: 100, minSuccess: 99 });
 
 function verdict(counts: Partial<Counts>, bounds: object = {}): Verdict | undefined {
@@ -37,16 +37,16 @@ describe("the figures of calls", () => {
     expect(quantile([{ from: 10, width: 10, calls: 4 }], 0.5)).toBe(15);
   });
 
-  it("count given-up tries only if they are more than an error of the reading", () => {
-    const failures = (succeeded: number, givenUp: number): number =>
-      figuresOf({ ...NONE, succeeded, givenUp }).tries - succeeded;
-    expect([-2, 0, 2, 3, 7].map((givenUp) => failures(20, givenUp))).toEqual([0, 0, 0, 1, 5]);
-    expect([10, 11, 60].map((givenUp) => failures(1000, givenUp))).toEqual([0, 1, 50]);
+  it("count calls that were given up, beyond the error of a reading", () => {
+    const failures = (succeeded: number, unaccounted: number): number =>
+      figuresOf({ ...NONE, succeeded, unaccounted }).tries - succeeded;
+    expect([-2, 0, 2, 3, 7].map((unaccounted) => failures(20, unaccounted))).toEqual([0, 0, 0, 1, 5]);
+    expect([10, 11, 60].map((unaccounted) => failures(1000, unaccounted))).toEqual([0, 1, 50]);
   });
 
   it("count calls that Envoy answered without a try, but no failed connection twice", () => {
-    expect(figuresOf({ ...NONE, succeeded: 80, givenUp: -30 }).tries).toBe(80 + 28);
-    expect(figuresOf({ ...NONE, succeeded: 80, failed: 30, givenUp: -30 }).tries).toBe(110);
+    expect(figuresOf({ ...NONE, succeeded: 80, unaccounted: -30 }).tries).toBe(80 + 28);
+    expect(figuresOf({ ...NONE, succeeded: 80, failed: 30, unaccounted: -30 }).tries).toBe(110);
   });
 
   it("show 100 % only without a failure", () => {
@@ -72,7 +72,7 @@ describe("a version", () => {
     expect(verdict({ succeeded: 3, failed: 1 })).toBeUndefined();
     expect(verdict({ succeeded: 3, failed: 2 })).toEqual({
       verdict: "worse",
-      reason: "success 60 % (2 of 5 tries failed); the lowest is 99 %, the others have 100 %",
+      reason: "success 60 % (2 of 5 tries failed); minSuccess is 99 %; the others have 100 %",
     });
     expect(verdict({ succeeded: 10, failed: 1, times: times({ 2: 11 }) }, { minSuccess: 100 })).toMatchObject(
       {
@@ -81,8 +81,8 @@ describe("a version", () => {
     );
   });
 
-  it("is worse if its callers give calls up", () => {
-    expect(verdict({ succeeded: 95, givenUp: 5, times: times({ 2: 95 }) })).toMatchObject({
+  it("is worse if callers give up calls", () => {
+    expect(verdict({ succeeded: 95, unaccounted: 5, times: times({ 2: 95 }) })).toMatchObject({
       verdict: "worse",
     });
   });
@@ -91,7 +91,7 @@ describe("a version", () => {
     expect(verdict({ succeeded: 100, times: times({ 100: 100 }) })).toEqual({ verdict: "held" });
     expect(verdict({ succeeded: 100, times: times({ 2: 49, 110: 51 }) })).toEqual({
       verdict: "worse",
-      reason: "p50 110 ms; the others have 2.5 ms, and at most 100 ms more are allowed",
+      reason: "p50 110 ms; the others have 2.5 ms; at most 100 ms more is allowed",
     });
   });
 
@@ -99,7 +99,7 @@ describe("a version", () => {
     expect(verdict({ succeeded: 499, times: times({ 2: 400, 900: 99 }) })).toEqual({ verdict: "held" });
     expect(verdict({ succeeded: 500, times: times({ 2: 490, 900: 10 }) })).toEqual({
       verdict: "worse",
-      reason: "p99 900.5 ms; the others have 3 ms, and at most 100 ms more are allowed",
+      reason: "p99 900.5 ms; the others have 3 ms; at most 100 ms more is allowed",
     });
   });
 

@@ -3,7 +3,7 @@ import { hostname } from "node:os";
 import { text } from "node:stream/consumers";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { parseSettings, type Settings } from "../../../settings/settings.ts";
-import type { Promoted } from "../../../stack/promotion.ts";
+import type { PromotionRecord } from "../../../stack/promotion.ts";
 import { foundPromotion, PromotionLease, rejectRunning } from "../../../tools/promote/lease.ts";
 import { withApiServer } from "../api-server.ts";
 import { userError } from "../tools/user-error.ts";
@@ -17,7 +17,7 @@ interface Lease {
 }
 
 const PATH = "/apis/coordination.k8s.io/v1/namespaces/dubbo-demo/leases";
-const PROMOTED: Promoted = { service: "greeter", version: "v2", from: { v1: 100, v2: 0 }, held: 0 };
+const PROMOTED: PromotionRecord = { service: "greeter", version: "v2", from: { v1: 100, v2: 0 }, held: 0 };
 
 /** Runs `work` with an API server that keeps a Lease. Its first answers are `failures`, by verb. */
 async function withServer(
@@ -69,15 +69,15 @@ afterEach(() => {
 
 describe("the Lease of a promotion", () => {
   const taken = {
-    message: "another process has taken over the promotion in namespace dubbo-demo, or has ended it",
-    fix: "This process changes nothing more. See what the other one did: `make promote` tells whether it still runs.",
+    message: "another process holds or has ended the promotion in namespace dubbo-demo",
+    fix: "This process stops. `make preview` names a promotion that is under way, or shows what is left to deploy.",
   };
 
-  it("is taken, notes each step, and is released; its holder is in the environment meanwhile", async () => {
+  it("is taken, records each step, and is released; its holder is in the environment meanwhile", async () => {
     await withServer(async (settings, stored) => {
       expect(await foundPromotion(settings)).toBeUndefined();
       const lease = new PromotionLease(settings);
-      const done = await lease.held(PROMOTED, undefined, async () => {
+      const done = await lease.during(PROMOTED, undefined, async () => {
         const found = await foundPromotion(settings);
         expect(found).toEqual({
           ...PROMOTED,
@@ -88,8 +88,8 @@ describe("the Lease of a promotion", () => {
         expect(found?.holder).toMatch(new RegExp(`^${hostname()} ${process.pid} [0-9a-f-]{36}$`));
         await lease.confirm();
         // Only these fields are kept of a plan.
-        await lease.hold({ ...PROMOTED, held: 25, callers: [] } as Promoted);
-        const noted = stored()?.metadata.annotations["dubbo-mesh/promoted"] ?? "";
+        await lease.record({ ...PROMOTED, held: 25, callers: [] } as PromotionRecord);
+        const noted = stored()?.metadata.annotations["dubbo-mesh/promotion"] ?? "";
         expect(JSON.parse(noted)).toEqual({ ...PROMOTED, held: 25 });
         await lease.release();
         return "done";
@@ -102,7 +102,7 @@ describe("the Lease of a promotion", () => {
 
   it("stays if the promotion fails", async () => {
     await withServer(async (settings, stored) => {
-      const failing = new PromotionLease(settings).held(PROMOTED, undefined, () =>
+      const failing = new PromotionLease(settings).during(PROMOTED, undefined, () =>
         Promise.reject(new Error("x")),
       );
       await expect(failing).rejects.toThrow("x");
@@ -114,14 +114,14 @@ describe("the Lease of a promotion", () => {
   it("has one holder; another one can only take over what it has found", async () => {
     await withServer(async (settings, stored) => {
       const [first, other] = [new PromotionLease(settings), new PromotionLease(settings)];
-      await first.held(PROMOTED, undefined, async () => {
-        expect(await userError(other.held(PROMOTED, undefined, () => Promise.resolve()))).toEqual(taken);
+      await first.during(PROMOTED, undefined, async () => {
+        expect(await userError(other.during(PROMOTED, undefined, () => Promise.resolve()))).toEqual(taken);
         const found = await foundPromotion(settings);
-        await first.hold({ ...PROMOTED, held: 5 });
-        expect(await userError(other.held(PROMOTED, found, () => Promise.resolve()))).toEqual(taken);
-        await other.held(PROMOTED, await foundPromotion(settings), async () => {
+        await first.record({ ...PROMOTED, held: 5 });
+        expect(await userError(other.during(PROMOTED, found, () => Promise.resolve()))).toEqual(taken);
+        await other.during(PROMOTED, await foundPromotion(settings), async () => {
           expect(await userError(first.confirm())).toEqual(taken);
-          expect(await userError(first.hold({ ...PROMOTED, held: 25 }))).toEqual(taken);
+          expect(await userError(first.record({ ...PROMOTED, held: 25 }))).toEqual(taken);
           expect(await userError(first.release())).toEqual(taken);
           expect(stored()).toBeDefined();
           await other.release();
@@ -134,12 +134,11 @@ describe("the Lease of a promotion", () => {
 
   it("needs rights", async () => {
     const fix =
-      "Check that the context may get, create, update and delete Leases (kubectl auth can-i create leases). " +
-      "If a promotion has begun, then run `make promote` with CONTINUE=1 or BACK=1.";
+      "The account needs get, create, update and delete on Leases: kubectl auth can-i update leases -n dubbo-demo.";
     const unusable = /^the promotion's Lease in namespace dubbo-demo cannot be used: .*403/;
     await withServer(
       async (settings) => {
-        const take = new PromotionLease(settings).held(PROMOTED, undefined, () => Promise.resolve());
+        const take = new PromotionLease(settings).during(PROMOTED, undefined, () => Promise.resolve());
         const error = await userError(take);
         expect(error.message).toMatch(unusable);
         expect(error.fix).toBe(fix);
@@ -157,11 +156,24 @@ describe("the Lease of a promotion", () => {
     );
   });
 
+  it("is an error if the server fails for longer", async () => {
+    await withServer(
+      async (settings) => {
+        const lease = new PromotionLease(settings);
+        const failing = lease.during(PROMOTED, undefined, () => lease.record({ ...PROMOTED, held: 25 }));
+        expect((await userError(failing)).fix).toBe(
+          "Check the connection to the cluster, then run the command again.",
+        );
+      },
+      { PUT: [500, 500, 500] },
+    );
+  });
+
   it("is written again if the server fails for a moment", async () => {
     await withServer(
       async (settings, stored) => {
         const lease = new PromotionLease(settings);
-        await lease.held(PROMOTED, undefined, () => lease.hold({ ...PROMOTED, held: 25 }));
+        await lease.during(PROMOTED, undefined, () => lease.record({ ...PROMOTED, held: 25 }));
         expect(stored()?.metadata.resourceVersion).toBe("2");
       },
       { PUT: [500, 500] },
@@ -173,12 +185,12 @@ describe("a promotion that was found", () => {
   it("is under way while its process runs on this machine", async () => {
     await withServer(async (settings) => {
       const lease = new PromotionLease(settings);
-      await lease.held(PROMOTED, undefined, async () => {
+      await lease.during(PROMOTED, undefined, async () => {
         const found = await foundPromotion(settings);
         if (found === undefined) throw new Error("there is no Lease");
         expect(await userError(rejectRunning(found))).toEqual({
-          message: `a promotion is under way: v2 of greeter (process ${process.pid} on ${hostname()}, since 2026-11-29T10:00:00Z)`,
-          fix: "Wait until it ends, or stop it (Ctrl-C), which puts the weights back.",
+          message: `a promotion is under way: v2 of greeter (started 2026-11-29T10:00:00Z; process ${process.pid} on ${hostname()})`,
+          fix: `Wait until it ends. To stop it and restore the weights, run \`kill ${process.pid}\`.`,
         });
       });
       // The Lease stays, but nothing holds the lock any more. The process id does not matter.

@@ -97,7 +97,7 @@ describe("a promotion is refused", () => {
     expect((await refused({ stack: { [key]: "false", ...security } })).message).toBe(message);
   });
 
-  it("without a known pace only by time", () => {
+  it("not for its pace if a caller has no interval", () => {
     const paced = settings();
     const services = paced.services.map((service) => ({ ...service, interval: undefined }));
     expect(newPlan({ ...paced, services }, PROVIDER, "v3").steps).toEqual([5, 25, 50, 100]);

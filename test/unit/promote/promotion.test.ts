@@ -60,7 +60,7 @@ afterEach(() => {
 interface Scene {
   readonly events: string[];
   readonly run: (signal?: AbortSignal) => Promise<PromotionReport>;
-  readonly putBack: (reason: string) => Promise<PromotionReport>;
+  readonly rollBack: (reason: string) => Promise<PromotionReport>;
 }
 
 function weightOf(text: string): string {
@@ -91,7 +91,7 @@ async function scene({ held = 0, options, observe, deploy, confirm }: Parts = {}
       file,
       lease: {
         confirm: confirm ?? (() => Promise.resolve()),
-        hold: (promoted) => note(`hold ${promoted.held}`),
+        record: ({ held: weight }) => note(`record ${weight}`),
         release: () => note("release"),
       },
       repair: () => note("repair"),
@@ -115,12 +115,12 @@ async function scene({ held = 0, options, observe, deploy, confirm }: Parts = {}
   return {
     events,
     run: (signal = new AbortController().signal) => promotion.run(signal),
-    putBack: (reason) => promotion.putBack(reason),
+    rollBack: (reason) => promotion.rollBack(reason),
   };
 }
 
 describe("a promotion whose steps hold", () => {
-  it("deploys, observes, writes and notes each step, and ends with the file and the cluster alike", async () => {
+  it("deploys, observes, writes and records each step; the file and the cluster have the same weights then", async () => {
     const steps: PromotionStep[] = [];
     const { events, run } = await scene({ options: { onStep: (step) => steps.push(step) } });
     const report = await run();
@@ -128,10 +128,10 @@ describe("a promotion whose steps hold", () => {
       "start, file 100/0",
       "deploy 75/25, file 100/0",
       "observe 75/25, file 100/0",
-      "hold 25, file 75/25",
+      "record 25, file 75/25",
       "deploy 0/100, file 75/25",
       "observe 0/100, file 75/25",
-      "hold 100, file 0/100",
+      "record 100, file 0/100",
       "release, file 0/100",
     ]);
     expect(report).toEqual({
@@ -165,22 +165,22 @@ describe("a promotion whose steps hold", () => {
 });
 
 describe("a promotion that continues after its last step", () => {
-  it("deploys and writes what it may not have, and releases the Lease", async () => {
+  it("deploys and writes again, then releases the Lease", async () => {
     const { events, run } = await scene({ held: 100 });
     expect(await run()).toMatchObject({ outcome: "promoted", weights: { v1: 0, v2: 100 }, steps: [] });
     expect(events).toEqual(["start, file 100/0", "deploy 0/100, file 100/0", "release, file 0/100"]);
   });
 });
 
-describe("a promotion is put back, first in the file, then in the cluster", () => {
+describe("a promotion is rolled back, first in the file, then in the cluster", () => {
   const BACK = ["deploy 100/0, file 100/0", "release, file 100/0"];
 
   it("if a step does not hold; no later step runs", async () => {
     const { events, run } = await scene({ observe: (step) => Promise.resolve(step === 1 ? HELD : WORSE) });
     const report = await run();
     expect(report).toMatchObject({
-      outcome: "put back",
-      reason: "p50 310 ms, at 100 %",
+      outcome: "rolled back",
+      reason: "at 100 %: p50 310 ms",
       weights: { v1: 100, v2: 0 },
     });
     expect(report.steps.map(({ verdict }) => verdict)).toEqual(["held", "worse"]);
@@ -193,7 +193,11 @@ describe("a promotion is put back, first in the file, then in the cluster", () =
     const deploy = (): Promise<void> =>
       ++updates === 1 ? Promise.reject(new UserError("pulumi up failed: x", "Fix it.")) : Promise.resolve();
     const { events, run } = await scene({ deploy });
-    expect(await run()).toMatchObject({ outcome: "put back", reason: "pulumi up failed: x", steps: [] });
+    expect(await run()).toMatchObject({
+      outcome: "rolled back",
+      reason: "pulumi up failed: x\n  fix: Fix it.",
+      steps: [],
+    });
     expect(events).toEqual(["start, file 100/0", "deploy 75/25, file 100/0", ...BACK]);
   });
 
@@ -203,7 +207,7 @@ describe("a promotion is put back, first in the file, then in the cluster", () =
     ["during a step", "observe 75/25"],
   ])("by a signal %s", async (_when, event) => {
     const signal = new AbortController();
-    const told = new Error("it was interrupted (SIGTERM)");
+    const told = new Error("the command got SIGTERM");
     const { events, run } = await scene({
       observe: () =>
         signal.signal.aborted
@@ -215,7 +219,7 @@ describe("a promotion is put back, first in the file, then in the cluster", () =
       if (given[0]?.startsWith(event) === true) signal.abort(told);
       return abort(...given);
     };
-    expect(await run(signal.signal)).toMatchObject({ outcome: "put back", reason: told.message });
+    expect(await run(signal.signal)).toMatchObject({ outcome: "rolled back", reason: told.message });
     expect(events.slice(-3)).toEqual([`${event}, file 100/0`, ...BACK]);
   });
 
@@ -223,9 +227,9 @@ describe("a promotion is put back, first in the file, then in the cluster", () =
     const { events, run } = await scene({ options: { write: false }, observe: () => Promise.resolve(WORSE) });
     expect(await run()).toMatchObject({ written: true });
     expect(events.slice(-2)).toEqual(BACK);
-    const { putBack } = await scene({ options: { write: false } });
+    const { rollBack } = await scene({ options: { write: false } });
     writeFileSync(path, FILE.replace("weight: 100", "weight: 75").replace("weight: 0", "weight: 25"));
-    const { written, change = "" } = await putBack("as told (BACK=1)");
+    const { written, change = "" } = await rollBack("requested by BACK=1");
     expect(written).toBe(false);
     expect(applyPatch(readFileSync(path, "utf8"), change)).toBe(FILE);
   });
@@ -235,7 +239,10 @@ describe("a promotion is put back, first in the file, then in the cluster", () =
     const deploy = (): Promise<void> =>
       ++updates < 3 ? Promise.reject(new UserError("the stack is locked", "Wait.")) : Promise.resolve();
     const { events, run } = await scene({ deploy });
-    expect(await run()).toMatchObject({ outcome: "put back", reason: "the stack is locked" });
+    expect(await run()).toMatchObject({
+      outcome: "rolled back",
+      reason: "the stack is locked\n  fix: Wait.",
+    });
     expect(events.slice(-4)).toEqual([BACK[0], "repair, file 100/0", ...BACK]);
   });
 
@@ -273,41 +280,41 @@ describe("a promotion that another process has taken over", () => {
     const confirm = (): Promise<void> =>
       ++confirmed === 1 ? Promise.resolve() : Promise.reject(new TakenOver("dubbo-demo"));
     const { events, run } = await scene({ confirm });
-    expect((await userError(run())).message).toContain("another process has taken over the promotion");
+    expect((await userError(run())).message).toContain("another process holds or has ended the promotion");
     expect(events.at(-1)).toBe("observe 0/100, file 75/25");
-    const { events: back, putBack } = await scene({ confirm });
-    await expect(putBack("x")).rejects.toThrow(TakenOver);
+    const { events: back, rollBack } = await scene({ confirm });
+    await expect(rollBack("x")).rejects.toThrow(TakenOver);
     expect(back).toEqual([]);
   });
 });
 
-describe("a promotion that cannot be put back", () => {
-  const FIX = "Fix the reported problem, then run `make promote STACK=dev BACK=1`.";
+describe("a promotion that cannot be rolled back", () => {
+  const THEN = "Then run `make promote STACK=dev BACK=1`.";
 
   it("in the cluster keeps its Lease", async () => {
-    const { events, putBack } = await scene({
+    const { events, rollBack } = await scene({
       deploy: () => Promise.reject(new UserError("the cluster does not answer", "Start it.")),
     });
-    expect(await userError(putBack("p50 310 ms"))).toEqual({
-      message: `v2 of ${PROVIDER} could not be put back in the cluster: the cluster does not answer\nReason to put it back: p50 310 ms`,
-      fix: FIX,
+    expect(await userError(rollBack("p50 310 ms"))).toEqual({
+      message: `v2 of ${PROVIDER} could not be rolled back in the cluster: the cluster does not answer\nReason for the rollback: p50 310 ms`,
+      fix: `Start it. ${THEN}`,
     });
     expect(events).not.toContain("release, file 100/0");
   });
 
-  it("in the file is put back in the cluster; its Lease stays until the file is written", async () => {
+  it("in the file is rolled back in the cluster; its Lease stays until the file is written", async () => {
     // A folder in the place of the draft fails each write, as a full disk does.
     mkdirSync(`${path}.promote`);
-    const { events, run, putBack } = await scene();
+    const { events, run, rollBack } = await scene();
     const { message, fix } = await userError(run());
     expect(message).toMatch(
-      /^v2 of dubbo-samples-mesh-provider could not be put back in Pulumi\.dev\.yaml: .*Pulumi\.dev\.yaml cannot be written: EISDIR.*\nReason to put it back: .* cannot be written: EISDIR/,
+      /^v2 of dubbo-samples-mesh-provider could not be rolled back in Pulumi\.dev\.yaml: .*Pulumi\.dev\.yaml cannot be written: EISDIR.*\nReason for the rollback: .* cannot be written: EISDIR/,
     );
-    expect(fix).toBe(FIX);
+    expect(fix).toBe(`Make room and allow writing there, or run the command with WRITE=0. ${THEN}`);
     expect(events.at(-1)).toBe("deploy 100/0, file 100/0");
     expect(readFileSync(path, "utf8")).toBe(FILE);
     rmdirSync(`${path}.promote`);
-    expect(await putBack("as told (BACK=1)")).toMatchObject({ outcome: "put back" });
+    expect(await rollBack("requested by BACK=1")).toMatchObject({ outcome: "rolled back" });
     expect(events.at(-1)).toBe("release, file 100/0");
   });
 });

@@ -8,8 +8,8 @@ describe("the table of steps", () => {
     const step = { weight: 5, version, others, verdict: "held" as const, seconds: 21.5 };
     expect([stepHead(), stepText(step)].join("\n")).toBe(
       [
-        "weight  tries   success  p50      p99      others  success  p50      p99      verdict",
-        "5 %     24      100 %    2.1 ms   23.8 ms  396     99.7 %   1.1 ms   -        held (21.5 s)",
+        "weight  tries   success  p50      p99      others' tries  success  p50      p99      verdict",
+        "5 %     24      100 %    2.1 ms   23.8 ms  396            99.7 %   1.1 ms   -        held (21.5 s)",
       ].join("\n"),
     );
   });
@@ -24,19 +24,19 @@ describe("the end of a promotion", () => {
     );
   });
 
-  it("says why the version was put back", () => {
+  it("says why the version was rolled back", () => {
     const back = {
       ...report,
-      outcome: "put back" as const,
-      reason: "p50 310 ms, at 25 %",
+      outcome: "rolled back" as const,
+      reason: "at 25 %: p50 310 ms",
       weights: { v1: 100, v2: 0 },
     };
     expect(promotionText("prod", back)).toBe(
-      "v2 of greeter was put back: p50 310 ms, at 25 %\nweights in the cluster and in Pulumi.prod.yaml: v1 100 %, v2 0 %",
+      "v2 of greeter was rolled back: at 25 %: p50 310 ms\nweights in the cluster and in Pulumi.prod.yaml: v1 100 %, v2 0 %",
     );
   });
 
-  it("has the change that is still to be made", () => {
+  it("has the change that is missing in the file", () => {
     const open = { ...report, outcome: "promoted" as const, written: false };
     expect(promotionText("prod", open)).toBe(
       "v2 of greeter was promoted\nweights in the cluster: v1 0 %, v2 100 %; write them to Pulumi.prod.yaml before the next `make up`",

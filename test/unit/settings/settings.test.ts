@@ -1073,7 +1073,7 @@ describe("wrong settings", () => {
     ],
     [
       { services: pair({ provider: "promotion: {minSuccess: 99.9}" }) },
-      "dubbo-mesh:services[0].promotion.minSuccess: cannot be judged by 20 calls, of which one failure is more: set calls to 1000 or more, or minSuccess to 100",
+      "dubbo-mesh:services[0].promotion.minSuccess: allows no failure in 20 calls: set calls to 1000 or more, or minSuccess to 100",
     ],
     [
       { services: pair({ consumer: "promotion: {calls: 5, minSuccess: 0}" }) },

@@ -323,7 +323,7 @@ describe("a promotion", () => {
   const lease = {
     metadata: {
       annotations: {
-        "dubbo-mesh/promoted": '{"service":"greeter","version":"v2","from":{"v1":100,"v2":0},"held":25}',
+        "dubbo-mesh/promotion": '{"service":"greeter","version":"v2","from":{"v1":100,"v2":0},"held":25}',
       },
       resourceVersion: "7",
       creationTimestamp: "2026-11-29T10:00:00Z",
@@ -338,15 +338,15 @@ describe("a promotion", () => {
   it("stops all other updates", async () => {
     expect(await userError(check({ ...SERVING, lease }))).toEqual({
       message:
-        "a promotion is under way or was interrupted: v2 of greeter (process 12 on ci, since 2026-11-29T10:00:00Z)",
-      fix: "Wait until it ends. If it was interrupted, run `make promote STACK=test CONTINUE=1` to go on, or with BACK=1 to put the weights back.",
+        "a promotion is under way or was interrupted: v2 of greeter (started 2026-11-29T10:00:00Z; process 12 on ci)",
+      fix: "Run `make promote STACK=test` on the machine that started it: it says whether the promotion still runs. If it does not, add CONTINUE=1 to go on, or BACK=1 to restore the weights.",
     });
   });
 
   it.each(["", "{", '{"service":"greeter"}'])(
     "is one error if its Lease cannot be read: %s",
     async (promoted) => {
-      const annotations = { "dubbo-mesh/promoted": promoted };
+      const annotations = { "dubbo-mesh/promotion": promoted };
       const foreign = { ...lease, metadata: { ...lease.metadata, annotations } };
       expect((await userError(check({ ...SERVING, lease: foreign }))).message).toBe(
         "the cluster of context x refuses or does not answer: /apis/coordination.k8s.io/v1/namespaces/dubbo-demo/leases/dubbo-mesh-promotion has an unexpected answer",
@@ -357,8 +357,8 @@ describe("a promotion", () => {
   it.each([[lease], [undefined]])("stops an update of an earlier one: %j", async (now) => {
     vi.stubEnv("DUBBO_MESH_PROMOTION", "ci 12 other");
     expect(await userError(check({ ...SERVING, ...(now && { lease: now }) }))).toEqual({
-      message: "another process has taken over the promotion in namespace dubbo-demo, or has ended it",
-      fix: "This process changes nothing more. See what the other one did: `make promote` tells whether it still runs.",
+      message: "another process holds or has ended the promotion in namespace dubbo-demo",
+      fix: "This process stops. `make preview` names a promotion that is under way, or shows what is left to deploy.",
     });
   });
 

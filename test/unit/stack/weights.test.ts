@@ -109,8 +109,8 @@ describe("weights in a stack file", () => {
   ])("are not written to a file with %s", async (_what, text) => {
     expect(await userError(Promise.resolve(text).then((given) => changed(given)))).toEqual({
       message:
-        "Pulumi.prod.yaml does not list the versions of greeter as YAML maps, so their weights cannot be written",
-      fix: "Write its versions out in Pulumi.prod.yaml, without anchors, aliases or text, or use WRITE=0 and write the weights by hand.",
+        "the weights of greeter cannot be written to Pulumi.prod.yaml: its versions are not plain YAML maps, or use anchors",
+      fix: "List each version as a map, without anchors, aliases or JSON text. Or use WRITE=0, and edit the weights by hand.",
     });
   });
 });

@@ -155,7 +155,7 @@ describe("Pulumi's engine", () => {
 
     it("by its URN in the state", async () => {
       const fake = onPath(VERSION, {}, state(service, virtualService("a")), FAILURE);
-      expect((await userError((await engine(await stack())).upOnly("VirtualService", "a"))).message).toBe(
+      expect((await userError((await engine(await stack())).upObject("VirtualService", "a"))).message).toBe(
         "pulumi up --target VirtualService/a failed: error: no good",
       );
       const { args = [] } = fake.calls()[3] ?? {};
@@ -168,7 +168,7 @@ describe("Pulumi's engine", () => {
 
     it("but not all of them if it does not exist", async () => {
       const fake = onPath(VERSION, {}, state(service, virtualService("b")));
-      expect(await userError((await engine(await stack())).upOnly("VirtualService", "a"))).toEqual({
+      expect(await userError((await engine(await stack())).upObject("VirtualService", "a"))).toEqual({
         message: "stack test has no VirtualService a",
         fix: "Run `make up STACK=test` first.",
       });
