@@ -46,7 +46,7 @@ const TARGETS: Readonly<Record<string, Tried>> = {
   lint: by("test/unit/tools/lint.test.ts", "lint("),
   env: plain('"env"'),
   drift: by("test/unit/drift/drift.test.ts", "drift("),
-  promote: by("test/e2e/promote.test.ts", '"promote"'),
+  promote: by("test/e2e/canary.test.ts", '"promote"'),
   repair: by("test/unit/tools/engine.test.ts", "repair("),
   golden: by("test/unit/golden.test.ts", "golden"),
   "ci-preview": by("test/unit/tools/ci-preview.test.ts", "ciPreview("),
