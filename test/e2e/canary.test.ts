@@ -5,6 +5,7 @@ import { applyPatch } from "diff";
 import { execa, type ResultPromise } from "execa";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { z } from "zod";
+import { GREETER } from "../../settings/names.ts";
 import type { PromotionReport } from "../../tools/promote/promotion.ts";
 import type { Preview } from "../../tools/engine/engine.ts";
 import type { UpReport } from "../../tools/up.ts";
@@ -25,7 +26,18 @@ const BEFORE = { v1: 100, v2: 0, errors: 0, slow: 0, hang: 0, none: 0 };
 
 let images: Readonly<Record<string, string>>;
 
-function write(promotion: object, v2 = 0, ...others: object[]): void {
+/** Parts of the stack that differ between the tests. */
+interface Given {
+  /** Weight of v2 (default: 0). */
+  readonly v2?: number;
+  /** Further versions. */
+  readonly versions?: readonly object[];
+  /** Further keys of the consumer. */
+  readonly consumer?: object;
+}
+
+/** Writes the stack's file, with further keys of the provider. */
+function write(provider: object, { v2 = 0, versions: others = [], consumer }: Given = {}): void {
   const faulty = ["errors", "slow", "hang"].map((name) => ({
     name,
     image: images[name],
@@ -41,8 +53,8 @@ function write(promotion: object, v2 = 0, ...others: object[]): void {
   ];
   const settings: PairStack = {
     namespace: "dubbo-promote",
-    provider: { versions, ...promotion },
-    consumer: { interval: "0.05s" },
+    provider: { versions, ...provider },
+    consumer: { interval: "0.05s", ...consumer },
     traffic: { perTryTimeout: "1s" },
   };
   writeStack(settings);
@@ -178,7 +190,7 @@ describe("a version that is as good as the one before", () => {
   });
 
   it("goes again, and with WRITE=0 the change of the file is printed", async () => {
-    write(SHORT, 100);
+    write(SHORT, { v2: 100 });
     const before = readFileSync(PATH, "utf8");
     const { code, answer } = await promoted("v1", "WRITE=0");
     expect(code).toBe(0);
@@ -218,6 +230,24 @@ describe("a version that is worse", () => {
     if (version !== "hang") expect(seen.failed).toEqual([]);
     expect(readFileSync(PATH, "utf8")).toBe(before);
     await expectWeights(BEFORE);
+  });
+
+  it("is rolled back if its callers give up their calls, which no counter of an endpoint shows", async () => {
+    const methods = { [`/${GREETER}/greet`]: { idempotent: false } };
+    // Envoy sets no timeout for a method that is not idempotent. Only the consumer has one.
+    write({ ...STRICT, methods }, { consumer: { timeout: "1s" } });
+    await make<UpReport>("up", "JSON=1");
+    await (await Scene.now()).settled();
+    const ended = await promoted("hang");
+    figure("given up", ended.answer);
+    expect(ended.code).not.toBe(0);
+    expect((ended.answer as PromotionReport).reason).toMatch(
+      /^at 25 %: success 0 % \(\d+ of \d+ tries failed\); minSuccess is 99 %; the others have 100 %$/,
+    );
+    expect(backSeconds(ended)).toBeLessThan(BACK_SECONDS - SEEN_SECONDS);
+    write({});
+    await make<UpReport>("up", "JSON=1");
+    await (await Scene.now()).settled();
   });
 
   it("is rolled back when one of its pods becomes unready during the step", async () => {
@@ -344,7 +374,7 @@ describe("a promotion that cannot be judged", () => {
   });
 
   it("is refused for a version that is not deployed yet, and with other changes", async () => {
-    write(SHORT, 0, { name: "new", replicas: 1, weight: 0 });
+    write(SHORT, { versions: [{ name: "new", replicas: 1, weight: 0 }] });
     expect((await promoted("new")).answer).toMatchObject({
       error: "version new of dubbo-samples-mesh-provider has no ready pods",
     });

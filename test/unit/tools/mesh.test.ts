@@ -187,16 +187,19 @@ describe("a cluster that answers", () => {
     expect(names).toEqual(["old", "new"]);
   });
 
-  it("reports missing rights", async () => {
+  it.each([
+    ["pods", (mesh: LiveMesh) => mesh.pods("a"), "HTTP-Code: 403", READ_FIX],
+    ["exec", (mesh: LiveMesh) => mesh.exec("p", "c", ["true"]), "Unexpected server response: 403", EXEC_FIX],
+  ])("reports missing rights: %s", async (_what, ask, told, fix) => {
     const error = await withServer(
       (_request, response) => {
         response.writeHead(403, { "content-type": "application/json" }).end('{"message":"forbidden"}');
       },
-      (server) => userError(new LiveMesh(settings(kubeconfig(server))).pods("a")),
+      (server) => userError(ask(new LiveMesh(settings(kubeconfig(server))))),
     );
     expect(error).toEqual({
-      message: "the cluster of context x refuses or does not answer: HTTP-Code: 403",
-      fix: READ_FIX,
+      message: `the cluster of context x refuses or does not answer: ${told}`,
+      fix,
     });
   });
 });
