@@ -202,7 +202,11 @@ describe("a mesh on the local cluster", () => {
     const { result } = await make<PromotionReport>("promote", "JSON=1", ...version);
     process.stdout.write(`  figure  Java promoted: ${JSON.stringify(result)}\n`);
     expect(result).toMatchObject({ outcome: "promoted", weights: { v1: 0, v2: 100 } });
-    expect(await lastReply(javaProvider.mesh, javaProvider.settings)).toContain("response from provider-v2");
+    const [v2] = (await javaProvider.mesh.pods(PROVIDER)).filter(
+      ({ metadata }) => metadata?.labels?.["version"] === "v2",
+    );
+    const reply = await lastReply(javaProvider.mesh, javaProvider.settings);
+    expect(reply).toContain(`: ${v2?.status?.podIP ?? ""}:50052`);
     expect(await run({ consumer: { runtime: "java", image: images.consumer } })).toMatch(
       new RegExp(`response from provider: [\\d.]+:50052, ${callers}`),
     );
