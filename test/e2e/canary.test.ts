@@ -232,7 +232,7 @@ describe("a version that is worse", () => {
     await expectWeights(BEFORE);
   });
 
-  it("is rolled back if its callers give up their calls, which no counter of an endpoint shows", async () => {
+  it("is rolled back if its callers give up their calls", async () => {
     const methods = { [`/${GREETER}/greet`]: { idempotent: false } };
     // Envoy sets no timeout for a method that is not idempotent. Only the consumer has one.
     write({ ...STRICT, methods }, { consumer: { timeout: "1s" } });
