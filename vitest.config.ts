@@ -7,7 +7,7 @@ const TESTS = ["test/unit/**/*.test.ts", "packages/*/test/**/*.test.ts"];
 /** Tests that replace modules, or set variables that modules read as they load. */
 const ALONE = [
   ...["changes", "common/kubeconfig", "configurations", "local-cluster/cluster", "local-cluster/docker"],
-  ...["tools/find", "tools/kubectl", "tools/program"],
+  ...["promote/lease", "promote/observe", "tools/find", "tools/kubectl", "tools/program"],
 ].map((name) => `test/unit/${name}.test.ts`);
 /** Tests that mostly wait. */
 const WAITING = ["packages/dubbo-node/test/robustness.test.ts"];
