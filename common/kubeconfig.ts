@@ -240,7 +240,8 @@ export class Forbidden extends Error {
 
 const status = z.object({ message: z.string() });
 
-function parseJson(content: string): unknown {
+/** Parses JSON. Returns undefined for other text. */
+export function parseJson(content: string): unknown {
   try {
     return JSON.parse(content);
   } catch {

@@ -1,7 +1,7 @@
 /** Lease that a promotion holds in the stack's namespace. Other updates then refuse to run. */
 import { z } from "zod";
 import { UserError } from "../common/errors.ts";
-import type { ApiServer } from "../common/kubeconfig.ts";
+import { type ApiServer, parseJson } from "../common/kubeconfig.ts";
 import type { Settings } from "../settings/settings.ts";
 
 /** Name of the Lease. A stack has one promotion at a time, since each update sets all weights. */
@@ -22,14 +22,6 @@ export const promotionRecord = z.object({
 });
 /** A {@link promotionRecord}. */
 export type PromotionRecord = z.infer<typeof promotionRecord>;
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
 
 const leaseSchema = z.object({
   metadata: z.object({

@@ -333,7 +333,7 @@ describe("an interrupted promotion", () => {
     await expectWeights(BEFORE);
   });
 
-  /** Of all moments and ends, CI tries one each. */
+  /** Moments of the kill, and the way on. CI tries two pairs, soak all. */
   const KILLED = Object.keys(MOMENTS)
     .flatMap((moment) => ["CONTINUE", "BACK"].map((told) => [moment, told] as const))
     .filter(([moment, told]) => {

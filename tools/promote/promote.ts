@@ -19,7 +19,7 @@ export interface PromoteOptions extends PromotionOptions {
   /** Service and version; undefined for those of an interrupted promotion. */
   readonly service?: string | undefined;
   readonly version?: string | undefined;
-  /** What to do with an interrupted promotion. */
+  /** Way on after an interrupted promotion. */
   readonly interrupted?: "continue" | "back" | undefined;
 }
 
