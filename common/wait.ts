@@ -14,10 +14,8 @@ export async function within<T>(seconds: number, look: () => Promise<T | undefin
 
 /** Options of {@link repeated}. */
 interface Repetition {
-  /** Number of tries (default: 3). */
-  readonly tries?: number;
-  /** Time between two tries, ms (default: 2000). */
-  readonly pause?: number;
+  /** Times between the tries, ms (default: two of 2000). */
+  readonly pauses?: readonly number[];
   /** Ends the repetition. */
   readonly signal?: AbortSignal;
   /** Returns true for an error that another try cannot fix (default: for none). */
@@ -29,12 +27,13 @@ interface Repetition {
  * @throws the last error, or the signal's reason
  */
 export async function repeated<T>(work: () => Promise<T>, repetition: Repetition = {}): Promise<T> {
-  const { tries = 3, pause = 2000, signal, isFinal = () => false } = repetition;
+  const { pauses = [2000, 2000], signal, isFinal = () => false } = repetition;
+  const [pause, ...later] = pauses;
   return work().catch(async (error: unknown) => {
-    if (tries === 1 || isFinal(error)) throw error;
+    if (pause === undefined || isFinal(error)) throw error;
     signal?.throwIfAborted();
     await sleep(pause, undefined, { signal });
-    return repeated(work, { ...repetition, tries: tries - 1 });
+    return repeated(work, { ...repetition, pauses: later });
   });
 }
 

@@ -65,9 +65,15 @@ export async function findPromotion(
   return lease && fromLease(lease);
 }
 
+/** Returns the parts of a holder's name. */
+export function processOf(holder: string): Readonly<Record<"host" | "pid" | "id", string>> {
+  const [host = "", pid = "", id = ""] = holder.split(" ");
+  return { host, pid, id };
+}
+
 /** Describes who runs a promotion. */
 export function describePromotion({ service, version, holder, since }: FoundPromotion): string {
-  const [host = "", pid = ""] = holder.split(" ");
+  const { host, pid } = processOf(holder);
   return `${version} of ${service} (started ${since}; process ${pid} on ${host})`;
 }
 

@@ -2,9 +2,9 @@
  * Commands that talk to a package registry. They retry a few times, then fail with an error that
  * names the registry.
  */
-import { setTimeout as sleep } from "node:timers/promises";
 import { ExecaError, execa } from "execa";
 import { UserError } from "../errors.ts";
+import { repeated } from "../wait.ts";
 
 const PAUSES_MS = [2_000, 8_000] as const;
 
@@ -34,28 +34,17 @@ function reasonIn(output: string): string {
  */
 export async function fetching(job: Fetch, pauses: readonly number[] = PAUSES_MS): Promise<string> {
   const [program, ...args] = job.command;
-  for (let round = 0; ; round++) {
-    try {
-      const { stdout } = await execa(program, args, {
-        cwd: job.cwd ?? "/",
-        env: { ...job.env },
-        stdin: "ignore",
-      });
-      return stdout;
-    } catch (error) {
-      const output = outputOf(error);
-      if (!isNetworkFailure(output)) throw error;
-      const pause = pauses[round];
-      if (pause === undefined) {
-        throw new UserError(
-          `${job.registry} does not answer: ${reasonIn(output)}`,
-          "Check the network and run the command again; finished parts are kept.",
-          { cause: error },
-        );
-      }
-      await sleep(pause);
-    }
-  }
+  const options = { cwd: job.cwd ?? "/", env: { ...job.env }, stdin: "ignore" } as const;
+  const isFinal = (error: unknown): boolean => !isNetworkFailure(outputOf(error));
+  const run = async (): Promise<string> => (await execa(program, args, options)).stdout;
+  return repeated(run, { pauses, isFinal }).catch((error: unknown) => {
+    if (isFinal(error)) throw error;
+    throw new UserError(
+      `${job.registry} does not answer: ${reasonIn(outputOf(error))}`,
+      "Check the network and run the command again; finished parts are kept.",
+      { cause: error },
+    );
+  });
 }
 
 const NETWORK_FAILURE =

@@ -14,6 +14,7 @@ import {
   RECORD,
   type PromotionRecord,
   promotionRecord,
+  processOf,
   PROMOTION_LEASE,
   TakenOver,
 } from "../../stack/promotion.ts";
@@ -43,8 +44,7 @@ export async function foundPromotion(settings: Settings): Promise<FoundPromotion
 /** Lock of this machine that a promotion holds while its process runs. */
 function lockOf(holder: string): Lock {
   // The name of a socket has at most 107 bytes.
-  const [, , id = ""] = holder.split(" ");
-  return { name: `dubbo-mesh-promotion-${id}`, work: "running this promotion" };
+  return { name: `dubbo-mesh-promotion-${processOf(holder).id}`, work: "running this promotion" };
 }
 
 /**
@@ -53,12 +53,11 @@ function lockOf(holder: string): Lock {
  * @throws UserError if it runs
  */
 export async function rejectRunning(found: FoundPromotion): Promise<void> {
-  const [, pid = ""] = found.holder.split(" ");
   const isFree = exclusively(lockOf(found.holder), () => Promise.resolve());
   await isFree.catch((error: unknown) => {
     throw new UserError(
       `a promotion is under way: ${describePromotion(found)}`,
-      `Wait until it ends. To stop it and restore the weights, run \`kill ${pid}\`.`,
+      `Wait until it ends. To stop it and restore the weights, run \`kill ${processOf(found.holder).pid}\`.`,
       { cause: error },
     );
   });

@@ -1,3 +1,5 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { seconds } from "../../settings/duration.ts";
 import { callersOf, maxPods, type Service } from "../../settings/graph.ts";
 import { DEFAULT_PROMOTION, type PromotionSettings } from "../../settings/promotion.ts";
@@ -7,7 +9,7 @@ import { fieldsOf } from "../../settings/services.ts";
 import { UserError } from "../../common/errors.ts";
 import type { FoundPromotion, PromotionRecord } from "../../stack/promotion.ts";
 import { type Overrides, readStackFile, type StackFile } from "../../stack/stack-file.ts";
-import type { Weights } from "../../stack/weights.ts";
+import { type Weights, withWeights } from "../../stack/weights.ts";
 import { requireVerifiable } from "../verify/verify.ts";
 import { STEP_SECONDS } from "./observe.ts";
 import { weightsAt } from "./weights.ts";
@@ -169,4 +171,24 @@ export async function stackAt(
 ): Promise<StackFile> {
   const services = servicesWith(file, plan.service, planned(plan, weight));
   return readStackFile(file.directory, file.stack, { ...overrides, services });
+}
+
+/**
+ * Returns the text of a stack's file before and after it gets the weights of a step.
+ * @param overrides values of the command line that replace those of the stack file
+ * @throws UserError if the file cannot be read, or its weights cannot be changed
+ */
+export async function textsAt(
+  { directory, stack }: StackFile,
+  plan: PromotionRecord,
+  weight: number,
+  overrides: Overrides,
+): Promise<{ readonly before: string; readonly after: string }> {
+  // The file may have changed since the start.
+  const { settings } = await readStackFile(directory, stack, overrides);
+  const name = `Pulumi.${stack}.yaml`;
+  const before = await readFile(join(directory, name), "utf8");
+  const index = settings.services.findIndex((service) => service.name === plan.service);
+  const service = { name: plan.service, index };
+  return { before, after: withWeights(before, name, service, planned(plan, weight)) };
 }

@@ -1,17 +1,14 @@
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { UserError } from "../../common/errors.ts";
 import { step } from "../../common/steps.ts";
 import { hostOf } from "../../settings/model.ts";
 import { describePromotion, type FoundPromotion } from "../../stack/promotion.ts";
 import type { StackFile } from "../../stack/stack-file.ts";
-import { withWeights } from "../../stack/weights.ts";
 import type { Engine } from "../engine/engine.ts";
 import { podsOf } from "../verify/sample.ts";
 import { liveStack, watch } from "../verify/verify.ts";
 import { foundPromotion, PromotionLease, rejectRunning } from "./lease.ts";
 import { failedText, isOfMesh, Observer } from "./observe.ts";
-import { foundPlan, newPlan, type Plan, stackAt } from "./plan.ts";
+import { foundPlan, newPlan, type Plan, stackAt, textsAt } from "./plan.ts";
 import { Promotion, type PromotionOptions, type PromotionReport } from "./promotion.ts";
 
 /** Options of {@link promote}. */
@@ -48,15 +45,11 @@ async function requireReady(
   plan: Plan,
   options: PromotionOptions,
 ): Promise<void> {
-  const { stack, directory, settings } = file;
-  const { service, version, from } = plan;
+  const { stack, settings } = file;
+  const { service, version } = plan;
   const live = liveStack(settings);
   for (const weight of plan.steps) await stackAt(file, plan, weight, options.overrides);
-  if (options.write) {
-    const name = `Pulumi.${stack}.yaml`;
-    const index = settings.services.indexOf(plan.callee);
-    withWeights(await readFile(join(directory, name), "utf8"), name, { name: service, index }, from);
-  }
+  if (options.write) await textsAt(file, plan, plan.held, options.overrides);
   const pods = await podsOf(live.mesh, service);
   if (!pods.some((pod) => pod.version === version && pod.ready)) {
     throw new UserError(

@@ -1,14 +1,14 @@
-import { readFile, realpath, rename, rm, stat, writeFile } from "node:fs/promises";
+import { realpath, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createTwoFilesPatch } from "diff";
 import { messageOf, UserError } from "../../common/errors.ts";
 import { step } from "../../common/steps.ts";
 import { TakenOver } from "../../stack/promotion.ts";
-import { type Overrides, readStackFile, type StackFile } from "../../stack/stack-file.ts";
-import { type Weights, withWeights } from "../../stack/weights.ts";
+import type { Overrides, StackFile } from "../../stack/stack-file.ts";
+import type { Weights } from "../../stack/weights.ts";
 import type { PromotionLease } from "./lease.ts";
 import type { Observation, Observer } from "./observe.ts";
-import { type Plan, planned, stackAt } from "./plan.ts";
+import { type Plan, planned, stackAt, textsAt } from "./plan.ts";
 
 /** Stack with a promotion, and the parts that change or observe it. */
 export interface PromotedStack {
@@ -178,20 +178,12 @@ export class Promotion {
     return { service, version, outcome, ...why, weights, steps: this.#steps, ...patch };
   }
 
-  get #fileName(): string {
-    return `Pulumi.${this.#stack.file.stack}.yaml`;
+  #texts(weight: number): ReturnType<typeof textsAt> {
+    return textsAt(this.#stack.file, this.#plan, weight, this.#options.overrides);
   }
 
-  /** Returns the text of the stack file before and after the change. */
-  async #texts(weight: number): Promise<{ readonly before: string; readonly after: string }> {
-    const { directory, stack } = this.#stack.file;
-    const { service } = this.#plan;
-    // The file may have changed since the start.
-    const { settings } = await readStackFile(directory, stack, this.#options.overrides);
-    const index = settings.services.findIndex(({ name }) => name === service);
-    const before = await readFile(join(directory, this.#fileName), "utf8");
-    const weights = planned(this.#plan, weight);
-    return { before, after: withWeights(before, this.#fileName, { name: service, index }, weights) };
+  get #fileName(): string {
+    return `Pulumi.${this.#stack.file.stack}.yaml`;
   }
 
   /**

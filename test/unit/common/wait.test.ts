@@ -14,13 +14,13 @@ function failing(times: number): { work: () => Promise<string>; tries: () => num
 describe("repeated work", () => {
   it("may fail twice", async () => {
     const { work, tries } = failing(2);
-    expect(await repeated(work, { pause: 1 })).toBe("done");
+    expect(await repeated(work, { pauses: [1, 1] })).toBe("done");
     expect(tries()).toBe(3);
   });
 
   it("fails with its last error", async () => {
     const { work, tries } = failing(9);
-    await expect(repeated(work, { tries: 2, pause: 1 })).rejects.toThrow("failure 2");
+    await expect(repeated(work, { pauses: [1] })).rejects.toThrow("failure 2");
     expect(tries()).toBe(2);
   });
 
