@@ -200,7 +200,9 @@ export async function startEngine(): Promise<void> {
   const log = openSync(LOG_FILE, "a");
   // nsenter keeps the mounts; `ip netns exec` changes them.
   const command = [`--net=${NETWORK_NAMESPACE}`, "dockerd", ...dockerdArguments()];
-  const child = spawn("nsenter", command, { detached: true, cwd: "/", stdio: ["ignore", log, log] });
+  // The temporary folder of this process may not last as long as the engine.
+  const env = { ...process.env, TMPDIR: ENGINE_DIR };
+  const child = spawn("nsenter", command, { detached: true, cwd: "/", env, stdio: ["ignore", log, log] });
   child.unref();
   closeSync(log);
   const answered = await within(START_SECONDS, async () =>
