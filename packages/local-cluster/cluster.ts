@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { totalmem } from "node:os";
 import { join } from "node:path";
+import { CommandError } from "@pulumi/pulumi/automation/index.js";
 import { execa, ExecaError } from "execa";
 import { z } from "zod";
 import { keyOf, makeArtifact } from "../../common/artifacts/artifact.ts";
@@ -111,7 +112,7 @@ export async function clusterUp(pulumi: () => Promise<Pulumi>, nodes?: number): 
     await (source === "packages" ? preparePackages() : preparePublic());
     const started = performance.now();
     await startAll(wanted, pulumi).catch((error: unknown) => {
-      throw error instanceof ExecaError ? explained(error) : error;
+      throw error instanceof ExecaError || error instanceof CommandError ? explained(error) : error;
     });
     process.stderr.write(`  ok    the local cluster is ready (${elapsed(started)} from its start)\n`);
   });

@@ -13,8 +13,10 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { CommandError } from "@pulumi/pulumi/automation/index.js";
 import { execa, type Options, type Result } from "execa";
 import { CACHE_DIR } from "../../common/artifacts/cache.ts";
+import { diagnostics } from "../../common/diagnostics.ts";
 import { reasonOf, UserError } from "../../common/errors.ts";
 import { dockerHost, ENGINE_DIR, NAME } from "../../common/local-cluster.ts";
 import { checkRoutes } from "./preconditions.ts";
@@ -108,9 +110,9 @@ const FAILURES: readonly (readonly [RegExp, string, string])[] = [
   ],
 ];
 
-/** Explains a failure of docker or kind while the cluster starts. */
+/** Explains a failure of docker, kind or Pulumi while the cluster starts. */
 export function explained(error: unknown): UserError {
-  const text = reasonOf(error);
+  const text = error instanceof CommandError ? diagnostics(error.message) : reasonOf(error);
   for (const [pattern, known, fix] of FAILURES) {
     const line = text.split("\n").find((each) => pattern.test(each));
     if (line !== undefined) return new UserError(`${known}: ${line.trim()}`, fix, { cause: error });

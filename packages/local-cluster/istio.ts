@@ -60,9 +60,11 @@ export async function installIstio({ command, env }: Pulumi, source: Source): Pr
     return Promise.resolve();
   };
   const envVars = { ...env, PULUMI_BACKEND_URL: `file://${backend}`, PULUMI_CONFIG_PASSPHRASE: "" };
+  const projectSettings = { name: "local-cluster", runtime: "nodejs" } as const;
   const stack = await LocalWorkspace.createOrSelectStack(
-    { stackName: "istio", projectName: "local-cluster", program },
-    { pulumiCommand: command, envVars, workDir: backend },
+    { stackName: "istio", projectName: projectSettings.name, program },
+    // The default settings name this checkout's folder, which may be gone at the next start.
+    { pulumiCommand: command, envVars, workDir: backend, projectSettings },
   );
   await stack.up();
 }

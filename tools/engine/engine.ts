@@ -12,6 +12,7 @@ import {
 import { execa } from "execa";
 import { z } from "zod";
 import { messageOf, UserError } from "../../common/errors.ts";
+import { diagnostics, reportedDiagnostics } from "../../common/diagnostics.ts";
 import { step } from "../../common/steps.ts";
 import { toYaml } from "../../common/yaml.ts";
 import type { StackFile } from "../../stack/stack-file.ts";
@@ -570,11 +571,9 @@ interface RunResult<T> {
   readonly changes: readonly Change[];
 }
 
-const DIAGNOSTICS = /^Diagnostics:\n(?<text>.*?)\n*^(?:Outputs|Policies|Resources|Duration):/ms;
-
 /** Returns the program's own error, if it is the only one and its last line is a fix. */
 function programError(message: string, cause: unknown): UserError | undefined {
-  const lines = (DIAGNOSTICS.exec(message)?.groups?.["text"] ?? "").split("\n").map((line) => line.trim());
+  const lines = (reportedDiagnostics(message) ?? "").split("\n").map((line) => line.trim());
   const [first, ...errors] = lines.filter((line) => line.startsWith("error: "));
   const about = lines.filter((line) => /^\S+ \(.*\):$/.test(line));
   const [what = "", ...rest] = lines.slice(lines.indexOf(first ?? ""));
@@ -582,18 +581,4 @@ function programError(message: string, cause: unknown): UserError | undefined {
   const fix = rest.pop();
   if (isOwn !== true || fix === undefined || what.endsWith("unhandled exception:")) return undefined;
   return new UserError([what.slice("error: ".length), ...rest].join("\n"), fix, { cause });
-}
-
-/**
- * Returns the engine's diagnostics. If there are none, it returns the error lines without
- * duplicates.
- */
-function diagnostics(message: string): string {
-  const reported = DIAGNOSTICS.exec(message)?.groups?.["text"];
-  if (reported !== undefined) return `\n${reported}`;
-  // The Automation API repeats the command's output after `err?`.
-  const [output = ""] = message.split("\n err?: ");
-  const lines = output.split("\n").map((line) => line.replace(/^ ?(stdout|stderr): /, ""));
-  const errors = lines.filter((line) => /error|denied|refused/i.test(line));
-  return (errors.length === 0 ? message : [...new Set(errors)].join("\n")).trim();
 }

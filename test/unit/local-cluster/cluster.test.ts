@@ -1,7 +1,9 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
+import { PulumiCommand } from "@pulumi/pulumi/automation/index.js";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import type { Pulumi } from "../../../packages/local-cluster/istio.ts";
 import { type Answer, fakeCommand, type FakeCommand } from "../tools/fake-command.ts";
 
 // The modules read the cache's place when they are loaded.
@@ -12,6 +14,7 @@ vi.resetModules();
 const { userError } = await import("../tools/user-error.ts");
 const { artifacts, missingArtifacts } = await import("../../../packages/local-cluster/artifacts.ts");
 const { clusterUp } = await import("../../../packages/local-cluster/cluster.ts");
+const { installIstio } = await import("../../../packages/local-cluster/istio.ts");
 
 const NODE = "dubbo-mesh-control-plane";
 const STATE = join(CACHE, "cluster");
@@ -33,6 +36,14 @@ function onPath(docker: readonly Answer[], kind: readonly Answer[]): [FakeComman
 
 function verbs(command: FakeCommand): string[] {
   return command.calls().map(({ args }) => args.slice(0, 2).join(" "));
+}
+
+/** Puts a fake Pulumi first on PATH. Its first answers are to `version` and `stack select`. */
+async function fakePulumi(answer: Answer): Promise<{ fake: FakeCommand; pulumi: Pulumi }> {
+  const fake = fakeCommand("pulumi", [{ stdout: "v3.276.0\n" }, {}, answer], false);
+  vi.stubEnv("PATH", [fake.folder, process.env["PATH"]].join(delimiter));
+  const command = await PulumiCommand.get({ skipVersionCheck: true });
+  return { fake, pulumi: { command, env: {} } };
 }
 
 const noPulumi = (): Promise<never> => Promise.reject(new Error("asked for Pulumi"));
@@ -92,6 +103,17 @@ describe("clusterUp", () => {
     expect(verbs(docker).at(-1)).toMatch(verb);
   });
 
+  it("explains why Pulumi did not install Istio", async () => {
+    const answers = [{}, { stdout: `${NODE}\n` }, {}, { stdout: "{}" }];
+    onPath([...PREPARED, {}, {}, {}, {}, ...answers], [KIND, {}]);
+    const failure = { stdout: "Updating (istio):\n", stderr: "error: the state cannot be read\n", code: 255 };
+    const { fake, pulumi } = await fakePulumi(failure);
+    expect((await userError(clusterUp(() => Promise.resolve(pulumi)))).message).toBe(
+      "the local cluster does not start: error: the state cannot be read",
+    );
+    expect(verbs(fake)).toEqual(["version", "stack select", "up --yes"]);
+  });
+
   it("replaces an incomplete cluster of an earlier run", async () => {
     const port = "docker: Error response from daemon: port is already allocated";
     // No node, then a registry to remove.
@@ -129,6 +151,17 @@ describe("clusterUp", () => {
       ...Array.from({ length: 3 }, () => "exec --interactive"),
     ]);
     expect(existsSync(join(STATE, "made"))).toBe(true);
+  });
+});
+
+describe("installIstio", () => {
+  it("does not need the folder of the checkout that started the cluster", async () => {
+    const project = join(STATE, "pulumi", "Pulumi.yaml");
+    mkdirSync(dirname(project), { recursive: true });
+    writeFileSync(project, "name: local-cluster\nruntime: nodejs\nmain: /removed\n");
+    const { pulumi } = await fakePulumi({ stderr: "error: stop here\n", code: 1 });
+    await expect(installIstio(pulumi, "public")).rejects.toThrow("stop here");
+    expect(readFileSync(project, "utf8")).toBe("name: local-cluster\nruntime: nodejs\n");
   });
 });
 
