@@ -8,7 +8,7 @@ import { parseSettings, PROJECT, type Settings } from "./settings/settings.ts";
 import { checkStack } from "./stack/checks.ts";
 import { keepFormerNames } from "./stack/former-names.ts";
 import { type Builds, builtImages, imageBuilds, imageOutputs, type Images } from "./stack/images.ts";
-import { hasSecrets, hideSpec } from "./stack/secrets.ts";
+import { hideEncrypted } from "./stack/secrets.ts";
 
 /** Outputs of the stack. */
 interface Outputs {
@@ -61,15 +61,27 @@ function runError(error: unknown): unknown {
   return thrown;
 }
 
-function deploy(settings: Settings, builds: Builds): Outputs {
+/** Returns the transformations of all resources of the mesh. */
+async function transformations(): Promise<pulumi.ResourceTransformation[]> {
+  const hiding = await hideEncrypted({
+    directory: import.meta.dirname,
+    stack: pulumi.getStack(),
+    config: pulumi.runtime.allConfig(),
+    environment: process.env,
+  });
+  return [keepFormerNames, ...hiding];
+}
+
+function deploy(
+  settings: Settings,
+  builds: Builds,
+  transformations: pulumi.ResourceTransformation[],
+): Outputs {
   const images = builtImages(settings, builds);
   const mesh = new DubboMesh(
     "mesh",
     { ...settings, images },
-    {
-      providers: { kubernetes: kubernetesProvider(settings) },
-      transformations: [keepFormerNames, ...(hasSecrets(process.env) ? [hideSpec] : [])],
-    },
+    { providers: { kubernetes: kubernetesProvider(settings) }, transformations },
   );
   return {
     namespace: mesh.namespace,
@@ -101,8 +113,9 @@ async function checkEnvironment(settings: Settings): Promise<void> {
 export default async function program(check: Check = checkEnvironment): Promise<Outputs> {
   try {
     const settings = loadSettings();
-    const [builds] = await Promise.all([imageBuilds(settings), check(settings)]);
-    return deploy(settings, builds);
+    const ready = [imageBuilds(settings), transformations(), check(settings)] as const;
+    const [builds, changed] = await Promise.all(ready);
+    return deploy(settings, builds, changed);
   } catch (error) {
     throw runError(error);
   }

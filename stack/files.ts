@@ -41,7 +41,8 @@ export function asRaw(values: readonly (readonly [string, unknown])[]): Record<s
   return Object.fromEntries(values.map(([key, value]) => [key, asText(value)]));
 }
 
-function isSecret(value: unknown): boolean {
+/** Tells whether a value of a stack file is encrypted. */
+export function isSecret(value: unknown): boolean {
   return typeof value === "object" && value !== null && "secure" in value;
 }
 

@@ -217,6 +217,12 @@ describe("an encrypted value", () => {
     const scene = await Scene.now();
     expect(await scene.kubectl("get", "deployment", CONSUMER, "-o", "json")).toContain(SECRET);
     expect(await succeeded("stack", "export", "-s", STACK)).not.toContain(SECRET);
+    expect(isDrift(await drift())).toBe(false);
+
+    await succeeded("config", "set", "-s", STACK, "--path", "dubbo-mesh:healthCheck.interval", "7s");
+    const diff = await succeeded("preview", "-s", STACK, "--diff");
+    expect(diff).toMatch(/interval *: "\w+" => "7s"/);
+    expect(diff).not.toContain(SECRET);
     write();
     await make<UpReport>("up", "JSON=1");
   });

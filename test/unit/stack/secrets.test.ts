@@ -1,35 +1,109 @@
 import { createDecipheriv, pbkdf2Sync } from "node:crypto";
-import { resolve } from "node:path";
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
+import { toYaml } from "../../../common/yaml.ts";
 import { readContent } from "../../../stack/files.ts";
-import { hasSecrets, hideSpec } from "../../../stack/secrets.ts";
+import { hideEncrypted } from "../../../stack/secrets.ts";
 
 describe("a stack's encrypted values", () => {
-  it("are listed by the engine", () => {
-    expect(hasSecrets({})).toBe(false);
-    expect(hasSecrets({ PULUMI_CONFIG_SECRET_KEYS: "" })).toBe(false);
-    expect(hasSecrets({ PULUMI_CONFIG_SECRET_KEYS: "[]" })).toBe(false);
-    expect(hasSecrets({ PULUMI_CONFIG_SECRET_KEYS: '["dubbo-mesh:services"]' })).toBe(true);
+  const SECURE = { secure: "v1:opaque" };
+  const SERVICES = "dubbo-mesh:services";
+  /** Services with a property and a weight, which a stack file may encrypt. */
+  const services = (property: unknown, weight: unknown): object[] => [
+    { name: "greeter", properties: { "dubbo.owner": property }, versions: [{ name: "v1", weight }] },
+  ];
+  const running = { [SERVICES]: JSON.stringify(services("a-secret", 5)) };
+
+  /** Returns what the transformations of a stack with this file hide. */
+  async function hiddenBy(
+    inFile: Readonly<Record<string, unknown>> | undefined,
+    encrypted: readonly string[] = [SERVICES],
+  ): Promise<string[]> {
+    const directory = mkdtempSync(join(tmpdir(), "dubbo-mesh-test-"));
+    if (inFile !== undefined) writeFileSync(join(directory, "Pulumi.test.yaml"), toYaml({ config: inFile }));
+    const environment = { PULUMI_CONFIG_SECRET_KEYS: JSON.stringify(encrypted) };
+    const made = await hideEncrypted({ directory, stack: "test", config: running, environment });
+    const pod = { metadata: { labels: { app: "a" } }, spec: { containers: [{ name: "app" }], volumes: [] } };
+    const props = { metadata: { name: "a" }, spec: { replicas: 2, template: pod } };
+    const types = ["apps/v1:Deployment", "networking.istio.io/v1:VirtualService"].map(
+      (each) => `kubernetes:${each}`,
+    );
+    const changed = [...types, "docker:index/image:Image"].flatMap((type) =>
+      made.flatMap((each) => {
+        const result = each({
+          type,
+          name: "n",
+          props,
+          opts: {},
+        } as unknown as pulumi.ResourceTransformationArgs);
+        return result === undefined ? [] : [[type, result.props] as const];
+      }),
+    );
+    return (await Promise.all(changed.map(async ([type, after]) => secretsIn(after, type)))).flat();
+  }
+
+  /** Returns the paths of secret values. The others must be as before. */
+  async function secretsIn(value: unknown, path: string): Promise<string[]> {
+    if (pulumi.Output.isInstance(value)) return (await pulumi.isSecret(value)) ? [path] : [];
+    if (typeof value !== "object" || value === null) return [];
+    const parts = Object.entries(value).map(async ([key, part]) => secretsIn(part, `${path} ${key}`));
+    return (await Promise.all(parts)).flat();
+  }
+
+  const SPECS = [
+    "kubernetes:apps/v1:Deployment spec",
+    "kubernetes:networking.istio.io/v1:VirtualService spec",
+  ];
+
+  it("hide the containers, if only properties of applications are encrypted", async () => {
+    expect(await hiddenBy({ [SERVICES]: services(SECURE, 5) })).toEqual([
+      "kubernetes:apps/v1:Deployment spec template spec containers",
+    ]);
+    expect(await hiddenBy({ services: services(SECURE, 5) })).toHaveLength(1);
   });
 
-  const transformed = (type: string, props: pulumi.Inputs): pulumi.Inputs | undefined =>
-    // The resource itself does not matter.
-    hideSpec({ type, name: "n", props, opts: {} } as pulumi.ResourceTransformationArgs)?.props;
-
-  it("make only the spec of each Kubernetes object secret", async () => {
-    const metadata = { name: "a" };
-    const props = transformed("kubernetes:apps/v1:Deployment", { metadata, spec: { replicas: 2 } });
-    expect(props?.["metadata"]).toBe(metadata);
-    const spec = props?.["spec"] as pulumi.Output<unknown>;
-    expect(await pulumi.isSecret(spec)).toBe(true);
-    expect(await new Promise((resolve) => spec.apply(resolve))).toEqual({ replicas: 2 });
+  it.each([
+    ["another value is encrypted", { [SERVICES]: services(SECURE, SECURE) }, [SERVICES]],
+    ["all services are encrypted", { [SERVICES]: SECURE }, [SERVICES]],
+    [
+      "another key is encrypted",
+      { [SERVICES]: services(SECURE, 5), "dubbo-mesh:registry": SECURE },
+      [SERVICES, "dubbo-mesh:registry"],
+    ],
+    ["the running values are not the file's", { [SERVICES]: services(SECURE, 6) }, [SERVICES]],
+    ["the file encrypts nothing", {}, [SERVICES]],
+    ["there is no file", undefined, [SERVICES]],
+  ])("hide all specs, if %s", async (_, inFile, encrypted) => {
+    expect(await hiddenBy(inFile, encrypted)).toEqual(SPECS);
   });
 
-  it("do not change other resources", () => {
-    expect(transformed("docker:index/image:Image", { spec: 1 })).toBeUndefined();
-    expect(transformed("kubernetes:core/v1:Namespace", { metadata: {} })).toBeUndefined();
+  it("of other projects hide nothing", async () => {
+    expect(await hiddenBy({}, ["aws:secretKey"])).toEqual([]);
+    const empty = { directory: "/nowhere", stack: "test", config: {} };
+    expect(await hideEncrypted({ ...empty, environment: {} })).toEqual([]);
+    expect(await hideEncrypted({ ...empty, environment: { PULUMI_CONFIG_SECRET_KEYS: "" } })).toEqual([]);
+  });
+
+  it("leave the values as they are", async () => {
+    const [transform] = await (async () => {
+      const directory = mkdtempSync(join(tmpdir(), "dubbo-mesh-test-"));
+      const environment = { PULUMI_CONFIG_SECRET_KEYS: JSON.stringify([SERVICES]) };
+      return hideEncrypted({ directory, stack: "test", config: running, environment });
+    })();
+    const args = {
+      type: "kubernetes:apps/v1:Deployment",
+      name: "n",
+      props: { spec: { replicas: 2 } },
+      opts: {},
+    };
+    const { spec } = transform?.(args as unknown as pulumi.ResourceTransformationArgs)?.props ?? {};
+    expect(await new Promise((resolve) => (spec as pulumi.Output<unknown>).apply(resolve))).toEqual({
+      replicas: 2,
+    });
   });
 });
 
