@@ -16,7 +16,7 @@ import { findUndeclared, type Undeclared } from "./undeclared.ts";
 export interface DriftingField {
   /**
    * `added`: the stack does not declare the field. `changed`: it declares another value. `set`: one
-   * of both, as the state has the object encrypted, or the field is of another API version.
+   * of both, as the state has the field encrypted, or it is of another API version.
    */
   readonly what: "added" | "changed" | "set";
   /** Kind and name of the object. */
