@@ -21,7 +21,7 @@ const mesh = new LiveMesh(settings);
 const engine = await Engine.of(file);
 
 function consumer(): Service {
-  const found = loggingConsumer(settings.services);
+  const found = loggingConsumer(file);
   if (found === undefined) throw new Error("the stack runs no consumer");
   return found;
 }

@@ -1,5 +1,6 @@
 import { parseSettings, type Settings } from "../settings/settings.ts";
-import { asRaw, type FileContent, ownValues, prefixed, readable, readComplete } from "./files.ts";
+import { UserError } from "../common/errors.ts";
+import { asRaw, type FileContent, isSecret, ownValues, prefixed, readable, readComplete } from "./files.ts";
 
 /** Configuration values that a command sets for one run, by key without prefix. */
 export type Overrides = Readonly<Record<string, unknown>>;
@@ -16,7 +17,9 @@ export interface StackFile {
   readonly raw: Readonly<Record<string, string>>;
   /** Keys with encrypted values. Only Pulumi's CLI can read them. */
   readonly encrypted: readonly string[];
-  /** Checked configuration. */
+  /** Those of them that the settings lack: they have their defaults there. */
+  readonly unread: readonly string[];
+  /** Checked configuration. Encrypted parts of a key have the text `[secret]`. */
   readonly settings: Settings;
 }
 
@@ -44,7 +47,38 @@ export async function readMaskedStackFile(
   const { config } = await readComplete(directory, stack);
   const values = ownValues({ ...config, ...prefixed(overrides) });
   const raw = asRaw(values.map(([key, value]) => [key, masked(value)]));
-  return { stack, directory, raw, encrypted: [], settings: parseSettings(raw) };
+  return { stack, directory, raw, encrypted: [], unread: [], settings: parseSettings(raw) };
+}
+
+/**
+ * Returns the settings with masks for the encrypted parts of keys. They lack keys that are
+ * encrypted as a whole, and all encrypted keys if one does not accept its masks.
+ */
+function settingsOf(
+  config: FileContent["config"],
+): Pick<StackFile, "raw" | "encrypted" | "unread" | "settings"> {
+  const { raw, encrypted } = readable(config);
+  const partly = ownValues(config).filter(([key, value]) => encrypted.includes(key) && !isSecret(value));
+  const masks = asRaw(partly.map(([key, value]) => [key, masked(value)]));
+  try {
+    const unread = encrypted.filter((key) => masks[key] === undefined);
+    return { raw, encrypted, unread, settings: parseSettings({ ...raw, ...masks }) };
+  } catch (error) {
+    if (partly.length === 0) throw error;
+    return { raw, encrypted, unread: encrypted, settings: parseSettings(raw) };
+  }
+}
+
+/**
+ * Rejects settings that lack encrypted values. A command that compares the mesh with them would
+ * report false faults.
+ */
+export function rejectUnread({ stack, unread }: Pick<StackFile, "stack" | "unread">): void {
+  if (unread.length === 0) return;
+  throw new UserError(
+    `stack ${stack} encrypts ${unread.join(", ")}, which only Pulumi can read`,
+    "Give these keys plain values; texts inside `services` and `healthCheck` may be encrypted.",
+  );
 }
 
 /**
@@ -59,8 +93,6 @@ export async function readStackFile(
 ): Promise<StackFile> {
   const file = await readComplete(directory, stack);
   const content = { ...file, config: { ...file.config, ...prefixed(overrides) } };
-  const { raw, encrypted } = readable(content.config);
-  const settings = parseSettings(raw);
   const overridden = Object.keys(overrides).length > 0 && { overridden: content };
-  return { stack, directory, ...overridden, raw, encrypted, settings };
+  return { stack, directory, ...overridden, ...settingsOf(content.config) };
 }

@@ -53,6 +53,14 @@ async function stackFile(options: CommonOptions): Promise<StackFile> {
   return readStackFile(DIRECTORY, options.stack, overridesOf(options));
 }
 
+/** Reads a stack's file, and rejects encrypted values that its settings lack. */
+async function readFully(options: CommonOptions): Promise<StackFile> {
+  const { rejectUnread } = await import("../stack/stack-file.ts");
+  const file = await stackFile(options);
+  rejectUnread(file);
+  return file;
+}
+
 /**
  * Reads a stack's file and rejects a target that another stack already uses. The program rejects it
  * too, but `up` may first take minutes to start the cluster.
@@ -75,7 +83,7 @@ async function runUp(options: UpOptions): Promise<void> {
   await print(options.json, result, ({ changesText, outputsText }) =>
     [
       changesText(result.changes),
-      result.reply ?? "the stack runs no consumer that logs its replies",
+      result.reply ?? "the settings have no consumer that logs its replies",
       outputsText(result.outputs),
     ].join("\n\n"),
   );
@@ -186,7 +194,7 @@ async function runRender(options: CommonOptions & { readonly out: string }): Pro
 
 async function runGraph(options: CommonOptions): Promise<void> {
   const { mermaid, meshGraph } = await import("./graph.ts");
-  const graph = meshGraph((await stackFile(options)).settings);
+  const graph = meshGraph((await readFully(options)).settings);
   await print(options.json, graph, () => mermaid(graph));
 }
 
@@ -199,7 +207,7 @@ async function runLint(files: readonly string[], options: CommonOptions): Promis
 
 async function runVerify(options: CommonOptions): Promise<void> {
   const { verify, verifyText } = await import("./verify/verify.ts");
-  const report = await verify(await stackFile(options));
+  const report = await verify(await readFully(options));
   await print(options.json, report, () => verifyText(report));
   if (!report.ok) process.exitCode = 1;
 }
@@ -210,7 +218,7 @@ async function runPromote(options: PromoteFlags): Promise<void> {
     import("./promote/text.ts"),
   ]);
   const { json, service, version, write } = options;
-  const file = await stackFile(options);
+  const file = await readFully(options);
   const engine = await engineOf(file);
   const lines = [stepHead()];
   const report = await promote(file, engine, {
@@ -240,7 +248,7 @@ async function runExplain(options: CommonOptions & { readonly key: string }): Pr
 
 async function runQos(options: QosOptions): Promise<void> {
   const { qos } = await import("./qos.ts");
-  const answer = await qos(await stackFile(options), options.command, options.pod);
+  const answer = await qos(await readFully(options), options.command, options.pod);
   await print(options.json, answer, () => answer.body.trimEnd());
   if (answer.status !== 200) process.exitCode = 1;
 }

@@ -3,6 +3,7 @@ import type { V1Pod } from "@kubernetes/client-node";
 import { UserError } from "../common/errors.ts";
 import { maxPods, type Service } from "../settings/graph.ts";
 import { APPLICATION_CONTAINER } from "../settings/names.ts";
+import type { StackFile } from "../stack/stack-file.ts";
 import { logMessages } from "./log-line.ts";
 import type { LiveMesh } from "./mesh.ts";
 
@@ -14,10 +15,14 @@ const REPLY = /consumer Unary reply <-message:\s*".*"/;
 
 /**
  * Returns the stack's instance of the sample's consumer, which logs its replies. Returns undefined
- * if none runs.
+ * if none runs, or if the settings have defaults in place of encrypted values.
  */
-export function loggingConsumer(services: readonly Service[]): Service | undefined {
-  return services.find((service) => service.app === "consumer" && maxPods(service) > 0);
+export function loggingConsumer({
+  settings,
+  unread,
+}: Pick<StackFile, "settings" | "unread">): Service | undefined {
+  if (unread.length > 0) return undefined;
+  return settings.services.find((service) => service.app === "consumer" && maxPods(service) > 0);
 }
 
 /** Returns the first reply in a consumer's log. */

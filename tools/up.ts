@@ -55,7 +55,7 @@ export async function up(file: StackFile, confirmed?: string): Promise<UpReport>
     // The engine's error matters more, even if the cluster no longer answers.
     (await Promise.all(settings.services.map(({ name }) => mesh.pods(name).catch(() => [])))).flat();
   const { changes, outputs } = await change(file, engine, confirmed, pods);
-  const consumer = loggingConsumer(settings.services);
+  const consumer = loggingConsumer(file);
   const reply =
     consumer === undefined
       ? undefined

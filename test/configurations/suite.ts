@@ -93,7 +93,7 @@ function judgeSettings(attempt: Attempt, settings: Settings): void {
 
 /** Returns the declared objects; undefined if the files to build are not on the disk. */
 async function declared(attempt: Attempt, settings: Settings): Promise<Declared | undefined> {
-  const file = { stack: "test", directory: ".", encrypted: [] };
+  const file = { stack: "test", directory: ".", encrypted: [], unread: [] };
   try {
     return await runProgram({ ...file, raw: attempt.raw, settings });
   } catch (error) {

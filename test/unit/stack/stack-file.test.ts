@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 import { UserError } from "../../../common/errors.ts";
 import { toYaml } from "../../../common/yaml.ts";
 import { rejectCollision } from "../../../stack/files.ts";
-import { readStackFile } from "../../../stack/stack-file.ts";
+import { readStackFile, rejectUnread } from "../../../stack/stack-file.ts";
 
 /** Creates a project's folder with these stacks. */
 function project(files: Readonly<Record<string, string>>): string {
@@ -204,11 +204,48 @@ config:
       initial_metadata: [{ header: { key: a, value: { secure: v1:def } } }]
 `;
 
-  it("are listed by key, at any depth, and left out of the settings", async () => {
+  it("are listed by key, at any depth", async () => {
     const file = await readStackFile(project({ test: SECURE }), "test");
     expect(file.encrypted).toEqual(["namespace", "healthCheck"]);
     expect(file.raw).toEqual({ cluster: "local" });
-    expect(file.settings.namespace).toBe("dubbo-demo");
+  });
+
+  it("are masked in the settings, or missing there if a key is encrypted as a whole", async () => {
+    const { settings, unread } = await readStackFile(project({ test: SECURE }), "test");
+    const header = { header: { key: "a", value: "[secret]" } };
+    expect(settings.services[0]?.healthCheck).toMatchObject({
+      grpc_health_check: { initial_metadata: [header] },
+    });
+    expect([settings.namespace, unread]).toEqual(["dubbo-demo", ["namespace"]]);
+  });
+
+  it("do not change which services the settings have", async () => {
+    const services = (weight: string): string => `config:
+  dubbo-mesh:cluster: local
+  dubbo-mesh:services:
+    - name: greeter
+      port: 50052
+      image: r.test/greeter:1
+      offers: [org.acme.Greeter]
+      properties: { dubbo.owner: { secure: v1:abc } }
+      versions: [{ name: v1, weight: ${weight} }, { name: v2, weight: 20 }]
+`;
+    const texts = await readStackFile(project({ test: services("80") }), "test");
+    expect(texts.settings.services.map(({ name }) => name)).toEqual(["greeter"]);
+    expect(texts.unread).toEqual([]);
+    expect(() => {
+      rejectUnread(texts);
+    }).not.toThrow();
+
+    // A weight accepts no text.
+    const number = await readStackFile(project({ test: services("{ secure: v1:abc }") }), "test");
+    expect(number.settings.services).not.toEqual(texts.settings.services);
+    const error = await errorOf(
+      Promise.resolve().then(() => {
+        rejectUnread(number);
+      }),
+    );
+    expect(error.message).toBe("stack test encrypts services, which only Pulumi can read");
   });
 
   it("are replaced by a plain override", async () => {

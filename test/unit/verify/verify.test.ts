@@ -136,7 +136,7 @@ describe("verify", () => {
     [{ services: "[{app: provider}]" }, /runs no service that calls another, so nothing is called/],
   ])("refuses %o", async (configured, message) => {
     const settings = parseSettings({ cluster: "local", ...configured });
-    const file = { stack: "dev", directory: "", raw: {}, encrypted: [], settings };
+    const file = { stack: "dev", directory: "", raw: {}, encrypted: [], unread: [], settings };
     expect((await userError(verify(file))).message).toMatch(message);
     expect(() => {
       requireVerifiable(settings);
