@@ -6,12 +6,12 @@ import {
   ConcurrentUpdateError,
   type EngineEvent,
   LocalWorkspace,
-  type Stack,
+  Stack,
   type StepEventMetadata,
 } from "@pulumi/pulumi/automation/index.js";
 import { execa } from "execa";
 import { z } from "zod";
-import { messageOf, UserError } from "../../common/errors.ts";
+import { messageOf, reasonOf, UserError } from "../../common/errors.ts";
 import { diagnostics, reportedDiagnostics } from "../../common/diagnostics.ts";
 import { step } from "../../common/steps.ts";
 import { toYaml } from "../../common/yaml.ts";
@@ -502,10 +502,13 @@ export class Engine {
     return { ...(await backendEnvironment()), ...this.#found.env };
   }
 
+  /** Returns the stack, which may not exist. Each of its commands names it, so none selects it. */
   async #stack(): Promise<Stack> {
     const { stack: stackName, directory: workDir } = this.#file;
-    const options = { pulumiCommand: this.#found.command, envVars: await this.#environment() };
-    const stack = await LocalWorkspace.createOrSelectStack({ stackName, workDir }, options);
+    const envVars = await this.#environment();
+    const workspace = await LocalWorkspace.create({ workDir, pulumiCommand: this.#found.command, envVars });
+    workspace.selectStack = () => Promise.resolve();
+    const stack = await Stack.select(stackName, workspace);
     // The Automation API asks for the history after each command, which takes half a second.
     stack.info = () => Promise.resolve(undefined);
     return stack;
@@ -523,9 +526,16 @@ export class Engine {
     };
     try {
       const stack = await this.#stack();
-      const value = await withOverrides(this.#file, (file) =>
-        step(title, () => work(stack, { ...options, ...file })),
-      );
+      const value = await withOverrides(this.#file, async (file) => {
+        const once = async (): Promise<T> => work(stack, { ...options, ...file });
+        return step(title, () =>
+          once().catch(async (error: unknown) => {
+            if (!NO_STACK.test(reasonOf(error))) throw error;
+            await stack.workspace.createStack(stack.name);
+            return once();
+          }),
+        );
+      });
       return { value, changes };
     } catch (error) {
       if (error instanceof UserError) throw error;
@@ -565,6 +575,9 @@ interface RunOptions {
   configFile?: string;
   refresh: boolean;
 }
+
+/** Error of every command for a stack without a state. Source: pulumi's pkg/cmd/pulumi/stack/io.go */
+const NO_STACK = /no stack named '.*' found/;
 
 interface RunResult<T> {
   readonly value: T;

@@ -121,19 +121,32 @@ describe("Pulumi's engine", () => {
     return new Engine(file, { command, env: {} });
   }
 
-  it("selects the stack in the project's folder, refreshes and updates it", async () => {
-    const fake = onPath(VERSION, {}, FAILURE);
+  it("updates the stack in the project's folder, and refreshes it", async () => {
+    const fake = onPath(VERSION, FAILURE);
     const file = await stack();
     expect(await userError((await engine(file)).up())).toEqual({
       message: "pulumi up failed: error: no good",
       fix: FIX,
     });
-    const [, select, update, ...more] = fake.calls();
+    const [, update, ...more] = fake.calls();
     expect(more).toEqual([]);
-    expect([select?.directory, update?.directory]).toEqual([file.directory, file.directory]);
-    expect(select?.args).toEqual(["stack", "select", "--stack", "test", "--non-interactive"]);
+    expect(update?.directory).toBe(file.directory);
     expect(update?.args.slice(0, 4)).toEqual(["up", "--yes", "--skip-preview", "--refresh"]);
+    expect(update?.args.slice(-3)).toEqual(["--stack", "test", "--non-interactive"]);
     expect(update?.args).not.toContain("--config-file");
+  });
+
+  it("creates a missing stack, and runs the command again", async () => {
+    const missing = { stderr: "error: no stack named 'test' found\n", code: 255 };
+    const verbs = (fake: FakeCommand): string[] => fake.calls().map(({ args }) => args.slice(0, 2).join(" "));
+    const updated = onPath(VERSION, missing, {}, FAILURE);
+    expect((await userError((await engine(await stack())).up())).message).toBe(
+      "pulumi up failed: error: no good",
+    );
+    expect(verbs(updated)).toEqual(["version", "up --yes", "stack init", "up --yes"]);
+    const unprotected = onPath(VERSION, missing, {}, {});
+    await (await engine(await stack())).unprotect();
+    expect(verbs(unprotected)).toEqual(["version", "state unprotect", "stack init", "state unprotect"]);
   });
 
   describe("updates one object only", () => {
@@ -154,11 +167,11 @@ describe("Pulumi's engine", () => {
     });
 
     it("by its URN in the state", async () => {
-      const fake = onPath(VERSION, {}, state(service, virtualService("a")), FAILURE);
+      const fake = onPath(VERSION, state(service, virtualService("a")), FAILURE);
       expect((await userError((await engine(await stack())).upObject("VirtualService", "a"))).message).toBe(
         "pulumi up --target VirtualService/a failed: error: no good",
       );
-      const { args = [] } = fake.calls()[3] ?? {};
+      const { args = [] } = fake.calls()[2] ?? {};
       expect(args[0]).toBe("up");
       expect(args.filter((arg, index) => arg === "--target" || args[index - 1] === "--target")).toEqual([
         "--target",
@@ -167,20 +180,20 @@ describe("Pulumi's engine", () => {
     });
 
     it("but not all of them if it does not exist", async () => {
-      const fake = onPath(VERSION, {}, state(service, virtualService("b")));
+      const fake = onPath(VERSION, state(service, virtualService("b")));
       expect(await userError((await engine(await stack())).upObject("VirtualService", "a"))).toEqual({
         message: "stack test has no VirtualService a",
         fix: "Run `make up STACK=test` first.",
       });
-      expect(fake.calls().map(({ args }) => args[0])).toEqual(["version", "stack", "stack"]);
+      expect(fake.calls().map(({ args }) => args[0])).toEqual(["version", "stack"]);
     });
   });
 
   it("reads a copy with overrides, which it removes, and refreshes only the local cluster", async () => {
-    const fake = onPath(VERSION, {}, FAILURE);
+    const fake = onPath(VERSION, FAILURE);
     const file = await stack({ cluster: "existing", context: "minikube", registry: "r.test/org" });
     await userError((await engine(file)).down());
-    const { args = [], configFile = "" } = fake.calls()[2] ?? {};
+    const { args = [], configFile = "" } = fake.calls()[1] ?? {};
     expect(args[0]).toBe("destroy");
     const copy = args[args.indexOf("--config-file") + 1] ?? "";
     expect(basename(copy)).toBe("Pulumi.test.yaml");
@@ -205,7 +218,7 @@ Resources:
 
 Duration: 1s
 `;
-    onPath(VERSION, {}, { stdout, code: 255 });
+    onPath(VERSION, { stdout, code: 255 });
     expect(await userError((await engine(await stack())).up())).toEqual({
       message:
         "pulumi up failed: \n  kubernetes:core/v1:Service (provider-service):\n    error: conflict\n      with what is there",
@@ -218,7 +231,7 @@ Duration: 1s
     const stdout = (lines: string): string =>
       `Diagnostics:\n  pulumi:pulumi:Stack (dubbo-mesh-test):\n${lines}\nResources:\n    1 unchanged\n`;
     const failure = async (lines: string): Promise<unknown> => {
-      onPath(VERSION, {}, { stdout: stdout(lines), code: 255 });
+      onPath(VERSION, { stdout: stdout(lines), code: 255 });
       return userError((await engine(await stack())).up());
     };
     expect(await failure(`    error: ${error}\n    Give one another.\n`)).toEqual({
@@ -234,14 +247,13 @@ Duration: 1s
   it("previews without an update", async () => {
     // The CLI sends its summary over a connection that the fake does not open.
     vi.spyOn(console, "warn").mockReturnValue();
-    const fake = onPath(VERSION, {}, EMPTY, {});
+    const fake = onPath(VERSION, EMPTY, {});
     expect(await (await engine(await stack())).preview()).toEqual({ changes: [], warnings: [] });
     expect(fake.calls().map(({ env }) => env["PULUMI_SKIP_CHECKPOINTS"])).toEqual([
-      ...[undefined, undefined, undefined, "true"],
+      ...[undefined, undefined, "true"],
     ]);
     expect(fake.calls().map(({ args }) => args.slice(0, 2).join(" "))).toEqual([
       "version",
-      "stack select",
       "stack export",
       "preview --refresh",
     ]);
@@ -295,7 +307,7 @@ Duration: 1s
         ...["create-replacement", "replace", "delete-replaced"].map((op) => event(op, SERVICE, "a")),
         ...[event("delete", SERVICE, "b"), summary],
       ];
-      onPath(OLD, {}, STATE, { events });
+      onPath(OLD, STATE, { events });
       expect(await (await engine(await stack())).preview()).toEqual({
         changes: [
           { operation: "replace", target: `${SERVICE} a` },
@@ -316,12 +328,12 @@ Duration: 1s
         ...[event("refresh", SERVICE, "b"), event("same", NAMESPACE, "ns"), ...kept],
         ...[event("delete", SERVICE, "a"), summary],
       ];
-      onPath(OLD, {}, STATE, { events, ...refused(PROTECTED, "preview failed") });
+      onPath(OLD, STATE, { events, ...refused(PROTECTED, "preview failed") });
       expect(await (await engine(await stack())).preview()).toEqual({
         changes: ["a", "b"].map((name) => ({ operation: "delete", target: `${SERVICE} ${name}` })),
         warnings: [gone("a"), gone("b")],
       });
-      onPath(OLD, {}, STATE, { events, ...refused(PROTECTED) });
+      onPath(OLD, STATE, { events, ...refused(PROTECTED) });
       expect(await (await engine(await stack())).forecast()).toEqual({
         warnings: [gone("a"), gone("b")],
         lostImages: [],
@@ -329,13 +341,9 @@ Duration: 1s
     });
 
     it("without a preview if the stack has no resources", async () => {
-      const fake = onPath(OLD, {}, EMPTY);
+      const fake = onPath(OLD, EMPTY);
       expect(await (await engine(await stack())).forecast()).toEqual({ warnings: [], lostImages: [] });
-      expect(fake.calls().map(({ args }) => args.slice(0, 2).join(" "))).toEqual([
-        "version",
-        "stack select",
-        "stack export",
-      ]);
+      expect(fake.calls().map(({ args }) => args.slice(0, 2).join(" "))).toEqual(["version", "stack export"]);
     });
 
     const outputs = { namespace: "demo", images: { a: "x@sha256:1" } };
@@ -350,12 +358,12 @@ Duration: 1s
         seen(outputs),
         summary,
       ];
-      const fake = onPath(OLD, {}, { events });
+      const fake = onPath(OLD, { events });
       expect(await (await engine(await stack())).up()).toEqual({
         outputs,
         changes: [{ operation: "create", target: `${SERVICE} a` }],
       });
-      expect(fake.calls().map(({ args }) => args[0])).toEqual(["version", "stack", "up"]);
+      expect(fake.calls().map(({ args }) => args[0])).toEqual(["version", "up"]);
     });
 
     it("and asks for outputs if one is secret", async () => {
@@ -367,13 +375,13 @@ Duration: 1s
       const masked = { stdout: JSON.stringify({ key: "[secret]" }) };
       const plain = { stdout: JSON.stringify({ key: "a" }) };
       // The Automation API asks for both at the same time.
-      const fake = onPath(OLD, {}, { events }, masked, plain);
+      const fake = onPath(OLD, { events }, masked, plain);
       const { outputs: found } = await (await engine(await stack())).up();
       expect(Object.keys(found)).toEqual(["key"]);
       expect(
         fake
           .calls()
-          .slice(3)
+          .slice(2)
           .map(({ args }) => args.slice(0, 2).join(" ")),
       ).toEqual([...["stack output", "stack output"]]);
     });
@@ -389,7 +397,7 @@ Duration: 1s
           version: 3,
           deployment: { resources: [root(outputs)], ...deployment },
         });
-        onPath(OLD, {}, { stdout }, { events: [...more, seen(found), summary] });
+        onPath(OLD, { stdout }, { events: [...more, seen(found), summary] });
         return (await engine(await stack())).forecast();
       };
 
@@ -442,7 +450,7 @@ Duration: 1s
       const PUSHED = "localhost:5001/org/a@sha256:1";
       const forecast = async (answers: Answer[], repoDigest = PUSHED, overrides = {}) => {
         const stdout = JSON.stringify({ version: 3, deployment: { resources: [image(repoDigest)] } });
-        const pulumi = onPath(OLD, {}, { stdout }, { events: [summary] });
+        const pulumi = onPath(OLD, { stdout }, { events: [summary] });
         const docker = fakeCommand("docker", answers, false);
         if (answers.length > 0) vi.stubEnv("PATH", [pulumi.folder, docker.folder].join(delimiter));
         const { lostImages } = await (await engine(await stack(overrides))).forecast();
@@ -477,16 +485,16 @@ Duration: 1s
     });
 
     it("and fails on any other error", async () => {
-      onPath(OLD, {}, STATE, { events: [summary], ...refused(PROTECTED, "no good") });
+      onPath(OLD, STATE, { events: [summary], ...refused(PROTECTED, "no good") });
       expect((await userError((await engine(await stack())).preview())).message).toContain("error: no good");
     });
   });
 
   it("removes protection, only in the state", async () => {
-    const fake = onPath(VERSION, {}, {});
+    const fake = onPath(VERSION, {});
     const file = await stack();
     await (await engine(file)).unprotect();
-    const [, , unprotect] = fake.calls();
+    const [, unprotect] = fake.calls();
     expect(unprotect?.args).toEqual(["state", "unprotect", "--all", "--yes", "--stack", "test"]);
     expect(unprotect?.directory).toBe(file.directory);
     expect(unprotect?.env["PULUMI_BACKEND_URL"]).toBe("file://~");
@@ -500,9 +508,9 @@ Duration: 1s
       return fake.calls().map(({ args }) => args[0]);
     };
     const security = '{"identities":"per-workload","networkPolicy":true,"defaultDeny":true}';
-    const production = ["version", "stack", "state", "stack", "destroy"];
+    const production = ["version", "state", "destroy"];
     expect(await verbs({ production: "true", security })).toEqual(production);
-    expect(await verbs({ security })).toEqual(["version", "stack", "destroy"]);
+    expect(await verbs({ security })).toEqual(["version", "destroy"]);
   });
 
   describe("after an interrupted update", () => {
@@ -525,67 +533,67 @@ Duration: 1s
     });
 
     it("names the repair command if the stack is locked", async () => {
-      onPath(VERSION, {}, lockedBy("elsewhere", 1));
+      onPath(VERSION, lockedBy("elsewhere", 1));
       expect(await userError((await engine(await stack())).up())).toMatchObject({
         fix: "If no other command is running, run `make repair STACK=test`.",
       });
     });
 
     it("releases the lock, and updates the state from the cluster", async () => {
-      const fake = onPath(VERSION, {}, BUSY, lockedBy("elsewhere", process.pid), {}, {});
+      const fake = onPath(VERSION, BUSY, lockedBy("elsewhere", process.pid), {}, {});
       expect(await (await engine(await stack())).repair()).toEqual({
         unlocked: true,
         interrupted: ["updating kubernetes:apps/v1:Deployment provider-v1"],
         changes: [],
       });
-      expect(verbs(fake).slice(2, 6)).toEqual([
+      expect(verbs(fake).slice(1, 5)).toEqual([
         "stack export",
         "refresh --skip-preview",
         "cancel --yes",
         "refresh --skip-preview",
       ]);
-      expect(fake.calls()[5]?.args).toContain("--clear-pending-creates");
+      expect(fake.calls()[4]?.args).toContain("--clear-pending-creates");
     });
 
     it("releases the lock of an ended process on this machine", async () => {
       // Linux has no process with such a high number.
-      const fake = onPath(VERSION, {}, BUSY, lockedBy(hostname(), 2 ** 30), {}, {});
+      const fake = onPath(VERSION, BUSY, lockedBy(hostname(), 2 ** 30), {}, {});
       expect(await (await engine(await stack())).repair()).toMatchObject({ unlocked: true });
       expect(verbs(fake)).toContain("cancel --yes");
     });
 
     it("keeps the lock of a running process", async () => {
-      const fake = onPath(VERSION, {}, BUSY, lockedBy(hostname(), process.pid));
+      const fake = onPath(VERSION, BUSY, lockedBy(hostname(), process.pid));
       expect(await userError((await engine(await stack())).repair())).toEqual({
         message: `the stack is not interrupted: process ${process.pid} is working on it`,
         fix: "Wait until it ends, or stop it, then run the command again.",
       });
-      expect(fake.calls()).toHaveLength(4);
+      expect(fake.calls()).toHaveLength(3);
     });
 
     it("cancels nothing without a lock, or if the refresh fails for another reason", async () => {
-      const fake = onPath(VERSION, {}, state([]), {});
+      const fake = onPath(VERSION, state([]), {});
       expect(await (await engine(await stack())).repair()).toEqual({
         unlocked: false,
         interrupted: [],
         changes: [],
       });
       expect(verbs(fake)).not.toContain("cancel --yes");
-      const failing = onPath(VERSION, {}, BUSY, FAILURE);
+      const failing = onPath(VERSION, BUSY, FAILURE);
       expect(await userError((await engine(await stack())).repair())).toMatchObject({
         message: "pulumi refresh failed: error: no good",
       });
-      expect(failing.calls()).toHaveLength(4);
+      expect(failing.calls()).toHaveLength(3);
     });
   });
 
   it("finds drift without changing state or cluster, and fails if the refresh fails", async () => {
-    const fake = onPath(VERSION, {}, FAILURE);
+    const fake = onPath(VERSION, FAILURE);
     expect(await userError((await engine(await stack())).drift())).toEqual({
       message: "pulumi refresh --preview-only failed: error: no good",
       fix: FIX,
     });
-    expect(fake.calls()[2]?.args.slice(0, 3)).toEqual(["refresh", "--preview-only", "--expect-no-changes"]);
+    expect(fake.calls()[1]?.args.slice(0, 3)).toEqual(["refresh", "--preview-only", "--expect-no-changes"]);
   });
 
   it("returns what the refresh has read: differences, and the objects that are there", async () => {
@@ -609,7 +617,7 @@ Duration: 1s
       { summaryEvent: { resourceChanges: {} } },
     ];
     // The last CLI that writes its events to a file, as the fake does.
-    onPath({ stdout: "v3.200.0\n" }, {}, { events, code: 255 });
+    onPath({ stdout: "v3.200.0\n" }, { events, code: 255 });
     expect(await (await engine(await stack())).drift()).toEqual({
       changes: [
         { operation: "update", target: `${type} a`, detail: "spec" },
@@ -630,7 +638,7 @@ Duration: 1s
     const down = async (name: string): Promise<string[][]> => {
       const { directory } = await stack();
       writeFileSync(join(directory, `Pulumi.${name}.yaml`), "config:\n  dubbo-mesh:cluster: local\n");
-      const fake = onPath(VERSION, {}, {}, { stdout: "[]" }, {}, {});
+      const fake = onPath(VERSION, { stdout: "[]" }, {}, {});
       await (await engine(await readStackFile(directory, name))).down();
       return fake.calls().map(({ args }) => [...args]);
     };
