@@ -1,6 +1,7 @@
 // Times Pulumi's engine on stack dev and a bare `kubectl apply` of the same objects, in turns.
 // Needs a running local cluster without stack dev: make cluster-up down bench
 import { resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Service } from "../settings/graph.ts";
 import { step } from "../common/steps.ts";
 import { Engine } from "../tools/engine/engine.ts";
@@ -14,6 +15,7 @@ import { table } from "../tools/report.ts";
 import { readStackFile } from "../stack/stack-file.ts";
 
 const ROUNDS = 3;
+const SETTLE_MS = 10_000;
 
 const file = await readStackFile(resolve(import.meta.dirname, ".."), "dev");
 const { settings } = file;
@@ -69,6 +71,8 @@ for (let round = 1; round <= ROUNDS; round += 1) {
     await engine.up();
     await firstReply(mesh, consumer());
   });
+  // The new pods and their Envoys still use both cores for some seconds.
+  await sleep(SETTLE_MS);
   await timed("preview, unchanged", () => engine.preview());
   await timed("up, unchanged", () => engine.up());
   await timed("down", () => engine.down());
