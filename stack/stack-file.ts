@@ -34,21 +34,6 @@ function masked(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, masked(part)]));
 }
 
-type Values = Readonly<Record<string, unknown>>;
-
-function isMap(value: unknown): value is Values {
-  return typeof value === "object" && value !== null && !Array.isArray(value) && !isSecret(value);
-}
-
-/** Returns a configuration with overrides. A map overrides only the fields that it has. */
-function withOverrides(config: Values, overrides: Overrides): Values {
-  const entries = Object.entries(prefixed(overrides)).map(([key, value]) => {
-    const own = config[key];
-    return [key, isMap(own) && isMap(value) ? { ...own, ...value } : value];
-  });
-  return { ...config, ...(Object.fromEntries(entries) as Values) };
-}
-
 /**
  * Reads a stack file as {@link readStackFile} does, but masks encrypted values. The result is safe
  * to print.
@@ -60,7 +45,7 @@ export async function readMaskedStackFile(
   overrides: Overrides = {},
 ): Promise<StackFile> {
   const { config } = await readComplete(directory, stack);
-  const values = ownValues(withOverrides(config, overrides));
+  const values = ownValues({ ...config, ...prefixed(overrides) });
   const raw = asRaw(values.map(([key, value]) => [key, masked(value)]));
   return { stack, directory, raw, encrypted: [], unread: [], settings: parseSettings(raw) };
 }
@@ -98,8 +83,7 @@ export function rejectUnread({ stack, unread }: Pick<StackFile, "stack" | "unrea
 
 /**
  * Reads a stack file and checks its configuration.
- * @param overrides values for this run, in place of the file's; of a map, only the fields that it
- *   has; the file does not change
+ * @param overrides values that replace the file's for this run; the file does not change
  * @throws UserError if the file is missing, invalid or incomplete
  */
 export async function readStackFile(
@@ -108,7 +92,7 @@ export async function readStackFile(
   overrides: Overrides = {},
 ): Promise<StackFile> {
   const file = await readComplete(directory, stack);
-  const content = { ...file, config: withOverrides(file.config, overrides) };
+  const content = { ...file, config: { ...file.config, ...prefixed(overrides) } };
   const overridden = Object.keys(overrides).length > 0 && { overridden: content };
   return { stack, directory, ...overridden, ...settingsOf(content.config) };
 }

@@ -42,7 +42,7 @@ const DIRECTORY = resolve(import.meta.dirname, "..");
 
 function overridesOf({ context, registry, istio }: CommonOptions): Overrides {
   return {
-    ...(istio !== undefined && { istio: { mode: istio } }),
+    ...(istio !== undefined && { istio: `{ mode: ${istio} }` }),
     ...(context !== undefined && { cluster: "existing", context }),
     ...(registry !== undefined && { registry }),
   };

@@ -268,15 +268,6 @@ config:
 `;
   const OVERRIDES = { cluster: "existing", context: "minikube", registry: "r.test/org" };
 
-  it("replace only their own fields of a map", async () => {
-    const text =
-      "config: { cluster: existing, context: x, registry: r.test/org, istio: { mode: existing, version: 1.30.1 } }\n";
-    const { raw } = await readStackFile(project({ test: text }), "test", { istio: { mode: "install" } });
-    expect(JSON.parse(raw["istio"] ?? "")).toEqual({ mode: "install", version: "1.30.1" });
-    const replaced = await readStackFile(project({ test: text }), "test", { istio: "" });
-    expect(replaced.raw["istio"]).toBe("");
-  });
-
   it("are in the content; the file does not change", async () => {
     const directory = project({ test: TEXT });
     const file = await readStackFile(directory, "test", OVERRIDES);
