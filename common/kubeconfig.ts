@@ -151,7 +151,7 @@ export function stackKubeconfig(settings: ClusterSettings): Kubeconfig {
     const known = contexts.map((entry) => entry.name).join(", ");
     throw new UserError(
       `the kubeconfig has no context ${name}`,
-      `Choose one of: ${known} (CONTEXT=NAME, or pulumi config set context NAME).`,
+      `Choose one of: ${known} (CONTEXT=NAME, or pulumi config set -s STACK context NAME).`,
     );
   }
   const found = clusters.find((entry) => entry.name === context.context["cluster"]);

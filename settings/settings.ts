@@ -134,7 +134,7 @@ function existingPlacement(configured: Configured): Placement {
   if (context === undefined) {
     throw new UserError(
       `${PROJECT}:context is not set: the stack does not say which cluster it deploys to`,
-      `Set it (\`pulumi config set context NAME\`, or \`make up CONTEXT=NAME\`), or set cluster to local.`,
+      `Set it (\`pulumi config set -s STACK context NAME\`, or \`make up CONTEXT=NAME\`), or set cluster to local.`,
     );
   }
   const images = configured.services.flatMap(({ versions }) => versions.map(({ image }) => image));
@@ -143,7 +143,7 @@ function existingPlacement(configured: Configured): Placement {
   if (images.includes(undefined) && registry === undefined && load === undefined) {
     throw new UserError(
       `${PROJECT}:registry is not set: the stack does not say where to push its images`,
-      `Set it (\`pulumi config set registry HOST/ORGANISATION\`, or \`make up REGISTRY=...\`), or give every service an image.`,
+      `Set it (\`pulumi config set -s STACK registry HOST/ORGANISATION\`, or \`make up REGISTRY=...\`), or give every service an image.`,
     );
   }
   const platform = configured.platform ?? (load === undefined ? "linux/amd64" : hostPlatform());

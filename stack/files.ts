@@ -46,9 +46,21 @@ export function isSecret(value: unknown): boolean {
   return typeof value === "object" && value !== null && "secure" in value;
 }
 
-function isEncrypted(value: unknown): boolean {
-  if (typeof value !== "object" || value === null) return false;
-  return isSecret(value) || Object.values(value).some(isEncrypted);
+/** Returns the paths of the encrypted parts of a value; an empty path if all of it is encrypted. */
+function encryptedPaths(value: unknown, path: readonly string[] = []): (readonly string[])[] {
+  if (typeof value !== "object" || value === null) return [];
+  if (isSecret(value)) return [path];
+  return Object.entries(value).flatMap(([name, part]) => encryptedPaths(part, [...path, name]));
+}
+
+/**
+ * Tells whether a key has encrypted parts, and all of them are properties of applications. Only
+ * containers get these, and no command compares them with the cluster.
+ */
+export function encryptsOnlyProperties(key: string, value: unknown): boolean {
+  const paths = encryptedPaths(value);
+  const isProperty = (path: readonly string[]): boolean => path.length === 3 && path[1] === "properties";
+  return key === "services" && paths.length > 0 && paths.every(isProperty);
 }
 
 /**
@@ -60,7 +72,7 @@ export function readable(config: FileContent["config"]): {
   encrypted: string[];
 } {
   const own = ownValues(config);
-  const encrypted = own.filter(([, value]) => isEncrypted(value)).map(([key]) => key);
+  const encrypted = own.filter(([, value]) => encryptedPaths(value).length > 0).map(([key]) => key);
   return { raw: asRaw(own.filter(([key]) => !encrypted.includes(key))), encrypted };
 }
 

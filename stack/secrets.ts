@@ -2,7 +2,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import { parseYaml } from "../common/yaml.ts";
 import { PROJECT } from "../settings/settings.ts";
-import { isSecret, readContent, stackNames } from "./files.ts";
+import { encryptsOnlyProperties, isSecret, readContent, stackNames } from "./files.ts";
 
 /** Stack whose program runs, with what the engine passes to it. */
 export interface RunningStack {
@@ -14,7 +14,7 @@ export interface RunningStack {
   readonly environment: Readonly<Record<string, string | undefined>>;
 }
 
-const SERVICES = `${PROJECT}:services`;
+const PREFIX = `${PROJECT}:`;
 const keys = z.array(z.string());
 
 /**
@@ -23,53 +23,53 @@ const keys = z.array(z.string());
  */
 function secretKeys({ environment }: RunningStack): string[] {
   const listed = environment["PULUMI_CONFIG_SECRET_KEYS"] ?? "";
-  return listed === "" ? [] : keys.parse(JSON.parse(listed)).filter((key) => key.startsWith(`${PROJECT}:`));
+  return listed === "" ? [] : keys.parse(JSON.parse(listed)).filter((key) => key.startsWith(PREFIX));
 }
 
-/**
- * Tells whether running services are those of the stack file, which encrypts only properties of
- * applications. With `--config-file`, the running ones are of another file.
- */
-function encryptsOnlyProperties(inFile: unknown, running: unknown, path: readonly string[] = []): boolean {
-  if (isSecret(inFile)) return path.length === 3 && path[1] === "properties";
+type Map = Readonly<Record<string, unknown>>;
+
+function isMap(value: unknown): value is Map {
+  return typeof value === "object" && value !== null && !pulumi.Output.isInstance(value);
+}
+
+/** Tells whether a running value is that of the stack file, apart from encrypted parts. */
+function isFrom(inFile: unknown, running: unknown): boolean {
+  if (isSecret(inFile)) return true;
   if (!isMap(inFile) || !isMap(running)) return inFile === running;
   const names = Object.keys(inFile);
   return (
-    names.length === Object.keys(running).length &&
-    names.every((name) => encryptsOnlyProperties(inFile[name], running[name], [...path, name]))
+    names.length === Object.keys(running).length && names.every((name) => isFrom(inFile[name], running[name]))
   );
 }
 
-function isMap(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null;
-}
-
-type Properties = Readonly<Record<string, unknown>>;
-
 /** Returns properties with the value of one path marked as secret; undefined if it has no value. */
-function hidden(props: Properties, [name = "", ...rest]: readonly string[]): Properties | undefined {
+function hidden(props: Map, [name = "", ...rest]: readonly string[]): Map | undefined {
   const value = props[name];
   if (value === undefined) return undefined;
   const part = rest.length === 0 ? pulumi.secret(value) : isMap(value) ? hidden(value, rest) : undefined;
   return part && { ...props, [name]: part };
 }
 
-/** Returns a transformation that hides a field of all objects of a type, or of all types. */
-function hide(path: string, type = ""): pulumi.ResourceTransformation {
-  return (resource) => {
-    if (!resource.type.startsWith(`kubernetes:${type}`)) return undefined;
-    const props = hidden(resource.props, path.split("."));
-    return props && { props, opts: resource.opts };
-  };
-}
+/** Hides what a stack decides of an object: its spec, or the values of a Helm release. */
+const hideSpec: pulumi.ResourceTransformation = ({ type, props, opts }) => {
+  if (!type.startsWith("kubernetes:")) return undefined;
+  const changed = hidden(props, ["spec"]) ?? hidden(props, ["values"]);
+  return changed && { props: changed, opts };
+};
 
-/** The containers get the properties of the application. */
-const CONTAINERS = hide("spec.template.spec.containers", "apps/v1:Deployment");
+/** Hides the containers of a Deployment: they get the properties of the application. */
+const hideContainers: pulumi.ResourceTransformation = (resource) => {
+  const { type, props, opts } = resource;
+  if (type !== "kubernetes:apps/v1:Deployment") return undefined;
+  const changed = hidden(props, ["spec", "template", "spec", "containers"]);
+  return changed ? { props: changed, opts } : hideSpec(resource);
+};
 
 /**
  * Returns the transformations that hide the stack's encrypted values: the state holds them
  * encrypted, and previews show `[secret]`. If others than properties of applications are encrypted,
- * any part of a spec may come from them, so the whole specs are hidden.
+ * any part of a spec may come from them, so whole specs are hidden. So they are if the running
+ * values are not the file's, as with `--config-file`.
  * @throws UserError if the stack's file cannot be read
  */
 export async function hideEncrypted(running: RunningStack): Promise<pulumi.ResourceTransformation[]> {
@@ -78,8 +78,10 @@ export async function hideEncrypted(running: RunningStack): Promise<pulumi.Resou
   if (encrypted.length === 0) return [];
   const hasFile = (await stackNames(directory)).includes(stack);
   const file = hasFile ? (await readContent(directory, stack)).config : {};
-  const onlyProperties =
-    encrypted.every((key) => key === SERVICES) &&
-    encryptsOnlyProperties(file[SERVICES], parseYaml(config[SERVICES] ?? ""));
-  return [onlyProperties ? CONTAINERS : hide("spec")];
+  const onlyProperties = encrypted.every(
+    (key) =>
+      encryptsOnlyProperties(key.slice(PREFIX.length), file[key]) &&
+      isFrom(file[key], parseYaml(config[key] ?? "")),
+  );
+  return [onlyProperties ? hideContainers : hideSpec];
 }

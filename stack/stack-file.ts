@@ -1,6 +1,14 @@
 import { parseSettings, type Settings } from "../settings/settings.ts";
 import { UserError } from "../common/errors.ts";
-import { asRaw, type FileContent, isSecret, ownValues, prefixed, readable, readComplete } from "./files.ts";
+import {
+  asRaw,
+  encryptsOnlyProperties,
+  type FileContent,
+  ownValues,
+  prefixed,
+  readable,
+  readComplete,
+} from "./files.ts";
 
 /** Configuration values that a command sets for one run, by key without prefix. */
 export type Overrides = Readonly<Record<string, unknown>>;
@@ -17,9 +25,9 @@ export interface StackFile {
   readonly raw: Readonly<Record<string, string>>;
   /** Keys with encrypted values. Only Pulumi's CLI can read them. */
   readonly encrypted: readonly string[];
-  /** Those of them that the settings lack: they have their defaults there. */
+  /** Encrypted keys that {@link StackFile.settings} replaces with their defaults. */
   readonly unread: readonly string[];
-  /** Checked configuration. Encrypted parts of a key have the text `[secret]`. */
+  /** Checked configuration. Encrypted properties of applications have the text `[secret]`. */
   readonly settings: Settings;
 }
 
@@ -50,34 +58,28 @@ export async function readMaskedStackFile(
   return { stack, directory, raw, encrypted: [], unread: [], settings: parseSettings(raw) };
 }
 
-/**
- * Returns the settings with masks for the encrypted parts of keys. They lack keys that are
- * encrypted as a whole, and all encrypted keys if one does not accept its masks.
- */
+/** Returns the settings with masks for encrypted properties, and without other encrypted keys. */
 function settingsOf(
   config: FileContent["config"],
 ): Pick<StackFile, "raw" | "encrypted" | "unread" | "settings"> {
   const { raw, encrypted } = readable(config);
-  const partly = ownValues(config).filter(([key, value]) => encrypted.includes(key) && !isSecret(value));
-  const masks = asRaw(partly.map(([key, value]) => [key, masked(value)]));
-  try {
-    const unread = encrypted.filter((key) => masks[key] === undefined);
-    return { raw, encrypted, unread, settings: parseSettings({ ...raw, ...masks }) };
-  } catch (error) {
-    if (partly.length === 0) throw error;
-    return { raw, encrypted, unread: encrypted, settings: parseSettings(raw) };
-  }
+  const maskable = ownValues(config).filter(
+    ([key, value]) => encrypted.includes(key) && encryptsOnlyProperties(key, value),
+  );
+  const masks = asRaw(maskable.map(([key, value]) => [key, masked(value)]));
+  const unread = encrypted.filter((key) => masks[key] === undefined);
+  return { raw, encrypted, unread, settings: parseSettings({ ...raw, ...masks }) };
 }
 
 /**
- * Rejects settings that lack encrypted values. A command that compares the mesh with them would
- * report false faults.
+ * Rejects settings with defaults in place of encrypted values. A command that compares the mesh
+ * with them would report false faults.
  */
 export function rejectUnread({ stack, unread }: Pick<StackFile, "stack" | "unread">): void {
   if (unread.length === 0) return;
   throw new UserError(
     `stack ${stack} encrypts ${unread.join(", ")}, which only Pulumi can read`,
-    "Give these keys plain values; texts inside `services` and `healthCheck` may be encrypted.",
+    "Give these keys plain values; only properties of applications (`services[].properties`) may be encrypted.",
   );
 }
 

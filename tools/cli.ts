@@ -79,13 +79,14 @@ async function print(json: boolean, result: unknown, text: (report: typeof Repor
 
 async function runUp(options: UpOptions): Promise<void> {
   const { up } = await import("./up.ts");
-  const result = await up(await deployable(options), options.confirm);
+  const file = await deployable(options);
+  const result = await up(file, options.confirm);
+  const unheard =
+    file.unread.length > 0
+      ? `not waited for a reply: ${file.unread.join(", ")} is encrypted`
+      : "the stack runs no consumer that logs its replies";
   await print(options.json, result, ({ changesText, outputsText }) =>
-    [
-      changesText(result.changes),
-      result.reply ?? "the settings have no consumer that logs its replies",
-      outputsText(result.outputs),
-    ].join("\n\n"),
+    [changesText(result.changes), result.reply ?? unheard, outputsText(result.outputs)].join("\n\n"),
   );
 }
 

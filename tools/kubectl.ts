@@ -44,7 +44,7 @@ function toUserError(error: unknown, { cluster, context }: Target): unknown {
   if (NO_CONTEXT.test(reason)) {
     return new UserError(
       `the kubeconfig has no context ${context}`,
-      "Choose one of `kubectl config get-contexts` (CONTEXT=NAME, or `pulumi config set context NAME`).",
+      "Choose one of `kubectl config get-contexts` (CONTEXT=NAME, or `pulumi config set -s STACK context NAME`).",
       cause,
     );
   }

@@ -273,7 +273,7 @@ describe("a version that is worse", () => {
     await qos("online");
     figure("unready", { seconds, answer });
     expect(code).not.toBe(0);
-    // Kubernetes, Istio and Envoy learn of it at different times.
+    // Kubernetes, Istio and Envoy notice it at different times.
     const { reason } = answer as PromotionReport;
     expect(reason).toMatch(/^at 25 %: verify failed: /);
     expect(reason).toMatch(

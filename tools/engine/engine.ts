@@ -7,9 +7,10 @@ import {
   type EngineEvent,
   LocalWorkspace,
   Stack,
+  StackNotFoundError,
   type StepEventMetadata,
 } from "@pulumi/pulumi/automation/index.js";
-import { execa } from "execa";
+import { execa, ExecaError } from "execa";
 import { z } from "zod";
 import { messageOf, reasonOf, UserError } from "../../common/errors.ts";
 import { diagnostics, reportedDiagnostics } from "../../common/diagnostics.ts";
@@ -530,7 +531,7 @@ export class Engine {
         const once = async (): Promise<T> => work(stack, { ...options, ...file });
         return step(title, () =>
           once().catch(async (error: unknown) => {
-            if (!NO_STACK.test(reasonOf(error))) throw error;
+            if (!isMissing(error)) throw error;
             await stack.workspace.createStack(stack.name);
             return once();
           }),
@@ -576,8 +577,13 @@ interface RunOptions {
   refresh: boolean;
 }
 
-/** Error of every command for a stack without a state. Source: pulumi's pkg/cmd/pulumi/stack/io.go */
+/** Source: pulumi's pkg/backend/backenderr/backenderr.go */
 const NO_STACK = /no stack named '.*' found/;
+
+/** Tells whether a command failed because its stack does not exist. */
+function isMissing(error: unknown): boolean {
+  return error instanceof ExecaError ? NO_STACK.test(reasonOf(error)) : error instanceof StackNotFoundError;
+}
 
 interface RunResult<T> {
   readonly value: T;

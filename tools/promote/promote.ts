@@ -139,7 +139,7 @@ async function start(
   );
 }
 
-/** Rejects a stack with encrypted services. Its settings have the default services instead. */
+/** Rejects a stack with encrypted services: each step passes them to Pulumi with other weights. */
 function rejectEncrypted({ stack, encrypted }: StackFile): void {
   if (!encrypted.includes("services")) return;
   throw new UserError(

@@ -18,35 +18,23 @@ describe("a stack's encrypted values", () => {
   ];
   const running = { [SERVICES]: JSON.stringify(services("a-secret", 5)) };
 
-  /** Returns what the transformations of a stack with this file hide. */
-  async function hiddenBy(
-    inFile: Readonly<Record<string, unknown>> | undefined,
-    encrypted: readonly string[] = [SERVICES],
-  ): Promise<string[]> {
-    const directory = mkdtempSync(join(tmpdir(), "dubbo-mesh-test-"));
-    if (inFile !== undefined) writeFileSync(join(directory, "Pulumi.test.yaml"), toYaml({ config: inFile }));
-    const environment = { PULUMI_CONFIG_SECRET_KEYS: JSON.stringify(encrypted) };
-    const made = await hideEncrypted({ directory, stack: "test", config: running, environment });
-    const pod = { metadata: { labels: { app: "a" } }, spec: { containers: [{ name: "app" }], volumes: [] } };
-    const props = { metadata: { name: "a" }, spec: { replicas: 2, template: pod } };
-    const types = ["apps/v1:Deployment", "networking.istio.io/v1:VirtualService"].map(
-      (each) => `kubernetes:${each}`,
-    );
-    const changed = [...types, "docker:index/image:Image"].flatMap((type) =>
-      made.flatMap((each) => {
-        const result = each({
-          type,
-          name: "n",
-          props,
-          opts: {},
-        } as unknown as pulumi.ResourceTransformationArgs);
-        return result === undefined ? [] : [[type, result.props] as const];
-      }),
-    );
-    return (await Promise.all(changed.map(async ([type, after]) => secretsIn(after, type)))).flat();
+  const POD = { metadata: { labels: { app: "a" } }, spec: { containers: [{ name: "app" }], volumes: [] } };
+  const SPECS = { metadata: { name: "a" }, spec: { replicas: 2, template: POD } };
+  const RELEASE = { name: "istiod", values: { pilot: { env: { A: "b" } } } };
+  const RESOURCES = {
+    "kubernetes:apps/v1:Deployment": SPECS,
+    "kubernetes:networking.istio.io/v1:VirtualService": SPECS,
+    "kubernetes:helm.sh/v3:Release": RELEASE,
+    "docker:index/image:Image": SPECS,
+  };
+
+  async function plain(value: object): Promise<unknown> {
+    return new Promise((resolve) => {
+      pulumi.all(value as Record<string, unknown>).apply(resolve);
+    });
   }
 
-  /** Returns the paths of secret values. The others must be as before. */
+  /** Returns the paths of secret values. */
   async function secretsIn(value: unknown, path: string): Promise<string[]> {
     if (pulumi.Output.isInstance(value)) return (await pulumi.isSecret(value)) ? [path] : [];
     if (typeof value !== "object" || value === null) return [];
@@ -54,9 +42,33 @@ describe("a stack's encrypted values", () => {
     return (await Promise.all(parts)).flat();
   }
 
-  const SPECS = [
+  /** Returns what the transformations of a stack with this file hide. They change no value. */
+  async function hiddenBy(
+    inFile: Readonly<Record<string, unknown>> | undefined,
+    encrypted: readonly string[] = [SERVICES],
+    resources: Readonly<Record<string, object>> = RESOURCES,
+  ): Promise<string[]> {
+    const directory = mkdtempSync(join(tmpdir(), "dubbo-mesh-test-"));
+    if (inFile !== undefined) writeFileSync(join(directory, "Pulumi.test.yaml"), toYaml({ config: inFile }));
+    const environment = { PULUMI_CONFIG_SECRET_KEYS: JSON.stringify(encrypted) };
+    const made = await hideEncrypted({ directory, stack: "test", config: running, environment });
+    const found: string[] = [];
+    for (const [type, props] of Object.entries(resources)) {
+      for (const transform of made) {
+        const args = { type, name: "n", props, opts: {} } as unknown as pulumi.ResourceTransformationArgs;
+        const result = transform(args);
+        if (result === undefined) continue;
+        expect(await plain(result.props)).toEqual(await plain(props));
+        found.push(...(await secretsIn(result.props, type)));
+      }
+    }
+    return found;
+  }
+
+  const ALL = [
     "kubernetes:apps/v1:Deployment spec",
     "kubernetes:networking.istio.io/v1:VirtualService spec",
+    "kubernetes:helm.sh/v3:Release values",
   ];
 
   it("hide the containers, if only properties of applications are encrypted", async () => {
@@ -75,10 +87,11 @@ describe("a stack's encrypted values", () => {
       [SERVICES, "dubbo-mesh:registry"],
     ],
     ["the running values are not the file's", { [SERVICES]: services(SECURE, 6) }, [SERVICES]],
-    ["the file encrypts nothing", {}, [SERVICES]],
+    ["the file lacks the services", {}, [SERVICES]],
+    ["the file encrypts nothing", { [SERVICES]: services("a-secret", 5) }, [SERVICES]],
     ["there is no file", undefined, [SERVICES]],
   ])("hide all specs, if %s", async (_, inFile, encrypted) => {
-    expect(await hiddenBy(inFile, encrypted)).toEqual(SPECS);
+    expect(await hiddenBy(inFile, encrypted)).toEqual(ALL);
   });
 
   it("of other projects hide nothing", async () => {
@@ -88,22 +101,11 @@ describe("a stack's encrypted values", () => {
     expect(await hideEncrypted({ ...empty, environment: { PULUMI_CONFIG_SECRET_KEYS: "" } })).toEqual([]);
   });
 
-  it("leave the values as they are", async () => {
-    const [transform] = await (async () => {
-      const directory = mkdtempSync(join(tmpdir(), "dubbo-mesh-test-"));
-      const environment = { PULUMI_CONFIG_SECRET_KEYS: JSON.stringify([SERVICES]) };
-      return hideEncrypted({ directory, stack: "test", config: running, environment });
-    })();
-    const args = {
-      type: "kubernetes:apps/v1:Deployment",
-      name: "n",
-      props: { spec: { replicas: 2 } },
-      opts: {},
-    };
-    const { spec } = transform?.(args as unknown as pulumi.ResourceTransformationArgs)?.props ?? {};
-    expect(await new Promise((resolve) => (spec as pulumi.Output<unknown>).apply(resolve))).toEqual({
-      replicas: 2,
-    });
+  it("hide the spec of a Deployment that has its containers elsewhere", async () => {
+    const other = { "kubernetes:apps/v1:Deployment": { spec: pulumi.output(SPECS.spec) } };
+    expect(await hiddenBy({ [SERVICES]: services(SECURE, 5) }, [SERVICES], other)).toEqual([
+      "kubernetes:apps/v1:Deployment spec",
+    ]);
   });
 });
 

@@ -210,16 +210,14 @@ config:
     expect(file.raw).toEqual({ cluster: "local" });
   });
 
-  it("are masked in the settings, or missing there if a key is encrypted as a whole", async () => {
+  it("are missing in the settings, which have defaults instead", async () => {
     const { settings, unread } = await readStackFile(project({ test: SECURE }), "test");
-    const header = { header: { key: "a", value: "[secret]" } };
-    expect(settings.services[0]?.healthCheck).toMatchObject({
-      grpc_health_check: { initial_metadata: [header] },
-    });
-    expect([settings.namespace, unread]).toEqual(["dubbo-demo", ["namespace"]]);
+    expect(unread).toEqual(["namespace", "healthCheck"]);
+    expect(settings.namespace).toBe("dubbo-demo");
+    expect(settings.services[0]?.healthCheck).not.toHaveProperty("grpc_health_check.initial_metadata");
   });
 
-  it("do not change which services the settings have", async () => {
+  it("are masked in the settings if they are properties of applications", async () => {
     const services = (weight: string): string => `config:
   dubbo-mesh:cluster: local
   dubbo-mesh:services:
@@ -230,22 +228,34 @@ config:
       properties: { dubbo.owner: { secure: v1:abc } }
       versions: [{ name: v1, weight: ${weight} }, { name: v2, weight: 20 }]
 `;
-    const texts = await readStackFile(project({ test: services("80") }), "test");
-    expect(texts.settings.services.map(({ name }) => name)).toEqual(["greeter"]);
-    expect(texts.unread).toEqual([]);
+    const file = await readStackFile(project({ test: services("80") }), "test");
+    expect(file.settings.services).toMatchObject([
+      { name: "greeter", properties: { "dubbo.owner": "[secret]" } },
+    ]);
+    expect([file.encrypted, file.unread]).toEqual([["services"], []]);
     expect(() => {
-      rejectUnread(texts);
+      rejectUnread(file);
     }).not.toThrow();
 
-    // A weight accepts no text.
-    const number = await readStackFile(project({ test: services("{ secure: v1:abc }") }), "test");
-    expect(number.settings.services).not.toEqual(texts.settings.services);
-    const error = await errorOf(
-      Promise.resolve().then(() => {
-        rejectUnread(number);
-      }),
-    );
-    expect(error.message).toBe("stack test encrypts services, which only Pulumi can read");
+    const others = await readStackFile(project({ test: services("{ secure: v1:abc }") }), "test");
+    expect(others.unread).toEqual(["services"]);
+    const reject = async (): Promise<void> => {
+      await Promise.resolve();
+      rejectUnread(others);
+    };
+    expect(await errorOf(reject())).toMatchObject({
+      message: "stack test encrypts services, which only Pulumi can read",
+      fix: "Give these keys plain values; only properties of applications (`services[].properties`) may be encrypted.",
+    });
+  });
+
+  it("do not hide other faults of the stack", async () => {
+    const text = `config:
+  cluster: local
+  services: [{ app: provider, drian: 3s, properties: { dubbo.owner: { secure: v1:abc } } }, { app: consumer }]
+`;
+    const error = await errorOf(readStackFile(project({ test: text }), "test"));
+    expect(error.message).toBe("dubbo-mesh:services[0].drian: no such key");
   });
 
   it("are replaced by a plain override", async () => {

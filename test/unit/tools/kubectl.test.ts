@@ -78,7 +78,7 @@ describe("a kubectl that fails", () => {
     fakeKubectl({ stderr: `${stderr}\n`, code: 1 });
     expect(await userError(kubectl(TARGET, ["get", "pods"]))).toEqual({
       message: "the kubeconfig has no context minikube",
-      fix: "Choose one of `kubectl config get-contexts` (CONTEXT=NAME, or `pulumi config set context NAME`).",
+      fix: "Choose one of `kubectl config get-contexts` (CONTEXT=NAME, or `pulumi config set -s STACK context NAME`).",
     });
   });
 

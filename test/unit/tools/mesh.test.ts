@@ -108,7 +108,7 @@ describe("a mesh whose kubeconfig is wrong", () => {
   it("lacks the context", async () => {
     expect(await userError(make(settings(kubeconfig("https://127.0.0.1:1"), "minikube")))).toEqual({
       message: "the kubeconfig has no context minikube",
-      fix: "Choose one of: x, y, z (CONTEXT=NAME, or pulumi config set context NAME).",
+      fix: "Choose one of: x, y, z (CONTEXT=NAME, or pulumi config set -s STACK context NAME).",
     });
   });
 
