@@ -83,7 +83,7 @@ async function runUp(options: UpOptions): Promise<void> {
   const result = await up(file, options.confirm);
   const unheard =
     file.unread.length > 0
-      ? `not waited for a reply: ${file.unread.join(", ")} is encrypted`
+      ? `not waited for a reply: the stack encrypts ${file.unread.join(", ")}`
       : "the stack runs no consumer that logs its replies";
   await print(options.json, result, ({ changesText, outputsText }) =>
     [changesText(result.changes), result.reply ?? unheard, outputsText(result.outputs)].join("\n\n"),
