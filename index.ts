@@ -62,7 +62,7 @@ function runError(error: unknown): unknown {
 }
 
 /** Returns the transformations of all resources of the mesh. */
-async function transformations(): Promise<pulumi.ResourceTransformation[]> {
+async function meshTransformations(): Promise<pulumi.ResourceTransformation[]> {
   const hiding = await hideEncrypted({
     directory: import.meta.dirname,
     stack: pulumi.getStack(),
@@ -113,9 +113,9 @@ async function checkEnvironment(settings: Settings): Promise<void> {
 export default async function program(check: Check = checkEnvironment): Promise<Outputs> {
   try {
     const settings = loadSettings();
-    const ready = [imageBuilds(settings), transformations(), check(settings)] as const;
-    const [builds, changed] = await Promise.all(ready);
-    return deploy(settings, builds, changed);
+    const ready = [imageBuilds(settings), meshTransformations(), check(settings)] as const;
+    const [builds, transformations] = await Promise.all(ready);
+    return deploy(settings, builds, transformations);
   } catch (error) {
     throw runError(error);
   }

@@ -7,7 +7,7 @@ import { minorOf, OLDEST_ISTIO } from "../settings/istio.ts";
 import { ApiServer, Forbidden } from "../common/kubeconfig.ts";
 import type { Settings } from "../settings/settings.ts";
 import { rejectPromotion } from "./promotion.ts";
-import { type Placed, readContent, rejectCollision, stackNames } from "./files.ts";
+import { type Placed, readIfPresent, rejectCollision } from "./files.ts";
 
 /** Istio kinds that a stack can declare, by API group and version. */
 export const ISTIO_KINDS: Readonly<Record<string, readonly string[]>> = {
@@ -297,8 +297,8 @@ export async function checkCluster({ stack, settings }: Target, warn: Warn): Pro
  */
 export async function checkStack(placed: Placed): Promise<void> {
   const { directory, stack } = placed;
-  // Pulumi reads the file less strictly. With `--config-file`, there may be none.
-  if ((await stackNames(directory)).includes(stack)) await readContent(directory, stack);
+  // Pulumi reads the file less strictly.
+  await readIfPresent(directory, stack);
   await rejectCollision(placed);
   await checkCluster(placed, (message) => void pulumi.log.warn(message));
 }

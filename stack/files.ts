@@ -136,6 +136,14 @@ export async function readContent(directory: string, stack: string): Promise<Fil
 }
 
 /**
+ * Reads a stack file as {@link readContent} does. Returns undefined if there is none, as with
+ * `--config-file`.
+ */
+export async function readIfPresent(directory: string, stack: string): Promise<FileContent | undefined> {
+  return (await stackNames(directory)).includes(stack) ? readContent(directory, stack) : undefined;
+}
+
+/**
  * Reads a stack file that has all values of its stack.
  * @throws UserError as {@link readContent} does, and if the stack imports ESC environments
  */

@@ -2,7 +2,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import { parseYaml } from "../common/yaml.ts";
 import { PROJECT } from "../settings/settings.ts";
-import { encryptsOnlyProperties, isSecret, readContent, stackNames } from "./files.ts";
+import { encryptsOnlyProperties, isSecret, readIfPresent } from "./files.ts";
 
 /** Stack whose program runs, with what the engine passes to it. */
 export interface RunningStack {
@@ -26,9 +26,9 @@ function secretKeys({ environment }: RunningStack): string[] {
   return listed === "" ? [] : keys.parse(JSON.parse(listed)).filter((key) => key.startsWith(PREFIX));
 }
 
-type Map = Readonly<Record<string, unknown>>;
+type Properties = Readonly<Record<string, unknown>>;
 
-function isMap(value: unknown): value is Map {
+function isMap(value: unknown): value is Properties {
   return typeof value === "object" && value !== null && !pulumi.Output.isInstance(value);
 }
 
@@ -43,7 +43,7 @@ function isFrom(inFile: unknown, running: unknown): boolean {
 }
 
 /** Returns properties with the value of one path marked as secret; undefined if it has no value. */
-function hidden(props: Map, [name = "", ...rest]: readonly string[]): Map | undefined {
+function hidden(props: Properties, [name = "", ...rest]: readonly string[]): Properties | undefined {
   const value = props[name];
   if (value === undefined) return undefined;
   const part = rest.length === 0 ? pulumi.secret(value) : isMap(value) ? hidden(value, rest) : undefined;
@@ -76,8 +76,7 @@ export async function hideEncrypted(running: RunningStack): Promise<pulumi.Resou
   const { directory, stack, config } = running;
   const encrypted = secretKeys(running);
   if (encrypted.length === 0) return [];
-  const hasFile = (await stackNames(directory)).includes(stack);
-  const file = hasFile ? (await readContent(directory, stack)).config : {};
+  const file = (await readIfPresent(directory, stack))?.config ?? {};
   const onlyProperties = encrypted.every(
     (key) =>
       encryptsOnlyProperties(key.slice(PREFIX.length), file[key]) &&

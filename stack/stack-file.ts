@@ -4,6 +4,7 @@ import {
   asRaw,
   encryptsOnlyProperties,
   type FileContent,
+  isSecret,
   ownValues,
   prefixed,
   readable,
@@ -36,8 +37,8 @@ const MASK = "[secret]";
 
 /** Replaces each encrypted part of a value with {@link MASK}. */
 function masked(value: unknown): unknown {
+  if (isSecret(value)) return MASK;
   if (typeof value !== "object" || value === null) return value;
-  if ("secure" in value) return MASK;
   if (Array.isArray(value)) return value.map(masked);
   return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, masked(part)]));
 }
@@ -63,9 +64,7 @@ function settingsOf(
   config: FileContent["config"],
 ): Pick<StackFile, "raw" | "encrypted" | "unread" | "settings"> {
   const { raw, encrypted } = readable(config);
-  const maskable = ownValues(config).filter(
-    ([key, value]) => encrypted.includes(key) && encryptsOnlyProperties(key, value),
-  );
+  const maskable = ownValues(config).filter(([key, value]) => encryptsOnlyProperties(key, value));
   const masks = asRaw(maskable.map(([key, value]) => [key, masked(value)]));
   const unread = encrypted.filter((key) => masks[key] === undefined);
   return { raw, encrypted, unread, settings: parseSettings({ ...raw, ...masks }) };
