@@ -9,7 +9,7 @@ import type { MeshNamespace } from "./namespace.ts";
 import { MeshNetworkPolicy } from "./network-policy.ts";
 import { MeshSecurity } from "./security.ts";
 import { SidecarScope } from "./sidecar-scope.ts";
-import { ProviderTraffic, type ProviderTrafficArgs, type TrafficRules } from "./traffic.ts";
+import { ProviderSubset, ProviderTraffic, type ProviderTrafficArgs, type TrafficRules } from "./traffic.ts";
 
 /** Model, namespace and naming that the parts of a mesh share. */
 export interface MeshParts {
@@ -18,13 +18,13 @@ export interface MeshParts {
   /** Resource name of a part of the mesh. */
   readonly nameOf: (part: string) => string;
   /** Options of a part of the mesh. */
-  readonly opts: pulumi.ComponentResourceOptions;
+  readonly opts: { readonly parent: pulumi.Resource; readonly dependsOn: pulumi.Resource[] };
 }
 
 /** Rules of the calls in the mesh. The maps have a service's name as key. */
 export interface CallRules {
   readonly checks: ReadonlyMap<string, ActiveHealthCheck>;
-  readonly traffic: ReadonlyMap<string, ProviderTraffic>;
+  readonly traffic: ReadonlyMap<string, readonly pulumi.Resource[]>;
   readonly scopes: ReadonlyMap<string, SidecarScope>;
   readonly security: MeshSecurity;
   readonly network: MeshNetworkPolicy | undefined;
@@ -42,9 +42,19 @@ export function trafficArgs(service: Service, { model, namespace }: MeshParts): 
   return { name: service.name, namespace: namespace.namespace, rules: trafficRules(service, model) };
 }
 
-function providerTraffic(service: Service, parts: MeshParts): ProviderTraffic {
-  const part = `${service.name}-traffic`;
-  return new ProviderTraffic(parts.nameOf(part), trafficArgs(service, parts), parts.opts);
+/** Declares the subsets of a service and the policy of calls to it. */
+function providerTraffic(service: Service, parts: MeshParts): pulumi.Resource[] {
+  const { opts } = parts;
+  const name = parts.nameOf(`${service.name}-traffic`);
+  const args = trafficArgs(service, parts);
+  const { namespace, rules } = args;
+  const common = { provider: service.name, host: rules.host, namespace };
+  const subsets = rules.subsets.map(
+    ({ name: version }) => new ProviderSubset(`${name}.${version}`, { ...common, version }, opts),
+  );
+  // In older stacks, this rule lists the subsets. Its update waits until the new objects exist.
+  const dependsOn = [...opts.dependsOn, ...subsets];
+  return [...subsets, new ProviderTraffic(name, args, { ...opts, dependsOn })];
 }
 
 /** Returns the hosts that a service's proxies know besides those of Istio. */
@@ -163,7 +173,7 @@ export function rulesOf({ name, calls }: Service, rules: CallRules, model: MeshM
   const own = [scopes.get(name), checks.get(name), ...security.policiesOf(name)];
   const called = calls.flatMap((callee) => security.policyFor(callee, account));
   const either = [name, ...calls].flatMap((service) => [
-    traffic.get(service),
+    ...(traffic.get(service) ?? []),
     ...(network?.policiesOf(service) ?? []),
   ]);
   const common = [...security.common, ...(network?.common ?? [])];

@@ -16,20 +16,13 @@ export interface MeshDashboardArgs {
 export const DASHBOARD_LABELS = { grafana_dashboard: "1" };
 
 /** Grafana dashboard of the mesh, in a ConfigMap. */
-export class MeshDashboard extends pulumi.ComponentResource {
-  constructor(name: string, { namespace }: MeshDashboardArgs, opts?: pulumi.ComponentResourceOptions) {
-    super("dubbo-mesh:dashboard:MeshDashboard", name, {}, opts);
-    new kubernetes.core.v1.ConfigMap(
-      `${name}-config-map`,
-      {
-        metadata: { name: "mesh-dashboard", namespace, labels: DASHBOARD_LABELS },
-        // Grafana's sidecar writes all dashboards into one folder, so file names must be unique.
-        data: pulumi.output(namespace).apply((plain) => ({
-          [`dubbo-mesh-${plain}.json`]: `${JSON.stringify(dashboard(plain), undefined, 2)}\n`,
-        })),
-      },
-      { parent: this },
-    );
-    this.registerOutputs({});
+export class MeshDashboard extends kubernetes.core.v1.ConfigMap {
+  constructor(name: string, { namespace }: MeshDashboardArgs, opts?: pulumi.CustomResourceOptions) {
+    const metadata = { name: "mesh-dashboard", namespace, labels: DASHBOARD_LABELS };
+    // Grafana's sidecar writes all dashboards into one folder, so file names must be unique.
+    const data = pulumi.output(namespace).apply((plain) => ({
+      [`dubbo-mesh-${plain}.json`]: `${JSON.stringify(dashboard(plain), undefined, 2)}\n`,
+    }));
+    super(name, { metadata, data }, opts);
   }
 }

@@ -3,7 +3,7 @@ import type { HealthCheck } from "../settings/health-check.ts";
 import type { ListOperation } from "../settings/istio.ts";
 import type { ClusterPatch } from "./envoy.ts";
 import type { EnvoyFilterSpec } from "./generated/istio.ts";
-import { istioResource } from "./istio-resource.ts";
+import { IstioResource } from "./istio-resource.ts";
 
 /** Provider with a health check. */
 export interface CheckedProvider {
@@ -106,23 +106,12 @@ export function envoyFilterSpec({ caller, providers, operation }: HealthCheckRul
  * Active health checks of a caller's callees. The caller's Envoys check each cluster that carries
  * its calls.
  */
-export class ActiveHealthCheck extends pulumi.ComponentResource {
-  /** Name of the EnvoyFilter. */
-  readonly envoyFilterName: pulumi.Output<string>;
-
-  constructor(name: string, args: ActiveHealthCheckArgs, opts?: pulumi.ComponentResourceOptions) {
-    super("dubbo-mesh:health-check:ActiveHealthCheck", name, {}, opts);
+export class ActiveHealthCheck extends IstioResource<"EnvoyFilter"> {
+  constructor(name: string, args: ActiveHealthCheckArgs, opts?: pulumi.CustomResourceOptions) {
     const { name: filterName, namespace, providers } = args;
+    super(name, "EnvoyFilter", { name: filterName, namespace, spec: envoyFilterSpec(args) }, opts);
     const plaintext = providers.some(({ healthCheck }) => healthCheck.transport_socket_match_criteria);
     if (plaintext) this.#warnOfPlaintext();
-    const filter = istioResource(
-      `${name}-envoy-filter`,
-      "EnvoyFilter",
-      { name: filterName, namespace, spec: envoyFilterSpec(args) },
-      { parent: this },
-    );
-    this.envoyFilterName = filter.metadata.apply((metadata) => metadata.name);
-    this.registerOutputs({ envoyFilterName: this.envoyFilterName });
   }
 
   #warnOfPlaintext(): void {

@@ -1,5 +1,6 @@
 import * as docker from "@pulumi/docker";
 import * as pulumi from "@pulumi/pulumi";
+import { formerUrn } from "./former-names.ts";
 
 /** Arguments of {@link ApplicationImage}. */
 export interface ApplicationImageArgs {
@@ -36,16 +37,15 @@ const LOADED_EPOCH = "1";
 /**
  * Builds an application's image and optionally pushes it. Docker's login applies to the registry.
  */
-export class ApplicationImage extends pulumi.ComponentResource {
+export class ApplicationImage extends docker.Image {
   /**
    * Image by digest if it is pushed, else by tag. A preview of a build does not know the digest.
    */
   readonly reference: pulumi.Output<string>;
 
-  constructor(name: string, args: ApplicationImageArgs, opts?: pulumi.ComponentResourceOptions) {
-    super("dubbo-mesh:image:ApplicationImage", name, {}, opts);
-    const image = new docker.Image(
-      `${name}-image`,
+  constructor(name: string, args: ApplicationImageArgs, opts?: pulumi.CustomResourceOptions) {
+    super(
+      name,
       {
         imageName: args.reference,
         skipPush: !args.push,
@@ -57,9 +57,8 @@ export class ApplicationImage extends pulumi.ComponentResource {
           network: args.network,
         },
       },
-      { parent: this },
+      pulumi.mergeOptions(opts, { aliases: formerUrn("docker:index/image:Image", name, opts?.parent) }),
     );
-    this.reference = args.push ? image.repoDigest : image.imageName;
-    this.registerOutputs({ reference: this.reference });
+    this.reference = args.push ? this.repoDigest : this.imageName;
   }
 }

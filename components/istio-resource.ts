@@ -2,7 +2,7 @@ import * as kubernetes from "@pulumi/kubernetes";
 import type * as pulumi from "@pulumi/pulumi";
 import { ISTIO_API_VERSIONS, type IstioSpecs } from "./generated/istio.ts";
 
-/** Arguments of {@link istioResource}. */
+/** Arguments of {@link IstioResource}. */
 export interface IstioResourceArgs<Kind extends keyof IstioSpecs> {
   /** Name of the object. */
   name: pulumi.Input<string>;
@@ -12,13 +12,15 @@ export interface IstioResourceArgs<Kind extends keyof IstioSpecs> {
   spec: pulumi.Input<IstioSpecs[Kind]>;
 }
 
-/** Declares an object of Istio. */
-export function istioResource<Kind extends keyof IstioSpecs>(
-  resource: string,
-  kind: Kind,
-  { name, namespace, spec }: IstioResourceArgs<Kind>,
-  opts: pulumi.CustomResourceOptions,
-): kubernetes.apiextensions.CustomResource {
-  const args = { apiVersion: ISTIO_API_VERSIONS[kind], kind, metadata: { name, namespace }, spec };
-  return new kubernetes.apiextensions.CustomResource(resource, args, opts);
+/** Object of Istio. */
+export class IstioResource<Kind extends keyof IstioSpecs> extends kubernetes.apiextensions.CustomResource {
+  constructor(
+    resource: string,
+    kind: Kind,
+    { name, namespace, spec }: IstioResourceArgs<Kind>,
+    opts?: pulumi.CustomResourceOptions,
+  ) {
+    const metadata = { name, namespace };
+    super(resource, { apiVersion: ISTIO_API_VERSIONS[kind], kind, metadata, spec }, opts);
+  }
 }

@@ -8,6 +8,7 @@ import { type CallRules, callRules, type MeshParts, rulesOf, trafficArgs } from 
 import { MeshDashboard } from "./dashboard.ts";
 import { IstioControlPlane } from "./istio.ts";
 import { MeshNamespace } from "./namespace.ts";
+import { keepFormerNames } from "./former-names.ts";
 import { overwriteFields } from "./overwrite-fields.ts";
 import { DubboService, type DubboServiceArgs, type ServiceVersion } from "./service.ts";
 import { ProviderRoutes } from "./traffic.ts";
@@ -41,7 +42,7 @@ export class DubboMesh extends pulumi.ComponentResource {
       "dubbo-mesh:mesh:DubboMesh",
       name,
       {},
-      pulumi.mergeOptions(given, { transformations: [overwriteFields] }),
+      pulumi.mergeOptions(given, { transformations: [overwriteFields, keepFormerNames(name)] }),
     );
     const nameOf = (part: string): string => `${name}-${part}`;
     const istio: pulumi.Resource[] = [];
@@ -66,7 +67,7 @@ export class DubboMesh extends pulumi.ComponentResource {
       [...services].map(([service, { address }]) => [service, address]),
     );
     this.envoyFilterNames = Object.fromEntries(
-      [...rules.checks].map(([caller, check]) => [caller, check.envoyFilterName]),
+      [...rules.checks].map(([caller, check]) => [caller, check.metadata.name]),
     );
     const { namespace, serviceAddresses, envoyFilterNames } = this;
     this.registerOutputs({ namespace, serviceAddresses, envoyFilterNames });
@@ -106,7 +107,7 @@ function dubboService(
   service: Service,
   versions: readonly ServiceVersion[],
   { model, namespace, nameOf, opts }: MeshParts,
-  dependsOn: pulumi.Resource[],
+  needs: readonly pulumi.Resource[],
 ): DubboService {
   const { name, offers } = service;
   const args = {
@@ -119,9 +120,10 @@ function dubboService(
     calls: serviceCalls(service, model),
     annotations: proxyAnnotations(model.proxy),
     versions,
+    needs,
     protect: model.production,
   };
-  return new DubboService(nameOf(name), args, { ...opts, dependsOn });
+  return new DubboService(nameOf(name), args, opts);
 }
 
 /**
@@ -151,9 +153,8 @@ function dubboServices(
     const before = calls.flatMap((callee) => routes.get(callee) ?? []);
     const needed = [...rulesOf(service, rules, parts.model), ...before];
     const deployed = dubboService(service, versionsOf(service), parts, needed);
-    const traffic = rules.traffic.get(name);
     made.set(name, deployed);
-    routes.set(name, routesTo(service, [deployed, ...(traffic ? [traffic] : [])], parts));
+    routes.set(name, routesTo(service, [deployed, ...(rules.traffic.get(name) ?? [])], parts));
   }
   return made;
 }

@@ -2,7 +2,7 @@ import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { Tracing } from "../settings/observability.ts";
 import type { TelemetrySpec } from "./generated/istio.ts";
-import { istioResource } from "./istio-resource.ts";
+import { IstioResource } from "./istio-resource.ts";
 
 /** Arguments of {@link MeshNamespace}. */
 export interface MeshNamespaceArgs {
@@ -166,6 +166,6 @@ export class MeshNamespace extends pulumi.ComponentResource {
   #telemetry(name: string, { accessLogs, tracing }: MeshNamespaceArgs): void {
     const spec = pulumi.all([accessLogs, tracing]).apply(([logs, traces]) => telemetrySpec(logs, traces));
     const args = { name: "access-logs", namespace: this.namespace, spec };
-    istioResource(`${name}-access-logs`, "Telemetry", args, { parent: this });
+    new IstioResource(`${name}-access-logs`, "Telemetry", args, { parent: this });
   }
 }

@@ -2,7 +2,7 @@ import * as pulumi from "@pulumi/pulumi";
 import type { HealthCheck } from "../settings/health-check.ts";
 import type { Security } from "../settings/security.ts";
 import type { AuthorizationPolicySpec, PeerAuthenticationSpec } from "./generated/istio.ts";
-import { istioResource } from "./istio-resource.ts";
+import { IstioResource } from "./istio-resource.ts";
 
 /** Calls that one caller may make to a service. */
 export interface AllowedCalls {
@@ -112,7 +112,7 @@ export class MeshSecurity extends pulumi.ComponentResource {
   constructor(name: string, args: MeshSecurityArgs, opts?: pulumi.ComponentResourceOptions) {
     super("dubbo-mesh:security:MeshSecurity", name, {}, opts);
     const { namespace } = args;
-    const mtls = istioResource(
+    const mtls = new IstioResource(
       `${name}-mtls`,
       "PeerAuthentication",
       { name: "default", namespace, spec: pulumi.output(args.mtls).apply(peerAuthenticationSpec) },
@@ -182,6 +182,6 @@ export class MeshSecurity extends pulumi.ComponentResource {
     dependsOn: pulumi.Resource[] = [],
   ): pulumi.Resource {
     const args = { name: policy, namespace, spec };
-    return istioResource(resource, "AuthorizationPolicy", args, { parent: this, dependsOn });
+    return new IstioResource(resource, "AuthorizationPolicy", args, { parent: this, dependsOn });
   }
 }

@@ -1,6 +1,6 @@
-import * as pulumi from "@pulumi/pulumi";
+import type * as pulumi from "@pulumi/pulumi";
 import type { SidecarSpec } from "./generated/istio.ts";
-import { istioResource } from "./istio-resource.ts";
+import { IstioResource } from "./istio-resource.ts";
 
 /** Arguments of {@link SidecarScope}. */
 export interface SidecarScopeArgs {
@@ -31,12 +31,9 @@ function sidecarSpec({ application, calls, proxyCalls = [] }: SidecarScopeArgs):
  * outside the mesh.
  * Source: https://istio.io/latest/docs/reference/config/networking/sidecar/
  */
-export class SidecarScope extends pulumi.ComponentResource {
-  constructor(name: string, args: SidecarScopeArgs, opts?: pulumi.ComponentResourceOptions) {
-    super("dubbo-mesh:sidecar-scope:SidecarScope", name, {}, opts);
+export class SidecarScope extends IstioResource<"Sidecar"> {
+  constructor(name: string, args: SidecarScopeArgs, opts?: pulumi.CustomResourceOptions) {
     const { application, namespace } = args;
-    const spec = sidecarSpec(args);
-    istioResource(`${name}-sidecar`, "Sidecar", { name: application, namespace, spec }, { parent: this });
-    this.registerOutputs({});
+    super(name, "Sidecar", { name: application, namespace, spec: sidecarSpec(args) }, opts);
   }
 }

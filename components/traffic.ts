@@ -1,9 +1,9 @@
-import * as pulumi from "@pulumi/pulumi";
+import type * as pulumi from "@pulumi/pulumi";
 import { otherCase } from "dubbo-node/names";
 import type { Method } from "../settings/services.ts";
 import type { Traffic } from "../settings/traffic.ts";
 import type { DestinationRuleSpec, VirtualServiceSpec } from "./generated/istio.ts";
-import { istioResource } from "./istio-resource.ts";
+import { IstioResource } from "./istio-resource.ts";
 
 /** Subset of the provider's pods, and its share of the calls. */
 export interface Subset {
@@ -39,7 +39,7 @@ export interface ProviderTrafficArgs {
   name: string;
   /** Namespace of the rules. */
   namespace: pulumi.Input<string>;
-  /** Traffic rules. Plain, since resources are named after the subsets. */
+  /** Traffic rules. */
   rules: TrafficRules;
 }
 
@@ -172,40 +172,42 @@ export function destinationRuleSpec(rules: Omit<TrafficRules, "subsets">): Desti
   };
 }
 
-/** Returns the subset of a version. It inherits the load balancing and the limits of the host. */
-function subsetSpec(host: string, name: string): DestinationRuleSpec {
-  return { host, subsets: [{ name, labels: { version: name } }] };
+/** Arguments of {@link ProviderSubset}. */
+export interface ProviderSubsetArgs {
+  /** Application name of the provider. */
+  provider: string;
+  /** DNS name of the provider's Service. */
+  host: string;
+  /** Namespace of the rule. */
+  namespace: pulumi.Input<string>;
+  /** Label `version` of the pods, and name of the subset. */
+  version: string;
 }
 
 /**
- * Traffic policy of a provider: one DestinationRule for all pods, and one for each subset. Istio
- * merges them. Pulumi creates a subset before the routes to it, and deletes it after them. A single
- * DestinationRule with all subsets allows only one of these orders. A route to a missing subset
- * answers 503.
+ * Subset of a provider: the pods of one version. It inherits the load balancing and the limits of
+ * {@link ProviderTraffic}, because Istio merges the DestinationRules of a host.
+ *
+ * Each subset has its own rule, so that Pulumi creates it before the routes to it, and deletes it
+ * after them. A single rule with all subsets allows only one of these orders. A route to a missing
+ * subset answers 503.
  * Source:
  * https://istio.io/latest/docs/ops/best-practices/traffic-management/#split-virtual-services
  */
-export class ProviderTraffic extends pulumi.ComponentResource {
-  constructor(name: string, args: ProviderTrafficArgs, opts?: pulumi.ComponentResourceOptions) {
-    super("dubbo-mesh:traffic:ProviderTraffic", name, {}, opts);
+export class ProviderSubset extends IstioResource<"DestinationRule"> {
+  constructor(name: string, args: ProviderSubsetArgs, opts?: pulumi.CustomResourceOptions) {
+    const { provider, host, namespace, version } = args;
+    const spec: DestinationRuleSpec = { host, subsets: [{ name: version, labels: { version } }] };
+    // A Service's name has no dot, so this name is unique.
+    super(name, "DestinationRule", { name: `${provider}.${version}`, namespace, spec }, opts);
+  }
+}
+
+/** Traffic policy of a provider: a DestinationRule for all its pods. */
+export class ProviderTraffic extends IstioResource<"DestinationRule"> {
+  constructor(name: string, args: ProviderTrafficArgs, opts?: pulumi.CustomResourceOptions) {
     const { name: provider, namespace, rules } = args;
-    const subsets = rules.subsets.map((subset) =>
-      istioResource(
-        `${name}.${subset.name}-subset`,
-        "DestinationRule",
-        // A Service's name has no dot, so this name is unique.
-        { name: `${provider}.${subset.name}`, namespace, spec: subsetSpec(rules.host, subset.name) },
-        { parent: this },
-      ),
-    );
-    istioResource(
-      `${name}-destination-rule`,
-      "DestinationRule",
-      { name: provider, namespace, spec: destinationRuleSpec(rules) },
-      // In older stacks, this rule lists the subsets. Its update waits until the new objects exist.
-      { parent: this, dependsOn: subsets },
-    );
-    this.registerOutputs({});
+    super(name, "DestinationRule", { name: provider, namespace, spec: destinationRuleSpec(rules) }, opts);
   }
 }
 
@@ -213,16 +215,9 @@ export class ProviderTraffic extends pulumi.ComponentResource {
  * Routes to a provider: a VirtualService. It must change after the pods that it routes to are
  * ready.
  */
-export class ProviderRoutes extends pulumi.ComponentResource {
-  constructor(name: string, args: ProviderTrafficArgs, opts?: pulumi.ComponentResourceOptions) {
-    super("dubbo-mesh:traffic:ProviderRoutes", name, {}, opts);
+export class ProviderRoutes extends IstioResource<"VirtualService"> {
+  constructor(name: string, args: ProviderTrafficArgs, opts?: pulumi.CustomResourceOptions) {
     const { name: provider, namespace, rules } = args;
-    istioResource(
-      `${name}-virtual-service`,
-      "VirtualService",
-      { name: provider, namespace, spec: virtualServiceSpec(rules) },
-      { parent: this },
-    );
-    this.registerOutputs({});
+    super(name, "VirtualService", { name: provider, namespace, spec: virtualServiceSpec(rules) }, opts);
   }
 }

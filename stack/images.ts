@@ -61,7 +61,7 @@ function builtImage(
   const network = build === undefined ? "none" : "default";
   const push = load === undefined;
   const args = { reference, context, dockerfile, baseImage, platform, network, push };
-  const image = new ApplicationImage(name, args, { providers: { docker: provider } }).reference;
+  const image = new ApplicationImage(name, args, { provider }).reference;
   // Load images only in an update: a preview and mocks have no cluster to load into.
   const isUpdate = pulumi.runtime.hasEngine() && !pulumi.runtime.isDryRun();
   return push || !isUpdate ? image : image.apply((built) => loadImage(built, load));

@@ -11,4 +11,10 @@ export { MeshNetworkPolicy, type MeshNetworkPolicyArgs } from "../../components/
 export { MeshSecurity, type MeshSecurityArgs } from "../../components/security.ts";
 export { DubboService, type DubboServiceArgs } from "../../components/service.ts";
 export { SidecarScope, type SidecarScopeArgs } from "../../components/sidecar-scope.ts";
-export { ProviderRoutes, ProviderTraffic, type ProviderTrafficArgs } from "../../components/traffic.ts";
+export {
+  ProviderRoutes,
+  ProviderSubset,
+  type ProviderSubsetArgs,
+  ProviderTraffic,
+  type ProviderTrafficArgs,
+} from "../../components/traffic.ts";

@@ -128,7 +128,7 @@ describe("a mesh on the local cluster", () => {
   it("changes only the objects whose settings change", async () => {
     writeStack({ traffic: { perTryTimeout: "2s" } });
     const { result: route } = await make<UpReport>("up", "JSON=1");
-    expect(targets(route)).toEqual(["update mesh-dubbo-samples-mesh-provider-routes-virtual-service"]);
+    expect(targets(route)).toEqual(["update mesh-dubbo-samples-mesh-provider-routes"]);
     writeStack(FAULT_SETTINGS);
     const { result: preview } = await make<{ changes: UpReport["changes"] }>("preview", "JSON=1");
     const { result: fault } = await make<UpReport>("up", "JSON=1");

@@ -46,12 +46,10 @@ async function edgesOf(graph: Graph, security?: object): Promise<number> {
   return resources.reduce((total, { edges }) => total + edges, 0);
 }
 
-/** Returns the resources that a service's component depends on. */
+/** Returns the resources that a service's pods depend on, besides namespace and account. */
 function waitsFor(index: number, resources: readonly Registered[]): readonly string[] {
-  const component = resources.find(
-    ({ type, name }) => type === "dubbo-mesh:service:DubboService" && name === `mesh-${nameOf(index)}`,
-  );
-  return component?.dependsOn ?? [];
+  const { dependsOn = [] } = resources.find(({ name }) => name === `mesh-${nameOf(index)}-v1`) ?? {};
+  return dependsOn.filter((name) => !name.startsWith("mesh-namespace-"));
 }
 
 describe("dependencies grow with the calls, not with their square", () => {
@@ -73,8 +71,8 @@ describe("a service waits for the rules of its own calls", () => {
   const common = ["mesh-network-default-deny", "mesh-security-default-deny", "mesh-security-mtls"];
   const own = (index: number): string[] => {
     const name = nameOf(index);
-    const traffic = ["-destination-rule", ".v1-subset"].map((rule) => `mesh-${name}-traffic${rule}`);
-    return [`mesh-${name}-scope-sidecar`, `mesh-network-${name}`, ...traffic];
+    const traffic = ["", ".v1"].map((rule) => `mesh-${name}-traffic${rule}`);
+    return [`mesh-${name}-scope`, `mesh-network-${name}`, ...traffic];
   };
   /** Returns the rules that a caller of a service depends on. */
   const ofCallee = (caller: number, callee: number): string[] => [
@@ -88,10 +86,10 @@ describe("a service waits for the rules of its own calls", () => {
       [
         ...common,
         ...own(5),
-        "mesh-s5-health-check-envoy-filter",
+        "mesh-s5-health-check",
         "mesh-security-s5.s6-calls",
         ...ofCallee(5, 4),
-        "mesh-s4-routes-virtual-service",
+        "mesh-s4-routes",
       ].sort(),
     );
   });
@@ -107,11 +105,11 @@ describe("a service waits for the rules of its own calls", () => {
     const rules = (caller: number, callee: number): string[] => [
       ...common,
       ...own(caller),
-      `mesh-s${caller}-health-check-envoy-filter`,
+      `mesh-s${caller}-health-check`,
       `mesh-security-s${caller}.s${callee}-calls`,
       ...ofCallee(caller, callee),
     ];
     expect(waitsFor(1, resources)).toEqual(rules(1, 0).sort());
-    expect(waitsFor(0, resources)).toEqual([...rules(0, 1), "mesh-s1-routes-virtual-service"].sort());
+    expect(waitsFor(0, resources)).toEqual([...rules(0, 1), "mesh-s1-routes"].sort());
   });
 });

@@ -10,6 +10,7 @@ import { DubboService } from "../../../components/service.ts";
 import {
   destinationRuleSpec,
   ProviderRoutes,
+  ProviderSubset,
   ProviderTraffic,
   virtualServiceSpec,
   type TrafficRules,
@@ -222,12 +223,9 @@ describe("the image", () => {
       const declared = await register(
         () => new ApplicationImage("provider", { ...args, network, push: true }),
       );
-      expect(shape(declared)).toEqual([
-        `${COMPONENT}:image:ApplicationImage provider <  after []`,
-        "docker:index/image:Image provider-image < provider after []",
-      ]);
+      expect(shape(declared)).toEqual(["docker:index/image:Image provider <  after []"]);
       const { context, dockerfile, platform } = args;
-      expect(find(declared, "provider-image")).toMatchObject({
+      expect(find(declared, "provider")).toMatchObject({
         imageName: "r.test/p:1",
         build: {
           context,
@@ -237,16 +235,15 @@ describe("the image", () => {
           network,
         },
       });
-      expect(find(declared, "provider-image")).toHaveProperty("skipPush", false);
+      expect(find(declared, "provider")).toHaveProperty("skipPush", false);
       expect(await valueOf(declared.result.reference)).toBe("r.test/built@sha256:9");
-      expect(declared.outputs).toEqual({ provider: { reference: "r.test/built@sha256:9" } });
     },
   );
 
   it("is returned by tag if it is not pushed", async () => {
     const unpushed = { ...args, network: "none", push: false };
     const declared = await register(() => new ApplicationImage("provider", unpushed));
-    expect(find(declared, "provider-image")).toMatchObject({
+    expect(find(declared, "provider")).toMatchObject({
       imageName: "r.test/p:1",
       skipPush: true,
       // Makes another image than a pushed one. A node may have that one with credentials.
@@ -737,8 +734,10 @@ describe("a service that is called and calls", async () => {
 describe("the traffic rules", async () => {
   const args = { name: "mesh-provider", namespace: "demo", rules: trafficRules };
   const declared = await register(() => {
-    const traffic = new ProviderTraffic("traffic", args);
-    return new ProviderRoutes("routes", args, { dependsOn: traffic });
+    const subset = { provider: "mesh-provider", host: trafficRules.host, namespace: "demo" };
+    for (const version of ["v1", "v2"]) new ProviderSubset(`subset-${version}`, { ...subset, version });
+    new ProviderTraffic("traffic", args);
+    return new ProviderRoutes("routes", args);
   });
   const metadata = { name: "mesh-provider", namespace: "demo" };
   const { host } = trafficRules;
@@ -747,21 +746,18 @@ describe("the traffic rules", async () => {
     { destination: { host, subset: "v2" }, weight: 20 },
   ];
 
-  it("declare subsets before the routes to them", () => {
+  it("are one object each", () => {
     expect(shape(declared)).toEqual([
-      `${COMPONENT}:traffic:ProviderTraffic traffic <  after []`,
-      `${ISTIO}/v1:DestinationRule traffic.v1-subset < traffic after []`,
-      `${ISTIO}/v1:DestinationRule traffic.v2-subset < traffic after []`,
-      `${ISTIO}/v1:DestinationRule traffic-destination-rule < traffic after [traffic.v1-subset, traffic.v2-subset]`,
-      `${COMPONENT}:traffic:ProviderRoutes routes <  after [traffic-destination-rule, traffic.v1-subset, traffic.v2-subset]`,
-      `${ISTIO}/v1:VirtualService routes-virtual-service < routes after []`,
+      `${ISTIO}/v1:DestinationRule subset-v1 <  after []`,
+      `${ISTIO}/v1:DestinationRule subset-v2 <  after []`,
+      `${ISTIO}/v1:DestinationRule traffic <  after []`,
+      `${ISTIO}/v1:VirtualService routes <  after []`,
     ]);
-    expect(declared.outputs).toEqual({ traffic: {}, routes: {} });
   });
 
   it("declare one DestinationRule per version", () => {
     for (const name of ["v1", "v2"]) {
-      const subset = find(declared, `traffic.${name}-subset`);
+      const subset = find(declared, `subset-${name}`);
       expect(subset).toEqual({
         apiVersion: "networking.istio.io/v1",
         kind: "DestinationRule",
@@ -773,7 +769,7 @@ describe("the traffic rules", async () => {
   });
 
   it("set load balancing, limits and outlier detection for all subsets", () => {
-    expect(find(declared, "traffic-destination-rule")).toEqual({
+    expect(find(declared, "traffic")).toEqual({
       apiVersion: "networking.istio.io/v1",
       kind: "DestinationRule",
       metadata,
@@ -799,7 +795,7 @@ describe("the traffic rules", async () => {
   });
 
   it("retry idempotent methods on any failure, others only if the call was not seen", () => {
-    expect(find(declared, "routes-virtual-service")).toEqual({
+    expect(find(declared, "routes")).toEqual({
       apiVersion: "networking.istio.io/v1",
       kind: "VirtualService",
       metadata,
@@ -977,18 +973,13 @@ describe("the health check", () => {
   it("is one EnvoyFilter", async () => {
     const warn = vi.spyOn(pulumi.log, "warn");
     const declared = await register(() => new ActiveHealthCheck("check", args));
-    expect(shape(declared)).toEqual([
-      `${COMPONENT}:health-check:ActiveHealthCheck check <  after []`,
-      `${ISTIO}/v1alpha3:EnvoyFilter check-envoy-filter < check after []`,
-    ]);
-    expect(declared.outputs).toEqual({ check: { envoyFilterName: "cluster" } });
-    expect(find(declared, "check-envoy-filter")).toEqual({
+    expect(shape(declared)).toEqual([`${ISTIO}/v1alpha3:EnvoyFilter check <  after []`]);
+    expect(find(declared, "check")).toEqual({
       apiVersion: "networking.istio.io/v1alpha3",
       kind: "EnvoyFilter",
       metadata: { name: "cluster", namespace: "demo" },
       spec: envoyFilterSpec(rules),
     });
-    expect(await valueOf(declared.result.envoyFilterName)).toBe("cluster");
     expect(warn).not.toHaveBeenCalled();
   });
 
@@ -1001,8 +992,8 @@ describe("the health check", () => {
     };
     const providers = [checkedProvider, other];
     const declared = await register(() => new ActiveHealthCheck("check", { ...args, providers }));
-    expect(declared.resources).toHaveLength(2);
-    const filter = find(declared, "check-envoy-filter");
+    expect(declared.resources).toHaveLength(1);
+    const filter = find(declared, "check");
     expect(filter["spec"]).toEqual(envoyFilterSpec({ ...rules, providers }));
     expect((filter as { spec: { configPatches: object[] } }).spec.configPatches).toHaveLength(3);
     expect(validateObject(filter)).toEqual([]);
@@ -1021,7 +1012,7 @@ describe("the health check", () => {
         declared.result,
       ],
     ]);
-    expect(JSON.stringify(find(declared, "check-envoy-filter"))).toContain(
+    expect(JSON.stringify(find(declared, "check"))).toContain(
       '"transport_socket_match_criteria":{"useMTLS":true}',
     );
   });
@@ -1031,11 +1022,8 @@ describe("the scope of sidecars", () => {
   it("covers an application's callees and Istio's namespace", async () => {
     const args = { application: "mesh-consumer", namespace: "demo", calls: ["a.demo.svc.cluster.test"] };
     const declared = await register(() => new SidecarScope("scope", args));
-    expect(shape(declared)).toEqual([
-      `${COMPONENT}:sidecar-scope:SidecarScope scope <  after []`,
-      `${ISTIO}/v1:Sidecar scope-sidecar < scope after []`,
-    ]);
-    expect(find(declared, "scope-sidecar")).toEqual({
+    expect(shape(declared)).toEqual([`${ISTIO}/v1:Sidecar scope <  after []`]);
+    expect(find(declared, "scope")).toEqual({
       apiVersion: "networking.istio.io/v1",
       kind: "Sidecar",
       metadata: { name: "mesh-consumer", namespace: "demo" },
@@ -1044,7 +1032,7 @@ describe("the scope of sidecars", () => {
         egress: [{ hosts: ["./a.demo.svc.cluster.test", "istio-system/*"] }],
       },
     });
-    expect(validateObject(find(declared, "scope-sidecar"))).toEqual([]);
+    expect(validateObject(find(declared, "scope"))).toEqual([]);
   });
 });
 

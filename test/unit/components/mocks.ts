@@ -23,7 +23,7 @@ export interface Registration<T> {
   readonly resources: readonly Registered[];
   /** Properties whose changes are ignored, by resource. */
   readonly ignored: Readonly<Record<string, readonly string[]>>;
-  /** Aliases of a resource, as name and URN of the parent, by resource. */
+  /** Former URNs of a resource, without the start that all have, by resource. */
   readonly aliases: Readonly<Record<string, readonly string[]>>;
   /** Outputs of the components, by name. */
   readonly outputs: Readonly<Record<string, unknown>>;
@@ -42,7 +42,7 @@ interface Request {
   getPropertydependenciesMap(): PropertyDependencies;
   getProtect(): boolean;
   getIgnorechangesList(): string[];
-  getAliasesList(): { getSpec(): { getName(): string; getParenturn(): string } }[];
+  getAliasesList(): { getUrn(): string }[];
 }
 
 interface OutputsRequest {
@@ -104,12 +104,7 @@ export async function register<T>(work: () => T | Promise<T>, preview = false): 
     return {
       resources,
       ignored: byName(options, (request) => request.getIgnorechangesList()),
-      aliases: byName(options, (request) =>
-        request.getAliasesList().map((alias) => {
-          const spec = alias.getSpec();
-          return `${spec.getName()} < ${spec.getParenturn()}`;
-        }),
-      ),
+      aliases: byName(options, (request) => request.getAliasesList().flatMap(formerUrn)),
       outputs: Object.fromEntries(registered),
       result,
     };
@@ -121,6 +116,12 @@ export async function register<T>(work: () => T | Promise<T>, preview = false): 
 
 interface Read extends Pick<Registered, "name" | "parent" | "protect" | "edges"> {
   readonly dependencies: string[];
+}
+
+/** Returns the former URN of an alias. Aliases of the SDK name only a former type. */
+function formerUrn(alias: { getUrn(): string }): string[] {
+  const urn = alias.getUrn();
+  return urn === "" ? [] : [urn.replace("urn:pulumi:test::dubbo-mesh::", "")];
 }
 
 /** Returns the listed items of each request, by resource, without empty lists. */
