@@ -1,8 +1,9 @@
 import * as pulumi from "@pulumi/pulumi";
+import { IMAGE_TYPE } from "../settings/names.ts";
 
 /** Component that contained an object of the type, and suffix of the object's name. */
 const FORMER_COMPONENTS: Readonly<Record<string, readonly [type: string, suffix: string]>> = {
-  "docker:index/image:Image": ["dubbo-mesh:image:ApplicationImage", "image"],
+  [IMAGE_TYPE]: ["dubbo-mesh:image:ApplicationImage", "image"],
   "kubernetes:core/v1:ConfigMap": ["dubbo-mesh:dashboard:MeshDashboard", "config-map"],
   "kubernetes:networking.istio.io/v1:DestinationRule": [
     "dubbo-mesh:traffic:ProviderTraffic",

@@ -1,5 +1,6 @@
 import * as docker from "@pulumi/docker";
 import * as pulumi from "@pulumi/pulumi";
+import { IMAGE_TYPE } from "../settings/names.ts";
 import { formerUrn } from "./former-names.ts";
 
 /** Arguments of {@link ApplicationImage}. */
@@ -57,7 +58,7 @@ export class ApplicationImage extends docker.Image {
           network: args.network,
         },
       },
-      pulumi.mergeOptions(opts, { aliases: formerUrn("docker:index/image:Image", name, opts?.parent) }),
+      pulumi.mergeOptions(opts, { aliases: formerUrn(IMAGE_TYPE, name, opts?.parent) }),
     );
     this.reference = args.push ? this.repoDigest : this.imageName;
   }

@@ -1,6 +1,9 @@
 /** Name of the application's container in every pod; the sidecar's is `istio-proxy`. */
 export const APPLICATION_CONTAINER = "app";
 
+/** Resource type of an image in Pulumi's Docker plugin. */
+export const IMAGE_TYPE = "docker:index/image:Image";
+
 /** Interface that the sample's provider exports. Source: the sample's greeter.proto. */
 export const GREETER = "org.apache.dubbo.samples.Greeter";
 

@@ -8,7 +8,8 @@ import services, { type IResourceProviderServer } from "@pulumi/pulumi/proto/pro
 import provider from "@pulumi/pulumi/proto/provider_pb.js";
 import struct from "google-protobuf/google/protobuf/struct_pb.js";
 import { z } from "zod";
-import { type BuildOptions, buildAndPush, IMAGE } from "./images.ts";
+import { IMAGE_TYPE } from "../../settings/names.ts";
+import type { BuildOptions } from "./images.ts";
 import { listen, unary } from "./grpc.ts";
 
 type Struct = InstanceType<typeof struct.Struct>;
@@ -120,6 +121,8 @@ function methods(address: string) {
   let host: string | undefined;
   const build = async (properties: Properties, options: BuildOptions) => {
     const { imageName: reference, build, skipPush = false } = imageInputs.parse(properties);
+    // Loaded here, because a preview builds nothing.
+    const { buildAndPush } = await import("./images.ts");
     const digest = await buildAndPush({ reference, ...build }, process.cwd(), host, { ...options, skipPush });
     return outputs(properties, digest);
   };
@@ -134,8 +137,8 @@ function methods(address: string) {
     }),
     check: unary((request) => {
       const type = request.getType();
-      if (type !== IMAGE)
-        throw new Error(`the stand-in for Pulumi's Docker plugin has no ${type}, only ${IMAGE}`);
+      if (type !== IMAGE_TYPE)
+        throw new Error(`the stand-in for Pulumi's Docker plugin has no ${type}, only ${IMAGE_TYPE}`);
       return check(imageInputs, request.getNews());
     }),
     diff: unary((request) => diff(plain(request.getOldInputs()), plain(request.getNews()))),

@@ -22,7 +22,7 @@ import { credentialsFolder, findEngine, type FoundEngine } from "./find.ts";
 import { type KubernetesObject, kubernetesObject } from "../../common/kubernetes-object.ts";
 import { REGISTRY } from "../../common/local-cluster.ts";
 import { hasLost } from "../../packages/local-cluster/registry.ts";
-import { IMAGE } from "./images.ts";
+import { IMAGE_TYPE } from "../../settings/names.ts";
 import { type Loss, type Operation, type Warning, warningsOf } from "./warnings.ts";
 
 /** A change of one resource of a stack. */
@@ -225,7 +225,7 @@ function objectOf({ type, inputs }: StateResource): KubernetesObject[] {
 async function lostImages(resources: readonly StateResource[]): Promise<string[]> {
   const lost = resources.map(async ({ urn, type, outputs }) => {
     const image = outputs?.["repoDigest"];
-    const isHeld = type === IMAGE && typeof image === "string" && image.startsWith(`${REGISTRY}/`);
+    const isHeld = type === IMAGE_TYPE && typeof image === "string" && image.startsWith(`${REGISTRY}/`);
     return isHeld && (await hasLost(image)) ? [urn] : [];
   });
   return (await Promise.all(lost)).flat();
@@ -352,10 +352,10 @@ export class Engine {
    */
   async upObject(kind: string, name: string): Promise<void> {
     await this.#run(`pulumi up --target ${kind}/${name}`, async (stack, options) => {
-      const state: { readonly deployment: unknown } = await stack.exportStack();
+      const deployment = await this.#deployment();
       const isWanted = (object: KubernetesObject): boolean =>
         object.kind === kind && object.metadata.name === name;
-      const found = stateResources(state.deployment).filter((resource) => objectOf(resource).some(isWanted));
+      const found = stateResources(deployment).filter((resource) => objectOf(resource).some(isWanted));
       if (found.length === 0) {
         throw new UserError(
           `stack ${this.#file.stack} has no ${kind} ${name}`,
@@ -390,8 +390,8 @@ export class Engine {
     isNeeded: (resources: readonly StateResource[]) => boolean,
   ): Promise<Preview & Pick<Forecast, "outputs" | "lostImages">> {
     const { changes, value } = await this.#run("pulumi preview", async (stack, options) => {
-      const state: { readonly deployment: unknown } = await stack.exportStack();
-      const resources = stateResources(state.deployment);
+      const deployment = await this.#deployment();
+      const resources = stateResources(deployment);
       const isLocal = this.#file.settings.cluster === "local";
       const replace = isLocal ? await lostImages(resources) : [];
       const lost = new Map<string, Loss["operation"]>();
@@ -399,7 +399,7 @@ export class Engine {
       let outputs: Outputs | undefined;
       const onEvent = (event: EngineEvent): void => {
         options.onEvent(event);
-        outputs ??= keptOutputs(event, state.deployment);
+        outputs ??= keptOutputs(event, deployment);
         const { op, urn } = event.resourcePreEvent?.metadata ?? {};
         if (urn === undefined) return;
         if (op === "delete" || op === "replace") lost.set(urn, op);
@@ -432,15 +432,7 @@ export class Engine {
 
   /** Removes protection from all resources until the next `up`. */
   async unprotect(): Promise<void> {
-    const { directory, stack } = this.#file;
-    const args = ["state", "unprotect", "--all", "--yes", "--stack", stack];
-    await this.#run("pulumi state unprotect", async () =>
-      execa(this.#found.command.command, args, {
-        cwd: directory,
-        env: await this.#environment(),
-        stdin: "ignore",
-      }),
-    );
+    await this.#run("pulumi state unprotect", () => this.#cli("state", "unprotect", "--all", "--yes"));
   }
 
   /** Returns the stack's objects in the cluster and their drift from the state. Changes nothing. */
@@ -469,7 +461,7 @@ export class Engine {
     const changes: Change[] = [];
     const found = { onEvent: (event: EngineEvent) => changes.push(...driftOf(event)) };
     const { value } = await this.#run("pulumi refresh", async (stack, options) => {
-      const state: { readonly deployment: unknown } = await stack.exportStack();
+      const deployment = await this.#deployment();
       const refresh = (): Promise<unknown> =>
         stack.refresh({ ...options, ...found, clearPendingCreates: true });
       const unlocked = await refresh().then(
@@ -482,7 +474,7 @@ export class Engine {
           return true;
         },
       );
-      return { unlocked, interrupted: pendingOperations(state.deployment) };
+      return { unlocked, interrupted: pendingOperations(deployment) };
     });
     return { ...value, changes };
   }
@@ -497,6 +489,26 @@ export class Engine {
     await this.#run("pulumi destroy", (stack, options) => stack.destroy({ ...options, refresh: false }));
     if (!isEphemeral(this.#file.stack)) return;
     await this.#run("pulumi stack rm", async ({ workspace, name }) => workspace.removeStack(name));
+  }
+
+  /** Runs a command of the CLI for the stack and returns its output. */
+  async #cli(...args: readonly string[]): Promise<string> {
+    const { directory, stack } = this.#file;
+    const { stdout } = await execa(this.#found.command.command, [...args, "--stack", stack], {
+      cwd: directory,
+      env: await this.#environment(),
+      stdin: "ignore",
+    });
+    return stdout;
+  }
+
+  /**
+   * Returns the stack's state. The Automation API would decrypt encrypted values, which takes the
+   * CLI 0.2 s.
+   */
+  async #deployment(): Promise<unknown> {
+    const state = JSON.parse(await this.#cli("stack", "export")) as { readonly deployment: unknown };
+    return state.deployment;
   }
 
   async #environment(): Promise<Record<string, string>> {

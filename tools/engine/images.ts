@@ -2,9 +2,6 @@ import { execa, ExecaError } from "execa";
 import { messageOf, UserError } from "../../common/errors.ts";
 import { step } from "../../common/steps.ts";
 
-/** Resource type of an image in Pulumi's Docker plugin, and the only one of its stand-in. */
-export const IMAGE = "docker:index/image:Image";
-
 /** An image that the program builds. */
 export interface DeclaredImage {
   /** Name and tag. */

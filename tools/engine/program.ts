@@ -4,7 +4,8 @@ import { UserError } from "../../common/errors.ts";
 import { type KubernetesObject, kubernetesObject } from "../../common/kubernetes-object.ts";
 import { PROJECT } from "../../settings/settings.ts";
 import type { StackFile } from "../../stack/stack-file.ts";
-import { type DeclaredImage, IMAGE } from "./images.ts";
+import { IMAGE_TYPE } from "../../settings/names.ts";
+import type { DeclaredImage } from "./images.ts";
 
 const imageInputs = z.object({
   imageName: z.string(),
@@ -36,7 +37,7 @@ function recordImage(images: DeclaredImage[], inputs: unknown): Record<string, u
  */
 function recorder(objects: KubernetesObject[], images: DeclaredImage[]): pulumi.runtime.Mocks {
   const record = (type: string, inputs: unknown): Record<string, unknown> => {
-    if (type === IMAGE) return recordImage(images, inputs);
+    if (type === IMAGE_TYPE) return recordImage(images, inputs);
     // Only the engine knows the objects of a chart.
     if (type === "kubernetes:helm.sh/v3:Release") return {};
     if (type.startsWith("kubernetes:")) {

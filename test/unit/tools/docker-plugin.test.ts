@@ -21,7 +21,7 @@ import struct from "google-protobuf/google/protobuf/struct_pb.js";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { z } from "zod";
 import { imageInputs, VERSION } from "../../../tools/engine/docker-plugin.ts";
-import { IMAGE } from "../../../tools/engine/images.ts";
+import { IMAGE_TYPE } from "../../../settings/names.ts";
 import { dockerImage, resourceSchema } from "../../schemas/docker.ts";
 import { type Answer, fakeCommand, type FakeCommand } from "./fake-command.ts";
 import { answer, called, isAlive, listening, type Plugin, ROOT, startPlugin } from "./plugin.ts";
@@ -34,7 +34,7 @@ const SCHEMA = resourceSchema.parse(
   JSON.parse(readFileSync(join(ROOT, "test/schemas/docker-image.json"), "utf8")),
 );
 const UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
-const URN = `urn:pulumi:dev::shop::${IMAGE}::provider`;
+const URN = `urn:pulumi:dev::shop::${IMAGE_TYPE}::provider`;
 const REFERENCE = "localhost:5000/mesh/provider:0123";
 const DIGEST = `localhost:5000/mesh/provider@sha256:${"1".repeat(64)}`;
 const BUILD = {
@@ -151,7 +151,7 @@ async function update({ client }: Running, olds: Properties, news: Properties, p
   return unpacked(response.getProperties());
 }
 
-async function failures({ client }: Running, inputs: Properties, type = IMAGE): Promise<string[]> {
+async function failures({ client }: Running, inputs: Properties, type = IMAGE_TYPE): Promise<string[]> {
   const request = new provider.CheckRequest().setUrn(URN).setType(type).setNews(packed(inputs));
   const response = await called<InstanceType<typeof provider.CheckResponse>>((callback) =>
     client.check(request, callback),
@@ -184,7 +184,7 @@ describe("the schema of the real plugin", () => {
   it("is that of the SDK in use", async () => {
     expect(await dockerImage(SCHEMA.header.command)).toEqual(SCHEMA);
     expect(SCHEMA.header.source).toBe(`https://registry.npmjs.org/@pulumi/docker/-/docker-${VERSION}.tgz`);
-    expect(IMAGE).toBe(SCHEMA.type);
+    expect(IMAGE_TYPE).toBe(SCHEMA.type);
   });
 
   it("has every input of the stand-in, of the same type", () => {
