@@ -7,8 +7,8 @@ import { cancellationOf, failure, listen, unary } from "./grpc.ts";
 type PluginResponse = InstanceType<typeof language.RunPluginResponse>;
 
 /**
- * Returns the methods for preview, up, refresh, destroy, about and policy packs. Each command of the
- * CLI first starts a host that it only asks `about`, so the rest is loaded when it is needed.
+ * Returns the methods for preview, up, refresh, destroy, about and policy packs. Each command of
+ * the CLI first starts a host that it only asks `about`, so the rest is loaded when it is needed.
  * Source: pulumi's pkg/cmd/pulumi/metadata/metadata.go
  */
 function methods(engine: string, programs: AbortController) {

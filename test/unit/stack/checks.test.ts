@@ -446,6 +446,22 @@ describe("the program", () => {
     expect(registered).toEqual([]);
   });
 
+  it("maps no stacks to the SDK's sources if an engine runs it", async () => {
+    const before = Error.prepareStackTrace;
+    const mapping = vi.fn();
+    Error.prepareStackTrace = mapping;
+    try {
+      await run(() => program(unchecked));
+      expect(Error.prepareStackTrace).toBe(mapping);
+      vi.spyOn(pulumi.runtime, "hasEngine").mockReturnValueOnce(true);
+      await run(() => program(unchecked));
+      expect(Error.prepareStackTrace).toBeUndefined();
+    } finally {
+      vi.restoreAllMocks();
+      Error.prepareStackTrace = before;
+    }
+  });
+
   it("declares its resources if the checks pass", async () => {
     const { error, registered } = await run(() => program(unchecked));
     expect(error).toBeUndefined();
