@@ -103,8 +103,8 @@ async function checkEnvironment(settings: Settings): Promise<void> {
 }
 
 /**
- * Stops the mapping of stacks to the SDK's TypeScript, which the start script of a program turns on.
- * Each resource has a stack, so it takes 0.2 s a run. Stacks of this project need no source maps.
+ * Stops the mapping of stacks to the SDK's TypeScript, which the SDK's start script turns on. Each
+ * resource has a stack, so it takes 0.2 s a run. Stacks of this project need no source maps.
  * Source: @pulumi/pulumi's cmd/run/index.js, source-map-support
  */
 function stopSourceMaps(): void {

@@ -63,16 +63,19 @@ export function describeWait(pod: V1Pod): string {
   return `${pod.metadata?.name ?? "pod"}: ${text}`;
 }
 
+/** Describes why pods wait; empty if none does. The engine only says that a Deployment is late. */
+export function describeWaits(pods: readonly V1Pod[]): string {
+  const late = pods.filter((pod) => waitReasons(pod).length > 0).map(describeWait);
+  return late.length === 0 ? "" : `pods that are not ready: ${late.join("; ")}`;
+}
+
 /**
- * Adds to an error the reasons why pods wait. The engine reports only that a Deployment is late.
+ * Adds to an error the reasons why pods wait.
  * @param pods the stack's pods, as far as the cluster lists them
  */
 export function withWaitReasons(error: UserError, pods: readonly V1Pod[]): UserError {
-  const late = pods.filter((pod) => waitReasons(pod).length > 0).map(describeWait);
-  if (late.length === 0) return error;
-  return new UserError(`${error.message}\npods that are not ready: ${late.join("; ")}`, error.fix, {
-    cause: error,
-  });
+  const waits = describeWaits(pods);
+  return waits === "" ? error : new UserError(`${error.message}\n${waits}`, error.fix, { cause: error });
 }
 
 /**

@@ -5,7 +5,7 @@ import { step } from "../common/steps.ts";
 import { confirmWarnings } from "./confirm.ts";
 import { type Change, Engine, type UpResult } from "./engine/engine.ts";
 import { findEngine } from "./engine/find.ts";
-import { firstReply, loggingConsumer, withWaitReasons } from "./first-reply.ts";
+import { describeWaits, firstReply, loggingConsumer, withWaitReasons } from "./first-reply.ts";
 import { LiveMesh } from "./mesh.ts";
 import type { StackFile } from "../stack/stack-file.ts";
 
@@ -21,7 +21,7 @@ export interface UpReport {
  * Applies a stack to the cluster. If callers would notice, it first requires the stack name. If the
  * preview has no changes, it does nothing.
  * @param confirmed stack name that the user has typed
- * @param pods returns the stack's pods, to explain an engine error (default: none)
+ * @param pods returns the stack's pods, to explain a long wait or an error (default: none)
  * @throws UserError before any change, if callers would notice and the name is missing or wrong
  */
 export async function change(
@@ -34,7 +34,8 @@ export async function change(
   if (outputs !== undefined) return { outputs, changes: [] };
   await confirmWarnings(file, warnings, confirmed);
   if (warnings.length > 0) await engine.unprotect();
-  return engine.up(lostImages).catch(async (error: unknown) => {
+  const waitsFor = async (): Promise<string> => describeWaits(await pods());
+  return engine.up(lostImages, waitsFor).catch(async (error: unknown) => {
     throw error instanceof UserError ? withWaitReasons(error, await pods()) : error;
   });
 }

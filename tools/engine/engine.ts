@@ -9,6 +9,7 @@ import {
   Stack,
   StackNotFoundError,
   type StepEventMetadata,
+  type UpResult as UpOutput,
 } from "@pulumi/pulumi/automation/index.js";
 import { execa, ExecaError } from "execa";
 import { z } from "zod";
@@ -328,11 +329,12 @@ export class Engine {
   /**
    * Builds and pushes the images, and applies the stack to the cluster.
    * @param lostImages URNs of images to push again (default: none)
+   * @param waitsFor says what the update waits for, for the line every 15 s (default: nothing)
    */
-  async up(lostImages: readonly string[] = []): Promise<UpResult> {
+  async up(lostImages: readonly string[] = [], waitsFor?: () => Promise<string>): Promise<UpResult> {
     const replace = [...lostImages];
     let outputs: Outputs | undefined;
-    const { changes, value } = await this.#run("pulumi up", async (stack, options) => {
+    const apply = async (stack: Stack, options: RunOptions): Promise<UpOutput> => {
       const onEvent = (event: EngineEvent): void => {
         options.onEvent(event);
         if (event.resOutputsEvent?.metadata.type === STACK_TYPE) outputs = outputsIn(event);
@@ -341,7 +343,8 @@ export class Engine {
       // The CLI takes half a second to print them.
       stack.outputs = async () => (outputs === undefined ? ask() : {});
       return stack.up({ ...options, onEvent, replace });
-    });
+    };
+    const { changes, value } = await this.#run("pulumi up", apply, waitsFor);
     const asked = Object.entries(value.outputs).map(([name, output]) => [name, output.value as unknown]);
     return { outputs: outputs ?? (Object.fromEntries(asked) as Outputs), changes };
   }
@@ -530,6 +533,7 @@ export class Engine {
   async #run<T>(
     title: string,
     work: (stack: Stack, options: RunOptions) => Promise<T>,
+    waitsFor?: () => Promise<string>,
   ): Promise<RunResult<T>> {
     const changes: Change[] = [];
     const options = {
@@ -541,13 +545,13 @@ export class Engine {
       const stack = await this.#stack();
       const value = await withOverrides(this.#file, async (file) => {
         const once = async (): Promise<T> => work(stack, { ...options, ...file });
-        return step(title, () =>
+        const orNew = async (): Promise<T> =>
           once().catch(async (error: unknown) => {
             if (!isMissing(error)) throw error;
             await stack.workspace.createStack(stack.name);
             return once();
-          }),
-        );
+          });
+        return step(title, orNew, undefined, waitsFor);
       });
       return { value, changes };
     } catch (error) {

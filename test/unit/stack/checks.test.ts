@@ -447,18 +447,18 @@ describe("the program", () => {
   });
 
   it("maps no stacks to the SDK's sources if an engine runs it", async () => {
-    const before = Error.prepareStackTrace;
-    const mapping = vi.fn();
-    Error.prepareStackTrace = mapping;
+    const current = (): unknown => Reflect.get(Error, "prepareStackTrace");
+    const [before, mapping] = [current(), vi.fn()];
+    Reflect.set(Error, "prepareStackTrace", mapping);
     try {
       await run(() => program(unchecked));
-      expect(Error.prepareStackTrace).toBe(mapping);
+      expect(current()).toBe(mapping);
       vi.spyOn(pulumi.runtime, "hasEngine").mockReturnValueOnce(true);
       await run(() => program(unchecked));
-      expect(Error.prepareStackTrace).toBeUndefined();
+      expect(current()).toBeUndefined();
     } finally {
       vi.restoreAllMocks();
-      Error.prepareStackTrace = before;
+      Reflect.set(Error, "prepareStackTrace", before);
     }
   });
 

@@ -36,7 +36,7 @@ function engine(
     engine: {
       forecast: answer("forecast", { warnings, lostImages, ...(outputs && { outputs }) }),
       unprotect: answer("unprotect", undefined),
-      up: (...images) => answer(["up", ...images.flat()].join(" "), DONE)(),
+      up: (images) => answer(["up", ...(images ?? [])].join(" "), DONE)(),
     },
   };
 }
@@ -90,6 +90,20 @@ describe("a change", () => {
       message: "timed out\npods that are not ready: p: 0/1 nodes are available",
       fix: "Mend it.",
     });
+  });
+
+  it("reports them while it waits, too", async () => {
+    const waits: (string | undefined)[] = [];
+    const slow: Pick<Engine, "forecast" | "unprotect" | "up"> = {
+      ...engine([]).engine,
+      up: async (_images, waitsFor) => {
+        waits.push(await waitsFor?.());
+        return DONE;
+      },
+    };
+    expect(await change({ stack: "prod" }, slow, undefined, pods)).toBe(DONE);
+    expect(await change({ stack: "prod" }, slow)).toBe(DONE);
+    expect(waits).toEqual(["pods that are not ready: p: 0/1 nodes are available", ""]);
   });
 
   it("reports no wait reasons if it is refused", async () => {
