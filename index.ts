@@ -6,6 +6,7 @@ import { loadOf } from "./settings/graph.ts";
 import type { HealthCheckLoad } from "./settings/health-check.ts";
 import { parseSettings, PROJECT, type Settings } from "./settings/settings.ts";
 import { checkStack } from "./stack/checks.ts";
+import { keepFormerNames } from "./stack/former-names.ts";
 import { type Builds, builtImages, imageBuilds, imageOutputs, type Images } from "./stack/images.ts";
 import { hideEncrypted } from "./stack/secrets.ts";
 
@@ -60,14 +61,15 @@ function runError(error: unknown): unknown {
   return thrown;
 }
 
-/** Returns the transformations that hide the stack's encrypted values. */
-async function hidingTransformations(): Promise<pulumi.ResourceTransformation[]> {
-  return hideEncrypted({
+/** Returns the transformations of all resources of the mesh. */
+async function meshTransformations(): Promise<pulumi.ResourceTransformation[]> {
+  const hiding = await hideEncrypted({
     directory: import.meta.dirname,
     stack: pulumi.getStack(),
     config: pulumi.runtime.allConfig(),
     environment: process.env,
   });
+  return [keepFormerNames, ...hiding];
 }
 
 function deploy(
@@ -121,7 +123,7 @@ export default async function program(check: Check = checkEnvironment): Promise<
   stopSourceMaps();
   try {
     const settings = loadSettings();
-    const ready = [imageBuilds(settings), hidingTransformations(), check(settings)] as const;
+    const ready = [imageBuilds(settings), meshTransformations(), check(settings)] as const;
     const [builds, transformations] = await Promise.all(ready);
     return deploy(settings, builds, transformations);
   } catch (error) {

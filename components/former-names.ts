@@ -20,9 +20,12 @@ const FORMER_COMPONENTS: Readonly<Record<string, readonly [type: string, suffix:
   ],
 };
 
-/** Returns the start of the URNs of this stack's resources. */
-function urnStart(): string {
-  return `urn:pulumi:${pulumi.getStack()}::${pulumi.getProject()}::`;
+/**
+ * Returns the URN of a resource without a parent.
+ * @param types the resource's type, after those of its parents and `$`
+ */
+export function rootUrn(types: string, name: string): string {
+  return `urn:pulumi:${pulumi.getStack()}::${pulumi.getProject()}::${types}::${name}`;
 }
 
 /**
@@ -32,24 +35,22 @@ function urnStart(): string {
 export function formerUrn(type: string, name: string, parent?: pulumi.Resource): pulumi.Input<string>[] {
   const [component, suffix] = FORMER_COMPONENTS[type] ?? [];
   if (component === undefined) return [];
-  const isSubset = component.endsWith("ProviderTraffic") && name.includes(".");
-  const end = `${component}$${type}::${name}-${isSubset ? "subset" : suffix}`;
-  if (parent === undefined) return [`${urnStart()}${end}`];
-  return [parent.urn.apply((urn) => `${urn.slice(0, urn.lastIndexOf("::"))}$${end}`)];
+  const child = `${name}-${name.includes("-traffic.") ? "subset" : suffix}`;
+  const types = `${component}$${type}`;
+  if (parent === undefined) return [rootUrn(types, child)];
+  return [parent.urn.apply((urn) => `${urn.slice(0, urn.lastIndexOf("::"))}$${types}::${child}`)];
 }
 
-/**
- * Returns a transformation that keeps the resources of older stacks, where each of these objects
- * had a component around it. Still older stacks had no component around the whole mesh, and no
- * prefix in their names.
- */
-export function keepFormerNames(mesh: string): pulumi.ResourceTransformation {
-  return ({ type, name, props, opts }) => {
-    const part = name.slice(`${mesh}-`.length);
-    const urns = [...formerUrn(type, name, opts.parent), ...formerUrn(type, part)];
-    if (type.startsWith("dubbo-mesh:") && name !== mesh)
-      urns.push(`${urnStart()}${type}::${part === "namespace" ? "mesh" : part}`);
-    const aliases = [...(opts.aliases ?? []), ...urns];
-    return urns.length === 0 ? undefined : { props, opts: { ...opts, aliases } };
-  };
+/** Returns the options of a resource with further former URNs. */
+export function withAliases(
+  opts: pulumi.ResourceOptions,
+  urns: readonly pulumi.Input<string>[],
+): pulumi.ResourceOptions {
+  return { ...opts, aliases: [...(opts.aliases ?? []), ...urns] };
 }
+
+/** Keeps the objects of older stacks, where each of them had a component around it. */
+export const keepFormerChildren: pulumi.ResourceTransformation = ({ type, name, props, opts }) => {
+  const urns = formerUrn(type, name, opts.parent);
+  return urns.length === 0 ? undefined : { props, opts: withAliases(opts, urns) };
+};

@@ -8,7 +8,7 @@ import { type CallRules, callRules, type MeshParts, rulesOf, trafficArgs } from 
 import { MeshDashboard } from "./dashboard.ts";
 import { IstioControlPlane } from "./istio.ts";
 import { MeshNamespace } from "./namespace.ts";
-import { keepFormerNames } from "./former-names.ts";
+import { keepFormerChildren } from "./former-names.ts";
 import { overwriteFields } from "./overwrite-fields.ts";
 import { DubboService, type DubboServiceArgs, type ServiceVersion } from "./service.ts";
 import { ProviderRoutes } from "./traffic.ts";
@@ -42,7 +42,7 @@ export class DubboMesh extends pulumi.ComponentResource {
       "dubbo-mesh:mesh:DubboMesh",
       name,
       {},
-      pulumi.mergeOptions(given, { transformations: [overwriteFields, keepFormerNames(name)] }),
+      pulumi.mergeOptions(given, { transformations: [overwriteFields, keepFormerChildren] }),
     );
     const nameOf = (part: string): string => `${name}-${part}`;
     const istio: pulumi.Resource[] = [];

@@ -27,7 +27,7 @@ const P99_CALLS = 500;
 const ROUNDING = 1e-6;
 
 /** Returns the number of calls in a histogram. */
-export function countOf(times: readonly Bin[]): number {
+function countOf(times: readonly Bin[]): number {
   return times.reduce((sum, { calls }) => sum + calls, 0);
 }
 
@@ -64,6 +64,14 @@ export function figuresOf(counts: Counts): Figures {
   };
 }
 
+/**
+ * Returns the number of answered calls. Envoy adds times to its histograms late, so those of a step
+ * contain some of the step before.
+ */
+export function answeredOf(counts: Counts): number {
+  return Math.min(figuresOf(counts).tries, countOf(counts.times));
+}
+
 /** Formats a rate in percent. It rounds down, so that only a rate without failures is 100 %. */
 export function percent(rate: number | undefined): string {
   return rate === undefined ? "-" : `${Math.floor(rate * 10) / 10} %`;
@@ -96,7 +104,7 @@ function latencyReason(
 ): string | undefined {
   const bound = milliseconds(maxAddedLatency);
   const own = figuresOf(counts);
-  const isMany = Math.min(countOf(counts.times), others.tries) >= P99_CALLS;
+  const isMany = Math.min(answeredOf(counts), others.tries) >= P99_CALLS;
   const judged = isMany ? (["p50", "p99"] as const) : (["p50"] as const);
   for (const name of judged) {
     const [time, other] = [own[name], others[name]];
@@ -115,7 +123,7 @@ function latencyReason(
 export function judge(counts: Counts, others: Figures, bounds: PromotionSettings): Verdict | undefined {
   const failure = failureReason(counts, others, bounds);
   if (failure !== undefined) return { verdict: "worse", reason: failure };
-  const comparable = countOf(counts.times) >= bounds.calls && others.p50 !== undefined;
+  const comparable = answeredOf(counts) >= bounds.calls && others.p50 !== undefined;
   if (!comparable) return undefined;
   const latency = latencyReason(counts, others, bounds);
   return latency === undefined ? { verdict: "held" } : { verdict: "worse", reason: latency };

@@ -13,7 +13,7 @@ import {
   type Reading,
   withoutEndpoint,
 } from "./counts.ts";
-import { countOf, figuresOf, type Figures, judge, type Verdict } from "./judge.ts";
+import { answeredOf, figuresOf, type Figures, judge, type Verdict } from "./judge.ts";
 
 /** Time between two readings of the callers' Envoys, ms. */
 const PAUSE_MS = 2000;
@@ -79,7 +79,7 @@ class Calls {
 }
 
 function undecided({ step, others }: Calls, bounds: PromotionSettings): Verdict {
-  const seen = `undecided: ${countOf(step.times)} answered calls in ${STEP_SECONDS / 60} minutes`;
+  const seen = `undecided: ${answeredOf(step)} answered calls in ${STEP_SECONDS / 60} minutes`;
   const missing =
     others.p50 === undefined
       ? "the versions that it replaces answered no call to compare with"

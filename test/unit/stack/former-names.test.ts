@@ -1,16 +1,18 @@
 import * as pulumi from "@pulumi/pulumi";
 import { expect, it } from "vitest";
 import program from "../../../index.ts";
+import { meshOf } from "../../../components/mesh-args.ts";
+import { DubboMesh } from "../../../components/mesh.ts";
 import { unchecked } from "../../../stack/checks.ts";
-import { register } from "./mocks.ts";
+import { register } from "../components/mocks.ts";
 
 const MESH = "dubbo-mesh:mesh:DubboMesh";
 const ISTIO = "kubernetes:networking.istio.io";
 const [PROVIDER, CONSUMER] = ["dubbo-samples-mesh-provider", "dubbo-samples-mesh-consumer"];
 
-/** Returns the URNs of an object of which a component was made, with and without a mesh around. */
+/** Returns the URNs of an object in a component of its own: before there was a mesh, and in it. */
 function inComponent(component: string, type: string, name: string): string[] {
-  return [`${MESH}$${component}$${type}::mesh-${name}`, `${component}$${type}::${name}`];
+  return [`${component}$${type}::${name}`, `${MESH}$${component}$${type}::mesh-${name}`];
 }
 
 it("keeps the resources of older stacks", async () => {
@@ -52,5 +54,22 @@ it("keeps the resources of older stacks", async () => {
       "dashboard-config-map",
     ),
     [PROVIDER]: [`dubbo-mesh:image:ApplicationImage$docker:index/image:Image::${PROVIDER}-image`],
+  });
+});
+
+it("keeps the objects of a library's mesh, also inside a component", async () => {
+  const { aliases } = await register(() => {
+    const parent = new pulumi.ComponentResource("dubbo-mesh:test:Shop", "shop");
+    const services = [{ name: "orders", image: "r/o:1", port: 50_052, offers: ["shop.Orders"] }];
+    return new DubboMesh("own", meshOf({ services }), { parent });
+  });
+  const former = (component: string, type: string, name: string): string[] => [
+    `dubbo-mesh:test:Shop$${MESH}$dubbo-mesh:${component}$${ISTIO}/v1:${type}::own-orders-${name}`,
+  ];
+  expect(aliases).toEqual({
+    "own-orders-traffic": former("traffic:ProviderTraffic", "DestinationRule", "traffic-destination-rule"),
+    "own-orders-traffic.v1": former("traffic:ProviderTraffic", "DestinationRule", "traffic.v1-subset"),
+    "own-orders-scope": former("sidecar-scope:SidecarScope", "Sidecar", "scope-sidecar"),
+    "own-orders-routes": former("traffic:ProviderRoutes", "VirtualService", "routes-virtual-service"),
   });
 });
