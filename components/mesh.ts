@@ -107,7 +107,7 @@ function dubboService(
   service: Service,
   versions: readonly ServiceVersion[],
   { model, namespace, nameOf, opts }: MeshParts,
-  needs: readonly pulumi.Resource[],
+  dependsOn: pulumi.Resource[],
 ): DubboService {
   const { name, offers } = service;
   const args = {
@@ -120,10 +120,9 @@ function dubboService(
     calls: serviceCalls(service, model),
     annotations: proxyAnnotations(model.proxy),
     versions,
-    needs,
     protect: model.production,
   };
-  return new DubboService(nameOf(name), args, opts);
+  return new DubboService(nameOf(name), args, { ...opts, dependsOn });
 }
 
 /**

@@ -55,11 +55,6 @@ export interface DubboServiceArgs {
   /** Versions of the service, at least one. */
   versions: readonly ServiceVersion[];
   /**
-   * Resources that the pods need, such as the rules of their calls. The pods start after them and
-   * end before them. Default: none.
-   */
-  needs?: readonly pulumi.Resource[];
-  /**
    * Makes Pulumi refuse to delete or replace the Service. Plain, since it is a resource option.
    * Default: false.
    */
@@ -105,7 +100,7 @@ export class DubboService extends pulumi.ComponentResource {
         version: version.name,
         ...(calls && { reference: { ...calls, clusterDomain }, proxyConfig: PROXY_CONFIG }),
       };
-      deploy(`${name}-${version.name}`, workload, this, [...(args.needs ?? [])]);
+      deploy(`${name}-${version.name}`, workload, this);
     }
     this.host = pulumi.interpolate`${application}.${namespace}.svc.${clusterDomain}`;
     this.address = pulumi.interpolate`${this.host}:${port}`;

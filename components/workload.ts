@@ -267,18 +267,11 @@ function autoscaler(
  * autoscaler.
  * @param resource name of the Deployment's resource
  * @param component parent of all these resources
- * @param dependsOn resources that the pods need
  */
-export function deploy(
-  resource: string,
-  workload: Workload,
-  component: pulumi.ComponentResource,
-  dependsOn: pulumi.Resource[],
-): void {
+export function deploy(resource: string, workload: Workload, component: pulumi.ComponentResource): void {
   const opts = { parent: component };
   new kubernetes.apps.v1.Deployment(resource, deployment(workload), {
     ...opts,
-    dependsOn,
     ...(workload.autoscale !== undefined && { ignoreChanges: ["spec.replicas"] }),
   });
   if (minReplicas(workload) > 1)

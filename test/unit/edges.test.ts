@@ -46,10 +46,9 @@ async function edgesOf(graph: Graph, security?: object): Promise<number> {
   return resources.reduce((total, { edges }) => total + edges, 0);
 }
 
-/** Returns the resources that a service's pods depend on, besides namespace and account. */
+/** Returns the resources that a service's component depends on. */
 function waitsFor(index: number, resources: readonly Registered[]): readonly string[] {
-  const { dependsOn = [] } = resources.find(({ name }) => name === `mesh-${nameOf(index)}-v1`) ?? {};
-  return dependsOn.filter((name) => !name.startsWith("mesh-namespace-"));
+  return resources.find(({ name }) => name === `mesh-${nameOf(index)}`)?.dependsOn ?? [];
 }
 
 describe("dependencies grow with the calls, not with their square", () => {
