@@ -48,7 +48,10 @@ async function edgesOf(graph: Graph, security?: object): Promise<number> {
 
 /** Returns the resources that a service's component depends on. */
 function waitsFor(index: number, resources: readonly Registered[]): readonly string[] {
-  return resources.find(({ name }) => name === `mesh-${nameOf(index)}`)?.dependsOn ?? [];
+  const component = resources.find(
+    ({ type, name }) => type === "dubbo-mesh:service:DubboService" && name === `mesh-${nameOf(index)}`,
+  );
+  return component?.dependsOn ?? [];
 }
 
 describe("dependencies grow with the calls, not with their square", () => {
